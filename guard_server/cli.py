@@ -1,0 +1,180 @@
+"""`python -m guard_server`: serve a Qwen3Guard, train the demo guard."""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from guard_server import catalog, checkpoint, hardware
+from guard_server.errors import GuardServerError
+from guard_server.launch import CONTEXT, Options, plan
+from guard_server.server import Stopped, VllmServer, check_port
+from guard_server.template import with_prefill
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+_TRANSIENT_SECONDS = 10.0
+
+
+@app.callback()
+def _main() -> None:
+    # A callback makes Typer keep the names of the commands even where there is one only.
+    pass
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help=f"{', '.join(catalog.MODELS)}; a hub id (owner/name); or a folder. Default: {catalog.DEFAULT}.",
+            show_default=False,
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    hub: Annotated[Literal["huggingface", "modelscope"], typer.Option(help="Where to download from.")] = "huggingface",
+    max_model_len: Annotated[int, typer.Option(min=1, help="Longest conversation in tokens.")] = CONTEXT,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar=["GUARD_API_KEY", "VLLM_API_KEY"], help="Key that clients must send.", show_default=False),
+    ] = None,
+) -> None:
+    """Serve MODEL on vLLM, with an OpenAI-compatible API. Further options go to vLLM as they are."""
+    if model is not None and model.startswith("-"):
+        raise typer.BadParameter(f"name the model before vLLM's own options: serve {catalog.DEFAULT} {model} …")
+    with _errors():
+        if model is None:
+            model = catalog.DEFAULT
+            out.print(f"No model named: serving {model}. (The demo guard is `serve demo`; it is not for production.)")
+        options = Options(host, port, hub, max_model_len, api_key or None, tuple(context.args))
+        _serve(model, options)
+
+
+@app.command()
+def train_demo(
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the training data (*.jsonl).")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Where to write the demo guard.")] = catalog.DEMO_FOLDER,
+    seed: Annotated[int, typer.Option()] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+) -> None:
+    """Train the demo guard from scratch: minutes on two cores, the same weights every time."""
+    from guard_server import train_demo as trainer  # It imports torch.
+
+    with _errors():
+        trainer.train(data=data, out=out_folder, seed=seed, threads=threads)
+
+
+def _serve(name: str, options: Options) -> None:
+    machine = hardware.detect()
+    check_port(options.host, options.port)
+    guard = checkpoint.load(name, options.hub)
+    with tempfile.TemporaryDirectory(prefix="guard-server-") as folder:
+        # vLLM reads it once, while it starts.
+        template = Path(folder, "chat_template.jinja")
+        template.write_text(with_prefill(guard.template), encoding="utf-8")
+        launch = plan(options, guard, machine, template)
+        out.print(f"Serving {guard.source} on the {machine.device.upper()}.", markup=False)
+        for note in launch.notes:
+            out.print(f"  {note}", markup=False)
+        if options.host not in ("127.0.0.1", "localhost", "::1") and not options.api_key:
+            out.print("  Warning: open to the network without a key. Set --api-key or GUARD_API_KEY.", style="yellow")
+        relay = _Relay(guard.served_names[0])
+        try:
+            with VllmServer(launch, options.host, options.port, options.api_key, relay.line) as server:
+                with relay.loading():
+                    server.wait_until_healthy()
+                    names, context, warnings = server.first_verdict()
+                for warning in warnings:
+                    out.print(f"Warning: {warning}", style="yellow", markup=False)
+                _ready(server.url, names, context, options.api_key is not None, relay.seconds)
+                if guard.model is not None and guard.model.demo:
+                    out.print(_demo_notice())
+                server.wait()
+        except Stopped:
+            out.print("Stopped.")
+
+
+class _Relay:
+    """vLLM's lines as they come, and while it loads, on a terminal, for how long that has been."""
+
+    def __init__(self, name: str) -> None:
+        self._start = time.monotonic()
+        self._bar = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=out, transient=True
+        )
+        self._task = self._bar.add_task(f"loading {name}", total=None)
+        self._loading = False
+        self._last_transient = -_TRANSIENT_SECONDS
+
+    @property
+    def seconds(self) -> int:
+        return round(time.monotonic() - self._start)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        if not out.is_terminal:
+            yield
+            return
+        self._loading = True
+        with self._bar:
+            yield
+        self._loading = False
+
+    def line(self, text: str, transient: bool) -> None:
+        """`transient` lines (progress bars) stand beside the clock; without a terminal now and then one is printed."""
+        if transient and self._loading:
+            if text:
+                self._bar.update(self._task, description=escape(text))
+            return
+        if transient:
+            if time.monotonic() - self._last_transient < _TRANSIENT_SECONDS:
+                return
+            self._last_transient = time.monotonic()
+        if text:
+            out.print(text, style="dim", markup=False)
+
+
+def _ready(url: str, names: list[str], context: int, key: bool, seconds: int) -> None:
+    text = f"address   {url}\nmodel     {' or '.join(names)}, {context} tokens\nkey       {'needed' if key else 'none'}"
+    out.print(Panel(text, title=f"Ready after {seconds} s", border_style="green", expand=False))
+    header = '-H "Authorization: Bearer $GUARD_API_KEY" ' if key else ""
+    body = json.dumps({"model": names[0], "messages": [{"role": "user", "content": "Good morning!"}]})
+    out.print("Try it:", markup=False)
+    out.print(f"curl {url}/chat/completions {header}-H 'Content-Type: application/json' -d '{body}'", markup=False)
+
+
+def _demo_notice() -> Panel:
+    text = (
+        "A model of a few megabytes that shows how everything fits together.\n"
+        "It misses harmful text and blocks harmless text. For real use:\n\n"
+        "    python -m guard_server serve gen-0.6b"
+    )
+    return Panel(text, title="DEMONSTRATION — NOT FOR PRODUCTION", border_style="bold red", expand=False)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """A known failure is a cause and a remedy on stderr, and status 1."""
+    try:
+        yield
+    except GuardServerError as error:
+        err.print("Error:", error.cause, style="red", markup=False)
+        err.print("Remedy:", error.remedy, markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

