@@ -25,6 +25,8 @@ class AuditRecord(BaseModel):
     message: str | None = None
     user: str | None = None
     model: str | None = None
+    guard: str | None = None
+    """The guard model's name."""
     direction: str | None = None
     """`prompt`, `response`, `history`, or `task` for Open WebUI's own requests (titles, tags, …)."""
     severity: str | None = None

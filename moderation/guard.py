@@ -80,9 +80,8 @@ class Guard:
         return await asyncio.shield(task)
 
     async def aclose(self) -> None:
-        """Stop what is in flight and close the connections."""
-        for task in self._in_flight.values():
-            task.cancel()
+        """Finish what is in flight, which its deadline bounds, and close the connections."""
+        await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
         await self._endpoint.aclose()
 
     def _settle(self, key: bytes, task: asyncio.Task[Verdict]) -> None:

@@ -97,7 +97,7 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
         fields[name] = value.strip()
     try:
         severity = Severity(fields["Safety"])
-        categories = _categories(fields.get("Categories", "None"))
+        categories = _named_categories(fields.get("Categories", "None"))
     except (KeyError, ValueError):
         return _unreadable(text)
     refusal = fields.get("Refusal")
@@ -107,7 +107,7 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
     return Verdict(severity=severity, categories=categories, refusal=refuses)
 
 
-def _categories(value: str) -> tuple[Category, ...]:
+def _named_categories(value: str) -> tuple[Category, ...]:
     if value == "None":
         return ()
     return tuple(dict.fromkeys(Category(name.strip()) for name in value.split(",")))

@@ -1,0 +1,121 @@
+"""What stands between valves and verdicts: shared by every plugin that moderates."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from moderation.audit import Audit, AuditRecord
+from moderation.endpoint import Endpoint
+from moderation.guard import Guard
+from moderation.notice import NoticeKind, Notices
+from moderation.policy import Policy
+from moderation.review import Review, review
+from moderation.verdict import Verdict
+from pipelines.valves import DEFAULT, NOTHING, Address, Categories, LenientValves, Text, chosen, parse_categories
+from pipelines.webui import Body, read, role_of, unreadable_parts
+
+
+class ModerationValves(LenientValves):
+    """The settings that every plugin of ours has, as Open WebUI's admin page shows them."""
+
+    guard_base_url: Address = Field(
+        "http://localhost:8000/v1", description="OpenAI-compatible address of Qwen3Guard-Gen"
+    )
+    guard_api_key: Text = Field("EMPTY", description="Key of that address")
+    guard_model: Text = Field("auto", description="Model name there; auto takes the one that it lists")
+    guard_context_tokens: int = Field(0, ge=0, description="The guard's context length; 0 asks the server")
+    timeout_seconds: float = Field(10, gt=0, le=300, description="Longest wait for a verdict")
+    strictness: Literal["strict", "loose"] = Field("strict", description="loose lets Controversial turns pass")
+    allowed_categories: Categories = Field(NOTHING, description="Categories that pass all the same, comma-separated")
+    mode: Literal["enforce", "monitor"] = Field("enforce", description="monitor only records")
+    when_unavailable: Literal["withhold", "allow"] = Field(
+        "withhold", description="What happens to a turn that could not be judged"
+    )
+    exempt_roles: Text = Field(NOTHING, description="Roles whose chats are not judged, such as admin")
+    system_prompts: Literal["trust", "judge"] = Field("trust", description="judge if users may write their own")
+    images: Literal["allow", "withhold"] = Field(
+        "allow", description="What happens to images: the guard reads text only"
+    )
+    notice_language: Literal[
+        "auto", "en", "zh", "es", "fr", "de", "pt", "it", "ru", "ja", "ko", "ar", "hi", "vi", "id", "tr"
+    ] = Field("auto", description="auto follows the language of the turn")
+    notice_prompt: Text = Field(DEFAULT, description="Your own text for a refused prompt")
+    notice_answer: Text = Field(DEFAULT, description="Your own text for a withheld answer")
+    notice_unchecked: Text = Field(DEFAULT, description="Your own text where no verdict could be reached")
+    show_categories: bool = Field(False, description="Name the categories in the notice")
+    audit_path: Text = Field(
+        DEFAULT, description="Audit file, the day is added to its name; default: beside the valves"
+    )
+    audit_text: bool = Field(False, description="Keep the text of turns in the audit")
+
+
+class Moderator:
+    """Reviews chats, words notices and writes the audit, under one set of valves.
+
+    Args:
+        valves: the settings.
+        home: the plugin's folder beside its file.
+    """
+
+    def __init__(self, valves: ModerationValves, home: Path) -> None:
+        self.valves = valves
+        self.policy = Policy(
+            strictness=valves.strictness,
+            allowed_categories=parse_categories(valves.allowed_categories),
+            mode=valves.mode,
+            when_unavailable=valves.when_unavailable,
+        )
+        texts = {
+            NoticeKind.PROMPT_REFUSED: chosen(valves.notice_prompt),
+            NoticeKind.ANSWER_WITHHELD: chosen(valves.notice_answer),
+            NoticeKind.NOT_CHECKED: chosen(valves.notice_unchecked),
+        }
+        self.notices = Notices(
+            language=valves.notice_language,
+            texts={kind: text for kind, text in texts.items() if text},
+            show_categories=valves.show_categories,
+        )
+        self.guard = Guard(
+            Endpoint(valves.guard_base_url, valves.guard_api_key, valves.guard_model, valves.timeout_seconds),
+            timeout=valves.timeout_seconds,
+            context_tokens=valves.guard_context_tokens,
+        )
+        self.audit = Audit(Path(chosen(valves.audit_path) or home / "audit.jsonl"), keep_text=valves.audit_text)
+
+    async def review(self, messages: list[Body]) -> list[Review | None]:
+        """A review of each message; None for those that nobody judges."""
+        reviews: list[Review | None] = [None] * len(messages)
+        roles = [
+            role_of(message) or ("user" if self.valves.system_prompts == "judge" else None) for message in messages
+        ]
+        judged = [(index, role) for index, role in enumerate(roles) if role]
+        texts = [read(messages[index], role=role) for index, role in judged]
+        found = await review(texts, self.guard, self.policy, self.notices, within=self.valves.timeout_seconds)
+        for (index, _), result in zip(judged, found, strict=True):
+            parts = unreadable_parts(messages[index])
+            if parts and self.valves.images == "withhold" and (result is None or result.decision.passes):
+                verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
+                closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
+                result = Review(verdict, closed.decide(verdict), 0, True)
+            reviews[index] = result
+        return reviews
+
+    def notice(self, result: Review, message: Body, refused: NoticeKind) -> str:
+        """What stands in a message's place: `refused`, or that it could not be checked."""
+        kind = refused if result.verdict.reached else NoticeKind.NOT_CHECKED
+        return self.notices.text(kind, read(message, role="user").text, result.verdict)
+
+    def record(self, head: AuditRecord, message: Body, result: Review) -> None:
+        known = {"guard": self.guard.model, "unjudged": unreadable_parts(message), "milliseconds": result.milliseconds}
+        text = read(message, role="user")
+        self.audit.record(
+            head.model_copy(update=known),
+            text="\n".join((text.text, *text.asides)),
+            verdict=result.verdict,
+            decision=result.decision,
+        )
+
+    async def aclose(self) -> None:
+        await self.guard.aclose()
+        self.audit.close()

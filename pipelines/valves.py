@@ -1,0 +1,145 @@
+"""Valves that no value can break.
+
+The Pipelines server starts with whatever valves.json holds, and stops when a model rejects it; Open WebUI's page posts
+numbers as strings and shows nothing of a validation error. So a bad value becomes its safe default, and is reported.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from moderation.verdict import Category
+
+# The page cannot save an empty text, so this word stands for "nothing".
+NOTHING = "none"
+DEFAULT = "default"
+
+
+def _address(value: str) -> str:
+    value = value.strip().rstrip("/")
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("an address begins with http:// or https://")
+    return value
+
+
+def _text(value: str) -> str:
+    value = value.strip()
+    if not value:
+        raise ValueError("it is empty")
+    return value
+
+
+def _category_names(value: str) -> str:
+    parse_categories(value)
+    return value
+
+
+def _targets(value: Any) -> list[str]:
+    """The filter must see every model: "*" among others, or nothing at all, would make Open WebUI skip it."""
+    names = [str(name).strip() for name in (value.split(",") if isinstance(value, str) else value or []) if name]
+    names = [name for name in names if name]
+    return ["*"] if not names or "*" in names else names
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Text = Annotated[str, AfterValidator(_text)]
+Categories = Annotated[str, AfterValidator(_category_names)]
+Targets = Annotated[list[str], BeforeValidator(_targets)]
+
+
+def chosen(value: str) -> str | None:
+    """A text valve's value; None for "none" and "default"."""
+    return None if value.lower() in (NOTHING, DEFAULT) else value
+
+
+def words(value: str) -> list[str]:
+    """The entries of a comma-separated valve; none for "none"."""
+    names = [name.strip() for name in value.split(",")]
+    return [name for name in names if name and name.lower() != NOTHING]
+
+
+def parse_categories(value: str) -> frozenset[Category]:
+    """The categories named in a valve, in any case.
+
+    Raises:
+        ValueError: a name is not one of the nine.
+    """
+    by_name = {category.lower(): category for category in Category}
+    unknown = [name for name in words(value) if name.lower() not in by_name]
+    if unknown:
+        raise ValueError(f"no category {unknown[0]!r}; there are: {', '.join(Category)}")
+    return frozenset(by_name[name.lower()] for name in words(value))
+
+
+class LenientValves(BaseModel):
+    """Base of all valves. A field's value is what was saved, else the environment's, else the default."""
+
+    _problems: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each value that was replaced by its default."""
+        return self._problems
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _leniently(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        given = data if isinstance(data, dict) else {}
+        clean, problems = {}, []
+        for name, field in cls.model_fields.items():
+            variable = f"QWEN3GUARD_{name.upper()}"
+            source, value = (name, given[name]) if name in given else (variable, os.environ.get(variable))
+            if value is None and name not in given:
+                continue
+            try:
+                clean[name] = _read(field, value)
+            except ValidationError as error:
+                default = field.get_default(call_default_factory=True)
+                why = error.errors()[0]["msg"]
+                # The value itself may be a secret in the wrong box, so it is not repeated.
+                problems.append(f"{source}: {why}; {default!r} is used instead")
+        valves = handler(clean)
+        valves._problems = problems
+        return valves
+
+
+def _read(field: FieldInfo, value: Any) -> Any:
+    # `rebuild_annotation` puts the field's bounds and validators back around its type.
+    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
+
+
+def mend_saved_valves(home: Path) -> str | None:
+    """Set a valves.json aside that is not a JSON object: the server would not start with it.
+
+    Args:
+        home: the plugin's folder, where the server keeps its valves: named like its file, beside it.
+
+    Returns:
+        What was done, in words for the log; None where nothing was wrong.
+    """
+    saved = home / "valves.json"
+    try:
+        if not saved.exists() or isinstance(json.loads(saved.read_text()), dict):
+            return None
+    except (OSError, ValueError):
+        pass
+    broken = saved.with_suffix(".broken.json")
+    try:
+        saved.replace(broken)
+        saved.write_text("{}")
+    except OSError as error:
+        return f"{saved} is not a JSON object and cannot be replaced: {error}"
+    return f"{saved} was not a JSON object: it is kept as {broken.name}, and defaults are used"
