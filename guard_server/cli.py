@@ -75,8 +75,10 @@ def train_demo(
     """Train the demo guard from scratch: minutes on two cores, the same weights every time."""
     from guard_server import train_demo as trainer  # It imports torch.
 
-    with _errors():
+    try:
         trainer.train(data=data, out=out_folder, seed=seed, threads=threads)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error), param_hint="--data") from error
 
 
 def _serve(name: str, options: Options) -> None:

@@ -93,8 +93,7 @@ class VllmServer:
         )
         self._relay = threading.Thread(target=self._relay_lines, daemon=True)
         self._relay.start()
-        for number in _ENDING:
-            signal.signal(number, _stop)
+        self._handlers = {number: signal.signal(number, _stop) for number in _ENDING}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,6 +109,10 @@ class VllmServer:
             # vLLM's engine outlives an API server that was killed (seen in 0.32.0).
             os.killpg(group, signal.SIGKILL)
         process.wait()
+        if self._relay is not None:
+            self._relay.join(timeout=2.0)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def wait_until_healthy(self) -> None:
         """Raises VllmFailed when vLLM ends first. There is no time limit: weights may have to be downloaded."""
@@ -198,12 +201,13 @@ class VllmServer:
         stream = self._running().stdout
         assert stream is not None
         # newline="" splits at carriage returns too, and tells them apart.
-        for line in io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline=""):
-            text = line.rstrip()
-            self._tail.append(text)
-            # Where nobody reads us any more, vLLM still must not block on a full pipe.
-            with contextlib.suppress(OSError):
-                self._say(text, line.endswith("\r"))
+        with io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="") as lines:
+            for line in lines:
+                text = line.rstrip()
+                self._tail.append(text)
+                # Where nobody reads us any more, vLLM still must not block on a full pipe.
+                with contextlib.suppress(OSError):
+                    self._say(text, line.endswith("\r"))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

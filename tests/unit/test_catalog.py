@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+
+from guard_server import catalog
+from guard_server.catalog import MODELS, Model
+from guard_server.checkpoint import Checkpoint
+from guard_server.errors import UnknownModel
+
+ROOT = Path(__file__).parents[2]
+
+# config.json of Qwen/Qwen3-0.6B, -4B and -8B, as far as sizes go.
+PUBLISHED = {
+    # hidden size, layers, heads, intermediate size, whether the output layer is the embeddings
+    "0.6b": (1024, 28, 16, 3072, True),
+    "4b": (2560, 36, 32, 9728, True),
+    "8b": (4096, 36, 32, 12288, False),
+}
+
+
+def published(size: str) -> Checkpoint:
+    hidden, layers, heads, intermediate, tied = PUBLISHED[size]
+    config = {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": intermediate,
+        "vocab_size": 151936,
+        "tie_word_embeddings": tied,
+    }
+    return Checkpoint("x/y", ("x/y",), config, "")
+
+
+def test_the_catalog_holds_the_six_models_and_two_demo_guards():
+    assert set(MODELS) == {
+        *("gen-0.6b", "gen-4b", "gen-8b", "stream-0.6b", "stream-4b", "stream-8b"),
+        *("demo", "demo-stream"),
+    }
+
+
+def test_the_default_is_a_real_guard():
+    assert not MODELS[catalog.DEFAULT].demo
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_the_key_value_cache_follows_from_the_published_config(size: str):
+    assert MODELS[f"gen-{size}"].kv_bytes_per_token == published(size).kv_bytes_per_token(2)
+
+
+def test_three_conversations_of_the_4b_model_take_the_cache_that_the_article_saw():
+    assert round(3 * 10240 * MODELS["gen-4b"].kv_bytes_per_token / 1024**3, 1) == 4.2
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_the_weights_follow_from_the_published_config(size: str):
+    stored = MODELS[f"gen-{size}"].parameters
+    in_memory = published(size).parameters
+    # The 0.6B checkpoint stores its tied output layer a second time; norms are left out of the estimate.
+    stored -= 151936 * 1024 if size == "0.6b" else 0
+    assert in_memory == pytest.approx(stored, rel=0.001)
+
+
+def test_a_model_is_found_by_its_short_name_and_by_its_hub_id():
+    assert catalog.find("Gen-4B") == catalog.find("qwen/qwen3guard-gen-4b") == MODELS["gen-4b"]
+
+
+def test_another_hub_id_and_a_folder_are_taken_as_they_are(tmp_path: Path):
+    assert catalog.find("somebody/a-fine-tuned-guard") == "somebody/a-fine-tuned-guard"
+    assert catalog.find(str(tmp_path)) == tmp_path
+
+
+def test_a_short_name_wins_over_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = catalog.find("demo")
+    assert isinstance(found, Model)
+    assert found.demo
+
+
+def test_a_mistyped_name_is_answered_with_the_closest():
+    with pytest.raises(UnknownModel) as caught:
+        catalog.find("gen-06b")
+    assert caught.value.remedy.startswith("Did you mean gen-0.6b")
+
+
+@pytest.mark.parametrize("path", ["./nowhere", "/nowhere/at/all", "~/nowhere"])
+def test_a_missing_folder_is_named(path: str):
+    with pytest.raises(UnknownModel, match="no folder"):
+        catalog.find(path)
+
+
+def test_the_documentation_shows_every_model_with_its_numbers():
+    text = (ROOT / "docs/guard-server.md").read_text(encoding="utf-8")
+    for model in MODELS.values():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{model.name}` "))
+        if not model.demo:
+            assert model.huggingface in row
+            assert f"{model.weights_gb:.1f} GB" in row
+            assert f"{model.kv_bytes_per_token // 1024} KiB" in row

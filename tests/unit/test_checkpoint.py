@@ -1,0 +1,63 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from guard_server import checkpoint
+from guard_server.errors import NotServedYet, UnreadableCheckpoint
+
+
+def folder(path: Path, config: dict[str, object] | str, **files: str) -> str:
+    text = config if isinstance(config, str) else json.dumps(config)
+    (path / "config.json").write_text(text, encoding="utf-8")
+    for name, content in files.items():
+        (path / name.replace("__", ".")).write_text(content, encoding="utf-8")
+    return str(path)
+
+
+def test_a_template_of_its_own_file_wins(tmp_path: Path):
+    tokenizer = json.dumps({"chat_template": "old"})
+    name = folder(tmp_path, {}, chat_template__jinja="new", tokenizer_config__json=tokenizer)
+    assert checkpoint.load(name, "huggingface").template == "new"
+
+
+def test_a_template_in_the_tokenizers_config_is_read(tmp_path: Path):
+    name = folder(tmp_path, {}, tokenizer_config__json=json.dumps({"chat_template": "{{ messages }}"}))
+    assert checkpoint.load(name, "huggingface").template == "{{ messages }}"
+
+
+def test_of_several_templates_the_default_is_taken(tmp_path: Path):
+    named = [{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]
+    name = folder(tmp_path, {}, tokenizer_config__json=json.dumps({"chat_template": named}))
+    assert checkpoint.load(name, "huggingface").template == "b"
+
+
+def test_a_folder_is_served_under_its_own_name(tmp_path: Path):
+    guard = checkpoint.load(folder(tmp_path, {}, chat_template__jinja="x"), "huggingface")
+    assert guard.served_names == (tmp_path.name,)
+    assert guard.local
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "says"),
+    [
+        ({}, {}, "no chat template"),
+        ({}, {"tokenizer_config__json": "{}"}, "no chat template"),
+        ("{broken", {"chat_template__jinja": "x"}, "not JSON"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, config: dict[str, object] | str, files: dict[str, str], says: str):
+    with pytest.raises(UnreadableCheckpoint, match=says):
+        checkpoint.load(folder(tmp_path, config, **files), "huggingface")
+
+
+def test_a_folder_without_config_is_no_model(tmp_path: Path):
+    with pytest.raises(UnreadableCheckpoint, match=r"no config\.json"):
+        checkpoint.load(str(tmp_path), "huggingface")
+
+
+def test_a_stream_model_comes_with_a_later_version(tmp_path: Path):
+    name = folder(tmp_path, {"architectures": ["Qwen3ForGuardModel"]}, chat_template__jinja="x")
+    for wanted in (name, "stream-4b", "demo-stream", "Qwen/Qwen3Guard-Stream-8B"):
+        with pytest.raises(NotServedYet, match="Stream"):
+            checkpoint.load(wanted, "modelscope")

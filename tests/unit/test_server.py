@@ -1,0 +1,101 @@
+"""The process part, with small programs in the place of vLLM; tests/integration/test_serve.py has the real one."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from guard_server import server
+from guard_server.errors import PortTaken, VllmFailed
+from guard_server.launch import Launch
+from guard_server.server import VllmServer, check_port
+
+# Starts a child that ignores SIGTERM, as an engine does that hangs; then says its process id and waits.
+STUBBORN = """
+import signal, subprocess, sys, time
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE)
+process.stdout.readline()
+print(process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def started(program: str, lines: list[str], **env: str) -> VllmServer:
+    launch = Launch((sys.executable, "-c", program), env, {"FORCED": "ours"}, ())
+    return VllmServer(launch, "127.0.0.1", 1, None, lambda text, transient: lines.append(text + "~" * transient))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def test_leaving_ends_a_child_that_ignores_sigterm(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "_STOP_SECONDS", 0.5)
+    lines: list[str] = []
+    with started(STUBBORN, lines):
+        until(lambda: bool(lines))
+        stat = Path(f"/proc/{lines[0]}/stat")
+        assert stat.exists()
+    # Gone, or dead and not yet collected by the system.
+    until(lambda: not stat.exists() or stat.read_text().split(")")[1].split()[0] == "Z")
+
+
+def test_an_early_end_is_told_with_its_error_and_a_remedy():
+    program = "import sys; print('ValueError: torch.OutOfMemoryError: CUDA out of memory'); sys.exit(3)"
+    with started(program, []) as running, pytest.raises(VllmFailed, match="status 3: ValueError") as caught:
+        running.wait_until_healthy()
+    assert "smaller model" in caught.value.remedy
+
+
+def test_progress_bars_are_told_from_lines():
+    lines: list[str] = []
+    program = "import sys; sys.stdout.write('10%\\r20%\\rdone\\nnext\\n')"
+    with started(program, lines) as running, pytest.raises(VllmFailed):
+        running.wait_until_healthy()
+    assert lines == ["10%~", "20%~", "done", "next"]
+
+
+def test_what_the_user_set_stays_but_for_what_the_options_decide(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CHOSEN", "users")
+    monkeypatch.setenv("FORCED", "users")
+    lines: list[str] = []
+    program = "import os; print(os.environ['CHOSEN'], os.environ['FORCED'], os.environ['NEW'])"
+    with started(program, lines, CHOSEN="ours", NEW="ours") as running, pytest.raises(VllmFailed):
+        running.wait_until_healthy()
+    assert lines == ["users ours ours"]
+
+
+def test_a_reader_that_went_away_does_not_block_vllm():
+    def say(text: str, transient: bool) -> None:
+        raise BrokenPipeError
+
+    program = "print('x' * 200_000)\nfor _ in range(200_000): print('line')\nraise SystemExit(7)"
+    launch = Launch((sys.executable, "-c", program), {}, {}, ())
+    with (
+        VllmServer(launch, "127.0.0.1", 1, None, say) as running,
+        pytest.raises(VllmFailed, match="status 7"),
+    ):
+        running.wait_until_healthy()
+
+
+def test_a_taken_port_is_said_before_anything_is_loaded():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortTaken, match=str(port)) as caught:
+            check_port("127.0.0.1", port)
+    assert f"--port {port + 1}" in caught.value.remedy
+    check_port("127.0.0.1", port)
+
+
+def test_the_address_shown_is_one_that_a_client_can_use():
+    launch = Launch(("true",), dict(os.environ), {}, ())
+    shown = [VllmServer(launch, host, 8000, None, print).url for host in ("0.0.0.0", "::", "guard.local")]
+    assert shown == ["http://127.0.0.1:8000/v1", "http://[::1]:8000/v1", "http://guard.local:8000/v1"]
