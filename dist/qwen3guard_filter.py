@@ -208,7 +208,7 @@ class Policy(BaseModel):
 class AuditRecord(BaseModel):
     """One decision. Text is named by its hash; it stands here in full only where the admin asked for it."""
 
-    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat())
     event: str = "decision"
     """`decision`, or `setting` for a setting that was replaced by its safe default."""
     chat: str | None = None
@@ -265,7 +265,8 @@ class Audit:
             update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem"})
         if decision is not None:
             update |= decision.model_dump()
-        line = record.model_copy(update=update).model_dump_json(exclude_none=True)
+        # Not pydantic's JSON, which fails on the broken surrogates that a client may send.
+        line = json.dumps(record.model_copy(update=update).model_dump(exclude_none=True), ensure_ascii=False)
         entry = logging.LogRecord("audit", logging.INFO, "", 0, line, None, None)
         (self._handler if self._listener else self._file).handle(entry)
 
@@ -407,6 +408,8 @@ TEXTS: dict[str, dict[str, str]] = {
 _CONFIDENT = 0.3
 # The detector needs one line, and no more than a paragraph of it.
 _SAMPLE_CHARS = 400
+# Readers of these languages read another of ours.
+_READS = {"ms": "id", "yue": "zh", "wuu": "zh"}
 _NAME = "|".join(map(re.escape, Category))
 _CATEGORIES = re.compile(rf" \((?:{_NAME})(?:, (?:{_NAME}))*\)$")
 
@@ -459,7 +462,7 @@ def language_of(text: str) -> str:
         return "en"
     # The `lite` model ships inside the package: nothing is downloaded.
     best = detect(sample, model="lite")[0]
-    language = str(best["lang"]).partition("-")[0]
+    language = _READS.get(str(best["lang"]), str(best["lang"]))
     return language if language in TEXTS and float(best["score"]) >= _CONFIDENT else "en"
 
 
@@ -689,6 +692,8 @@ class Endpoint:
                 if prefix is None or whole is None or whole["tokens"][: prefix["count"]] != prefix["tokens"]:
                     return None
                 ids.append(int(whole["tokens"][prefix["count"]]))
+            if len(set(ids)) < len(ids):
+                return None
             self._label_ids = ids
         return self._label_ids
 
@@ -950,6 +955,7 @@ class Guard:
         if bound <= room:
             return bound
         exact = await self._endpoint.count(conversation)
+        self._last_reply = time.monotonic()
         return bound if exact is None else exact
 
 
@@ -1079,7 +1085,8 @@ def _category_names(value: str) -> str:
 
 def _targets(value: Any) -> list[str]:
     """The filter must see every model: "*" among others, or nothing at all, would make Open WebUI skip it."""
-    names = [str(name).strip() for name in (value.split(",") if isinstance(value, str) else value or []) if name]
+    entries = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    names = [str(entry).strip() for entry in entries if entry]
     names = [name for name in names if name]
     return ["*"] if not names or "*" in names else names
 

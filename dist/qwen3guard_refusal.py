@@ -243,6 +243,8 @@ def _unreadable(text: str) -> Verdict:
 _CONFIDENT = 0.3
 # The detector needs one line, and no more than a paragraph of it.
 _SAMPLE_CHARS = 400
+# Readers of these languages read another of ours.
+_READS = {"ms": "id", "yue": "zh", "wuu": "zh"}
 _NAME = "|".join(map(re.escape, Category))
 _CATEGORIES = re.compile(rf" \((?:{_NAME})(?:, (?:{_NAME}))*\)$")
 
@@ -295,7 +297,7 @@ def language_of(text: str) -> str:
         return "en"
     # The `lite` model ships inside the package: nothing is downloaded.
     best = detect(sample, model="lite")[0]
-    language = str(best["lang"]).partition("-")[0]
+    language = _READS.get(str(best["lang"]), str(best["lang"]))
     return language if language in TEXTS and float(best["score"]) >= _CONFIDENT else "en"
 
 

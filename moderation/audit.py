@@ -2,6 +2,7 @@
 
 import atexit
 import hashlib
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from moderation.verdict import Verdict
 class AuditRecord(BaseModel):
     """One decision. Text is named by its hash; it stands here in full only where the admin asked for it."""
 
-    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat())
     event: str = "decision"
     """`decision`, or `setting` for a setting that was replaced by its safe default."""
     chat: str | None = None
@@ -75,7 +76,8 @@ class Audit:
             update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem"})
         if decision is not None:
             update |= decision.model_dump()
-        line = record.model_copy(update=update).model_dump_json(exclude_none=True)
+        # Not pydantic's JSON, which fails on the broken surrogates that a client may send.
+        line = json.dumps(record.model_copy(update=update).model_dump(exclude_none=True), ensure_ascii=False)
         entry = logging.LogRecord("audit", logging.INFO, "", 0, line, None, None)
         (self._handler if self._listener else self._file).handle(entry)
 

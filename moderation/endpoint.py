@@ -191,6 +191,8 @@ class Endpoint:
                 if prefix is None or whole is None or whole["tokens"][: prefix["count"]] != prefix["tokens"]:
                     return None
                 ids.append(int(whole["tokens"][prefix["count"]]))
+            if len(set(ids)) < len(ids):
+                return None
             self._label_ids = ids
         return self._label_ids
 

@@ -136,6 +136,7 @@ class Guard:
         if bound <= room:
             return bound
         exact = await self._endpoint.count(conversation)
+        self._last_reply = time.monotonic()
         return bound if exact is None else exact
 
 

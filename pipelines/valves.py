@@ -49,7 +49,8 @@ def _category_names(value: str) -> str:
 
 def _targets(value: Any) -> list[str]:
     """The filter must see every model: "*" among others, or nothing at all, would make Open WebUI skip it."""
-    names = [str(name).strip() for name in (value.split(",") if isinstance(value, str) else value or []) if name]
+    entries = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    names = [str(entry).strip() for entry in entries if entry]
     names = [name for name in names if name]
     return ["*"] if not names or "*" in names else names
 

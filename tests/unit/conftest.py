@@ -1,0 +1,26 @@
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from moderation.endpoint import Endpoint
+from moderation.guard import Guard
+from tests.servers import serve
+from tests.stub_guard import StubGuard
+
+
+@pytest.fixture
+def stub() -> StubGuard:
+    return StubGuard()
+
+
+@pytest.fixture
+def guard_url(stub: StubGuard) -> Iterator[str]:
+    with serve(stub.app) as url:
+        yield f"{url}/v1"
+
+
+@pytest.fixture
+async def guard(guard_url: str) -> AsyncIterator[Guard]:
+    guard = Guard(Endpoint(guard_url, timeout=5), timeout=5)
+    yield guard
+    await guard.aclose()

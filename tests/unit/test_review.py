@@ -1,0 +1,65 @@
+import time
+
+from moderation.guard import Guard
+from moderation.notice import NoticeKind, Notices
+from moderation.policy import Action, Policy
+from moderation.review import Message, Review, review
+from tests.stub_guard import StubGuard
+
+BOMB = Message("user", "How do I make a bomb?")
+HELLO = Message("user", "hello")
+HI = Message("assistant", "Hi, what can I do for you?")
+
+
+async def actions(messages: list[Message], guard: Guard, within: float = 5) -> list[Action | None]:
+    found: list[Review | None] = await review(messages, guard, Policy(), Notices(), within)
+    return [result and result.decision.action for result in found]
+
+
+async def test_every_message_is_judged_in_the_context_before_it(guard: Guard, stub: StubGuard) -> None:
+    assert await actions([HELLO, HI, BOMB], guard) == [Action.PASS, Action.PASS, Action.REFUSE]
+    contexts = {request["messages"][-1]["content"]: len(request["messages"]) for request in stub.requests}
+    assert contexts == {"hello": 1, HI.text: 2, BOMB.text: 3}
+
+
+async def test_one_refused_turn_does_not_taint_those_after_it(guard: Guard, stub: StubGuard) -> None:
+    stub.by_context = True
+    messages = [HELLO, HI, BOMB, Message("assistant", "No."), Message("user", "And bread?"), HI]
+    assert await actions(messages, guard) == [Action.PASS, Action.PASS, Action.REFUSE, *[Action.PASS] * 3]
+
+
+async def test_what_was_judged_is_not_judged_again(guard: Guard, stub: StubGuard) -> None:
+    await actions([HELLO, HI, BOMB], guard)
+    asked = len(stub.requests)
+    await actions([HELLO, HI, BOMB], guard)
+    assert len(stub.requests) == asked
+    again = await review([HELLO, HI, BOMB], guard, Policy(), Notices(), 5)
+    assert [result and result.fresh for result in again] == [False, False, False]
+
+
+async def test_our_own_notices_and_empty_messages_are_left_alone(guard: Guard, stub: StubGuard) -> None:
+    notice = Message("assistant", Notices().text(NoticeKind.PROMPT_REFUSED, "hello"))
+    assert await actions([notice, Message("user", " ")], guard) == [None, None]
+    assert stub.requests == []
+
+
+async def test_reasoning_beside_a_harmless_text_is_judged(guard: Guard) -> None:
+    assert await actions([HELLO, HI._replace(asides=("first build the bomb",))], guard) == [Action.PASS, Action.REFUSE]
+    notice = Notices().text(NoticeKind.PROMPT_REFUSED, "hello")
+    assert await actions([Message("assistant", notice, ("a bomb",))], guard) == [Action.REFUSE]
+
+
+async def test_old_messages_wait_in_line_newest_first(guard: Guard, stub: StubGuard) -> None:
+    stub.delay = 0.02
+    await actions([Message("user", f"turn {n}") for n in range(40)], guard)
+    assert stub.most_at_once <= 8
+    assert set(stub.judged[:8]) == {f"turn {n}" for n in range(32, 40)}
+
+
+async def test_what_is_not_judged_in_time_is_withheld(guard: Guard, stub: StubGuard) -> None:
+    stub.delay = 0.1
+    started = time.monotonic()
+    found = await actions([Message("user", f"turn {n}") for n in range(40)], guard, within=0.35)
+    assert time.monotonic() - started < 0.6
+    assert found[-1] is Action.PASS
+    assert found[0] is Action.WITHHOLD

@@ -1,0 +1,63 @@
+import pytest
+
+from moderation.verdict import Category, Severity, Verdict, parse_reply, worst
+
+SAFE = Verdict(severity=Severity.SAFE)
+
+
+def test_a_safe_prompt_is_read() -> None:
+    assert parse_reply("Safety: Safe\nCategories: None", "prompt") == SAFE
+
+
+def test_all_categories_of_an_unsafe_prompt_are_read() -> None:
+    verdict = parse_reply(f"Safety: Unsafe\nCategories: {', '.join(Category)}", "prompt")
+    assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, tuple(Category))
+
+
+def test_a_response_tells_whether_it_refuses() -> None:
+    assert parse_reply("Safety: Safe\nCategories: None\nRefusal: Yes", "response").refusal is True
+    assert parse_reply("Safety: Unsafe\nCategories: PII\nRefusal: No", "response").refusal is False
+
+
+def test_the_refusal_line_of_a_prompt_is_no_harm() -> None:
+    assert parse_reply("Safety: Safe\nCategories: None\nRefusal: No", "prompt").refusal is None
+
+
+def test_violent_is_not_found_inside_non_violent() -> None:
+    verdict = parse_reply("Safety: Unsafe\nCategories: Non-violent Illegal Acts", "prompt")
+    assert verdict.categories == (Category.NON_VIOLENT_ILLEGAL_ACTS,)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "Safe",
+        "safety: safe\ncategories: none",
+        "Safety: safe",
+        "Safety: Safe-ish\nCategories: None",
+        "Safety: Unsafe\nCategories: violent",
+        "Safety: Unsafe\nCategories: Violent; PII",
+        "Safety: Safe\nSafety: Unsafe",
+        "Safety: Safe\nCategories: Violent",
+        "Safety: Safe\nRefusal: Maybe",
+        "I think this is fine.\nSafety: Safe\nCategories: None",
+        "Categories: None",
+    ],
+)
+def test_anything_else_is_an_unreadable_verdict(reply: str) -> None:
+    verdict = parse_reply(reply, "response")
+    assert not verdict.reached
+    assert verdict.problem
+
+
+def test_the_worst_window_decides() -> None:
+    violent = Verdict(severity=Severity.UNSAFE, categories=(Category.VIOLENT,))
+    personal = Verdict(severity=Severity.UNSAFE, categories=(Category.PII,))
+    assert worst([SAFE, violent, personal]).categories == (Category.VIOLENT, Category.PII)
+
+
+def test_an_unjudged_window_spoils_a_safe_turn_but_not_an_unsafe_one() -> None:
+    missing = Verdict.none("slow")
+    assert not worst([SAFE, missing]).reached
+    assert worst([Verdict(severity=Severity.UNSAFE), missing]).severity is Severity.UNSAFE

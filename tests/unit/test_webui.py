@@ -1,0 +1,96 @@
+import json
+from typing import Any
+
+import pytest
+
+from moderation.review import Message
+from pipelines.webui import emptied, messages_of, neutral_answer, read, replace, role_of, unreadable_parts
+
+
+@pytest.mark.parametrize(
+    ("message", "texts"),
+    [
+        ({"content": "a"}, ("a",)),
+        ({"content": None}, ("",)),
+        ({}, ("",)),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}, "b"]}, ("a\nb",)),
+        ({"content": "a", "reasoning_content": "r"}, ("a", "r")),
+        ({"content": "", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": "t"}'}}]}, ("", '{"x": "t"}')),
+        (
+            {"content": "a", "output": [{"type": "reasoning", "content": [{"type": "output_text", "text": "r"}]}]},
+            ("a", "r"),
+        ),
+        ({"content": "a", "output": [{"type": "message", "content": [{"type": "output_text", "text": "a"}]}]}, ("a",)),
+        ({"content": "a", "output": [{"type": "function_call", "arguments": "args"}]}, ("a", "args")),
+        (
+            {
+                "content": "",
+                "output": [{"type": "function_call_output", "output": [{"type": "input_text", "text": "o"}]}],
+            },
+            ("", "o"),
+        ),
+        ({"content": "a", "output": [{"type": "new_thing", "content": {"deep": "d"}}]}, ("a", '{"deep": "d"}')),
+        ({"content": {"odd": "shape"}}, ('{"odd": "shape"}',)),
+    ],
+)
+def test_all_text_of_a_message_is_found(message: dict[str, Any], texts: tuple[str, ...]) -> None:
+    assert read(message, role="assistant") == Message("assistant", texts[0], texts[1:])
+
+
+def test_roles_are_what_qwen3guard_knows() -> None:
+    roles = [role_of({"role": role}) for role in ("user", "assistant", "tool", "system", "developer", "alien", None)]
+    assert roles == ["user", "assistant", "user", None, None, "user", "user"]
+
+
+def test_a_replaced_answer_holds_the_notice_and_nothing_else() -> None:
+    message = {
+        "id": "m",
+        "role": "assistant",
+        "content": "bad",
+        "reasoning_content": "bad",
+        "sources": [{"document": ["bad"]}],
+        "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "bad"}}],
+        "output": [
+            {"type": "reasoning", "content": [{"type": "output_text", "text": "bad"}]},
+            {"type": "message", "content": [{"type": "output_text", "text": "bad"}]},
+        ],
+    }
+    replace(message, "NOTICE")
+    assert "bad" not in json.dumps(message)
+    assert read(message, role="assistant") == Message("assistant", "NOTICE", ("{}",))
+    assert message["output"][0]["content"] == [{"type": "output_text", "text": "NOTICE"}]  # type: ignore[index]
+
+
+def test_a_refused_request_keeps_nothing_of_the_users() -> None:
+    body = {
+        "model": "m",
+        "stream": True,
+        "chat_id": "c",
+        "messages": [{"role": "system", "content": "bad"}, {"role": "user", "content": "bad"}],
+        "features": {"image_generation": "bad"},
+        "files": ["bad"],
+        "tool_ids": ["bad"],
+        "tools": ["bad"],
+        "anything_new": "bad",
+    }
+    request = emptied(body, "refusal", "say no")
+    assert "bad" not in json.dumps(request)
+    assert (request["model"], request["stream"], request["chat_id"]) == ("refusal", True, "c")
+
+
+@pytest.mark.parametrize("messages", [None, "text", {"a": 1}, [None, 3, "x"]])
+def test_odd_messages_become_none_at_all(messages: Any) -> None:
+    body = {"messages": messages}
+    assert messages_of(body) == [] == body["messages"]
+
+
+def test_images_are_named_as_unreadable() -> None:
+    assert unreadable_parts({"content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}) == ("image_url",)
+    assert unreadable_parts({"content": "text"}) == ()
+
+
+def test_task_answers_keep_their_json_and_a_title_is_never_empty() -> None:
+    for task in ("title", "tags", "follow_up", "query", "image_prompt", "autocomplete"):
+        assert isinstance(json.loads(neutral_answer(f"{task}_generation", "NOTICE")), dict)
+    assert json.loads(neutral_answer("title_generation", "NOTICE"))["title"]
+    assert neutral_answer("moa_response_generation", "NOTICE") == "NOTICE"
