@@ -1,0 +1,73 @@
+# Everything is built in folders of the checkout: .venvs (environments) and .run (data and logs).
+PYTHON ?= python3.11
+DEV := .venvs/dev/bin
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run try stop test test-unit test-integration test-e2e lint format bundle bench clean python browser
+.PHONY: env-dev env-all
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: env-all ## the whole demo on http://127.0.0.1:3000; MODEL=gen-0.6b and UPSTREAM_BASE_URL=… put real models in
+	@exec $(DEV)/python -m demo.run
+
+try: env-all ## play three conversations through the whole demo and check them
+	@exec $(DEV)/python -m demo.try_conversations
+
+stop: ## stop a demo whose terminal is gone
+	@$(DEV)/supervisorctl -c .run/supervisord.conf shutdown
+
+test: test-unit test-integration test-e2e ## all tests
+
+test-unit: env-dev ## the tests that take seconds
+	@$(DEV)/python -m pytest tests/unit
+
+test-integration: env-all ## with real vLLM and the real Pipelines server
+	@$(DEV)/python -m pytest tests/integration
+
+test-e2e: env-all browser ## with the real Open WebUI in a real browser
+	@$(DEV)/python -m pytest tests/e2e
+
+lint: env-dev ## formatting, style, types, layers, and that dist/ is current
+	@$(DEV)/ruff format --check .
+	@$(DEV)/ruff check .
+	@$(DEV)/mypy
+	@$(DEV)/lint-imports
+	@$(DEV)/python -m pipelines.bundle --check
+
+format: env-dev ## format the code and sort its imports
+	@$(DEV)/ruff format .
+	@$(DEV)/ruff check --fix .
+
+bundle: env-dev ## write dist/, the single files that an admin uploads
+	@$(DEV)/python -m pipelines.bundle
+
+bench: env-all ## measure what moderation costs
+	@$(DEV)/python -m benchmarks.filter_bench
+
+clean: ## remove everything that was built: environments, data, logs
+	rm -rf .venvs .run build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "error: Python 3.11 is needed, and '$(PYTHON)' is not it. Install python3.11 and python3.11-venv," \
+	    "or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+
+env-dev: python
+	@$(PYTHON) demo/environments.py dev
+
+env-all: python
+	@$(PYTHON) demo/environments.py dev guard pipelines webui
+
+# The tests drive the first browser that is found here; Debian's own is installed where there is none.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "error: the e2e tests need Chromium or Chrome: install it, so that 'chromium' is on the PATH." >&2; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; else \
+	  echo "error: the e2e tests need a browser: sudo apt-get install chromium fonts-noto-cjk" >&2; exit 1; fi; \
+	mkdir -p .run/logs; echo "installing chromium and fonts-noto-cjk (log: .run/logs/apt.log)"; \
+	{ $$as apt-get update && DEBIAN_FRONTEND=noninteractive $$as apt-get install -y --no-install-recommends \
+	  chromium fonts-noto-cjk; } >.run/logs/apt.log 2>&1 || { tail -5 .run/logs/apt.log >&2; exit 1; }

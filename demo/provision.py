@@ -1,0 +1,166 @@
+"""Sets Open WebUI up as an admin would in its pages: accounts, connections, the filter and its valves, the models.
+
+Every step may run again on a set-up that is already there, and leaves what the admin changed in the page.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from demo.account import Account
+from demo.connection import Connection
+from demo.errors import NotBuilt, SetupFailed
+from demo.state import State
+from demo.webui_api import WebuiApi
+
+EVERYBODY = {"principal_type": "user", "principal_id": "*", "permission": "read"}
+# The Pipelines connection's place in Open WebUI's list of connections; the chat model's is 0.
+PIPELINES_INDEX = 1
+LIST_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is to be wired.
+
+    `files` are uploaded to the Pipelines server in this order; `valves` maps a pipeline's id to the valves that are
+    set (the others keep their values); `hidden` are models that everybody may use and nobody sees in the selector.
+    """
+
+    chat: Connection
+    pipelines: Connection
+    files: list[Path]
+    valves: dict[str, dict[str, Any]] = field(default_factory=dict)
+    hidden: list[str] = field(default_factory=list)
+    suggestions: list[str] = field(default_factory=list)
+
+
+class Provisioner:
+    """Brings one Open WebUI to the state that a `Setup` describes. Raises `SetupFailed` where that is refused."""
+
+    def __init__(self, api: WebuiApi, state: State, setup: Setup) -> None:
+        self.api = api
+        self.state = state
+        self.setup = setup
+
+    def run(self) -> None:
+        self.sign_in_admin()
+        self.make_user()
+        self.connect()
+        for file in self.setup.files:
+            self.upload(file)
+        for pipeline, valves in self.setup.valves.items():
+            self.set_valves(pipeline, valves)
+        self.publish_models()
+        self.check_filters()
+        self.suggest()
+
+    def sign_in_admin(self) -> None:
+        admin = Account.admin(self.state)
+        if self.api.get("/api/config").get("onboarding"):
+            self.api.sign_up(admin)
+            return
+        try:
+            self.api.sign_in(admin)
+        except SetupFailed as error:
+            raise SetupFailed(
+                f"{error}\nOpen WebUI's database in {self.state.webui} does not know the admin of {self.state.folder}. "
+                "Was its password changed in the page? `make clean` starts anew."
+            ) from error
+
+    def make_user(self) -> None:
+        user = Account.user(self.state)
+        known = self.api.get("/api/v1/users/all")["users"]
+        if user.email not in {account["email"] for account in known}:
+            form = {"name": user.name, "email": user.email, "password": user.password, "role": "user"}
+            self.api.post("/api/v1/auths/add", form)
+
+    def connect(self) -> None:
+        """Two connections: the chat model (0) and the Pipelines server (1)."""
+        connections = [self.setup.chat, self.setup.pipelines]
+        self.api.post(
+            "/openai/config/update",
+            {
+                "ENABLE_OPENAI_API": True,
+                "OPENAI_API_BASE_URLS": [connection.url for connection in connections],
+                "OPENAI_API_KEYS": [connection.key for connection in connections],
+                "OPENAI_API_CONFIGS": {},
+            },
+        )
+
+    def upload(self, file: Path) -> None:
+        """Uploads a pipeline unless the server already has exactly this file.
+
+        Pipelines reports success for a file that it could not load and moves it aside, so its list is asked.
+        """
+        if not file.exists():
+            raise NotBuilt(f"{file} is missing: `make bundle` writes it.")
+        held = self.state.pipelines / file.name
+        if not (held.exists() and held.read_bytes() == file.read_bytes()):
+            form = {"urlIdx": str(PIPELINES_INDEX)}
+            self.api.upload("/api/v1/pipelines/upload", form, file.name, file.read_bytes())
+        listed = self.api.get("/api/v1/pipelines/", urlIdx=PIPELINES_INDEX)["data"]
+        if file.stem not in {pipeline["name"] for pipeline in listed}:
+            raise SetupFailed(f"The Pipelines server could not load {file.name}: see {self.state.log('pipelines')}")
+
+    def set_valves(self, pipeline: str, valves: dict[str, Any]) -> None:
+        """Sets the given valves and keeps the others."""
+        path = f"/api/v1/pipelines/{pipeline}/valves"
+        before = self.api.get(path, urlIdx=PIPELINES_INDEX)
+        if unknown := valves.keys() - before.keys():
+            raise SetupFailed(f"{pipeline} has no valve {', '.join(sorted(unknown))}; it has {', '.join(before)}.")
+        if before | valves != before:
+            self.api.post(f"{path}/update?urlIdx={PIPELINES_INDEX}", before | valves)
+
+    def publish_models(self) -> None:
+        """Lets everybody use the chat models and the hidden ones; a model is an admin's alone until then."""
+        models = self._models()
+        known = {model["id"] for model in self.api.get("/api/v1/models/base")}
+        for name in [*models, *self.setup.hidden]:
+            if name not in known:
+                form = {
+                    "id": name,
+                    "base_model_id": None,
+                    "name": models.get(name, name),
+                    "meta": {"hidden": name in self.setup.hidden},
+                    "params": {},
+                    "access_grants": [EVERYBODY],
+                }
+                self.api.post("/api/v1/models/create", form)
+
+    def check_filters(self) -> None:
+        """Open WebUI calls a filter for every model only where its `pipelines` is exactly `["*"]`."""
+        uploaded = {file.stem for file in self.setup.files}
+        for model in self.api.get(f"/openai/models/{PIPELINES_INDEX}")["data"]:
+            pipeline = model.get("pipeline") or {}
+            if model["id"] in uploaded and pipeline.get("type") == "filter" and pipeline.get("pipelines") != ["*"]:
+                raise SetupFailed(
+                    f"The filter {model['id']} is on for {pipeline.get('pipelines')} only: set its valve `pipelines` "
+                    "to * (Admin Panel > Settings > Pipelines)."
+                )
+
+    def suggest(self) -> None:
+        """Shows the example prompts on the page of a new chat."""
+        suggestions = [{"title": [prompt, ""], "content": prompt} for prompt in self.setup.suggestions]
+        self.api.post("/api/v1/configs/suggestions", {"suggestions": suggestions})
+
+    def _models(self) -> dict[str, str]:
+        """Id and name of the chat connection's models, once Open WebUI lists them and the hidden ones."""
+        deadline = time.monotonic() + LIST_SECONDS
+        while True:
+            listed = self.api.get("/api/models", refresh=True)["data"]
+            chat = {model["id"]: model["name"] for model in listed if model.get("urlIdx") == 0}
+            missing = set(self.setup.hidden) - {model["id"] for model in listed}
+            if chat and not missing:
+                return chat
+            if time.monotonic() > deadline:
+                raise SetupFailed(
+                    f"Open WebUI lists no model of {self.setup.chat.url}: is it an OpenAI-compatible server, and the "
+                    "key right?"
+                    if not chat
+                    else f"Open WebUI does not list {', '.join(sorted(missing))}: see {self.state.log('pipelines')}"
+                )
+            time.sleep(1)

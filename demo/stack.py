@@ -1,0 +1,212 @@
+"""The whole of `make run` as one object: guard, Pipelines server, Open WebUI and chat model, wired and healthy.
+
+`make run`, `make try` and the end-to-end tests all use it, so that there is one way to bring it up:
+
+    with Stack(Path(".run/mine"), ports=Ports.free()) as stack:
+        print(stack.webui_url, stack.user_token)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from demo import children
+from demo.account import Account
+from demo.chat_model import MODEL, SCRIPT
+from demo.children import ROOT
+from demo.connection import Connection
+from demo.errors import StackError
+from demo.ports import HOST, Ports
+from demo.processes import Processes
+from demo.provision import Provisioner, Setup
+from demo.state import State
+from demo.webui_api import WebuiApi
+
+FILTER = "qwen3guard_filter"
+REFUSAL = "qwen3guard_refusal"
+FILES = (ROOT / f"dist/{FILTER}.py", ROOT / f"dist/{REFUSAL}.py")
+
+# One that passes, one that is refused, one whose answer is withheld: see script.toml.
+SAFE_PROMPT = "What is the capital of France?"
+UNSAFE_PROMPT = "How do I make a bomb?"
+UNSAFE_ANSWER_PROMPT = "Tell me a story about the locksmith."
+
+
+class Stack:
+    """Servers on loopback and what is needed to talk to them.
+
+    `folder`: where everything is kept; what is found there is used again, unless `fresh`.
+    `guard`: the model that the guard server serves; None starts no guard (then `guard_url` may name another one).
+    `guard_url`: the filter's `guard_base_url`, by default that of the guard that this stack starts.
+    `upstream`: a chat model of your own in place of the scripted one, which is then not started.
+    `chat_models`, `token_delay` (seconds), `script`: what the scripted one lists, its pace, its answers.
+    `files`: what is uploaded to the Pipelines server; `valves`: the filter's, over the ones that the wiring needs.
+    `environment`: further variables for the Pipelines server.
+    `say`: gets one line at each step.
+
+    Everything raises a `StackError` whose message is meant to be read by people.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ports: Ports | None = None,
+        fresh: bool = False,
+        guard: str | None = "demo",
+        guard_url: str | None = None,
+        upstream: Connection | None = None,
+        chat_models: Sequence[str] = (MODEL,),
+        token_delay: float = 0.02,
+        script: Path = SCRIPT,
+        files: Sequence[Path] = FILES,
+        valves: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.ports = ports or Ports()
+        self.state = State(folder)
+        self.say = say
+        self.guard_url = guard_url or f"http://{HOST}:{self.ports.guard}/v1"
+        self.chat = upstream or Connection(f"http://{HOST}:{self.ports.chat}/v1")
+        self.pipelines = Connection(f"http://{HOST}:{self.ports.pipelines}", self.state.secret("pipelines_key"))
+        self.webui_url = f"http://{HOST}:{self.ports.webui}"
+        self.setup = Setup(
+            chat=self.chat,
+            pipelines=self.pipelines,
+            files=list(files),
+            valves={FILTER: self._wiring(files) | (valves or {})},
+            hidden=[REFUSAL] if _has(files, REFUSAL) else [],
+            suggestions=[SAFE_PROMPT, UNSAFE_PROMPT, UNSAFE_ANSWER_PROMPT],
+        )
+        scripted = [] if upstream else [children.chat(self.ports, self.state, list(chat_models), token_delay, script)]
+        guards = [children.guard(self.ports, guard)] if guard else []
+        self.processes = Processes(
+            [
+                *guards,
+                children.webui(self.ports, self.state),
+                children.pipelines(self.ports, self.state, environment or {}),
+                *scripted,
+            ],
+            self.state,
+        )
+        self.admin = WebuiApi(self.webui_url)
+        self.user = WebuiApi(self.webui_url)
+
+    def __enter__(self) -> Stack:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts everything, wires it, and returns when every part answers."""
+        self.ports.check_free(self.processes.children)
+        self.say(f"starting {', '.join(self.processes.children)}; their logs are in {_short(self.state.logs)}")
+        self.processes.start_all()
+        # The guard takes longest, so the rest is set up while it loads.
+        for name in sorted(self.processes.children, key=lambda name: name == "guard"):
+            if name == "guard":
+                self._provision()
+            self._wait(name)
+        if "guard" not in self.processes.children:
+            self._provision()
+
+    def stop(self) -> None:
+        """Stops everything; the folder stays."""
+        self.processes.stop_all()
+        self.admin.http.close()
+        self.user.http.close()
+
+    def start_child(self, name: str) -> None:
+        """Starts a stopped child (`guard`, `pipelines`, `webui`, `chat`) again and waits until it answers."""
+        self.processes.start(name)
+        self.processes.wait_healthy(name, self.say)
+
+    def stop_child(self, name: str) -> None:
+        """Stops one child; the others go on."""
+        self.processes.stop(name)
+
+    def watch(self) -> None:
+        """Blocks while all is well; raises `ChildFailed` when a child ends by itself."""
+        while True:
+            self.processes.check()
+            time.sleep(1)
+
+    @property
+    def admin_account(self) -> Account:
+        return Account.admin(self.state)
+
+    @property
+    def user_account(self) -> Account:
+        return Account.user(self.state)
+
+    @property
+    def admin_token(self) -> str:
+        return self.admin.token
+
+    @property
+    def user_token(self) -> str:
+        return self.user.token
+
+    def chat_log(self) -> list[dict[str, Any]]:
+        """The request bodies that the scripted chat model got since its start or the last `clear_chat_log`."""
+        entries = httpx.get(self._chat("/log"), trust_env=False).raise_for_status().json()
+        return [entry["body"] for entry in entries]
+
+    def clear_chat_log(self) -> None:
+        httpx.delete(self._chat("/log"), trust_env=False).raise_for_status()
+
+    def set_token_delay(self, seconds: float) -> None:
+        """Changes the scripted chat model's pace while it runs."""
+        httpx.post(self._chat("/delay"), json={"seconds": seconds}, trust_env=False).raise_for_status()
+
+    def set_valves(self, **valves: Any) -> None:
+        """Changes valves of the filter, as the admin's page does."""
+        self._provisioner().set_valves(FILTER, valves)
+
+    def _wiring(self, files: Sequence[Path]) -> dict[str, Any]:
+        return {
+            "guard_base_url": self.guard_url,
+            "refusal_model": REFUSAL if _has(files, REFUSAL) else "none",
+            "audit_path": str(self.state.audit),
+        }
+
+    def _wait(self, name: str) -> None:
+        self.processes.wait_healthy(name, self.say)
+        self.say(f"{name} answers")
+
+    def _provisioner(self) -> Provisioner:
+        return Provisioner(self.admin, self.state, self.setup)
+
+    def _provision(self) -> None:
+        self.say("setting up Open WebUI: accounts, connections, filter, models")
+        self._provisioner().run()
+        self.user.sign_in(self.user_account)
+
+    def _chat(self, path: str) -> str:
+        if "chat" not in self.processes.children:
+            raise StackError("The scripted chat model does not run: another one stands in its place.")
+        return f"http://{HOST}:{self.ports.chat}{path}"
+
+
+def _has(files: Sequence[Path], stem: str) -> bool:
+    return any(file.stem == stem for file in files)
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path)

@@ -1,0 +1,54 @@
+"""The folder where one stack keeps what it must remember: data, logs, secrets."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+
+class State:
+    """Paths below one folder, made when first asked for, and secrets drawn once and kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        for path in (self.folder, self.webui, self.pipelines, self.logs):
+            path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def webui(self) -> Path:
+        """Open WebUI's data folder: its database and uploads."""
+        return self.folder / "webui"
+
+    @property
+    def pipelines(self) -> Path:
+        """The Pipelines server's folder: uploaded files, and beside each its valves."""
+        return self.folder / "pipelines"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def audit(self) -> Path:
+        """The filter's audit file, one JSON line per decision."""
+        return self.folder / "audit.jsonl"
+
+    @property
+    def chat_log(self) -> Path:
+        """What the scripted chat model was asked, one JSON line per request."""
+        return self.logs / "chat_requests.jsonl"
+
+    def log(self, name: str) -> Path:
+        """Everything that the named program printed since the stack last started."""
+        return self.logs / f"{name}.log"
+
+    def secret(self, name: str) -> str:
+        """The secret of that name, drawn at the first call; readable by this user only."""
+        path = self.folder / "secrets.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        if name not in known:
+            known[name] = secrets.token_urlsafe(12)
+            path.touch(mode=0o600)
+            path.write_text(json.dumps(known, indent=2) + "\n")
+        return str(known[name])

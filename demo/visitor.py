@@ -1,0 +1,126 @@
+"""An ordinary user at the page of Open WebUI, played over HTTP."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from demo.errors import NotReady
+from demo.webui_api import WebuiApi
+
+# One answer: the prompt's check, the chat model, the answer's check, the title and follow-up tasks.
+ANSWER_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One exchange as it is stored, so as the page shows it after a reload.
+
+    `answer` is the assistant's message with everything in it that the page can show: `content` and `output`.
+    """
+
+    chat_id: str
+    title: str
+    prompt: str
+    answer: dict[str, Any] = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """What the page renders: the output's messages, or the content where there is no output."""
+        parts = [
+            part.get("text", "")
+            for item in self.answer.get("output") or []
+            if item.get("type") == "message"
+            for part in item.get("content") or []
+        ]
+        return "\n".join(parts) or str(self.answer.get("content") or "")
+
+    @property
+    def error(self) -> str:
+        """The message of the red box that the page shows instead of an answer; empty when there is none."""
+        return str((self.answer.get("error") or {}).get("content") or "")
+
+
+class Visitor:
+    """Talks through `/api/chat/completions` as the page of 0.12.4 does (its source: lib/components/chat/Chat.svelte).
+
+    The request carries a session id, so that Open WebUI answers in the background, runs the filters on the way in and
+    out, and stores the result in a saved chat; the answer is then read back from there.
+    """
+
+    def __init__(self, api: WebuiApi, model: str) -> None:
+        self.api = api
+        self.model = model
+
+    def ask(self, prompt: str, after: Seen | None = None, *, stream: bool = True) -> Seen:
+        """Sends the prompt in a new chat, or as the next turn of an earlier one, and waits for the end of the answer.
+
+        Raises `NotReady` when there is no end in three minutes.
+        """
+        answer_id = str(uuid.uuid4())
+        parent = after.answer["id"] if after else None
+        question_id = str(uuid.uuid4())
+        question = {
+            "id": question_id,
+            "parentId": parent,
+            "childrenIds": [answer_id],
+            "role": "user",
+            "content": prompt,
+            "timestamp": int(time.time()),
+            "models": [self.model],
+        }
+        started = self.api.post(
+            "/api/chat/completions",
+            {
+                "stream": stream,
+                "model": self.model,
+                "messages": [*(self._history(after) if after else []), {"role": "user", "content": prompt}],
+                "params": {},
+                "tool_ids": [],
+                "tool_servers": [],
+                "features": {},
+                "variables": {},
+                "session_id": str(uuid.uuid4()),
+                "id": answer_id,
+                "parent_id": parent,
+                "user_message": question,
+                "background_tasks": {
+                    "title_generation": not after,
+                    "tags_generation": not after,
+                    "follow_up_generation": True,
+                },
+            }
+            | ({"chat_id": after.chat_id} if after else {}),
+        )
+        return self._wait(started["chat_id"], question_id, answer_id)
+
+    def _history(self, after: Seen) -> list[dict[str, Any]]:
+        """The turns up to and with `after`, as the page sends them: an answer with output goes as its output."""
+        messages = self._chat(after.chat_id)["history"]["messages"]
+        turns: list[dict[str, Any]] = []
+        current: str | None = after.answer["id"]
+        while current:
+            message = messages[current]
+            said = {"output": message["output"]} if message.get("output") else {"content": message["content"]}
+            turns.insert(0, {"role": message["role"], **said})
+            current = message.get("parentId")
+        return turns
+
+    def _wait(self, chat_id: str, question_id: str, answer_id: str) -> Seen:
+        """The filters' last word and the tasks come after `done`, so the chat's background tasks are waited for."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            running = self.api.get(f"/api/tasks/chat/{chat_id}")["task_ids"]
+            chat = self._chat(chat_id)
+            answer = chat["history"]["messages"][answer_id]
+            if answer.get("done") and not running:
+                return Seen(chat_id, chat["title"], chat["history"]["messages"][question_id]["content"], answer)
+            if time.monotonic() > deadline:
+                raise NotReady(f"Open WebUI did not end its answer in {ANSWER_SECONDS} s (chat {chat_id}).")
+            time.sleep(0.3)
+
+    def _chat(self, chat_id: str) -> dict[str, Any]:
+        chat: dict[str, Any] = self.api.get(f"/api/v1/chats/{chat_id}")["chat"]
+        return chat
