@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from moderation.notice_texts import TEXTS
-from pipelines.qwen3guard_filter import Pipeline, Valves
-from pipelines.qwen3guard_refusal import Pipeline as Refusal
 from pipelines.webui import Body
+from tests.plugin_loader import load_built
 from tests.stub_guard import StubGuard
+
+# The built files are what an admin installs, so they are what is tested, loaded as the server does.
+FILTER = load_built("qwen3guard_filter")
+Refusal = load_built("qwen3guard_refusal").Pipeline
+Pipeline = Any
 
 EN = TEXTS["en"]
 BOMB = "How do I make a bomb?"
@@ -19,15 +23,17 @@ USER = {"id": "u1", "role": "user"}
 
 @pytest.fixture
 async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
-    pipeline = Pipeline()
-    pipeline.valves = Valves(guard_base_url=guard_url, timeout_seconds=2, audit_path=str(tmp_path / "audit.jsonl"))
+    pipeline = FILTER.Pipeline()
+    pipeline.valves = FILTER.Valves(
+        guard_base_url=guard_url, timeout_seconds=2, audit_path=str(tmp_path / "audit.jsonl")
+    )
     await pipeline.on_startup()
     yield pipeline
     await pipeline.on_shutdown()
 
 
 def set_valves(pipeline: Pipeline, **values: Any) -> None:
-    pipeline.valves = Valves(**{**pipeline.valves.model_dump(), **values})
+    pipeline.valves = FILTER.Valves(**{**pipeline.valves.model_dump(), **values})
 
 
 async def audited(pipeline: Pipeline, folder: Path) -> list[dict[str, Any]]:

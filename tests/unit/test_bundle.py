@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from pipelines import bundle
+from tests.plugin_loader import load
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small project in our layout."""
+    monkeypatch.setattr(bundle, "ROOT", tmp_path)
+    for folder in ("moderation", "pipelines"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\ndependencies = ["openai~=3.52"]\n')
+    (tmp_path / "moderation" / "words.py").write_text(
+        '"""Words."""\n\nimport re\n\n# Why: a comment.\nWORD = re.compile("a")\n'
+    )
+    (tmp_path / "pipelines" / "plugin.py").write_text(
+        '"""A plugin.\n\nMore."""\n\nimport openai\n\nfrom moderation.words import WORD\n\n\n'
+        "class Pipeline:\n    word = WORD\n"
+    )
+    return tmp_path
+
+
+def test_a_plugin_and_its_modules_become_one_file(project: Path) -> None:
+    text = bundle.build("plugin")
+    (project / "built.py").write_text(text)
+    assert load(project / "built.py").Pipeline.word.pattern == "a"
+    assert "# Why: a comment." in text
+    assert "from moderation" not in text
+    assert "description: A plugin.\nversion: 1.2.3\nrequirements: openai~=3.52\n" in text
+
+
+def test_two_modules_with_the_same_name_are_refused(project: Path) -> None:
+    with (project / "pipelines" / "plugin.py").open("a") as plugin:
+        plugin.write("\n\nWORD = 1\n")
+    with pytest.raises(bundle.BundleError, match=r"WORD is defined in moderation\.words and in pipelines\.plugin"):
+        bundle.build("plugin")
+
+
+def test_an_import_that_cannot_be_flattened_is_refused(project: Path) -> None:
+    with (project / "pipelines" / "plugin.py").open("a") as plugin:
+        plugin.write("\n\nfrom moderation.words import WORD as OTHER\n")
+    with pytest.raises(bundle.BundleError, match="without `as`"):
+        bundle.build("plugin")
+
+
+@pytest.mark.parametrize("plugin", bundle.PLUGINS)
+def test_the_server_can_read_the_requirements(plugin: str) -> None:
+    """It splits them at commas, so one specifier each; and a colon would end the key."""
+    header = bundle.build(plugin).split('"""')[1]
+    requirements = next(line for line in header.splitlines() if line.startswith("requirements: "))
+    for requirement in requirements.removeprefix("requirements: ").split(", "):
+        assert requirement.count("=") in (1, 2)
+        assert not requirement.startswith("pydantic")
