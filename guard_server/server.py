@@ -1,7 +1,6 @@
 """A vLLM process: started, relayed, watched until it judges, and stopped with everything that it started."""
 
 import contextlib
-import ctypes
 import http.client
 import io
 import json
@@ -9,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -17,12 +15,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from guard_server import ender
 from guard_server.errors import PortTaken, VllmFailed
 from guard_server.launch import Launch
 from moderation.verdict import Severity, parse_reply
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.5
 _FIRST_VERDICT_SECONDS = 600.0
 _TAIL_LINES = 200  # The engine's own error stands above the API server's.
@@ -89,8 +87,8 @@ class VllmServer:
             stderr=subprocess.STDOUT,
             # A group of its own: Ctrl-C reaches us alone, and the group can be emptied whatever becomes of vLLM.
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
+        self._watchdog = ender.watch(self._process.pid)
         self._relay = threading.Thread(target=self._relay_lines, daemon=True)
         self._relay.start()
         self._handlers = {number: signal.signal(number, _stop) for number in _ENDING}
@@ -100,15 +98,9 @@ class VllmServer:
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
         process = self._running()
-        group = process.pid
-        process.terminate()
-        deadline = time.monotonic() + _STOP_SECONDS
-        while time.monotonic() < deadline and (process.poll() is None or _alive(group)):
-            time.sleep(0.05)
-        if _alive(group):
-            # vLLM's engine outlives an API server that was killed (seen in 0.32.0).
-            os.killpg(group, signal.SIGKILL)
+        ender.end_group(process.pid, process.poll)
         process.wait()
+        self._watchdog.communicate()
         if self._relay is not None:
             self._relay.join(timeout=2.0)
         for number, handler in self._handlers.items():
@@ -212,16 +204,3 @@ class VllmServer:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped
-
-
-def _end_with_parent() -> None:
-    """In the child: ask Linux for SIGTERM when the parent dies, even by SIGKILL (prctl, PR_SET_PDEATHSIG = 1)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def _alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True

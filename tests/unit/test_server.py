@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from guard_server import server
+from guard_server import ender
 from guard_server.errors import PortTaken, VllmFailed
 from guard_server.launch import Launch
 from guard_server.server import VllmServer, check_port
@@ -37,15 +38,31 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def gone(process_id: str) -> bool:
+    """Ended, or dead and not yet collected by the system."""
+    stat = Path(f"/proc/{process_id}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_leaving_ends_a_child_that_ignores_sigterm(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server, "_STOP_SECONDS", 0.5)
+    monkeypatch.setattr(ender, "SECONDS", 0.5)
     lines: list[str] = []
     with started(STUBBORN, lines):
         until(lambda: bool(lines))
-        stat = Path(f"/proc/{lines[0]}/stat")
-        assert stat.exists()
-    # Gone, or dead and not yet collected by the system.
-    until(lambda: not stat.exists() or stat.read_text().split(")")[1].split()[0] == "Z")
+        assert not gone(lines[0])
+    until(lambda: gone(lines[0]))
+
+
+def test_the_watchdog_ends_everything_when_its_parent_is_gone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ender, "SECONDS", 0.5)
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, start_new_session=True)
+    with process:
+        assert process.stdout is not None
+        child = process.stdout.readline().decode().strip()
+        watchdog = ender.watch(process.pid)
+        assert not gone(child)
+        watchdog.communicate()  # Its input ends, as when the parent is killed.
+        until(lambda: gone(child))
 
 
 def test_an_early_end_is_told_with_its_error_and_a_remedy():
