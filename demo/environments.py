@@ -121,6 +121,7 @@ class Environment:
         LOGS.mkdir(parents=True, exist_ok=True)
         self.log.write_bytes(b"")
         if not (self.folder / "bin/pip").exists():
+            self.doing = "making an empty environment"
             self._run([sys.executable, "-m", "venv", str(self.folder)])
         for step, mark in self.missing():
             try:

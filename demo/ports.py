@@ -68,7 +68,7 @@ def _user_of(port: int) -> str:
     """` by NAME (pid N)` where the system tells, else nothing: other users' processes are not shown to everybody."""
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("inet"):
-            listening = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            listening = connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,)
             if listening and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return ""

@@ -176,7 +176,8 @@ def _config(children: Iterable[Child], state: State, socket: Path) -> str:
             "killasgroup": "true",
             "stopwaitsecs": str(STOP_SECONDS),
             "redirect_stderr": "true",
-            "stdout_logfile": _escape(state.log(child.name)),
+            # Supervisor expands this one twice.
+            "stdout_logfile": _escape(_escape(state.log(child.name))),
             "stdout_logfile_maxbytes": "20MB",
             "stdout_logfile_backups": "1",
         }

@@ -1,0 +1,138 @@
+"""Children under the real Supervisor: small web servers in place of the large ones."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from demo.children import Child
+from demo.errors import ChildFailed, NotBuilt, NotReady, StackError
+from demo.ports import HOST, Ports
+from demo.processes import Processes
+from demo.state import State
+
+PORTS = Ports.free()
+
+
+def server(name: str, port: int, **more: object) -> Child:
+    """A web server that shows its working folder."""
+    argv = [sys.executable, "-m", "http.server", str(port), "--bind", HOST]
+    return Child(name=name, argv=argv, health=f"http://{HOST}:{port}/", patience=20, **more)  # type: ignore[arg-type]
+
+
+def ended(name: str, code: str) -> Child:
+    return Child(name=name, argv=[sys.executable, "-c", code], health=f"http://{HOST}:1/", patience=20)
+
+
+def quiet(line: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(tmp_path / "a folder with 100% blanks, and a comma")
+
+
+@pytest.fixture
+def pair(state: State) -> Iterator[Processes]:
+    (state.folder / "hello").touch()
+    processes = Processes([server("guard", PORTS.guard, cwd=state.folder), server("webui", PORTS.webui)], state)
+    try:
+        processes.start_all()
+        for name in processes.children:
+            processes.wait_healthy(name, quiet)
+        yield processes
+    finally:
+        processes.stop_all()
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://{HOST}:{port}/").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_one_child_stops_and_starts_again_while_the_other_goes_on(pair: Processes) -> None:
+    pair.stop("guard")
+    pair.stop("guard")
+    assert not answers(PORTS.guard)
+    assert answers(PORTS.webui)
+    pair.check()
+    pair.start("guard")
+    pair.wait_healthy("guard", quiet)
+    assert "hello" in httpx.get(f"http://{HOST}:{PORTS.guard}/").text
+
+
+def test_nothing_is_left_after_the_end(pair: Processes) -> None:
+    pair.stop_all()
+    assert not answers(PORTS.guard)
+    assert not answers(PORTS.webui)
+    with pytest.raises(ChildFailed, match="Supervisor"):
+        pair.check()
+
+
+def test_a_child_that_ends_is_an_error_with_its_log(state: State) -> None:
+    processes = Processes([ended("guard", "import sys; print('out of luck'); sys.exit(3)")], state)
+    try:
+        processes.start_all()
+        with pytest.raises(ChildFailed) as caught:
+            processes.wait_healthy("guard", quiet)
+    finally:
+        processes.stop_all()
+    for part in ("guard", "3", "out of luck", str(state.log("guard"))):
+        assert part in str(caught.value)
+
+
+def test_a_child_that_never_answers_is_an_error_after_its_patience(state: State) -> None:
+    argv = [sys.executable, "-c", "import time; print('thinking', flush=True); time.sleep(60)"]
+    processes = Processes([Child("guard", argv, health=f"http://{HOST}:1/", patience=0.5)], state)
+    try:
+        processes.start_all()
+        with pytest.raises(NotReady, match="guard did not answer"):
+            processes.wait_healthy("guard", quiet)
+    finally:
+        processes.stop_all()
+
+
+def test_the_environment_reaches_the_child_as_it_is(state: State) -> None:
+    child = Child(
+        name="webui",
+        argv=[sys.executable, "-c", "import os; print(repr(os.environ['ODD']))"],
+        health=f"http://{HOST}:1/",
+        patience=20,
+        environment={"ODD": "100% of a=b, c; '#d"},
+    )
+    processes = Processes([child], state)
+    try:
+        processes.start_all()
+        with pytest.raises(ChildFailed):
+            processes.wait_healthy("webui", quiet)
+    finally:
+        processes.stop_all()
+    assert state.log("webui").read_text().strip() == repr("100% of a=b, c; '#d")
+
+
+def test_a_value_that_cannot_be_passed_on_is_an_error(state: State) -> None:
+    processes = Processes([server("webui", PORTS.webui, environment={"ODD": 'a "b"'})], state)
+    with pytest.raises(StackError, match="ODD"):
+        processes.start_all()
+    processes.stop_all()
+
+
+def test_a_program_that_is_not_built_is_an_error_before_anything_starts(state: State, tmp_path: Path) -> None:
+    missing = Child("guard", [str(tmp_path / "bin/python")], health=f"http://{HOST}:1/", patience=1)
+    processes = Processes([server("webui", PORTS.webui), missing], state)
+    with pytest.raises(NotBuilt, match="make"):
+        processes.start_all()
+    assert not answers(PORTS.webui)
+
+
+def test_a_secret_is_drawn_once_and_for_its_owner_only(state: State) -> None:
+    key = state.secret("pipelines_key")
+    assert len(key) >= 16
+    assert State(state.folder).secret("pipelines_key") == key
+    assert state.secret("webui_key") != key
+    assert (state.folder / "secrets.json").stat().st_mode & 0o077 == 0
