@@ -8,18 +8,23 @@ import unicodedata
 
 # Qwen3's control tokens look like <|im_end|>; its other added tokens are the think and tool tags; Qwen3Guard's
 # template frames the conversation by <BEGIN …> and <END …> (chat_template of Qwen/Qwen3Guard-Gen-0.6B).
-_MARKER = re.compile(r"<(?=\s*(?:\||/?\s*(?:think|tool_call|tool_response|BEGIN|END)\b))", re.IGNORECASE)
+_MARKER = re.compile(r"<(?=\s{0,4}(?:\||/?\s{0,4}(?:think|tool_call|tool_response|BEGIN|END)\b))", re.IGNORECASE)
 # The same template writes turns as "USER:" and "ASSISTANT:", and the reply's lines are Safety, Categories, Refusal.
 _SPEAKER = re.compile(
     r"^([^\w\n]*(?:USER|ASSISTANT|SYSTEM|Safety|Categories|Refusal)\s*):", re.IGNORECASE | re.MULTILINE
 )
 # Unicode's tag block mirrors ASCII and is invisible: chat models read it, people do not.
 _TAG_BLOCK = {code: chr(code - 0xE0000) for code in range(0xE0020, 0xE007F)}
+# Zero-width, bidirectional and other format characters, which split words for the guard only; and broken surrogates.
+_UNSEEN = "".join(
+    map(re.escape, filter(lambda char: unicodedata.category(char) in ("Cf", "Cs"), map(chr, range(0x110000))))
+)
+_INVISIBLE = re.compile(f"[{_UNSEEN}]+")
 
 
 def neutralise(text: str) -> str:
     """One turn's text for the guard, of any length, template markers broken and invisible characters resolved."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(_TAG_BLOCK))
-        text = "".join(char for char in text if unicodedata.category(char) not in ("Cf", "Cs", "Cn"))
+        text = _INVISIBLE.sub("", text)
     return _SPEAKER.sub(r"\1 -", _MARKER.sub("< ", text)).strip()

@@ -62,7 +62,7 @@ LANGUAGES = tuple(TEXTS)
 
 def language_of(text: str) -> str:
     """The language of `text` as one of `LANGUAGES`; English where it cannot be told."""
-    sample = " ".join(text.split())[:_SAMPLE_CHARS]
+    sample = " ".join(text[:_SAMPLE_CHARS].split())
     if not sample:
         return "en"
     # The `lite` model ships inside the package: nothing is downloaded.

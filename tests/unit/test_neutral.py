@@ -42,3 +42,9 @@ def test_broken_surrogates_do_not_break_the_request() -> None:
 )
 def test_plain_text_stays_readable(text: str) -> None:
     assert neutralise(text).replace("?", "？") == text.replace("?", "？")
+
+
+def test_a_long_turn_costs_milliseconds() -> None:
+    """Backtracking over these would take hours, and the whole server would wait."""
+    for attack in ("<" + " " * 300_000 + "/", "USER" + "\n" * 300_000, "-" * 300_000 + "\n", "🙂\u200b" * 300_000):
+        neutralise(attack)
