@@ -31,8 +31,9 @@ from logging.handlers import QueueHandler, QueueListener
 from openai.types.chat import ChatCompletion
 from openai.types.chat.chat_completion_token_logprob import TopLogprob
 from pathlib import Path
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
+from pydantic.functional_validators import ModelWrapValidatorHandler
 from queue import SimpleQueue
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -1063,6 +1064,11 @@ async def _judge(context: list[Turn], message: Message, guard: Guard, slots: asy
 
 
 # ---- pipelines.valves ----
+
+# Not exported by `pydantic` itself in the official image's 2.7.1.
+
+
+
 
 # The page cannot save an empty text, so this word stands for "nothing".
 NOTHING = "none"

@@ -13,13 +13,15 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ModelWrapValidatorHandler,
     PrivateAttr,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
 from pydantic.fields import FieldInfo
+
+# Not exported by `pydantic` itself in the official image's 2.7.1.
+from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from moderation.verdict import Category
 
