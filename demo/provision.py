@@ -104,7 +104,7 @@ class Provisioner:
             self.api.upload("/api/v1/pipelines/upload", form, file.name, file.read_bytes())
         listed = self.api.get("/api/v1/pipelines/", urlIdx=PIPELINES_INDEX)["data"]
         if file.stem not in {pipeline["name"] for pipeline in listed}:
-            raise SetupFailed(f"The Pipelines server could not load {file.name}: see {self.state.log('pipelines')}")
+            raise SetupFailed(f"The Pipelines server could not load {file.name}: {self._why_not_loaded(file.stem)}")
 
     def set_valves(self, pipeline: str, valves: dict[str, Any]) -> None:
         """Sets the given valves and keeps the others."""
@@ -146,6 +146,12 @@ class Provisioner:
         """Shows the example prompts on the page of a new chat."""
         suggestions = [{"title": [prompt, ""], "content": prompt} for prompt in self.setup.suggestions]
         self.api.post("/api/v1/configs/suggestions", {"suggestions": suggestions})
+
+    def _why_not_loaded(self, name: str) -> str:
+        """The server prints the reason behind this line, and tells it to nobody."""
+        log = self.state.log("pipelines")
+        _, _, reason = log.read_text(errors="replace").rpartition(f"Error loading module: {name}\n")
+        return f"{reason.partition(chr(10))[0]} ({log})"
 
     def _models(self) -> dict[str, str]:
         """Id and name of the chat connection's models, once Open WebUI lists them and the hidden ones."""

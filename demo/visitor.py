@@ -22,7 +22,6 @@ class Seen:
     """
 
     chat_id: str
-    title: str
     prompt: str
     answer: dict[str, Any] = field(repr=False)
 
@@ -96,6 +95,10 @@ class Visitor:
         )
         return self._wait(started["chat_id"], question_id, answer_id)
 
+    def sidebar(self) -> dict[str, str]:
+        """The titles in the list of chats, by chat id."""
+        return {chat["id"]: chat["title"] for chat in self.api.get("/api/v1/chats/", page=1)}
+
     def _history(self, after: Seen) -> list[dict[str, Any]]:
         """The turns up to and with `after`, as the page sends them: an answer with output goes as its output."""
         messages = self._chat(after.chat_id)["history"]["messages"]
@@ -116,7 +119,7 @@ class Visitor:
             chat = self._chat(chat_id)
             answer = chat["history"]["messages"][answer_id]
             if answer.get("done") and not running:
-                return Seen(chat_id, chat["title"], chat["history"]["messages"][question_id]["content"], answer)
+                return Seen(chat_id, chat["history"]["messages"][question_id]["content"], answer)
             if time.monotonic() > deadline:
                 raise NotReady(f"Open WebUI did not end its answer in {ANSWER_SECONDS} s (chat {chat_id}).")
             time.sleep(0.3)
