@@ -53,8 +53,10 @@ class Visitor:
         self.api = api
         self.model = model
 
-    def ask(self, prompt: str, after: Seen | None = None, *, stream: bool = True) -> Seen:
+    def ask(self, prompt: str, after: Seen | None = None, *, stream: bool = True, **more: Any) -> Seen:
         """Sends the prompt in a new chat, or as the next turn of an earlier one, and waits for the end of the answer.
+
+        `more` are further keys of the request, such as `features`, `files` or `tool_ids`.
 
         Raises `NotReady` when there is no end in three minutes.
         """
@@ -91,7 +93,8 @@ class Visitor:
                     "follow_up_generation": True,
                 },
             }
-            | ({"chat_id": after.chat_id} if after else {}),
+            | ({"chat_id": after.chat_id} if after else {})
+            | more,
         )
         return self._wait(started["chat_id"], question_id, answer_id)
 
