@@ -102,7 +102,7 @@ def play(stack: Stack, screen: Screen) -> list[Played]:
 
 
 def find_faults(conversation: Conversation, seen: Seen, title: str, log: list[dict[str, Any]]) -> list[str]:
-    """What is not as it should be; `log` is all that the chat model got. The texts are the script's and the notices'."""
+    """What is not as it should be; `log` is all that the chat model got. Texts come from the script and the notices."""
     planned = Script.load(SCRIPT).reply({"messages": [{"role": "user", "content": conversation.prompt}]}).content
     wrong = []
     if seen.error:
