@@ -50,10 +50,27 @@ class ChatPage:
     def answers(self) -> Locator:
         return self.page.locator("#messages-container #response-content-container")
 
-    def press(self, button: str) -> None:
-        """Presses the last answer's button of that name, such as Regenerate."""
-        self.page.get_by_role("listitem").last.hover()
-        self.page.get_by_role("listitem").last.get_by_role("button", name=button, exact=True).click()
+    def turn(self, number: int) -> Locator:
+        """One message with its buttons: 0 is the first, -1 the last."""
+        turn = self.page.locator("#messages-container [role=listitem]").nth(number)
+        turn.hover()
+        return turn
+
+    def regenerate(self) -> None:
+        """Another answer to the last prompt."""
+        self.turn(-1).get_by_role("button", name="Regenerate").click()
+        self.page.get_by_text("Try Again", exact=True).click()
+
+    def edit(self, number: int, text: str, button: str) -> None:
+        """Writes a message anew and presses that button: `Save`, or `Send` for a prompt."""
+        turn = self.turn(number)
+        turn.get_by_role("button", name="Edit", exact=True).click()
+        turn.locator("textarea").fill(text)
+        turn.get_by_role("button", name=button, exact=True).click()
+
+    def proceed(self) -> None:
+        """Lets the model go on with its last answer."""
+        self.turn(-1).get_by_role("button", name="Continue Response").click()
 
     def screen(self) -> str:
         """Every text on the page: the chat, the sidebar, the title."""

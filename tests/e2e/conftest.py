@@ -60,8 +60,9 @@ def open_page(browser: Browser) -> Iterator[Callable[[WebuiApi], Page]]:
 
 @pytest.fixture
 def chat_page(stack: Stack, open_page: Callable[[WebuiApi], Page]) -> ChatPage:
-    """The chat page of the ordinary user. The chat model has forgotten what it was asked before."""
+    """The chat page of the ordinary user, who has no chats yet; the chat model has forgotten what it was asked."""
     stack.clear_chat_log()
+    stack.user.http.delete("/api/v1/chats/").raise_for_status()
     page = ChatPage(open_page(stack.user), stack.user)
     page.open()
     return page
