@@ -50,7 +50,7 @@ def _welcome(console: Console, stack: Stack) -> None:
         f"  as a user    {stack.user_account.email}    {stack.user_account.password}",
         f"  as the admin {stack.admin_account.email}   {stack.admin_account.password}",
         "",
-        "Three things to try (they stand on the page of a new chat):",
+        "To try (these stand on the page of a new chat):",
         f"  {SAFE_PROMPT:<46} it is answered",
         f"  {UNSAFE_PROMPT:<46} it is not sent on",
     ]

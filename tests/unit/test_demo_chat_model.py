@@ -67,7 +67,9 @@ def test_a_text_to_be_repeated_comes_back_alone_and_whole(client: openai.OpenAI)
 
 @pytest.mark.parametrize("key", ["title", "tags", "follow_ups"])
 def test_a_task_prompt_gets_the_json_that_it_asks_for(client: openai.OpenAI, key: str) -> None:
-    prompt = f'### Task:\nJSON format: {{ "{key}": … }}\n### Chat History:\nPlease write a short story about a locksmith.'
+    prompt = (
+        f'### Task:\nJSON format: {{ "{key}": … }}\n### Chat History:\nPlease write a short story about a locksmith.'
+    )
     assert key in json.loads(ask(client, prompt).content or "")
 
 
