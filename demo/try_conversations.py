@@ -143,7 +143,7 @@ def table(played: list[Played]) -> Table:
 
 def _summary(received: list[dict[str, Any]]) -> str:
     chats = [body for body in received if not _is_task(body)]
-    said = "\n".join(str(body["messages"][-1]["content"]) for body in chats) or "nothing of it"
+    said = "\n".join(str(body["messages"][-1]["content"]) for body in chats) or "no chat request"
     tasks = len(received) - len(chats)
     return f"{said}\n(+ {tasks} task prompts)" if tasks else said
 
