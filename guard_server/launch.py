@@ -86,7 +86,10 @@ def plan(options: Options, checkpoint: Checkpoint, hardware: Hardware, template:
         *("--dtype", dtype),
         *("--disable-access-log-for-endpoints", "/health"),
     ]
-    env = {"VLLM_NO_USAGE_STATS": "1"}  # A guard sees private text: it reports to nobody.
+    env = {
+        "VLLM_NO_USAGE_STATS": "1",  # A guard sees private text: it reports to nobody.
+        "VLLM_RPC_BASE_PATH": str(template.parent),  # vLLM never removes its sockets; this folder goes with `serve`.
+    }
     if checkpoint.local:
         env["HF_HUB_OFFLINE"] = "1"
     if hardware.device == "cpu":
