@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run try install stop test test-unit test-integration test-e2e lint format bundle bench clean python browser
-.PHONY: env-dev env-all
+.PHONY: env-dev env-newest env-all
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ test: test-unit test-integration test-e2e ## all tests
 test-unit: env-dev ## the tests that take seconds
 	@$(DEV)/python -m pytest tests/unit
 
-test-integration: env-all ## with real vLLM and the real Pipelines server
+test-integration: env-all env-newest ## with real vLLM and the real Pipelines server
 	@$(DEV)/python -m pytest tests/integration
 
 test-e2e: env-all browser ## with the real Open WebUI in a real browser
@@ -59,6 +59,9 @@ python:
 
 env-dev: python
 	@$(PYTHON) demo/environments.py dev
+
+env-newest: python
+	@$(PYTHON) demo/environments.py pipelines-newest
 
 env-all: python
 	@$(PYTHON) demo/environments.py dev guard pipelines webui

@@ -70,6 +70,7 @@ def test_the_uploaded_filter_is_listed_and_every_valve_is_back_after_a_reload(
     defaults = Valves().model_dump()
     assert page.value("strictness") == defaults["strictness"]
     page.set("guard_base_url", stack.guard_url)
+    page.valve("when_unavailable").scroll_into_view_if_needed()
     picture(page.page, "admin-valves")
     for name, value in EDITED.items():
         assert str(page.value(name)) != str(value), f"{name} would not be edited"
