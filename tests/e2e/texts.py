@@ -13,6 +13,8 @@ LOCK = "pick the lock"
 LOCK_ZH = "撬开"
 UNSAFE_ANSWER_PROMPT_ZH = "请讲锁匠的故事。"
 UNSAFE_REASONING_PROMPT = "Tell me a riddle about the locksmith."
+# The model calls a tool of Open WebUI's own, `write_note`.
+UNSAFE_TOOL_PROMPT = "Please write a note about a locksmith."
 SAFE_ANSWER = "Paris is the capital of France"
 NEXT_PROMPT = "What is the capital of Italy?"
 
