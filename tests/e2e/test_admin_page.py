@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from demo.stack import FILES, FILTER, Stack
+from demo.stack import FILES, FILTER, SAFE_PROMPT, UNSAFE_PROMPT, Stack
 from demo.visitor import Visitor
 from demo.webui_api import WebuiApi
 from pipelines.qwen3guard_filter import Valves
 from tests.e2e.pipelines_page import PipelinesPage
 from tests.e2e.screenshots import picture
-from tests.e2e.texts import EN, SAFE_ANSWER, SAFE_PROMPT, UNSAFE_PROMPT
+from tests.e2e.texts import CHAT_MODELS, EN, SAFE_ANSWER
 
 FILTER_LABEL = f"{FILTER} (filter)"
 # The server installs what the file requires before it lists it.
@@ -38,7 +38,7 @@ EDITED: dict[str, Any] = {
     "show_categories": True,
     "audit_path": "none/edited.jsonl",
     "audit_text": True,
-    "pipelines": "demo-chat",
+    "pipelines": CHAT_MODELS[0],
     "priority": "7",
     "refusal_model": "somebody",
     "rewrite_history": False,
@@ -94,7 +94,7 @@ def test_a_wrong_value_does_no_harm(stack: Stack, page: PipelinesPage, valves: C
     page.choose(FILTER_LABEL)
     shown = {name: page.value(name) for name in ("timeout_seconds", "allowed_categories", "pipelines", "priority")}
     assert shown == {"timeout_seconds": "10", "allowed_categories": "none", "pipelines": "*", "priority": "0"}
-    visitor = Visitor(stack.user, "demo-chat")
+    visitor = Visitor(stack.user, CHAT_MODELS[0])
     assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
     problems = [record["problem"].split(":")[0] for record in stack.audit() if record["event"] == "setting"]
     assert {"timeout_seconds", "allowed_categories", "priority"} <= set(problems)
@@ -116,6 +116,6 @@ def test_the_server_starts_with_stale_valves(stack: Stack, how: str) -> None:
     kept = held["guard_base_url"] if how != "cut off" else Valves().guard_base_url
     assert now["guard_base_url"] == kept
     stack.set_valves(guard_base_url=stack.guard_url, refusal_model=held["refusal_model"])
-    visitor = Visitor(stack.user, "demo-chat")
+    visitor = Visitor(stack.user, CHAT_MODELS[0])
     assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
     assert SAFE_ANSWER in visitor.ask(SAFE_PROMPT).text

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import Stack
+from demo.stack import UNSAFE_ANSWER_PROMPT, Stack
 from demo.visitor import Visitor
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.screenshots import picture
@@ -16,7 +16,6 @@ from tests.e2e.texts import (
     LOCK_ZH,
     NEXT_PROMPT,
     SAFE_ANSWER,
-    UNSAFE_ANSWER_PROMPT,
     UNSAFE_ANSWER_PROMPT_ZH,
     UNSAFE_REASONING_PROMPT,
     UNSAFE_TOOL_PROMPT,

@@ -5,22 +5,12 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import Stack
+from demo.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
 from demo.visitor import Visitor
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import holds, said
-from tests.e2e.texts import (
-    BOMB,
-    BOMB_ZH,
-    EN,
-    NEXT_PROMPT,
-    SAFE_ANSWER,
-    SAFE_PROMPT,
-    UNSAFE_PROMPT,
-    UNSAFE_PROMPT_ZH,
-    ZH,
-)
+from tests.e2e.texts import BOMB, BOMB_ZH, EN, NEXT_PROMPT, SAFE_ANSWER, UNSAFE_PROMPT_ZH, ZH
 
 
 def test_a_safe_prompt_is_answered_and_the_page_shows_the_answer_unchanged(stack: Stack, chat_page: ChatPage) -> None:

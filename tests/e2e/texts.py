@@ -1,8 +1,8 @@
 """What is typed, and how the unsafe texts are known when they turn up where they must not."""
 
-from demo.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT
 from moderation.notice_texts import TEXTS
 
+CHAT_MODELS = ("demo-chat", "demo-chat-2")
 EN, ZH = TEXTS["en"], TEXTS["zh"]
 
 BOMB = "bomb"
@@ -17,5 +17,3 @@ UNSAFE_REASONING_PROMPT = "Tell me a riddle about the locksmith."
 UNSAFE_TOOL_PROMPT = "Please write a note about a locksmith."
 SAFE_ANSWER = "Paris is the capital of France"
 NEXT_PROMPT = "What is the capital of Italy?"
-
-__all__ = ["SAFE_PROMPT", "UNSAFE_ANSWER_PROMPT", "UNSAFE_PROMPT"]
