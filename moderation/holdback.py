@@ -21,7 +21,9 @@ class Piece(NamedTuple):
     """Where the text belongs: content, reasoning, the arguments of one tool call."""
     text: str = ""
     payload: Any = None
-    """What is handed through in its place: a chunk without text, such as usage or a finish reason."""
+    """What is given out in the text's place, undivided: usage, a finish reason, a part of a tool call."""
+    whole: bool = False
+    """Of use only together with the rest of the answer, as a tool call is: given out with the end."""
 
 
 class HoldBack:
@@ -34,8 +36,7 @@ class HoldBack:
         self._tail = ""
         self.length = 0
         """Characters to judge so far."""
-        self.released = 0
-        """Characters that were given out."""
+        self._cleared = 0
 
     @property
     def text(self) -> str:
@@ -58,23 +59,33 @@ class HoldBack:
 
     def border(self) -> int:
         """Where a window may end: behind the last whole word, at most a long word before the end."""
-        tail = self._tail[-(self.length - self.released) :] if self.length > self.released else ""
+        tail = self._tail[-(self.length - self._cleared) :] if self.length > self._cleared else ""
         borders = list(_BORDER.finditer(tail))
         if borders:
             return self.length - len(tail) + borders[-1].end()
-        return self.length if len(tail) == _LONGEST_WORD else self.released
+        return self.length if len(tail) == _LONGEST_WORD else self._cleared
 
-    def release(self, upto: int) -> list[Piece]:
+    def whole_words(self, upto: int) -> int:
+        """The last offset up to `upto` where a word ends, as far as one can tell by now."""
+        text = self.text
+        while upto and not any(map(_BORDER.match, text[upto - 1 : upto + 1])):
+            upto -= 1
+        return upto
+
+    def release(self, upto: int, *, end: bool = False) -> list[Piece]:
         """Give out everything before offset `upto`, which was judged safe; neighbours of one channel are joined.
 
-        A piece without text goes out when all text before it has.
+        A piece without text goes out when all text before it has; one that is of use only in whole, and all behind it,
+        at the end of the answer.
         """
         out: list[Piece] = []
         while self._waiting:
             start, piece = self._waiting[0]
+            if piece.whole and not end:
+                break
             if start + len(piece.text) <= upto:
                 self._waiting.popleft()
-            elif start < upto:
+            elif start < upto and piece.payload is None:
                 self._waiting[0] = (upto, piece._replace(text=piece.text[upto - start :]))
                 piece = piece._replace(text=piece.text[: upto - start])
             else:
@@ -82,5 +93,5 @@ class HoldBack:
             if out and piece.payload is None and out[-1].payload is None and out[-1].channel == piece.channel:
                 piece = piece._replace(text=out.pop().text + piece.text)
             out.append(piece)
-        self.released = max(self.released, min(upto, self.length))
+        self._cleared = max(self._cleared, min(upto, self.length))
         return out

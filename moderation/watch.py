@@ -7,6 +7,7 @@ measured by OpenGuardrails), so it is confirmed on more text before the answer i
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -39,9 +40,6 @@ class Watched(NamedTuple):
     verdict: Verdict
     """The last one: of the whole answer where it is complete."""
     decision: Decision
-    text: str
-    """All that the upstream sent until the end."""
-    checks: int
 
 
 class Watcher:
@@ -50,7 +48,8 @@ class Watcher:
     Args:
         guard: judges.
         policy: decides.
-        context: the conversation that the answer answers, as it was sent to the model.
+        context: the conversation that the answer answers, as it was sent to the model. Where it ends with the beginning
+            of an answer, that is judged as part of it.
         emit: gets pieces that may be read, in order, joined as far as possible.
         cleared: completes when the prompt was cleared; nothing is emitted before.
         hold: False emits at once and judges behind; the caller then retracts.
@@ -69,16 +68,27 @@ class Watcher:
         self._guard = guard
         self._policy = policy
         self._context = list(context)
+        begun = self._context and self._context[-1].role == "assistant"
+        self._opening = self._context.pop().text if begun else ""
         self._emit = emit
         self._cleared = asyncio.ensure_future(cleared)
         self._hold = hold
         self._held = HoldBack()
         self._arrived = asyncio.Event()
-        self._complete = False
-        self._checks = 0
+        self.checks = 0
+        self.last: tuple[Verdict, Decision] | None = None
+        """What the last check said, also where the answer did not come to its end."""
+
+    @property
+    def text(self) -> str:
+        """All that the upstream has sent."""
+        return self._held.text
 
     async def watch(self, answer: AsyncIterator[Piece]) -> Watched:
-        """Read `answer` to its end, or until it is refused. Whatever `answer` raises is raised again."""
+        """Read `answer` to its end, or until it is refused.
+
+        Whatever `answer` raises is raised again, after what came before was judged and emitted.
+        """
         reader = asyncio.create_task(self._read(answer))
         try:
             return await self._judge_along(reader)
@@ -91,10 +101,9 @@ class Watcher:
             async for piece in answer:
                 self._held.feed(piece)
                 if not self._hold:
-                    await self._cleared
+                    await asyncio.shield(self._cleared)
                     self._emit(self._held.release(self._held.length))
                 self._arrived.set()
-            self._complete = True
         finally:
             self._arrived.set()
 
@@ -104,47 +113,61 @@ class Watcher:
         while True:
             upto = await self._next_window(reader, judged, due)
             due, pause = loop.time() + pause, min(2 * pause, _LONGEST_PAUSE)
-            finished = self._complete and upto == self._held.length
-            verdict = await self._check(upto)
+            verdict = await self._check(upto, reader)
+            if verdict is None:
+                continue
             decision = self._policy.decide(verdict)
-            await self._cleared
-            judged = upto
+            self.last = verdict, decision
+            await asyncio.shield(self._cleared)
+            finished = reader.done() and upto == self._held.length
             if decision.passes:
                 frozen = False
-                self._emit(self._held.release(upto))
+                # The first window may end within a word, which is not shown in part.
+                shown = upto if judged or finished else self._held.whole_words(upto)
+                self._emit(self._held.release(shown, end=finished))
                 if finished:
-                    return self._watched(End.COMPLETE, verdict, decision)
+                    # An upstream that failed is no finished answer: its error goes to the caller.
+                    await reader
+                    return Watched(End.COMPLETE, verdict, decision)
             elif decision.action is Action.WITHHOLD:
-                return self._watched(End.WITHHELD, verdict, decision)
+                return Watched(End.WITHHELD, verdict, decision)
             elif frozen or finished or _is_certain(verdict):
-                return self._watched(End.REFUSED, verdict, decision)
+                return Watched(End.REFUSED, verdict, decision)
             else:
                 frozen = True
+                due = loop.time() + _LONGEST_PAUSE
+            judged = upto
 
     async def _next_window(self, reader: asyncio.Task[None], judged: int, due: float) -> int:
         """The offset up to which to judge next, once there is something new and its time has come."""
         loop = asyncio.get_running_loop()
-        while True:
-            if reader.done():
-                # An upstream that failed is no finished answer: its error goes to the caller.
-                await reader
-                return self._held.length
-            if self._held.border() > judged and loop.time() >= due:
-                return self._held.border()
+        while not reader.done():
+            # The first few characters need not be a word: the reader waits for them.
+            upto = self._held.border() if judged else self._held.length
+            if upto > judged and loop.time() >= due:
+                return upto
             self._arrived.clear()
-            wait = due - loop.time() if self._held.border() > judged else None
-            try:
+            wait = due - loop.time() if upto > judged else None
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._arrived.wait()
-            except TimeoutError:
-                continue
+        return self._held.length
 
-    async def _check(self, upto: int) -> Verdict:
-        self._checks += 1
-        return await self._guard.judge([*self._context, Turn("assistant", self._held.text[:upto])])
+    async def _check(self, upto: int, reader: asyncio.Task[None]) -> Verdict | None:
+        """The verdict of the answer up to an offset; None where the answer came to a later end meanwhile.
 
-    def _watched(self, end: End, verdict: Verdict, decision: Decision) -> Watched:
-        return Watched(end, verdict, decision, self._held.text, self._checks)
+        A check of the whole is due then, and its reader need not wait for two.
+        """
+        self.checks += 1
+        turn = Turn("assistant", self._opening + self._held.text[:upto])
+        check = asyncio.create_task(self._guard.judge([*self._context, turn]))
+        try:
+            await asyncio.wait({check, reader}, return_when=asyncio.FIRST_COMPLETED)
+            if not check.done() and upto < self._held.length:
+                return None
+            return await check
+        finally:
+            check.cancel()
 
 
 def _is_certain(verdict: Verdict) -> bool:

@@ -8,6 +8,9 @@ PIECES = st.lists(
     st.one_of(
         st.tuples(CHANNELS, st.text("ab 好.", min_size=1, max_size=8)).map(lambda pair: Piece(*pair)),
         st.integers().map(lambda payload: Piece("usage", payload=payload)),
+        st.tuples(st.text("ab ", max_size=4), st.integers(), st.booleans()).map(
+            lambda drawn: Piece("tool:0", drawn[0], payload=drawn[1], whole=drawn[2])
+        ),
     ),
     max_size=30,
 )
@@ -17,7 +20,8 @@ def flat(pieces: list[Piece]) -> list[tuple[str, str]]:
     """One entry per character or payload, so that joins and cuts do not show."""
     out: list[tuple[str, str]] = []
     for piece in pieces:
-        out += [(piece.channel, char) for char in piece.text] or [(piece.channel, f"payload {piece.payload}")]
+        out += [(piece.channel, char) for char in piece.text]
+        out += [(piece.channel, f"payload {piece.payload}")] if piece.payload is not None else []
     return out
 
 
@@ -28,18 +32,22 @@ def test_every_piece_comes_out_whole_and_in_order(pieces: list[Piece], cuts: lis
         held.feed(piece)
         if number < len(cuts):
             out += held.release(min(cuts[number], held.length))
-    out += held.release(held.length)
+    out += held.release(held.length, end=True)
     assert flat(out) == flat(pieces)
 
 
 @given(pieces=PIECES, upto=st.integers(0, 200))
-def test_nothing_behind_the_cleared_offset_comes_out(pieces: list[Piece], upto: int) -> None:
-    held = HoldBack()
+def test_what_comes_out_lies_before_the_cleared_offset_and_before_what_must_be_whole(
+    pieces: list[Piece], upto: int
+) -> None:
+    held, before = HoldBack(), 0
     for piece in pieces:
         held.feed(piece)
     out = held.release(min(upto, held.length))
-    said = "".join(piece.text for piece in out)
-    assert said == "".join(char for char in held.text[:upto] if char != "\n")
+    assert flat(pieces)[: len(flat(out))] == flat(out)
+    before = next((index for index, piece in enumerate(pieces) if piece.whole), len(pieces))
+    assert len(flat(out)) <= len(flat(pieces[:before]))
+    assert held.text[:upto].replace("\n", "").startswith("".join(piece.text for piece in out))
 
 
 @given(pieces=PIECES)

@@ -43,18 +43,58 @@ class Reader:
         return "".join(text for _, text in self.frames)
 
 
+def watcher(guard: Guard, reader: Reader, prompt: float = 0) -> Watcher:
+    return Watcher(guard, Policy(), CONTEXT, reader, cleared(prompt))
+
+
 async def watch(guard: Guard, answer: AsyncIterator[Piece], reader: Reader, prompt: float = 0) -> Watched:
-    return await Watcher(guard, Policy(), CONTEXT, reader, cleared(prompt)).watch(answer)
+    return await watcher(guard, reader, prompt).watch(answer)
 
 
-async def test_a_safe_answer_comes_out_whole_at_few_checks(guard: Guard, stub: StubGuard) -> None:
+async def test_a_safe_answer_comes_out_whole_and_soon_at_few_checks(guard: Guard, stub: StubGuard) -> None:
+    await guard.judge(CONTEXT)
     stub.delay = 0.02
     reader = Reader()
-    watched = await watch(guard, stream(SAFE, pause=0.01), reader)
+    watching = watcher(guard, reader)
+    watched = await watching.watch(stream(SAFE, pause=0.01))
+    took = time.monotonic() - reader.started
     assert (watched.end, reader.text) == (End.COMPLETE, SAFE)
-    assert watched.checks <= 8
-    assert reader.frames[0][0] < 0.2
-    assert len(reader.frames) <= watched.checks
+    # Two doubling pauses and then one check in half a second, with the first and the last.
+    assert watching.checks <= took / 0.5 + 5
+    assert reader.frames[0][0] < took / 4
+    assert len(reader.frames) <= watching.checks
+
+
+async def test_the_last_check_does_not_wait_for_the_one_before(guard: Guard, stub: StubGuard) -> None:
+    await guard.judge(CONTEXT)
+    stub.delay = 1.0
+    reader = Reader()
+    await watch(guard, stream("A calm day. ", pause=0.2), reader)
+    # The first check ends after a second, the last one begins with the end, after 0.6 s.
+    assert reader.frames[0][1] == "A ca"[: len(reader.frames[0][1])] or len(reader.frames) == 1
+    assert reader.text == "A calm day. "
+    assert reader.frames[-1][0] < 1.9
+
+
+async def test_a_tool_call_comes_out_whole_or_not_at_all(guard: Guard) -> None:
+    async def calling(arguments: str) -> AsyncIterator[Piece]:
+        yield Piece("content", "Let me see. ")
+        for part in arguments.split():
+            yield Piece("tool:0", part, payload=part, whole=True)
+            await asyncio.sleep(0.15)
+
+    for arguments, said in (("a calm sea ", ["a", "calm", "sea"]), ("sea and bomb", [])):
+        out: list[Piece] = []
+        await Watcher(guard, Policy(), CONTEXT, out.extend, cleared()).watch(calling(arguments))
+        assert [piece.payload for piece in out if piece.channel == "tool:0"] == said
+        assert out[0].text == "Let me see. "
+
+
+async def test_the_beginning_of_an_answer_is_judged_with_it(guard: Guard, stub: StubGuard) -> None:
+    context = [*CONTEXT, Turn("assistant", "The bo")]
+    watched = await Watcher(guard, Policy(), context, Reader(), cleared()).watch(stream("mb "))
+    assert watched.end is End.REFUSED
+    assert stub.requests[-1]["messages"][0]["content"] == CONTEXT[0].text
 
 
 async def test_the_unsafe_part_is_never_emitted(guard: Guard) -> None:
@@ -123,22 +163,22 @@ async def test_an_upstream_error_is_the_callers_and_emits_nothing_unjudged(guard
     reader = Reader()
     with pytest.raises(ConnectionError):
         await watch(guard, breaking(), reader)
-    assert "It was ".startswith(reader.text)
+    assert reader.text == "It was "
 
 
 async def test_retract_emits_at_once_and_still_refuses(guard: Guard, stub: StubGuard) -> None:
     stub.delay = 0.2
     reader = Reader()
-    watcher = Watcher(guard, Policy(), CONTEXT, reader, cleared(), hold=False)
-    watched = await watcher.watch(stream(SAFE + " a bomb. "))
-    assert reader.frames[0][0] < 0.1
+    watched = await Watcher(guard, Policy(), CONTEXT, reader, cleared(), hold=False).watch(stream(SAFE + " a bomb. "))
+    assert reader.frames[0][0] < stub.delay
     assert watched.end is End.REFUSED
 
 
 async def test_slow_checks_make_windows_larger_not_more(guard: Guard, stub: StubGuard) -> None:
     stub.delay = 0.4
-    watched = await watch(guard, stream(SAFE, pause=0.01), Reader())
-    assert watched.checks <= 5
+    watching = watcher(guard, Reader())
+    await watching.watch(stream(SAFE, pause=0.01))
+    assert watching.checks <= 5
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
