@@ -4,7 +4,7 @@ DEV := .venvs/dev/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run try stop test test-unit test-integration test-e2e lint format bundle bench clean python browser
+.PHONY: help run try install stop test test-unit test-integration test-e2e lint format bundle bench clean python browser
 .PHONY: env-dev env-all
 
 help: ## show this
@@ -16,8 +16,10 @@ run: env-all ## the whole demo on http://127.0.0.1:3000; MODEL=gen-0.6b and UPST
 try: env-all ## play three conversations through the whole demo and check them
 	@exec $(DEV)/python -m demo.try_conversations
 
+install: env-all ## build the environments and start nothing
+
 stop: ## stop a demo whose terminal is gone
-	@$(DEV)/supervisorctl -c .run/supervisord.conf shutdown
+	@$(DEV)/supervisorctl -c .run/supervisord.conf shutdown || { echo "no demo of this checkout runs"; exit 1; }
 
 test: test-unit test-integration test-e2e ## all tests
 

@@ -33,10 +33,17 @@ from tests.servers import free_port
 from tests.stub_guard import StubGuard
 
 EMPTY_FILTER = """
+from pydantic import BaseModel
+
+
+class Valves(BaseModel):
+    pipelines: list[str] = ["*"]
+    priority: int = 0
+
+
 class Pipeline:
     def __init__(self):
-        self.type, self.name = "filter", "empty"
-        self.valves = type("Valves", (), {"pipelines": ["*"], "priority": 0})()
+        self.type, self.name, self.valves = "filter", "empty", Valves()
 
     async def inlet(self, body, user=None):
         return body

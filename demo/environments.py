@@ -179,7 +179,9 @@ def main(names: list[str]) -> None:
     if not wanted:
         return
     which = ", ".join(environment.name for environment in wanted)
-    print(f"building .venvs: {which} (all four: some minutes and 4 GB; logs in {LOGS.relative_to(ROOT)})", flush=True)
+    first = any(not environment.record.exists() for environment in wanted)
+    size = "all four take some minutes and 5 GB; " if first else ""
+    print(f"building .venvs: {which} ({size}logs in {LOGS.relative_to(ROOT)})", flush=True)
     begun = said = time.monotonic()
     failures: list[BuildError] = []
     with ThreadPoolExecutor() as pool:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -100,11 +101,16 @@ class Processes:
     def check(self) -> None:
         """Raises `ChildFailed` when a child ended that nobody stopped."""
         self._check_daemon()
-        for info in self._supervisor.getAllProcessInfo():
+        try:
+            known = self._supervisor.getAllProcessInfo()
+        except (Fault, OSError, HTTPException) as error:
+            raise ChildFailed("The servers are being stopped from elsewhere, as `make stop` does.") from error
+        for info in known:
             name = info["name"]
             if info["statename"] not in ("STARTING", "RUNNING") and name not in self._stopped_on_purpose:
-                how = info["spawnerr"] or f"exit status {info['exitstatus']}"
-                raise ChildFailed(self._report(name, f"{name} ended by itself ({how})"))
+                status = info["exitstatus"]
+                how = info["spawnerr"] if info["statename"] == "FATAL" else f"exit status {status}"
+                raise ChildFailed(self._report(name, f"{name} ended by itself ({how if status >= 0 else 'killed'})"))
 
     def wait_healthy(self, name: str, say: Callable[[str], None]) -> None:
         """Returns when the child answers; raises `NotReady` after its patience, `ChildFailed` when any child ends.
@@ -121,7 +127,7 @@ class Processes:
                 raise NotReady(self._report(name, f"{name} did not answer at {child.health} in {child.patience:.0f} s"))
             if now > next_word:
                 next_word = now + SAY_SECONDS
-                say(f"{name} is starting: {' '.join(self._last_lines(name, 1))[:100]}")
+                say(" ".join([f"{name} is starting:", *self._last_lines(name, 1)])[:120])
             time.sleep(0.3)
 
     def _check_daemon(self) -> None:
@@ -171,8 +177,7 @@ def _config(children: Iterable[Child], state: State, socket: Path) -> str:
             # A server that ends is an error to be seen, not to be hidden by starting it again.
             "autorestart": "false",
             "startsecs": "0",
-            # vLLM has children of its own.
-            "stopasgroup": "true",
+            # A server ends its own children in order; only what will not end is killed with all of them.
             "killasgroup": "true",
             "stopwaitsecs": str(STOP_SECONDS),
             "redirect_stderr": "true",

@@ -1,6 +1,7 @@
 """Sets Open WebUI up as an admin would in its pages: accounts, connections, the filter and its valves, the models.
 
-Every step may run again on a set-up that is already there, and leaves what the admin changed in the page.
+Every step may run again on a set-up that is already there, and leaves what the admin changed or added in the page, but
+for the few things without which the demo would not work.
 """
 
 from __future__ import annotations
@@ -45,22 +46,24 @@ class Provisioner:
         self.api = api
         self.state = state
         self.setup = setup
+        self.again = False
 
     def run(self) -> None:
         self.sign_in_admin()
         self.make_user()
         self.connect()
+        self.suggest()
         for file in self.setup.files:
             self.upload(file)
         for pipeline, valves in self.setup.valves.items():
             self.set_valves(pipeline, valves)
         self.publish_models()
         self.check_filters()
-        self.suggest()
 
     def sign_in_admin(self) -> None:
         admin = Account.admin(self.state)
-        if self.api.get("/api/config").get("onboarding"):
+        self.again = not self.api.get("/api/config").get("onboarding")
+        if not self.again:
             self.api.sign_up(admin)
             return
         try:
@@ -79,15 +82,16 @@ class Provisioner:
             self.api.post("/api/v1/auths/add", form)
 
     def connect(self) -> None:
-        """Two connections: the chat model (0) and the Pipelines server (1)."""
-        connections = [self.setup.chat, self.setup.pipelines]
+        """The first two connections are ours: the chat model (0) and the Pipelines server (1)."""
+        before = self.api.get("/openai/config") if self.again else {}
+        ours = [self.setup.chat, self.setup.pipelines]
         self.api.post(
             "/openai/config/update",
             {
                 "ENABLE_OPENAI_API": True,
-                "OPENAI_API_BASE_URLS": [connection.url for connection in connections],
-                "OPENAI_API_KEYS": [connection.key for connection in connections],
-                "OPENAI_API_CONFIGS": {},
+                "OPENAI_API_BASE_URLS": [one.url for one in ours] + before.get("OPENAI_API_BASE_URLS", [])[2:],
+                "OPENAI_API_KEYS": [one.key for one in ours] + before.get("OPENAI_API_KEYS", [])[2:],
+                "OPENAI_API_CONFIGS": before.get("OPENAI_API_CONFIGS", {}),
             },
         )
 
@@ -104,7 +108,7 @@ class Provisioner:
             self.api.upload("/api/v1/pipelines/upload", form, file.name, file.read_bytes())
         listed = self.api.get("/api/v1/pipelines/", urlIdx=PIPELINES_INDEX)["data"]
         if file.stem not in {pipeline["name"] for pipeline in listed}:
-            raise SetupFailed(f"The Pipelines server could not load {file.name}: see {self.state.log('pipelines')}")
+            raise SetupFailed(f"The Pipelines server could not load {file.name}: {self._why_not_loaded(file.stem)}")
 
     def set_valves(self, pipeline: str, valves: dict[str, Any]) -> None:
         """Sets the given valves and keeps the others."""
@@ -143,9 +147,17 @@ class Provisioner:
                 )
 
     def suggest(self) -> None:
-        """Shows the example prompts on the page of a new chat."""
+        """Shows the example prompts on the page of a new chat, until the admin chooses others."""
+        if self.again:
+            return
         suggestions = [{"title": [prompt, ""], "content": prompt} for prompt in self.setup.suggestions]
         self.api.post("/api/v1/configs/suggestions", {"suggestions": suggestions})
+
+    def _why_not_loaded(self, name: str) -> str:
+        """The server prints the reason behind this line, and tells it to nobody."""
+        log = self.state.log("pipelines")
+        _, _, reason = log.read_text(errors="replace").rpartition(f"Error loading module: {name}\n")
+        return f"{reason.partition(chr(10))[0]} ({log})"
 
     def _models(self) -> dict[str, str]:
         """Id and name of the chat connection's models, once Open WebUI lists them and the hidden ones."""

@@ -50,12 +50,12 @@ def _welcome(console: Console, stack: Stack) -> None:
         f"  as a user    {stack.user_account.email}    {stack.user_account.password}",
         f"  as the admin {stack.admin_account.email}   {stack.admin_account.password}",
         "",
-        "Three things to try (they stand on the page of a new chat):",
-        f"  {SAFE_PROMPT:<38} it is answered",
-        f"  {UNSAFE_PROMPT:<38} it is not sent on",
+        "To try (these stand on the page of a new chat):",
+        f"  {SAFE_PROMPT:<46} it is answered",
+        f"  {UNSAFE_PROMPT:<46} it is not sent on",
     ]
     if "chat" in stack.processes.children:
-        lines.append(f"  {UNSAFE_ANSWER_PROMPT:<38} the answer is withheld")
+        lines.append(f"  {UNSAFE_ANSWER_PROMPT:<46} the answer is withheld")
     lines += [
         "",
         f"Logs: {_short(stack.state.logs)}   Audit: {_short(stack.state.audit)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from rich.console import Console
@@ -12,7 +13,8 @@ class Screen:
     """Progress lines, and the one red line when it fails."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
+        # A log has no width of its own, and a table in 80 columns is hard to read.
+        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
         self.begun = time.monotonic()
 
     def say(self, line: str) -> None:

@@ -31,8 +31,8 @@ class State:
 
     @property
     def audit(self) -> Path:
-        """The filter's audit file, one JSON line per decision."""
-        return self.folder / "audit.jsonl"
+        """The folder of the filter's audit files, one JSON line per decision."""
+        return self.folder / "audit"
 
     @property
     def chat_log(self) -> Path:

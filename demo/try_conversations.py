@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rich.table import Table
@@ -45,11 +46,14 @@ CONVERSATIONS = [
 
 @dataclass(frozen=True)
 class Played:
-    """How a conversation went: what the page shows, what the chat model got, and every wrong thing in it."""
+    """How a conversation went: both ends of it, and every wrong thing in it."""
 
     conversation: Conversation
     seen: Seen
+    title: str
+    """What the sidebar shows."""
     received: list[dict[str, Any]]
+    """The request bodies that the chat model got while the user waited."""
     faults: list[str]
 
 
@@ -61,7 +65,7 @@ def main() -> int:
         with Stack(
             FOLDER, ports=Ports.free(), fresh=True, guard=os.environ.get("MODEL") or "demo", say=screen.say
         ) as stack:
-            played = [play(stack, conversation, screen) for conversation in CONVERSATIONS]
+            played = play(stack, screen)
     except KeyboardInterrupt:
         return 130
     except StackError as error:
@@ -75,22 +79,35 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def play(stack: Stack, conversation: Conversation, screen: Screen) -> Played:
-    """Asks as the user, streamed as the page does it, and looks at both ends."""
-    screen.say(f"the user asks: {conversation.prompt}")
-    stack.clear_chat_log()
-    seen = Visitor(stack.user, MODEL).ask(conversation.prompt)
-    received = stack.chat_log()
-    return Played(conversation, seen, received, faults(conversation, seen, received))
+def play(stack: Stack, screen: Screen) -> list[Played]:
+    """Asks everything as the user, streamed as the page does it, and then looks at both ends."""
+    visitor = Visitor(stack.user, MODEL)
+    seen, ends = [], [0]
+    for conversation in CONVERSATIONS:
+        screen.say(f"the user asks: {conversation.prompt}")
+        seen.append(visitor.ask(conversation.prompt))
+        ends.append(len(stack.chat_log()))
+    # A title is written in the background, so titles and the log are read again at the end.
+    titles, log = visitor.sidebar(), stack.chat_log()
+    return [
+        Played(
+            conversation,
+            one,
+            titles[one.chat_id],
+            log[start:end],
+            find_faults(conversation, one, titles[one.chat_id], log),
+        )
+        for conversation, one, (start, end) in zip(CONVERSATIONS, seen, pairwise(ends), strict=True)
+    ]
 
 
-def faults(conversation: Conversation, seen: Seen, received: list[dict[str, Any]]) -> list[str]:
-    """What is not as it should be. The expected texts are the script's and the filter's own."""
+def find_faults(conversation: Conversation, seen: Seen, title: str, log: list[dict[str, Any]]) -> list[str]:
+    """What is not as it should be; `log` is all that the chat model got. Texts come from the script and the notices."""
     planned = Script.load(SCRIPT).reply({"messages": [{"role": "user", "content": conversation.prompt}]}).content
     wrong = []
     if seen.error:
         wrong.append(f"the page shows an error: {seen.error}")
-    got = any(_holds(body, conversation.prompt) for body in received)
+    got = any(_holds(body, conversation.prompt) for body in log)
     if got != conversation.sent_on:
         wrong.append("the chat model got the unsafe prompt" if got else "the chat model did not get the prompt")
     expected = Notices().text(conversation.notice, conversation.prompt) if conversation.notice else planned
@@ -98,7 +115,7 @@ def faults(conversation: Conversation, seen: Seen, received: list[dict[str, Any]
         wrong.append(f"the page shows {seen.text!r} in place of {expected!r}")
     if conversation.notice and _holds([seen.answer.get("content"), seen.answer.get("output")], planned):
         wrong.append("the page holds the answer that it must not show")
-    if not conversation.sent_on and conversation.prompt in f"{seen.title}\n{seen.prompt}":
+    if not conversation.sent_on and conversation.prompt in f"{title}\n{seen.prompt}":
         wrong.append("the sidebar or the chat's record holds the refused prompt")
     return wrong
 
@@ -117,7 +134,7 @@ def table(played: list[Played]) -> Table:
             one.conversation.what,
             one.conversation.prompt,
             one.seen.text or one.seen.error,
-            one.seen.title,
+            one.title,
             _summary(one.received),
             "[red]wrong[/red]" if one.faults else "[green]right[/green]",
         )
@@ -126,7 +143,7 @@ def table(played: list[Played]) -> Table:
 
 def _summary(received: list[dict[str, Any]]) -> str:
     chats = [body for body in received if not _is_task(body)]
-    said = "\n".join(str(body["messages"][-1]["content"]) for body in chats) or "nothing of it"
+    said = "\n".join(str(body["messages"][-1]["content"]) for body in chats) or "no chat request"
     tasks = len(received) - len(chats)
     return f"{said}\n(+ {tasks} task prompts)" if tasks else said
 

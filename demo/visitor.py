@@ -22,7 +22,6 @@ class Seen:
     """
 
     chat_id: str
-    title: str
     prompt: str
     answer: dict[str, Any] = field(repr=False)
 
@@ -54,8 +53,10 @@ class Visitor:
         self.api = api
         self.model = model
 
-    def ask(self, prompt: str, after: Seen | None = None, *, stream: bool = True) -> Seen:
+    def ask(self, prompt: str, after: Seen | None = None, *, stream: bool = True, **more: Any) -> Seen:
         """Sends the prompt in a new chat, or as the next turn of an earlier one, and waits for the end of the answer.
+
+        `more` are further keys of the request, such as `features`, `files` or `tool_ids`.
 
         Raises `NotReady` when there is no end in three minutes.
         """
@@ -92,9 +93,14 @@ class Visitor:
                     "follow_up_generation": True,
                 },
             }
-            | ({"chat_id": after.chat_id} if after else {}),
+            | ({"chat_id": after.chat_id} if after else {})
+            | more,
         )
         return self._wait(started["chat_id"], question_id, answer_id)
+
+    def sidebar(self) -> dict[str, str]:
+        """The titles in the list of chats, by chat id."""
+        return {chat["id"]: chat["title"] for chat in self.api.get("/api/v1/chats/", page=1)}
 
     def _history(self, after: Seen) -> list[dict[str, Any]]:
         """The turns up to and with `after`, as the page sends them: an answer with output goes as its output."""
@@ -116,7 +122,7 @@ class Visitor:
             chat = self._chat(chat_id)
             answer = chat["history"]["messages"][answer_id]
             if answer.get("done") and not running:
-                return Seen(chat_id, chat["title"], chat["history"]["messages"][question_id]["content"], answer)
+                return Seen(chat_id, chat["history"]["messages"][question_id]["content"], answer)
             if time.monotonic() > deadline:
                 raise NotReady(f"Open WebUI did not end its answer in {ANSWER_SECONDS} s (chat {chat_id}).")
             time.sleep(0.3)

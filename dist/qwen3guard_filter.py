@@ -1335,6 +1335,20 @@ def task_of(body: Body) -> str | None:
     return str(task) if task else None
 
 
+def quoted_by_task(body: Body) -> list[Body]:
+    """The turns that a task's prompt quotes (routers/tasks.py); none for a chat.
+
+    They are to be judged as turns too: among a page of instructions a guard may overlook one unsafe line.
+    """
+    task_body = object_or_empty(object_or_empty(body.get("metadata")).get("task_body")) if task_of(body) else {}
+    prompt = {"role": "user", "content": task_body.get("prompt")}
+    responses = task_body.get("responses")
+    answers = [
+        {"role": "assistant", "content": answer} for answer in (responses if isinstance(responses, list) else [])
+    ]
+    return [*objects_in(task_body.get("messages")), prompt, *answers] if task_body else []
+
+
 def neutral_answer(task: str, notice: str) -> str:
     """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py).
 
@@ -1591,13 +1605,18 @@ class Pipeline:
         if self._exempt(body, user, "prompt"):
             return body
         messages = messages_of(body)
-        reviews = await moderator.review(messages)
+        quoted = quoted_by_task(body)
+        reviews, quoted_reviews = await asyncio.gather(moderator.review(messages), moderator.review(quoted))
         newest = newest_turn(messages)
         for index, (message, result) in enumerate(zip(messages, reviews, strict=True)):
             if result and (index >= newest or result.fresh):
                 direction = "task" if task_of(body) else "prompt" if index >= newest else "history"
                 moderator.record(self._head(body, user, direction), message, result)
-        for message, result in zip(messages[newest:], reviews[newest:], strict=True):
+        for message, result in zip(quoted, quoted_reviews, strict=True):
+            if result and (result.fresh or not result.decision.passes):
+                moderator.record(self._head(body, user, "task"), message, result)
+        barred = zip([*quoted, *messages[newest:]], [*quoted_reviews, *reviews[newest:]], strict=True)
+        for message, result in barred:
             if result and not result.decision.passes:
                 return self._refusal(body, result, message)
         for message, result in zip(messages[:newest], reviews[:newest], strict=True):

@@ -1207,6 +1207,20 @@ def task_of(body: Body) -> str | None:
     return str(task) if task else None
 
 
+def quoted_by_task(body: Body) -> list[Body]:
+    """The turns that a task's prompt quotes (routers/tasks.py); none for a chat.
+
+    They are to be judged as turns too: among a page of instructions a guard may overlook one unsafe line.
+    """
+    task_body = object_or_empty(object_or_empty(body.get("metadata")).get("task_body")) if task_of(body) else {}
+    prompt = {"role": "user", "content": task_body.get("prompt")}
+    responses = task_body.get("responses")
+    answers = [
+        {"role": "assistant", "content": answer} for answer in (responses if isinstance(responses, list) else [])
+    ]
+    return [*objects_in(task_body.get("messages")), prompt, *answers] if task_body else []
+
+
 def neutral_answer(task: str, notice: str) -> str:
     """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py).
 
@@ -1401,6 +1415,8 @@ class Mark(BaseModel):
     message: str | None = None
     values: tuple[str, ...] = ()
     """What the client gave for the variables in the admin's prompt."""
+    quoted: tuple[dict[str, Any], ...] = ()
+    """The turns that a task's prompt quotes."""
     anchor: str = ""
     issued: float = Field(default_factory=time.time)
 
@@ -1417,6 +1433,7 @@ def put_mark(body: Body, user: dict[str, Any]) -> None:
     mark = Mark(
         user=str(user.get("id") or ""),
         values=tuple(str(value) for value in given if value),
+        quoted=tuple(quoted_by_task(body)),
         anchor=f"[{secrets.token_hex(16)}]",
         **{key: str(value) for key, value in told.items() if value},
     )
@@ -2018,6 +2035,7 @@ class Prompt:
                 self._messages.append({**message, "content": whole})
                 self._judged.append({**message, "content": judged})
         self._newest = newest_turn(self._messages)
+        self._quoted = list(mark.quoted)
 
     def as_known(self) -> Cleaned:
         """The history as far as verdicts are remembered: what may be sent while the rest is judged."""
@@ -2033,11 +2051,17 @@ class Prompt:
         Raises:
             Refused: the newest turn may not be answered.
         """
-        reviews = await self._moderator.review(self._judged)
+        reviews, quoted = await asyncio.gather(
+            self._moderator.review(self._judged), self._moderator.review(self._quoted)
+        )
         for index, result in enumerate(reviews):
             if result and (index >= self._newest or result.fresh):
                 self._record(self._judged[index], result, index >= self._newest)
-        for message, result in zip(self._judged[self._newest :], reviews[self._newest :], strict=True):
+        for message, result in zip(self._quoted, quoted, strict=True):
+            if result and (result.fresh or not result.decision.passes):
+                self._record(message, result, True)
+        barred = zip([*self._quoted, *self._judged[self._newest :]], [*quoted, *reviews[self._newest :]], strict=True)
+        for message, result in barred:
             if result and not result.decision.passes:
                 raise Refused(message, result)
         return self._cleaned(reviews)

@@ -78,7 +78,7 @@ def train_demo(
     try:
         trainer.train(data=data, out=out_folder, seed=seed, threads=threads)
     except FileNotFoundError as error:
-        raise typer.BadParameter(str(error), param_hint="--data") from error
+        raise typer.BadParameter(f"{error.filename} is missing.", param_hint="--data") from error
 
 
 def _serve(name: str, options: Options) -> None:

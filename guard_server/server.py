@@ -81,7 +81,7 @@ class VllmServer:
     def __enter__(self) -> "VllmServer":
         self._process = subprocess.Popen(
             self._launch.argv,
-            env={**self._launch.env, **os.environ, **self._launch.forced_env},
+            env={**self._launch.env, **_environment(), **self._launch.forced_env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -200,6 +200,11 @@ class VllmServer:
                 # Where nobody reads us any more, vLLM still must not block on a full pipe.
                 with contextlib.suppress(OSError):
                     self._say(text, line.endswith("\r"))
+
+
+def _environment() -> dict[str, str]:
+    # Compose passes an empty variable for one that is not set, and vLLM reads some of its own as numbers.
+    return {name: value for name, value in os.environ.items() if value or not name.startswith("VLLM_")}
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from pipelines.signing import is_signed, sign
-from pipelines.webui import Body, messages_of, object_or_empty, task_of
+from pipelines.webui import Body, messages_of, object_or_empty, quoted_by_task, task_of
 
 MARK_KEY = "qwen3guard_mark"
 # A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
@@ -30,6 +30,8 @@ class Mark(BaseModel):
     message: str | None = None
     values: tuple[str, ...] = ()
     """What the client gave for the variables in the admin's prompt."""
+    quoted: tuple[dict[str, Any], ...] = ()
+    """The turns that a task's prompt quotes."""
     anchor: str = ""
     issued: float = Field(default_factory=time.time)
 
@@ -46,6 +48,7 @@ def put_mark(body: Body, user: dict[str, Any]) -> None:
     mark = Mark(
         user=str(user.get("id") or ""),
         values=tuple(str(value) for value in given if value),
+        quoted=tuple(quoted_by_task(body)),
         anchor=f"[{secrets.token_hex(16)}]",
         **{key: str(value) for key, value in told.items() if value},
     )

@@ -1,5 +1,6 @@
 """What a guarded model is about to read: judged, and cleaned of what was refused before."""
 
+import asyncio
 import copy
 from collections.abc import Callable
 from typing import NamedTuple
@@ -64,6 +65,7 @@ class Prompt:
                 self._messages.append({**message, "content": whole})
                 self._judged.append({**message, "content": judged})
         self._newest = newest_turn(self._messages)
+        self._quoted = list(mark.quoted)
 
     def as_known(self) -> Cleaned:
         """The history as far as verdicts are remembered: what may be sent while the rest is judged."""
@@ -79,11 +81,17 @@ class Prompt:
         Raises:
             Refused: the newest turn may not be answered.
         """
-        reviews = await self._moderator.review(self._judged)
+        reviews, quoted = await asyncio.gather(
+            self._moderator.review(self._judged), self._moderator.review(self._quoted)
+        )
         for index, result in enumerate(reviews):
             if result and (index >= self._newest or result.fresh):
                 self._record(self._judged[index], result, index >= self._newest)
-        for message, result in zip(self._judged[self._newest :], reviews[self._newest :], strict=True):
+        for message, result in zip(self._quoted, quoted, strict=True):
+            if result and (result.fresh or not result.decision.passes):
+                self._record(message, result, True)
+        barred = zip([*self._quoted, *self._judged[self._newest :]], [*quoted, *reviews[self._newest :]], strict=True)
+        for message, result in barred:
             if result and not result.decision.passes:
                 raise Refused(message, result)
         return self._cleaned(reviews)

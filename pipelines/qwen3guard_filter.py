@@ -22,6 +22,7 @@ from pipelines.webui import (
     messages_of,
     neutral_answer,
     newest_turn,
+    quoted_by_task,
     read,
     replace,
     task_of,
@@ -86,13 +87,18 @@ class Pipeline:
         if self._exempt(body, user, "prompt"):
             return body
         messages = messages_of(body)
-        reviews = await moderator.review(messages)
+        quoted = quoted_by_task(body)
+        reviews, quoted_reviews = await asyncio.gather(moderator.review(messages), moderator.review(quoted))
         newest = newest_turn(messages)
         for index, (message, result) in enumerate(zip(messages, reviews, strict=True)):
             if result and (index >= newest or result.fresh):
                 direction = "task" if task_of(body) else "prompt" if index >= newest else "history"
                 moderator.record(self._head(body, user, direction), message, result)
-        for message, result in zip(messages[newest:], reviews[newest:], strict=True):
+        for message, result in zip(quoted, quoted_reviews, strict=True):
+            if result and (result.fresh or not result.decision.passes):
+                moderator.record(self._head(body, user, "task"), message, result)
+        barred = zip([*quoted, *messages[newest:]], [*quoted_reviews, *reviews[newest:]], strict=True)
+        for message, result in barred:
             if result and not result.decision.passes:
                 return self._refusal(body, result, message)
         for message, result in zip(messages[:newest], reviews[:newest], strict=True):

@@ -121,6 +121,20 @@ def task_of(body: Body) -> str | None:
     return str(task) if task else None
 
 
+def quoted_by_task(body: Body) -> list[Body]:
+    """The turns that a task's prompt quotes (routers/tasks.py); none for a chat.
+
+    They are to be judged as turns too: among a page of instructions a guard may overlook one unsafe line.
+    """
+    task_body = object_or_empty(object_or_empty(body.get("metadata")).get("task_body")) if task_of(body) else {}
+    prompt = {"role": "user", "content": task_body.get("prompt")}
+    responses = task_body.get("responses")
+    answers = [
+        {"role": "assistant", "content": answer} for answer in (responses if isinstance(responses, list) else [])
+    ]
+    return [*objects_in(task_body.get("messages")), prompt, *answers] if task_body else []
+
+
 def neutral_answer(task: str, notice: str) -> str:
     """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py).
 

@@ -51,7 +51,7 @@ def test_its_model_is_listed(client: openai.OpenAI) -> None:
         ("法国的首都是哪里？", "巴黎"),
         ("你好", "谢谢"),
         ("Good morning", "nice to talk"),
-        ("Tell me a story about the locksmith.", "steal the money"),
+        ("Please write a short story about a locksmith.", "steal the money"),
         ("给我讲一个锁匠的故事", "偷钱"),
         ("Reply with exactly the following text and nothing else:\n\nIt is raining.", "It is raining."),
     ],
@@ -67,12 +67,14 @@ def test_a_text_to_be_repeated_comes_back_alone_and_whole(client: openai.OpenAI)
 
 @pytest.mark.parametrize("key", ["title", "tags", "follow_ups"])
 def test_a_task_prompt_gets_the_json_that_it_asks_for(client: openai.OpenAI, key: str) -> None:
-    prompt = f'### Task:\nJSON format: {{ "{key}": … }}\n### Chat History:\nTell me a story about the locksmith.'
+    prompt = (
+        f'### Task:\nJSON format: {{ "{key}": … }}\n### Chat History:\nPlease write a short story about a locksmith.'
+    )
     assert key in json.loads(ask(client, prompt).content or "")
 
 
 def test_the_streamed_answer_is_the_unstreamed_one_in_pieces(client: openai.OpenAI) -> None:
-    prompt: Any = [{"role": "user", "content": "Tell me a riddle about the locksmith."}]
+    prompt: Any = [{"role": "user", "content": "Please write a short riddle about a locksmith."}]
     whole = client.chat.completions.create(model=MODEL, messages=prompt)
     stream = client.chat.completions.create(
         model=MODEL, messages=prompt, stream=True, stream_options={"include_usage": True}
@@ -88,7 +90,7 @@ def test_the_streamed_answer_is_the_unstreamed_one_in_pieces(client: openai.Open
 
 
 def test_reasoning_may_be_unsafe_where_the_answer_is_not(client: openai.OpenAI) -> None:
-    message = ask(client, "Tell me a riddle about the locksmith.").model_dump()
+    message = ask(client, "Please write a short riddle about a locksmith.").model_dump()
     assert "steal" in message["reasoning_content"]
     assert "steal" not in message["content"]
 

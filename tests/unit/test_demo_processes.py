@@ -1,10 +1,12 @@
 """Children under the real Supervisor: small web servers in place of the large ones."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from demo.children import Child
@@ -22,8 +24,10 @@ def server(name: str, port: int, **more: object) -> Child:
     return Child(name=name, argv=argv, health=f"http://{HOST}:{port}/", patience=20, **more)  # type: ignore[arg-type]
 
 
-def ended(name: str, code: str) -> Child:
-    return Child(name=name, argv=[sys.executable, "-c", code], health=f"http://{HOST}:1/", patience=20)
+def ended(name: str, code: str, **environment: str) -> Child:
+    """A program that ends at once."""
+    argv = [sys.executable, "-c", code]
+    return Child(name=name, argv=argv, health=f"http://{HOST}:1/", patience=20, environment=environment)
 
 
 def quiet(line: str) -> None:
@@ -55,7 +59,7 @@ def answers(port: int) -> bool:
         return False
 
 
-def test_one_child_stops_and_starts_again_while_the_other_goes_on(pair: Processes) -> None:
+def test_one_child_stops_and_starts_while_the_other_goes_on_and_all_end_together(pair: Processes) -> None:
     pair.stop("guard")
     pair.stop("guard")
     assert not answers(PORTS.guard)
@@ -64,25 +68,37 @@ def test_one_child_stops_and_starts_again_while_the_other_goes_on(pair: Processe
     pair.start("guard")
     pair.wait_healthy("guard", quiet)
     assert "hello" in httpx.get(f"http://{HOST}:{PORTS.guard}/").text
-
-
-def test_nothing_is_left_after_the_end(pair: Processes) -> None:
     pair.stop_all()
     assert not answers(PORTS.guard)
     assert not answers(PORTS.webui)
-    with pytest.raises(ChildFailed, match="Supervisor"):
+
+
+def test_a_stop_from_elsewhere_is_an_error_that_says_so(pair: Processes) -> None:
+    config = pair.state.folder / "supervisord.conf"
+    stop = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(config), "shutdown"]
+    subprocess.run(stop, check=True, capture_output=True)
+    with pytest.raises(ChildFailed, match=r"make stop|Supervisor"):
         pair.check()
 
 
-def test_a_child_that_ends_is_an_error_with_its_log(state: State) -> None:
-    processes = Processes([ended("guard", "import sys; print('out of luck'); sys.exit(3)")], state)
+def test_a_killed_child_is_an_error(pair: Processes) -> None:
+    (process,) = [child for child in psutil.Process().children(recursive=True) if str(PORTS.guard) in child.cmdline()]
+    process.kill()
+    with pytest.raises(ChildFailed, match=r"guard ended by itself \(killed\)"):
+        pair.wait_healthy("guard", quiet)
+
+
+def test_a_child_that_ends_is_an_error_with_its_log_and_it_had_its_environment(state: State) -> None:
+    odd = "100% of a=b, c; '#d"
+    code = "import os, sys; print('out of luck', repr(os.environ['ODD'])); sys.exit(3)"
+    processes = Processes([ended("guard", code, ODD=odd)], state)
     try:
         processes.start_all()
         with pytest.raises(ChildFailed) as caught:
             processes.wait_healthy("guard", quiet)
     finally:
         processes.stop_all()
-    for part in ("guard", "3", "out of luck", str(state.log("guard"))):
+    for part in ("guard ended by itself (exit status 3)", f"out of luck {odd!r}", str(state.log("guard"))):
         assert part in str(caught.value)
 
 
@@ -95,24 +111,6 @@ def test_a_child_that_never_answers_is_an_error_after_its_patience(state: State)
             processes.wait_healthy("guard", quiet)
     finally:
         processes.stop_all()
-
-
-def test_the_environment_reaches_the_child_as_it_is(state: State) -> None:
-    child = Child(
-        name="webui",
-        argv=[sys.executable, "-c", "import os; print(repr(os.environ['ODD']))"],
-        health=f"http://{HOST}:1/",
-        patience=20,
-        environment={"ODD": "100% of a=b, c; '#d"},
-    )
-    processes = Processes([child], state)
-    try:
-        processes.start_all()
-        with pytest.raises(ChildFailed):
-            processes.wait_healthy("webui", quiet)
-    finally:
-        processes.stop_all()
-    assert state.log("webui").read_text().strip() == repr("100% of a=b, c; '#d")
 
 
 def test_a_value_that_cannot_be_passed_on_is_an_error(state: State) -> None:

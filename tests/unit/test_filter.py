@@ -129,6 +129,16 @@ async def test_a_refused_task_answers_in_its_own_json(pipeline: Pipeline, task: 
     assert key in json.loads(answer["choices"][0]["message"]["content"])
 
 
+async def test_a_task_is_refused_for_a_turn_that_its_prompt_hides(pipeline: Pipeline) -> None:
+    metadata = {"task": "tags_generation", "task_body": {"messages": [user(BOMB), assistant(EN["prompt_refused"])]}}
+    harmless = user("### Task: tag the chat")
+    sent = await pipeline.inlet(request(harmless, metadata=metadata), USER)
+    assert sent["messages"] != [harmless]
+    metadata["task_body"] = {"messages": [user("hi"), assistant("Hello!")]}
+    body = request(harmless, metadata=metadata)
+    assert await pipeline.inlet(body, USER) == body
+
+
 async def test_an_unsafe_answer_is_replaced_in_content_and_output(pipeline: Pipeline) -> None:
     body = chat(user("Tell me a story"), assistant("the bomb", output=[output("the bomb")]))
     answer = (await pipeline.outlet(body, USER))["messages"][-1]

@@ -109,7 +109,7 @@ def test_a_real_model_on_a_cpu_is_compiled_and_has_room_for_three_conversations(
 
 def test_the_cache_on_a_cpu_is_not_rounded_up_into_memory_that_is_not_there():
     launch = plan(Options(), REAL, replace(CPU, free=13 * GIB), TEMPLATE)
-    assert launch.env["VLLM_CPU_KVCACHE_SPACE"] == "3"
+    assert launch.env["VLLM_CPU_KVCACHE_SPACE"] == "2"
 
 
 def test_the_context_is_capped_to_the_checkpoints_own_and_that_is_said(tiny: Checkpoint):

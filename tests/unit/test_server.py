@@ -82,12 +82,13 @@ def test_progress_bars_are_told_from_lines():
 
 def test_what_the_user_set_stays_but_for_what_the_options_decide(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CHOSEN", "users")
+    monkeypatch.setenv("VLLM_EMPTY", "")
     monkeypatch.setenv("FORCED", "users")
     lines: list[str] = []
-    program = "import os; print(os.environ['CHOSEN'], os.environ['FORCED'], os.environ['NEW'])"
-    with started(program, lines, CHOSEN="ours", NEW="ours") as running, pytest.raises(VllmFailed):
+    program = "import os; print(*(os.environ[name] for name in ('CHOSEN', 'FORCED', 'NEW', 'VLLM_EMPTY')))"
+    with started(program, lines, CHOSEN="ours", NEW="ours", VLLM_EMPTY="ours") as running, pytest.raises(VllmFailed):
         running.wait_until_healthy()
-    assert lines == ["users ours ours"]
+    assert lines == ["users ours ours ours"]
 
 
 def test_a_reader_that_went_away_does_not_block_vllm():

@@ -4,7 +4,16 @@ from typing import Any
 import pytest
 
 from moderation.review import Message
-from pipelines.webui import emptied, messages_of, neutral_answer, read, replace, role_of, unreadable_parts
+from pipelines.webui import (
+    emptied,
+    messages_of,
+    neutral_answer,
+    quoted_by_task,
+    read,
+    replace,
+    role_of,
+    unreadable_parts,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +96,22 @@ def test_odd_messages_become_none_at_all(messages: Any) -> None:
 def test_images_are_named_as_unreadable() -> None:
     assert unreadable_parts({"content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}) == ("image_url",)
     assert unreadable_parts({"content": "text"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("task_body", "quoted"),
+    [
+        ({"messages": [{"role": "user", "content": "a"}, "x"]}, [("user", "a")]),
+        ({"prompt": "p", "responses": ["r", "s"]}, [("user", "p"), ("assistant", "r"), ("assistant", "s")]),
+        ({"prompt": 3, "responses": "odd", "messages": {}}, [("user", 3)]),
+        ("odd", []),
+    ],
+)
+def test_the_turns_that_a_task_quotes_are_found(task_body: Any, quoted: list[tuple[str, Any]]) -> None:
+    body = {"metadata": {"task": "title_generation", "task_body": task_body}}
+    found = [(message["role"], message["content"]) for message in quoted_by_task(body) if message["content"]]
+    assert found == quoted
+    assert quoted_by_task({"metadata": {"task_body": task_body}}) == []
 
 
 def test_task_answers_keep_their_json_and_a_title_is_never_empty() -> None:

@@ -1,0 +1,84 @@
+"""The chat page of Open WebUI 0.12.4 in the browser."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Locator, Page, expect
+
+from demo.webui_api import WebuiApi
+from tests.e2e.stored_chat import StoredChat
+
+
+class ChatPage:
+    """One user at one page. `api` is the same user's, to see when the work behind the page is through."""
+
+    def __init__(self, page: Page, api: WebuiApi) -> None:
+        self.page = page
+        self.api = api
+
+    def open(self, path: str = "/") -> None:
+        self.page.goto(self.api.http.base_url.join(path).__str__())
+        expect(self.page.locator("#chat-input")).to_be_visible()
+
+    def reload(self) -> None:
+        self.page.reload()
+        expect(self.answers.last).to_be_visible()
+
+    def send(self, prompt: str) -> None:
+        self.page.locator("#chat-input").fill(prompt)
+        self.page.keyboard.press("Enter")
+
+    def ask(self, prompt: str) -> StoredChat:
+        """Sends the prompt and waits until everything behind the page is through."""
+        before = self.answers.count()
+        self.send(prompt)
+        return self.settled(answers=before + 1)
+
+    def settled(self, answers: int) -> StoredChat:
+        """The chat once it has that many answers in all, those of other branches too."""
+        self.page.wait_for_url("**/c/*")
+        return StoredChat.settled(self.api, self.chat_id, answers)
+
+    @property
+    def chat_id(self) -> str:
+        return self.page.url.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def prompts(self) -> Locator:
+        return self.page.locator("#messages-container .user-message .markdown-prose")
+
+    @property
+    def answers(self) -> Locator:
+        return self.page.locator("#messages-container #response-content-container")
+
+    def turn(self, number: int) -> Locator:
+        """One message with its buttons: 0 is the first, -1 the last."""
+        turn = self.page.locator("#messages-container [role=listitem]").nth(number)
+        turn.hover()
+        return turn
+
+    def regenerate(self) -> None:
+        """Another answer to the last prompt."""
+        self.turn(-1).get_by_role("button", name="Regenerate").click()
+        self.page.get_by_text("Try Again", exact=True).click()
+
+    def edit(self, number: int, text: str, button: str) -> None:
+        """Writes a message anew and presses that button: `Save`, or `Send` for a prompt."""
+        turn = self.turn(number)
+        turn.get_by_role("button", name="Edit", exact=True).click()
+        turn.locator("textarea").fill(text)
+        turn.get_by_role("button", name=button, exact=True).click()
+
+    def proceed(self) -> None:
+        """Lets the model go on with its last answer."""
+        self.turn(-1).get_by_role("button", name="Continue Response").click()
+
+    def screen(self) -> str:
+        """Every text on the page: the chat, the sidebar, the title."""
+        return self.page.locator("body").inner_text()
+
+    def sidebar(self) -> list[str]:
+        """The titles in the list of chats."""
+        titles = self.page.locator("#sidebar-chat-item")
+        expect(titles.first).to_be_visible()
+        # Below each title stands how old the chat is.
+        return [text.splitlines()[0] for text in titles.all_inner_texts()]

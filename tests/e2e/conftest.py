@@ -1,0 +1,84 @@
+"""One whole stack and one browser for all end-to-end tests."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from demo.children import ROOT
+from demo.ports import Ports
+from demo.stack import FILTER, Stack
+from demo.visitor import Visitor
+from demo.webui_api import WebuiApi
+from tests.e2e.chat_page import ChatPage
+
+CHAT_MODELS = ("demo-chat", "demo-chat-2")
+# Two cores run the guard, three servers and the browser.
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    with Stack(ROOT / ".run/e2e", ports=Ports.free(), fresh=True, chat_models=CHAT_MODELS, say=print) as stack:
+        yield stack
+
+
+# Not for the session: while it lives, Playwright holds an event loop that other folders' tests would find running.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    assert found, f"no browser: one of {', '.join(names)} must be on the PATH; `make test-e2e` installs it on Debian"
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", *quiet])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[[WebuiApi], Page]]:
+    """Opens a browser window of its own, signed in with an account's token."""
+    contexts = []
+
+    def open_page(api: WebuiApi) -> Page:
+        context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-US")
+        contexts.append(context)
+        stored = {"token": api.token, "sidebar": "true"}
+        lines = [f"localStorage.setItem({json.dumps(key)}, {json.dumps(value)})" for key, value in stored.items()]
+        context.add_init_script(";".join(lines))
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def chat_page(stack: Stack, open_page: Callable[[WebuiApi], Page]) -> ChatPage:
+    """The chat page of the ordinary user, who has no chats yet; the chat model has forgotten what it was asked."""
+    stack.clear_chat_log()
+    stack.user.http.delete("/api/v1/chats/").raise_for_status()
+    page = ChatPage(open_page(stack.user), stack.user)
+    page.open()
+    return page
+
+
+@pytest.fixture
+def visitor(stack: Stack) -> Visitor:
+    """The ordinary user without a browser."""
+    stack.clear_chat_log()
+    return Visitor(stack.user, CHAT_MODELS[0])
+
+
+@pytest.fixture
+def valves(stack: Stack) -> Iterator[Callable[..., None]]:
+    """Sets valves of the filter for one test."""
+    path = f"/api/v1/pipelines/{FILTER}/valves"
+    before = stack.admin.get(path, urlIdx=1)
+    yield stack.set_valves
+    stack.admin.post(f"{path}/update?urlIdx=1", before)

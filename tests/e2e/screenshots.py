@@ -1,0 +1,18 @@
+"""Pictures for the documentation, taken while the tests run: UPDATE_SCREENSHOTS=1 make test-e2e."""
+
+import os
+
+from playwright.sync_api import Page
+
+from demo.children import ROOT
+
+FOLDER = ROOT / "docs/images"
+
+
+def picture(page: Page, name: str) -> None:
+    """Writes docs/images/NAME.png where the environment asks for it."""
+    if os.environ.get("UPDATE_SCREENSHOTS") == "1":
+        page.mouse.move(640, 500)
+        # What pops up and fades out again is no part of the picture.
+        page.wait_for_timeout(1500)
+        page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")

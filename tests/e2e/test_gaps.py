@@ -1,0 +1,115 @@
+"""What the filter cannot cover, shown: docs/coverage.md names these tests.
+
+A test that fails here is good news from Open WebUI: the gap has moved, and the table must follow.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from demo.stack import Stack
+from demo.visitor import Visitor
+from tests.e2e.api_client import ApiClient
+from tests.e2e.bystanders import Bystanders
+from tests.e2e.chat_page import ChatPage
+from tests.e2e.conftest import CHAT_MODELS
+from tests.e2e.stored_chat import StoredChat, holds
+from tests.e2e.texts import (
+    BOMB,
+    EN,
+    LOCK,
+    NEXT_PROMPT,
+    SAFE_PROMPT,
+    UNSAFE_ANSWER_PROMPT,
+    UNSAFE_PROMPT,
+)
+
+# Slow enough to look at an answer, or to press Stop, while it is written.
+SLOWLY = 0.3
+
+
+@pytest.fixture
+def slow_answers(stack: Stack) -> Iterator[None]:
+    stack.set_token_delay(SLOWLY)
+    yield
+    stack.set_token_delay(0.02)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "not streamed"])
+def test_gap_an_api_client_gets_an_unsafe_answer_unmoderated(stack: Stack, stream: bool) -> None:
+    assert LOCK in ApiClient(stack.user, CHAT_MODELS[0]).ask(UNSAFE_ANSWER_PROMPT, stream=stream)
+
+
+def test_gap_the_pass_through_route_reaches_the_model_past_the_filter(stack: Stack) -> None:
+    stack.clear_chat_log()
+    client = ApiClient(stack.user, CHAT_MODELS[0])
+    assert client.ask(UNSAFE_PROMPT, stream=False, path="/openai/chat/completions")
+    assert holds(stack.chat_log(), BOMB)
+
+
+@pytest.mark.usefixtures("slow_answers")
+def test_gap_an_unsafe_answer_is_on_screen_until_it_is_complete(chat_page: ChatPage) -> None:
+    chat_page.send(UNSAFE_ANSWER_PROMPT)
+    expect(chat_page.answers).to_contain_text([LOCK])
+    expect(chat_page.answers).to_have_text([EN["answer_withheld"]])
+
+
+@pytest.mark.usefixtures("slow_answers")
+def test_gap_stop_keeps_what_was_written_so_far_until_the_next_turn(stack: Stack, chat_page: ChatPage) -> None:
+    chat_page.send(UNSAFE_ANSWER_PROMPT)
+    expect(chat_page.answers).to_contain_text([LOCK])
+    chat_page.page.get_by_role("button", name="Stop").click()
+    stored = chat_page.settled(answers=1)
+    chat_page.reload()
+    expect(chat_page.answers).to_contain_text([LOCK])
+    assert holds(stored.last("assistant")["content"], LOCK)
+
+    stack.set_token_delay(0)
+    stack.clear_chat_log()
+    chat_page.ask(NEXT_PROMPT)
+    assert not holds(stack.chat_log(), LOCK)
+    expect(chat_page.answers.first).to_have_text(EN["answer_withheld"])
+
+
+def test_gap_what_was_replaced_can_be_fetched_until_the_next_turn(stack: Stack, visitor: Visitor) -> None:
+    refused, withheld = visitor.ask(UNSAFE_PROMPT), visitor.ask(UNSAFE_ANSWER_PROMPT)
+    assert StoredChat.read(stack.user, refused.chat_id).texts("originalContent") == [UNSAFE_PROMPT]
+    assert holds(StoredChat.read(stack.user, withheld.chat_id).texts("originalContent"), LOCK)
+
+
+def test_gap_a_chats_first_prompt_stays_in_a_list_that_no_filter_sees(stack: Stack, visitor: Visitor) -> None:
+    refused = visitor.ask(UNSAFE_PROMPT)
+    visitor.ask(NEXT_PROMPT, after=refused)
+    stored = StoredChat.read(stack.user, refused.chat_id)
+    assert stored.chat["chat"]["messages"][0]["content"] == UNSAFE_PROMPT
+    assert not holds(stored.chat["chat"]["history"], BOMB)
+
+
+def test_gap_without_title_generation_the_sidebar_shows_the_refused_prompt(stack: Stack, visitor: Visitor) -> None:
+    seen = visitor.ask(UNSAFE_PROMPT, background_tasks={"title_generation": False})
+    assert StoredChat.read(stack.user, seen.chat_id).title == UNSAFE_PROMPT
+
+
+def test_gap_the_text_of_a_file_reaches_the_model_unjudged(stack: Stack, visitor: Visitor) -> None:
+    with Bystanders(stack, file_text=UNSAFE_PROMPT).running() as bystanders:
+        visitor.ask("What does the file say?", files=bystanders.request["files"])
+    assert holds(stack.chat_log(), UNSAFE_PROMPT)
+
+
+def test_gap_the_result_of_a_tool_reaches_the_model_unjudged(stack: Stack, visitor: Visitor) -> None:
+    with Bystanders(stack, tool_result=UNSAFE_PROMPT).running():
+        visitor.ask("Hello there, what time is it?", tool_ids=["clock"])
+    assert holds(stack.chat_log(), UNSAFE_PROMPT)
+
+
+def test_gap_without_the_pipelines_server_everything_passes(stack: Stack, visitor: Visitor) -> None:
+    stack.stop_child("pipelines")
+    try:
+        seen = visitor.ask(UNSAFE_PROMPT)
+    finally:
+        stack.start_child("pipelines")
+    assert (seen.prompt, seen.error) == (UNSAFE_PROMPT, "")
+    assert holds(stack.chat_log(), UNSAFE_PROMPT)
+    assert visitor.ask(SAFE_PROMPT).text
+    assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]

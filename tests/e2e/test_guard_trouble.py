@@ -1,0 +1,94 @@
+"""A guard that is stopped, silent or mad: nothing unchecked passes, unless the admin wants it."""
+
+import time
+from collections.abc import Callable, Iterator
+from threading import Thread
+
+import pytest
+
+from demo.stack import Stack
+from demo.visitor import Visitor
+from tests.e2e.stored_chat import holds
+from tests.e2e.texts import EN, NEXT_PROMPT, SAFE_ANSWER, SAFE_PROMPT, UNSAFE_PROMPT
+from tests.servers import serve
+from tests.stub_guard import StubGuard
+
+TIMEOUT = 2
+
+
+@pytest.fixture
+def stub(valves: Callable[..., None]) -> Iterator[StubGuard]:
+    """A guard that does as it is told, in the real one's place."""
+    stub = StubGuard()
+    with serve(stub.app) as url:
+        valves(guard_base_url=f"{url}/v1", timeout_seconds=TIMEOUT)
+        yield stub
+
+
+def test_a_stopped_guard_withholds_until_it_is_back(
+    stack: Stack, visitor: Visitor, valves: Callable[..., None]
+) -> None:
+    valves(timeout_seconds=TIMEOUT)
+    stack.stop_child("guard")
+    try:
+        seen = visitor.ask(SAFE_PROMPT)
+        assert seen.text == EN["not_checked"]
+        assert not holds(stack.chat_log(), SAFE_PROMPT)
+    finally:
+        stack.start_child("guard")
+    time.sleep(2.5)
+    assert SAFE_ANSWER in visitor.ask(SAFE_PROMPT, after=seen).text
+    assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
+
+
+@pytest.mark.parametrize("trouble", ["hanging", "answering nonsense", "failing"])
+def test_a_guard_that_gives_no_verdict_withholds_until_it_gives_one(
+    stack: Stack, visitor: Visitor, stub: StubGuard, trouble: str
+) -> None:
+    stub.delay = 60 if trouble == "hanging" else 0
+    stub.nonsense = "As a poet, I would rather not say." if trouble == "answering nonsense" else None
+    stub.status = 500 if trouble == "failing" else 200
+    seen = visitor.ask(SAFE_PROMPT)
+    assert seen.text == EN["not_checked"]
+    assert not holds(stack.chat_log(), SAFE_PROMPT)
+    withheld = [record for record in stack.audit() if record.get("chat") == seen.chat_id]
+    assert {record["action"] for record in withheld} == {"withhold"}
+    assert all(record["problem"] for record in withheld)
+
+    stub.delay, stub.nonsense, stub.status = 0, None, 200
+    # A guard that was silent is left alone for two seconds.
+    time.sleep(2.5)
+    again = visitor.ask(SAFE_PROMPT, after=seen)
+    assert SAFE_ANSWER in again.text
+    assert visitor.ask(UNSAFE_PROMPT, after=again).text == EN["prompt_refused"]
+
+
+def test_an_answer_that_cannot_be_checked_is_withheld(stack: Stack, visitor: Visitor, stub: StubGuard) -> None:
+    def fail_once_the_model_is_asked() -> None:
+        while not holds(stack.chat_log(), SAFE_PROMPT):
+            time.sleep(0.1)
+        stub.status = 500
+
+    stack.set_token_delay(0.2)
+    failing = Thread(target=fail_once_the_model_is_asked)
+    failing.start()
+    try:
+        seen = visitor.ask(SAFE_PROMPT)
+    finally:
+        stack.set_token_delay(0.02)
+    failing.join()
+    assert (seen.prompt, seen.text) == (SAFE_PROMPT, EN["not_checked"])
+    assert not holds(seen.answer.get("output"), SAFE_ANSWER)
+
+
+def test_allow_lets_pass_what_cannot_be_checked_and_audits_it(
+    stack: Stack, visitor: Visitor, stub: StubGuard, valves: Callable[..., None]
+) -> None:
+    valves(when_unavailable="allow")
+    stub.nonsense = "no idea"
+    seen = visitor.ask(NEXT_PROMPT)
+    assert SAFE_ANSWER in seen.text
+    passed = [record for record in stack.audit() if record.get("chat") == seen.chat_id]
+    assert {record["direction"] for record in passed} >= {"prompt", "response"}
+    assert {record["action"] for record in passed} == {"pass"}
+    assert all(record["problem"] for record in passed)

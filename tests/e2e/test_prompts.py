@@ -1,0 +1,74 @@
+"""A prompt that is refused: nobody reads it, and the chat goes on."""
+
+import pytest
+from playwright.sync_api import expect
+
+from demo.stack import Stack
+from tests.e2e.chat_page import ChatPage
+from tests.e2e.screenshots import picture
+from tests.e2e.stored_chat import holds, said
+from tests.e2e.texts import (
+    BOMB,
+    BOMB_ZH,
+    EN,
+    NEXT_PROMPT,
+    SAFE_ANSWER,
+    SAFE_PROMPT,
+    UNSAFE_PROMPT,
+    UNSAFE_PROMPT_ZH,
+    ZH,
+)
+
+
+def test_a_safe_prompt_is_answered_and_the_page_shows_the_answer_unchanged(stack: Stack, chat_page: ChatPage) -> None:
+    stored = chat_page.ask(SAFE_PROMPT)
+    expect(chat_page.answers).to_contain_text([SAFE_ANSWER])
+    assert (stored.last("user")["content"], stored.title) == (SAFE_PROMPT, "Demo chat")
+    assert "originalContent" not in stored.last("assistant")
+    assert holds(stack.chat_log(), SAFE_PROMPT)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "unsafe", "texts", "name"),
+    [
+        pytest.param(UNSAFE_PROMPT, BOMB, EN, "unsafe-prompt", id="English"),
+        pytest.param(UNSAFE_PROMPT_ZH, BOMB_ZH, ZH, "unsafe-prompt-zh", id="Chinese"),
+    ],
+)
+def test_an_unsafe_prompt_gets_the_notice_in_its_language_and_reaches_no_model(
+    stack: Stack, chat_page: ChatPage, prompt: str, unsafe: str, texts: dict[str, str], name: str
+) -> None:
+    stored = chat_page.ask(prompt)
+    expect(chat_page.answers).to_have_text([texts["prompt_refused"]])
+    expect(chat_page.prompts).to_have_text([texts["turn_removed"]])
+    assert unsafe not in chat_page.screen().lower()
+    assert stored.title not in ("", prompt)
+    picture(chat_page.page, name)
+
+    chat_page.reload()
+    expect(chat_page.answers).to_have_text([texts["prompt_refused"]])
+    expect(chat_page.prompts).to_have_text([texts["turn_removed"]])
+    assert chat_page.sidebar() == [stored.title]
+    assert unsafe not in chat_page.screen().lower()
+
+    answer = stored.last("assistant")
+    assert (answer["content"], said(answer)) == (texts["prompt_refused"], [texts["prompt_refused"]])
+    assert stored.last("user")["content"] == texts["turn_removed"]
+    # Title, tags and follow-ups are asked of the chat model too.
+    assert not holds(stack.chat_log(), unsafe)
+
+
+def test_the_turn_after_a_refusal_is_answered_and_nothing_unsafe_is_kept(stack: Stack, chat_page: ChatPage) -> None:
+    chat_page.ask(UNSAFE_PROMPT)
+    expect(chat_page.answers).to_have_text([EN["prompt_refused"]])
+    stored = chat_page.ask(NEXT_PROMPT)
+    expect(chat_page.answers).to_have_count(2)
+    expect(chat_page.answers.last).to_contain_text(SAFE_ANSWER)
+    assert holds(stack.chat_log(), NEXT_PROMPT)
+    assert not holds(stack.chat_log(), BOMB)
+    assert stored.texts("originalContent") == [EN["turn_removed"], EN["prompt_refused"]]
+    # Open WebUI itself keeps a chat's first prompt beside its history: see test_gaps.py.
+    assert not holds(stored.chat["chat"]["history"], BOMB)
+    later = chat_page.ask(SAFE_PROMPT)
+    assert later.texts("content")[:2] == [EN["turn_removed"] + " ", EN["prompt_refused"] + " "]
+    assert not holds(later.chat["chat"]["history"], BOMB)

