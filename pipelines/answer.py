@@ -9,11 +9,12 @@ from typing import Self
 
 from pipelines.webui import Body
 
-# An empty delta at least every second keeps connections open, and shows whether anybody still reads.
-_BEAT_SECONDS = 0.9
-# Whoever does not come back for the next frame within this has left: the server closes no iterator.
-_PATIENCE_SECONDS = 2.5
-_WATCH_SECONDS = 0.25
+# An empty delta keeps connections open, and shows whether anybody still reads.
+_BEAT_SECONDS = 0.5
+# Whoever does not come back for the next frame within this has left: the server closes no iterator. With a beat,
+# which the server sits out first, and the time between two looks this is less than three seconds.
+_PATIENCE_SECONDS = 2.2
+_WATCH_SECONDS = 0.1
 DONE = "data: [DONE]"
 
 

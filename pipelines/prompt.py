@@ -12,6 +12,8 @@ from pipelines.mark import Mark, split_system
 from pipelines.moderator import Moderator
 from pipelines.webui import Body, newest_turn, read, replace
 
+_SYSTEM = ("system", "developer")
+
 
 class Cleaned(NamedTuple):
     """A history without what was refused of it."""
@@ -38,8 +40,7 @@ class Prompt:
         moderator: judges.
         messages: as the request has them.
         mark: tells which part of a system text is the admin's.
-        record: gets each message that was judged now or belongs to the newest turn, its review, and whether it is of
-            the newest turn.
+        record: gets each message that decides on the answer or was judged now, its review, and whether it decides.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Prompt:
         self._judged: list[Body] = []
         for message in messages:
             content = message.get("content")
-            if message.get("role") not in ("system", "developer") or not isinstance(content, str):
+            if message.get("role") not in _SYSTEM or not isinstance(content, str):
                 self._messages.append(message)
                 self._judged.append(message)
                 continue
@@ -79,20 +80,22 @@ class Prompt:
         """The history that may be sent.
 
         Raises:
-            Refused: the newest turn may not be answered.
+            Refused: the newest turn, a system text or a turn that a task quotes may not be answered.
         """
         reviews, quoted = await asyncio.gather(
             self._moderator.review(self._judged), self._moderator.review(self._quoted)
         )
-        for index, result in enumerate(reviews):
-            if result and (index >= self._newest or result.fresh):
-                self._record(self._judged[index], result, index >= self._newest)
-        for message, result in zip(self._quoted, quoted, strict=True):
-            if result and (result.fresh or not result.decision.passes):
-                self._record(message, result, True)
-        barred = zip([*self._quoted, *self._judged[self._newest :]], [*quoted, *reviews[self._newest :]], strict=True)
-        for message, result in barred:
-            if result and not result.decision.passes:
+        # A system text stands for the whole chat: without it the model would answer unguided.
+        decisive = [
+            index >= self._newest or message.get("role") in _SYSTEM for index, message in enumerate(self._judged)
+        ]
+        found = [*zip(self._quoted, quoted, [True] * len(quoted), strict=True)]
+        found += zip(self._judged, reviews, decisive, strict=True)
+        for message, result, decides in found:
+            if result and (decides or result.fresh):
+                self._record(message, result, decides)
+        for message, result, decides in found:
+            if result and decides and not result.decision.passes:
                 raise Refused(message, result)
         return self._cleaned(reviews)
 
