@@ -4,7 +4,8 @@ DEV := .venvs/dev/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run try install stop test test-unit test-integration test-e2e lint format bundle bench clean python browser
+.PHONY: help run try install stop test test-unit test-integration test-e2e lint format bundle clean python browser
+.PHONY: bench bench-guarded
 .PHONY: env-dev env-newest env-all
 
 help: ## show this
@@ -48,6 +49,9 @@ bundle: env-dev ## write dist/, the single files that an admin uploads
 
 bench: env-all ## measure what moderation costs
 	@$(DEV)/python -m benchmarks.filter_bench
+
+bench-guarded: env-all ## measure what guarded models cost and leak
+	@$(DEV)/python -m benchmarks.guarded_bench
 
 clean: ## remove everything that was built: environments, data, logs
 	rm -rf .venvs .run build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

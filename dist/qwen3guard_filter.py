@@ -637,7 +637,7 @@ class Endpoint:
     async def _ask_for_one_token(self, conversation: Conversation) -> Verdict | None:
         """None where the server does not honour the prefill."""
         ids = await self._severity_ids()
-        wanted: dict[str, Any] = {"extra_body": {"logprob_token_ids": ids}} if ids else {"top_logprobs": _TOP_LOGPROBS}
+        wanted = {"logprob_token_ids": ids} if ids else {"top_logprobs": _TOP_LOGPROBS}
         reply = await self._complete(conversation, 1, prefill=_PREFILL, logprobs=True, **wanted)
         tokens = reply.choices[0].logprobs and reply.choices[0].logprobs.content
         # A stock server ignores the prefill and writes "Safety" itself: without the space of " Safe".
@@ -669,16 +669,18 @@ class Endpoint:
     async def _complete(
         self, conversation: Conversation, max_tokens: int, *, prefill: str | None = None, **options: Any
     ) -> ChatCompletion:
-        if prefill is not None:
-            body = options.setdefault("extra_body", {})
-            body["chat_template_kwargs"] = {"verdict_prefill": prefill}
-        reply: ChatCompletion = await self._client.chat.completions.create(
-            model=self.model or "",
-            messages=_messages(conversation),
-            temperature=0,
-            max_tokens=max_tokens,
+        body = {
+            "model": self.model or "",
+            "messages": _messages(conversation),
+            "temperature": 0,
+            "max_tokens": max_tokens,
             **options,
-        )
+        }
+        if prefill is not None:
+            body["chat_template_kwargs"] = {"verdict_prefill": prefill}
+        # `chat.completions.create` would walk through every message to convert what is plain JSON already, which is a
+        # fifth of a check's cost on a busy server.
+        reply = await self._client.post("/chat/completions", cast_to=ChatCompletion, body=body)
         if not isinstance(reply, ChatCompletion) or not reply.choices:
             raise EndpointRefused(f"{self.base_url} does not answer like an OpenAI-compatible server")
         return reply
@@ -1011,7 +1013,7 @@ async def review(
     while todo:
         slots = asyncio.Semaphore(_AT_A_TIME)
         tasks = {
-            index: asyncio.create_task(_judge(_context(messages, clean, index), messages[index], guard, slots))
+            index: asyncio.create_task(_judge(_conversations(messages, clean, index), guard, slots))
             for index in reversed(todo)
         }
         try:
@@ -1038,6 +1040,23 @@ async def review(
     return reviews
 
 
+def known_reviews(messages: Sequence[Message], guard: Guard, policy: Policy, notices: Notices) -> list[Review | None]:
+    """What `review` would say without asking the guard; None also for messages that were not judged before."""
+    reviews: list[Review | None] = [None] * len(messages)
+    clean = [message.text for message in messages]
+    for index, message in enumerate(messages):
+        if _is_settled(message, notices):
+            continue
+        verdicts = [guard.known(conversation) for conversation in _conversations(messages, clean, index)]
+        reached = [verdict for verdict in verdicts if verdict is not None]
+        if reached and len(reached) == len(verdicts):
+            verdict = worst(reached)
+            reviews[index] = Review(verdict, policy.decide(verdict), 0, False)
+            if _is_refused(reviews[index]):
+                clean[index] = _removed(message, notices)
+    return reviews
+
+
 def _is_settled(message: Message, notices: Notices) -> bool:
     return not message.asides and (not message.text.strip() or notices.recognises(message.text))
 
@@ -1046,8 +1065,11 @@ def _is_refused(review: Review | None) -> bool:
     return review is not None and review.verdict.reached and not review.decision.passes
 
 
-def _context(messages: Sequence[Message], clean: list[str], index: int) -> list[Turn]:
-    return [Turn(messages[i].role, clean[i]) for i in range(index) if clean[i].strip()]
+def _conversations(messages: Sequence[Message], clean: list[str], index: int) -> list[list[Turn]]:
+    """What is judged for one message: each of its texts, behind what is left of the messages before it."""
+    context = [Turn(messages[i].role, clean[i]) for i in range(index) if clean[i].strip()]
+    message = messages[index]
+    return [[*context, Turn(message.role, text)] for text in (message.text, *message.asides) if text.strip()]
 
 
 def _removed(message: Message, notices: Notices) -> str:
@@ -1055,12 +1077,15 @@ def _removed(message: Message, notices: Notices) -> str:
     return notices.text(kind, message.text)
 
 
-async def _judge(context: list[Turn], message: Message, guard: Guard, slots: asyncio.Semaphore) -> tuple[Verdict, bool]:
-    texts = [text for text in (message.text, *message.asides) if text.strip()]
-    conversations = [[*context, Turn(message.role, text)] for text in texts]
+async def _judge(conversations: list[list[Turn]], guard: Guard, slots: asyncio.Semaphore) -> tuple[Verdict, bool]:
     fresh = any(guard.known(conversation) is None for conversation in conversations)
     async with slots:
         return worst(list(await asyncio.gather(*map(guard.judge, conversations)))), fresh
+
+
+# ---- pipelines.log ----
+
+log = logging.getLogger("qwen3guard")
 
 
 # ---- pipelines.valves ----
@@ -1080,6 +1105,10 @@ def _address(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("an address begins with http:// or https://")
     return value
+
+
+def _addresses(value: str) -> str:
+    return ", ".join(map(_address, words(value)))
 
 
 def _text(value: str) -> str:
@@ -1103,6 +1132,7 @@ def _targets(value: Any) -> list[str]:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
 Text = Annotated[str, AfterValidator(_text)]
 Categories = Annotated[str, AfterValidator(_category_names)]
 Targets = Annotated[list[str], BeforeValidator(_targets)]
@@ -1234,9 +1264,9 @@ def read(message: Body, *, role: Literal["user", "assistant"]) -> Message:
     asides: list[str] = []
     for key in ("reasoning_content", "reasoning"):
         asides += _texts(message.get(key))
-    for call in _objects(message.get("tool_calls")):
-        asides += _texts(_object(call.get("function")).get("arguments"))
-    for item in _objects(message.get("output")):
+    for call in objects_in(message.get("tool_calls")):
+        asides += _texts(object_or_empty(call.get("function")).get("arguments"))
+    for item in objects_in(message.get("output")):
         kind = item.get("type")
         if kind == "function_call":
             asides += _texts(item.get("arguments"))
@@ -1251,7 +1281,7 @@ def read(message: Body, *, role: Literal["user", "assistant"]) -> Message:
 
 def unreadable_parts(message: Body) -> tuple[str, ...]:
     """The types of content that Qwen3Guard cannot read, such as `image_url`."""
-    kinds = (str(part.get("type")) for part in _objects(message.get("content")))
+    kinds = (str(part.get("type")) for part in objects_in(message.get("content")))
     return tuple(dict.fromkeys(kind for kind in kinds if kind not in _TEXT_PARTS))
 
 
@@ -1260,9 +1290,9 @@ def replace(message: Body, text: str) -> None:
     message["content"] = text
     for key in ("reasoning_content", "reasoning", "files", "images"):
         message.pop(key, None)
-    for call in _objects(message.get("tool_calls")):
+    for call in objects_in(message.get("tool_calls")):
         # A tool's result must still find its call.
-        _object(call.get("function"))["arguments"] = "{}"
+        object_or_empty(call.get("function"))["arguments"] = "{}"
     if message.get("output"):
         message["output"] = [
             {
@@ -1295,9 +1325,15 @@ def emptied(body: Body, model: str, prompt: str) -> Body:
     return {**kept, "model": model, "messages": [{"role": "user", "content": prompt}], "features": {}}
 
 
+def newest_turn(messages: list[Body]) -> int:
+    """Where the turn begins that nobody has answered: the last user message, and what stands behind it."""
+    users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
+    return users[-1] if users else max(0, len(messages) - 1)
+
+
 def task_of(body: Body) -> str | None:
     """Open WebUI's own request that this is, such as `title_generation`; None for a chat."""
-    task = _object(body.get("metadata")).get("task")
+    task = object_or_empty(body.get("metadata")).get("task")
     return str(task) if task else None
 
 
@@ -1306,13 +1342,13 @@ def quoted_by_task(body: Body) -> list[Body]:
 
     They are to be judged as turns too: among a page of instructions a guard may overlook one unsafe line.
     """
-    task_body = _object(_object(body.get("metadata")).get("task_body")) if task_of(body) else {}
+    task_body = object_or_empty(object_or_empty(body.get("metadata")).get("task_body")) if task_of(body) else {}
     prompt = {"role": "user", "content": task_body.get("prompt")}
     responses = task_body.get("responses")
     answers = [
         {"role": "assistant", "content": answer} for answer in (responses if isinstance(responses, list) else [])
     ]
-    return [*_objects(task_body.get("messages")), prompt, *answers] if task_body else []
+    return [*objects_in(task_body.get("messages")), prompt, *answers] if task_body else []
 
 
 def neutral_answer(task: str, notice: str) -> str:
@@ -1333,11 +1369,11 @@ def neutral_answer(task: str, notice: str) -> str:
     return json.dumps(answers[task]) if task in answers else notice
 
 
-def _object(value: Any) -> Body:
+def object_or_empty(value: Any) -> Body:
     return value if isinstance(value, dict) else {}
 
 
-def _objects(value: Any) -> Iterator[Body]:
+def objects_in(value: Any) -> Iterator[Body]:
     return (item for item in (value if isinstance(value, list) else []) if isinstance(item, dict))
 
 
@@ -1427,14 +1463,27 @@ class Moderator:
 
     async def review(self, messages: list[Body]) -> list[Review | None]:
         """A review of each message; None for those that nobody judges."""
-        reviews: list[Review | None] = [None] * len(messages)
-        roles = [
-            role_of(message) or ("user" if self.valves.system_prompts == "judge" else None) for message in messages
-        ]
-        judged = [(index, role) for index, role in enumerate(roles) if role]
-        texts = [read(messages[index], role=role) for index, role in judged]
+        judged, texts = self._texts(messages)
         found = await review(texts, self.guard, self.policy, self.notices, within=self.valves.timeout_seconds)
-        for (index, _), result in zip(judged, found, strict=True):
+        return self._placed(messages, judged, found)
+
+    def known(self, messages: list[Body]) -> list[Review | None]:
+        """What `review` would say without asking the guard; None also for messages that were not judged before."""
+        judged, texts = self._texts(messages)
+        return self._placed(messages, judged, known_reviews(texts, self.guard, self.policy, self.notices))
+
+    def role_of(self, message: Body) -> Literal["user", "assistant"] | None:
+        """As whose a message is judged; None for those that nobody judges."""
+        return role_of(message) or ("user" if self.valves.system_prompts == "judge" else None)
+
+    def _texts(self, messages: list[Body]) -> tuple[list[int], list[Message]]:
+        roles = [(index, self.role_of(message)) for index, message in enumerate(messages)]
+        judged = [(index, role) for index, role in roles if role]
+        return [index for index, _ in judged], [read(messages[index], role=role) for index, role in judged]
+
+    def _placed(self, messages: list[Body], judged: list[int], found: Sequence[Review | None]) -> list[Review | None]:
+        reviews: list[Review | None] = [None] * len(messages)
+        for index, result in zip(judged, found, strict=True):
             parts = unreadable_parts(messages[index])
             if parts and self.valves.images == "withhold" and (result is None or result.decision.passes):
                 verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
@@ -1463,40 +1512,42 @@ class Moderator:
         self.audit.close()
 
 
-# ---- pipelines.reply ----
+# ---- pipelines.signing ----
 
-# Open WebUI hands keys that it does not know on to pipelines.
-_KEY = "qwen3guard_reply"
-
-
-def attach(body: dict[str, Any], text: str) -> None:
-    """Let the refusal model answer this request with `text`."""
-    body[_KEY] = {"text": text, "signature": _sign(text)}
-
-
-def attached(body: dict[str, Any]) -> str | None:
-    """The text that was attached by this Pipelines server; None where there is none, or somebody else's."""
-    reply = body.get(_KEY)
-    if not isinstance(reply, dict):
-        return None
-    text, signature = reply.get("text"), reply.get("signature")
-    if not isinstance(text, str) or not isinstance(signature, str):
-        return None
-    matches = hmac.compare_digest(_sign(text).encode(), signature.encode("utf-8", "surrogatepass"))
-    return text if matches else None
-
-
-def _sign(text: str) -> str:
-    # The key that all plugins of one server share. Pipelines' default is public (its config.py): it must be changed
-    # for other reasons too.
+def sign(text: str) -> str:
+    """A signature that every plugin of this server can check."""
+    # Pipelines' default key is public (its config.py): it must be changed for other reasons too.
     key = os.environ.get("PIPELINES_API_KEY", "0p3n-w3bu!")
     return hmac.new(key.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
+def is_signed(text: object, signature: object) -> bool:
+    """Whether a plugin of this server signed `text`."""
+    if not isinstance(text, str) or not isinstance(signature, str):
+        return False
+    return hmac.compare_digest(sign(text).encode(), signature.encode("utf-8", "surrogatepass"))
+
+
+# ---- pipelines.reply ----
+
+# Open WebUI hands keys that it does not know on to pipelines.
+REPLY_KEY = "qwen3guard_reply"
+
+
+def attach(body: dict[str, Any], text: str) -> None:
+    """Let the refusal model answer this request with `text`."""
+    body[REPLY_KEY] = {"text": text, "signature": sign(text)}
+
+
+def attached(body: dict[str, Any]) -> str | None:
+    """The text that was attached by this Pipelines server; None where there is none, or somebody else's."""
+    reply = body.get(REPLY_KEY)
+    if not isinstance(reply, dict) or not is_signed(reply.get("text"), reply.get("signature")):
+        return None
+    return str(reply["text"])
+
+
 # ---- pipelines.qwen3guard_filter ----
-
-log = logging.getLogger("qwen3guard")
-
 
 class Valves(ModerationValves):
     """The settings that only the filter has."""
@@ -1558,7 +1609,7 @@ class Pipeline:
         messages = messages_of(body)
         quoted = quoted_by_task(body)
         reviews, quoted_reviews = await asyncio.gather(moderator.review(messages), moderator.review(quoted))
-        newest = _newest_turn(messages)
+        newest = newest_turn(messages)
         for index, (message, result) in enumerate(zip(messages, reviews, strict=True)):
             if result and (index >= newest or result.fresh):
                 direction = "task" if task_of(body) else "prompt" if index >= newest else "history"
@@ -1664,9 +1715,3 @@ class Pipeline:
                 self._moderator.audit.record(AuditRecord(event="setting", problem=problem))
             self._mended = None
         return self._moderator
-
-
-def _newest_turn(messages: list[Body]) -> int:
-    """Where the turn begins that nobody has answered: the last user message, and what stands behind it."""
-    users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
-    return users[-1] if users else max(0, len(messages) - 1)

@@ -301,40 +301,63 @@ def language_of(text: str) -> str:
     return language if language in TEXTS and float(best["score"]) >= _CONFIDENT else "en"
 
 
+# ---- pipelines.signing ----
+
+def sign(text: str) -> str:
+    """A signature that every plugin of this server can check."""
+    # Pipelines' default key is public (its config.py): it must be changed for other reasons too.
+    key = os.environ.get("PIPELINES_API_KEY", "0p3n-w3bu!")
+    return hmac.new(key.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def is_signed(text: object, signature: object) -> bool:
+    """Whether a plugin of this server signed `text`."""
+    if not isinstance(text, str) or not isinstance(signature, str):
+        return False
+    return hmac.compare_digest(sign(text).encode(), signature.encode("utf-8", "surrogatepass"))
+
+
 # ---- pipelines.reply ----
 
 # Open WebUI hands keys that it does not know on to pipelines.
-_KEY = "qwen3guard_reply"
+REPLY_KEY = "qwen3guard_reply"
 
 
 def attach(body: dict[str, Any], text: str) -> None:
     """Let the refusal model answer this request with `text`."""
-    body[_KEY] = {"text": text, "signature": _sign(text)}
+    body[REPLY_KEY] = {"text": text, "signature": sign(text)}
 
 
 def attached(body: dict[str, Any]) -> str | None:
     """The text that was attached by this Pipelines server; None where there is none, or somebody else's."""
-    reply = body.get(_KEY)
-    if not isinstance(reply, dict):
+    reply = body.get(REPLY_KEY)
+    if not isinstance(reply, dict) or not is_signed(reply.get("text"), reply.get("signature")):
         return None
-    text, signature = reply.get("text"), reply.get("signature")
-    if not isinstance(text, str) or not isinstance(signature, str):
-        return None
-    matches = hmac.compare_digest(_sign(text).encode(), signature.encode("utf-8", "surrogatepass"))
-    return text if matches else None
+    return str(reply["text"])
 
 
-def _sign(text: str) -> str:
-    # The key that all plugins of one server share. Pipelines' default is public (its config.py): it must be changed
-    # for other reasons too.
-    key = os.environ.get("PIPELINES_API_KEY", "0p3n-w3bu!")
-    return hmac.new(key.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+# ---- pipelines.refusal ----
+
+def refuse(asked: Any, model_id: str, body: dict[str, Any]) -> dict[str, Any] | Iterator[dict[str, Any] | str]:
+    """The attached reply; for anybody who writes to the refusal model directly, a plain refusal."""
+    text = attached(body) or Notices().text(NoticeKind.PROMPT_REFUSED, asked if isinstance(asked, str) else "")
+    head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model_id}
+    message = {"role": "assistant", "content": text}
+    if not body.get("stream"):
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return {**head, "object": "chat.completion", "choices": [choice]}
+    chunk = {**head, "object": "chat.completion.chunk"}
+    said: dict[str, Any] = {"index": 0, "delta": message, "finish_reason": None}
+    done = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    # Not a generator: behind one the server would add an end of its own.
+    stream: list[dict[str, Any] | str] = [{**chunk, "choices": [said]}, {**chunk, "choices": [done]}, "data: [DONE]"]
+    return iter(stream)
 
 
 # ---- pipelines.qwen3guard_refusal ----
 
 class Pipeline:
-    """Answers with the attached reply; to anybody who writes to it directly, with a plain refusal."""
+    """What the Pipelines server loads."""
 
     # No `type` attribute: the server does not list a pipe whose `type` is "pipe" (its main.py, get_all_pipelines).
 
@@ -344,20 +367,4 @@ class Pipeline:
     def pipe(
         self, user_message: Any, model_id: str, messages: list[dict[str, Any]], body: dict[str, Any]
     ) -> dict[str, Any] | Iterator[dict[str, Any] | str]:
-        asked = user_message if isinstance(user_message, str) else ""
-        text = attached(body) or Notices().text(NoticeKind.PROMPT_REFUSED, asked)
-        head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model_id}
-        message = {"role": "assistant", "content": text}
-        if not body.get("stream"):
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            return {**head, "object": "chat.completion", "choices": [choice]}
-        chunk = {**head, "object": "chat.completion.chunk"}
-        said: dict[str, Any] = {"index": 0, "delta": message, "finish_reason": None}
-        done = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        # Not a generator: behind one the server would add an end of its own.
-        stream: list[dict[str, Any] | str] = [
-            {**chunk, "choices": [said]},
-            {**chunk, "choices": [done]},
-            "data: [DONE]",
-        ]
-        return iter(stream)
+        return refuse(user_message, model_id, body)

@@ -135,7 +135,7 @@ class Endpoint:
     async def _ask_for_one_token(self, conversation: Conversation) -> Verdict | None:
         """None where the server does not honour the prefill."""
         ids = await self._severity_ids()
-        wanted: dict[str, Any] = {"extra_body": {"logprob_token_ids": ids}} if ids else {"top_logprobs": _TOP_LOGPROBS}
+        wanted = {"logprob_token_ids": ids} if ids else {"top_logprobs": _TOP_LOGPROBS}
         reply = await self._complete(conversation, 1, prefill=_PREFILL, logprobs=True, **wanted)
         tokens = reply.choices[0].logprobs and reply.choices[0].logprobs.content
         # A stock server ignores the prefill and writes "Safety" itself: without the space of " Safe".
@@ -167,16 +167,18 @@ class Endpoint:
     async def _complete(
         self, conversation: Conversation, max_tokens: int, *, prefill: str | None = None, **options: Any
     ) -> ChatCompletion:
-        if prefill is not None:
-            body = options.setdefault("extra_body", {})
-            body["chat_template_kwargs"] = {"verdict_prefill": prefill}
-        reply: ChatCompletion = await self._client.chat.completions.create(
-            model=self.model or "",
-            messages=_messages(conversation),
-            temperature=0,
-            max_tokens=max_tokens,
+        body = {
+            "model": self.model or "",
+            "messages": _messages(conversation),
+            "temperature": 0,
+            "max_tokens": max_tokens,
             **options,
-        )
+        }
+        if prefill is not None:
+            body["chat_template_kwargs"] = {"verdict_prefill": prefill}
+        # `chat.completions.create` would walk through every message to convert what is plain JSON already, which is a
+        # fifth of a check's cost on a busy server.
+        reply = await self._client.post("/chat/completions", cast_to=ChatCompletion, body=body)
         if not isinstance(reply, ChatCompletion) or not reply.choices:
             raise EndpointRefused(f"{self.base_url} does not answer like an OpenAI-compatible server")
         return reply

@@ -55,7 +55,7 @@ async def review(
     while todo:
         slots = asyncio.Semaphore(_AT_A_TIME)
         tasks = {
-            index: asyncio.create_task(_judge(_context(messages, clean, index), messages[index], guard, slots))
+            index: asyncio.create_task(_judge(_conversations(messages, clean, index), guard, slots))
             for index in reversed(todo)
         }
         try:
@@ -82,6 +82,23 @@ async def review(
     return reviews
 
 
+def known_reviews(messages: Sequence[Message], guard: Guard, policy: Policy, notices: Notices) -> list[Review | None]:
+    """What `review` would say without asking the guard; None also for messages that were not judged before."""
+    reviews: list[Review | None] = [None] * len(messages)
+    clean = [message.text for message in messages]
+    for index, message in enumerate(messages):
+        if _is_settled(message, notices):
+            continue
+        verdicts = [guard.known(conversation) for conversation in _conversations(messages, clean, index)]
+        reached = [verdict for verdict in verdicts if verdict is not None]
+        if reached and len(reached) == len(verdicts):
+            verdict = worst(reached)
+            reviews[index] = Review(verdict, policy.decide(verdict), 0, False)
+            if _is_refused(reviews[index]):
+                clean[index] = _removed(message, notices)
+    return reviews
+
+
 def _is_settled(message: Message, notices: Notices) -> bool:
     return not message.asides and (not message.text.strip() or notices.recognises(message.text))
 
@@ -90,8 +107,11 @@ def _is_refused(review: Review | None) -> bool:
     return review is not None and review.verdict.reached and not review.decision.passes
 
 
-def _context(messages: Sequence[Message], clean: list[str], index: int) -> list[Turn]:
-    return [Turn(messages[i].role, clean[i]) for i in range(index) if clean[i].strip()]
+def _conversations(messages: Sequence[Message], clean: list[str], index: int) -> list[list[Turn]]:
+    """What is judged for one message: each of its texts, behind what is left of the messages before it."""
+    context = [Turn(messages[i].role, clean[i]) for i in range(index) if clean[i].strip()]
+    message = messages[index]
+    return [[*context, Turn(message.role, text)] for text in (message.text, *message.asides) if text.strip()]
 
 
 def _removed(message: Message, notices: Notices) -> str:
@@ -99,9 +119,7 @@ def _removed(message: Message, notices: Notices) -> str:
     return notices.text(kind, message.text)
 
 
-async def _judge(context: list[Turn], message: Message, guard: Guard, slots: asyncio.Semaphore) -> tuple[Verdict, bool]:
-    texts = [text for text in (message.text, *message.asides) if text.strip()]
-    conversations = [[*context, Turn(message.role, text)] for text in texts]
+async def _judge(conversations: list[list[Turn]], guard: Guard, slots: asyncio.Semaphore) -> tuple[Verdict, bool]:
     fresh = any(guard.known(conversation) is None for conversation in conversations)
     async with slots:
         return worst(list(await asyncio.gather(*map(guard.judge, conversations)))), fresh

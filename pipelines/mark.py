@@ -1,0 +1,88 @@
+"""What the guarded models' inlet tells their pipe of a request: what it is for, and where the host's own words end.
+
+`pipe` sees no metadata, and one system text in which the admin's words and the client's stand together. Open WebUI
+0.12.4 puts a model's system prompt in front of what the inlet saw, and everything else behind it (memories, skills,
+documents, tool servers: its utils/middleware.py and routers/openai.py). So the inlet sets an anchor at the front: what
+stands before it later was written by the host's admin. A request without a signed mark has no such words.
+"""
+
+import secrets
+import time
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from pipelines.signing import is_signed, sign
+from pipelines.webui import Body, messages_of, object_or_empty, quoted_by_task, task_of
+
+MARK_KEY = "qwen3guard_mark"
+# A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
+_VALID_SECONDS = 24 * 3600
+
+
+class Mark(BaseModel):
+    """What the inlet knew."""
+
+    user: str = ""
+    task: str | None = None
+    """Open WebUI's own request that this is; None for a chat."""
+    chat: str | None = None
+    message: str | None = None
+    values: tuple[str, ...] = ()
+    """What the client gave for the variables in the admin's prompt."""
+    quoted: tuple[dict[str, Any], ...] = ()
+    """The turns that a task's prompt quotes."""
+    anchor: str = ""
+    issued: float = Field(default_factory=time.time)
+
+
+def put_mark(body: Body, user: dict[str, Any]) -> None:
+    """Mark a request on its way to a guarded model."""
+    metadata = object_or_empty(body.get("metadata"))
+    told = {"chat": metadata.get("chat_id"), "message": metadata.get("message_id"), "task": task_of(body)}
+    given = [
+        *object_or_empty(metadata.get("variables")).values(),
+        *object_or_empty(metadata.get("chat_variables")).values(),
+    ]
+    given += [user.get("name"), user.get("email")]
+    mark = Mark(
+        user=str(user.get("id") or ""),
+        values=tuple(str(value) for value in given if value),
+        quoted=tuple(quoted_by_task(body)),
+        anchor=f"[{secrets.token_hex(16)}]",
+        **{key: str(value) for key, value in told.items() if value},
+    )
+    data = mark.model_dump_json()
+    body[MARK_KEY] = {"data": data, "signature": sign(data)}
+    _set_anchor(messages_of(body), mark.anchor)
+
+
+def take_mark(body: Body, user: str) -> Mark:
+    """The mark of this request, taken off; an empty one where there is none, or somebody else's."""
+    entry = object_or_empty(body.pop(MARK_KEY, None))
+    if not is_signed(entry.get("data"), entry.get("signature")):
+        return Mark()
+    try:
+        mark = Mark.model_validate_json(entry["data"])
+    except ValidationError:
+        return Mark()
+    return mark if mark.user == user and time.time() - mark.issued < _VALID_SECONDS else Mark()
+
+
+def split_system(text: str, mark: Mark) -> tuple[str, str]:
+    """A system text without the anchor, and the part of it that must be judged."""
+    if not mark.anchor or mark.anchor not in text:
+        return text, text
+    trusted, _, rest = text.partition(mark.anchor)
+    rest = rest.removeprefix("\n").replace(mark.anchor, "")
+    given = [value for value in mark.values if value in trusted]
+    whole = trusted + rest if rest else trusted.removesuffix("\n")
+    return whole, "\n".join(filter(None, [rest, *given]))
+
+
+def _set_anchor(messages: list[Body], anchor: str) -> None:
+    first = messages[0] if messages else {}
+    if first.get("role") == "system" and isinstance(first.get("content"), str):
+        first["content"] = f"{anchor}\n{first['content']}"
+    elif first.get("role") != "system":
+        messages.insert(0, {"role": "system", "content": anchor})

@@ -1,0 +1,99 @@
+"""A chat model that does as it is told: a real HTTP server behind the guarded models, for what must be provoked."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+HEAD = {"id": "chatcmpl-1", "created": 1, "model": "stub"}
+USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+
+
+class StubModel:
+    """Says `deltas`, one chunk each. Attributes may be changed while it runs; `requests` holds what it was asked."""
+
+    def __init__(self) -> None:
+        self.models = ["llama3:8b", "qwen/qwen3"]
+        self.deltas: list[dict[str, Any]] = []
+        self.says("Hello there, my friend.")
+        self.finish: str | None = "stop"
+        """None ends the stream without a finish reason."""
+        self.delay = 0.0
+        """Seconds before each chunk."""
+        self.wait = 0.0
+        """Seconds before anything comes."""
+        self.abort_after: int | None = None
+        """Breaks the connection after so many chunks."""
+        self.status = 200
+        self.error = "provoked"
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.streaming = 0
+        """Streams that are open now."""
+        self.closed: list[float] = []
+        """When each stream ended, by `time.monotonic()`."""
+        routes = [
+            Route("/v1/models", self._models),
+            Route("/v1/chat/completions", self._complete, methods=["POST"]),
+        ]
+        self.app = Starlette(routes=routes)
+
+    def says(self, text: str, *, size: int = 4, reasoning: str = "") -> None:
+        """Answer `text` in chunks of `size` characters."""
+        self.deltas = [{"role": "assistant", "content": ""}]
+        self.deltas += [{"reasoning_content": reasoning[at : at + size]} for at in range(0, len(reasoning), size)]
+        self.deltas += [{"content": text[at : at + size]} for at in range(0, len(text), size)]
+
+    async def _models(self, request: Request) -> Response:
+        if self.status != 200:
+            return self._error()
+        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+
+    async def _complete(self, request: Request) -> Response:
+        body = await request.json()
+        self.requests.append(body)
+        self.keys.append(request.headers.get("authorization"))
+        if self.status != 200:
+            return self._error()
+        if body.get("stream"):
+            return StreamingResponse(self._events(body), media_type="text/event-stream")
+        await asyncio.sleep(self.wait)
+        message: dict[str, Any] = {"role": "assistant"}
+        for delta in self.deltas:
+            for key, value in delta.items():
+                message[key] = message.get(key, "") + value if key in ("content", "reasoning_content") else value
+        for call in message.get("tool_calls", []):
+            call.pop("index")
+        choice = {"index": 0, "message": message, "finish_reason": self.finish}
+        return JSONResponse({**HEAD, "object": "chat.completion", "choices": [choice], "usage": USAGE})
+
+    async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        self.streaming += 1
+        try:
+            await asyncio.sleep(self.wait)
+            for number, delta in enumerate(self.deltas):
+                if number == self.abort_after:
+                    raise ConnectionError("provoked")
+                yield self._event([{"index": 0, "delta": delta, "finish_reason": None}])
+                await asyncio.sleep(self.delay)
+            if self.finish:
+                yield self._event([{"index": 0, "delta": {}, "finish_reason": self.finish}])
+            if (body.get("stream_options") or {}).get("include_usage"):
+                yield self._event([], usage=USAGE)
+            yield "data: [DONE]\n\n"
+        finally:
+            self.streaming -= 1
+            self.closed.append(time.monotonic())
+
+    def _event(self, choices: list[dict[str, Any]], **more: Any) -> str:
+        chunk = {**HEAD, "object": "chat.completion.chunk", "choices": choices, **more}
+        return f"data: {json.dumps(chunk)}\n\n"
+
+    def _error(self) -> Response:
+        return JSONResponse({"error": {"message": self.error, "type": "provoked"}}, self.status)

@@ -1,0 +1,487 @@
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from moderation.notice_texts import TEXTS
+from tests.plugin_loader import load_built
+from tests.servers import serve
+from tests.stub_guard import StubGuard
+from tests.stub_model import USAGE, StubModel
+
+# The built file is what an admin installs, so it is what is tested, loaded as the server does.
+MODELS = load_built("qwen3guard_models")
+Pipeline = Any
+Body = dict[str, Any]
+
+EN = TEXTS["en"]
+BOMB = "How do I make a bomb?"
+USER = {"id": "u1", "role": "user", "name": "Ann", "email": "ann@localhost"}
+CALM = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. "
+
+
+@pytest.fixture
+def model() -> StubModel:
+    return StubModel()
+
+
+@pytest.fixture
+def model_url(model: StubModel) -> Iterator[str]:
+    with serve(model.app) as url:
+        yield f"{url}/v1"
+
+
+@pytest.fixture
+async def pipeline(guard_url: str, model_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
+    pipeline = MODELS.Pipeline()
+    pipeline.valves = MODELS.ModelsValves(
+        guard_base_url=guard_url,
+        timeout_seconds=2,
+        audit_path=str(tmp_path / "audit.jsonl"),
+        upstream_base_urls=model_url,
+        upstream_api_keys="sk-secret",
+        upstream_timeout_seconds=1,
+    )
+    await pipeline.on_startup()
+    yield pipeline
+    await pipeline.on_shutdown()
+
+
+async def set_valves(pipeline: Pipeline, **values: Any) -> None:
+    pipeline.valves = MODELS.ModelsValves(**{**pipeline.valves.model_dump(), **values})
+    await pipeline.on_valves_updated()
+
+
+async def audited(pipeline: Pipeline, folder: Path) -> list[Body]:
+    await pipeline.on_shutdown()
+    return [json.loads(line) for file in folder.glob("audit-*.jsonl") for line in file.read_text().splitlines()]
+
+
+def user(text: Any) -> Body:
+    return {"role": "user", "content": text}
+
+
+def request(*messages: Body, stream: bool = True, **more: Any) -> Body:
+    return {"model": "m", "stream": stream, "messages": list(messages or [user("hi")]), "user": USER, **more}
+
+
+def pipe(pipeline: Pipeline, body: Body, entry: str = "llama3:8b") -> Any:
+    return pipeline.pipe("", entry, body["messages"], body)
+
+
+class Streamed:
+    """All that a client receives of a streamed answer."""
+
+    def __init__(self, lines: list[str]) -> None:
+        assert lines[-1] == "data: [DONE]"
+        self.raw = "\n".join(lines)
+        self.chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+        choices = [choice for chunk in self.chunks for choice in chunk.get("choices", [])]
+        self.deltas = [choice["delta"] for choice in choices if choice["delta"]]
+        self.finish = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+
+    def said(self, key: str = "content") -> str:
+        return "".join(delta.get(key, "") for delta in self.deltas)
+
+
+async def stream(pipeline: Pipeline, body: Body | None = None, entry: str = "llama3:8b") -> Streamed:
+    return Streamed(await asyncio.to_thread(lambda: list(pipe(pipeline, body or request(), entry))))
+
+
+async def complete(pipeline: Pipeline, *messages: Body, **more: Any) -> Body:
+    reply = await asyncio.to_thread(pipe, pipeline, request(*messages, stream=False, **more))
+    assert isinstance(reply, dict)
+    return reply
+
+
+async def until(condition: Any, seconds: float) -> float:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "it did not come in time"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - started
+
+
+async def test_a_safe_answer_comes_whole_in_few_frames(pipeline: Pipeline, model: StubModel) -> None:
+    model.says(CALM * 4)
+    model.delay = 0.005
+    answer = await stream(pipeline, request(stream_options={"include_usage": True}))
+    assert answer.said() == CALM * 4
+    assert answer.deltas[0]["role"] == "assistant"
+    assert answer.finish == ["stop"]
+    assert answer.chunks[-1]["usage"] == USAGE
+    assert len(answer.chunks) < 12
+
+
+async def test_a_safe_unstreamed_answer_is_untouched(pipeline: Pipeline) -> None:
+    reply = await complete(pipeline)
+    assert reply["choices"][0]["message"]["content"] == "Hello there, my friend."
+    assert (reply["choices"][0]["finish_reason"], reply["usage"]) == ("stop", USAGE)
+
+
+async def test_models_are_listed_under_ids_that_are_safe_in_a_path_and_find_their_model(
+    pipeline: Pipeline, model: StubModel
+) -> None:
+    assert pipeline.pipelines() == [
+        {"id": "llama3:8b", "name": "llama3:8b (guarded)"},
+        {"id": "qwen~2Fqwen3", "name": "qwen/qwen3 (guarded)"},
+    ]
+    await stream(pipeline, entry="qwen~2Fqwen3")
+    assert model.requests[-1]["model"] == "qwen/qwen3"
+
+
+async def test_parameters_pass_untouched_and_the_user_does_not(pipeline: Pipeline, model: StubModel) -> None:
+    parameters = {
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+        "tool_choice": "auto",
+        "parallel_tool_calls": False,
+        "response_format": {"type": "json_object"},
+        "stop": ["x"],
+        "seed": 7,
+        "logit_bias": {"1": 2},
+        "reasoning_effort": "low",
+        "stream_options": {"include_usage": True},
+        "temperature": 0.5,
+        "my_own": {"a": [1]},
+    }
+    image = {
+        "role": "user",
+        "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": ""}}],
+    }
+    await stream(pipeline, request(image, **parameters))
+    assert model.requests[-1] == {**parameters, "model": "llama3:8b", "stream": True, "messages": [image]}
+    assert model.keys == ["Bearer sk-secret"]
+
+
+@pytest.mark.parametrize("check", ["parallel", "before"])
+async def test_a_refused_prompt_is_answered_by_the_notice(
+    pipeline: Pipeline, model: StubModel, stub: StubGuard, check: str
+) -> None:
+    await set_valves(pipeline, prompt_check=check)
+    stub.delay = 0.2
+    model.says(CALM * 10)
+    model.delay = 0.05
+    answer = await stream(pipeline, request(user(BOMB)))
+    assert (answer.said(), answer.finish) == (EN["prompt_refused"], ["content_filter"])
+    assert len(model.requests) == (1 if check == "parallel" else 0)
+    assert model.streaming == 0
+    reply = await complete(pipeline, user(BOMB))
+    assert reply["choices"][0]["message"]["content"] == EN["prompt_refused"]
+    assert reply["choices"][0]["finish_reason"] == "content_filter"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [user([{"type": "text", "text": BOMB}])],
+        [user("hi"), {"role": "assistant", "content": "Sure, first take the bomb"}],
+        [user("hi"), {"role": "assistant", "content": "", "tool_calls": []}, {"role": "tool", "content": "a bomb"}],
+        [user("hi"), {"role": "system", "content": "Explain the bomb."}],
+    ],
+)
+async def test_all_that_the_model_is_about_to_read_is_judged(pipeline: Pipeline, messages: list[Body]) -> None:
+    assert (await stream(pipeline, request(*messages))).said() == EN["prompt_refused"]
+
+
+async def test_earlier_unsafe_turns_are_removed_and_the_call_made_again(pipeline: Pipeline, model: StubModel) -> None:
+    history = [user(BOMB), {"role": "assistant", "content": "A bomb is made of"}, user("And bread?")]
+    clean = [EN["turn_removed"], EN["answer_withheld"], "And bread?"]
+    assert (await stream(pipeline, request(*history))).said() == "Hello there, my friend."
+    assert [message["content"] for message in model.requests[-1]["messages"]] == clean
+    model.requests.clear()
+    await stream(pipeline, request(*history))
+    assert [[message["content"] for message in body["messages"]] for body in model.requests] == [clean]
+
+
+async def test_an_unsafe_answer_is_never_shown_and_its_upstream_ends(pipeline: Pipeline, model: StubModel) -> None:
+    model.says(CALM + "Then build the bomb so. " + CALM * 20)
+    model.delay = 0.01
+    answer = await stream(pipeline)
+    assert "bomb" not in answer.raw
+    assert answer.finish == ["content_filter"]
+    assert answer.said().endswith(EN["answer_withheld"])
+    await until(lambda: model.streaming == 0, 1)
+
+
+async def test_what_was_shown_is_taken_back_where_the_host_can(pipeline: Pipeline, model: StubModel) -> None:
+    model.says(CALM * 2 + "Then build the bomb so. ")
+    model.delay = 0.01
+    last = (await stream(pipeline)).chunks[-1]
+    assert last["type"] == "response.completed"
+    assert last["response"]["output"][0]["content"][0]["text"] == EN["answer_withheld"]
+
+
+@pytest.mark.parametrize("version", ["0.11.0", "0.12.4", None])
+async def test_the_hosts_version_decides_whether_it_takes_back(
+    pipeline: Pipeline, model: StubModel, version: str | None
+) -> None:
+    async def tell(request: Any) -> JSONResponse:
+        return JSONResponse({"version": version} if version else {}, 200 if version else 500)
+
+    model.says(CALM * 2 + "Then build the bomb so. ")
+    model.delay = 0.01
+    with serve(Starlette(routes=[Route("/api/version", tell)])) as url:
+        await set_valves(pipeline, webui_url=url)
+        answer = await stream(pipeline)
+    assert ("response" in answer.chunks[-1]) is (version == "0.12.4")
+    assert answer.said().endswith("\n\n" + EN["answer_withheld"])
+    assert answer.finish == ["content_filter"]
+
+
+async def test_unsafe_reasoning_is_never_shown(pipeline: Pipeline, model: StubModel) -> None:
+    model.says("No.", reasoning="I could tell of the bomb.")
+    answer = await stream(pipeline)
+    assert ("bomb" in answer.raw, answer.finish) == (False, ["content_filter"])
+    reply = await complete(pipeline)
+    assert "bomb" not in json.dumps(reply)
+    assert reply["choices"][0]["message"] == {"role": "assistant", "content": EN["answer_withheld"]}
+
+
+async def test_safe_reasoning_comes_before_the_answer(pipeline: Pipeline, model: StubModel) -> None:
+    model.says("Fine.", reasoning="Let me think a moment. ")
+    answer = await stream(pipeline)
+    assert (answer.said("reasoning_content"), answer.said()) == ("Let me think a moment. ", "Fine.")
+
+
+def calling(*arguments: str) -> list[Body]:
+    first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "write", "arguments": ""}}
+    rest = [{"index": 0, "function": {"arguments": part}} for part in arguments]
+    return [{"tool_calls": [call]} for call in (first, *rest)]
+
+
+async def test_a_safe_tool_call_passes_unchanged(pipeline: Pipeline, model: StubModel) -> None:
+    model.deltas, model.finish = calling('{"te', 'xt": "', 'calm sea"}'), "tool_calls"
+    answer = await stream(pipeline)
+    calls = [call for delta in answer.deltas for call in delta.get("tool_calls", [])]
+    assert calls == [call for delta in model.deltas for call in delta["tool_calls"]]
+    assert answer.finish == ["tool_calls"]
+
+
+async def test_an_unsafe_tool_call_is_withheld(pipeline: Pipeline, model: StubModel) -> None:
+    model.deltas, model.finish = calling('{"te', 'xt": "the bo', 'mb"}'), "tool_calls"
+    answer = await stream(pipeline)
+    assert "tool_calls" not in answer.raw
+    assert answer.finish == ["content_filter"]
+    model.deltas = calling('{"text": "the bomb"}')[1:]
+    reply = await complete(pipeline)
+    assert "tool_calls" not in reply["choices"][0]["message"]
+
+
+async def test_text_under_a_key_that_nobody_knows_is_judged(pipeline: Pipeline, model: StubModel) -> None:
+    model.deltas = [{"thoughts": [{"text": "the bomb"}]}, {"content": "Fine."}]
+    assert "bomb" not in (await stream(pipeline)).raw
+    assert "bomb" not in json.dumps(await complete(pipeline))
+
+
+async def test_retract_shows_at_once_and_takes_back(pipeline: Pipeline, model: StubModel, stub: StubGuard) -> None:
+    await set_valves(pipeline, stream_mode="retract")
+    model.says(CALM + "Then build the bomb so. ")
+    answer = await stream(pipeline)
+    assert "bomb" in answer.said()
+    assert answer.chunks[-1]["response"]["output"][0]["content"][0]["text"] == EN["answer_withheld"]
+
+
+@pytest.mark.parametrize("stream_it", [True, False])
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "upstream_api_keys"), (429, "429: provoked"), (500, "500: provoked")]
+)
+async def test_an_upstreams_error_is_told_without_its_key(
+    pipeline: Pipeline, model: StubModel, status: int, said: str, stream_it: bool
+) -> None:
+    model.status, model.error = status, "provoked by sk-secret"
+    if stream_it:
+        answer = await stream(pipeline)
+        assert answer.chunks[0]["error"]["code"] == status
+        text = answer.raw
+    else:
+        with pytest.raises(HTTPException) as raised:
+            await complete(pipeline)
+        assert raised.value.status_code == status
+        text = raised.value.detail
+    assert said in text
+    assert "sk-secret" not in text
+
+
+async def test_an_unsafe_prompt_is_refused_also_where_the_upstream_fails(pipeline: Pipeline, model: StubModel) -> None:
+    model.status = 500
+    assert (await stream(pipeline, request(user(BOMB)))).said() == EN["prompt_refused"]
+
+
+async def test_a_silent_upstream_is_given_up(pipeline: Pipeline, model: StubModel) -> None:
+    model.wait = 30
+    answer = await stream(pipeline)
+    assert answer.chunks[-2]["error"]["code"] == 504
+    with pytest.raises(HTTPException) as raised:
+        await complete(pipeline)
+    assert raised.value.status_code == 504
+
+
+@pytest.mark.parametrize("how", ["breaks", "ends without a finish"])
+async def test_an_upstream_that_aborts_is_told_and_what_came_is_shown(
+    pipeline: Pipeline, model: StubModel, how: str
+) -> None:
+    model.says(CALM)
+    if how == "breaks":
+        model.abort_after = 10
+    else:
+        model.finish = None
+    answer = await stream(pipeline)
+    assert answer.said()
+    assert CALM.startswith(answer.said())
+    assert (answer.chunks[-2]["error"]["code"], answer.finish) == (502, ["error"])
+
+
+async def test_a_dead_upstream_stays_listed_and_says_so(pipeline: Pipeline, model: StubModel) -> None:
+    await set_valves(pipeline, upstream_base_urls="http://127.0.0.1:1")
+    assert pipeline.pipelines() == []
+    assert (await stream(pipeline)).chunks[0]["error"]["code"] == 502
+
+
+async def test_a_guard_that_dies_mid_stream_withholds_the_rest(
+    pipeline: Pipeline, model: StubModel, stub: StubGuard
+) -> None:
+    model.says(CALM * 20)
+    model.delay = 0.01
+    answer = asyncio.create_task(stream(pipeline))
+    await asyncio.sleep(0.6)
+    stub.status = 500
+    done = await answer
+    assert done.said().endswith(EN["not_checked"])
+    assert (CALM * 20).startswith(done.said().removesuffix("\n\n" + EN["not_checked"]))
+    assert done.finish == ["content_filter"]
+    await until(lambda: model.streaming == 0, 1)
+
+
+async def test_while_text_is_held_something_comes_every_second(
+    pipeline: Pipeline, model: StubModel, stub: StubGuard
+) -> None:
+    await set_valves(pipeline, timeout_seconds=10)
+    stub.delay = 2.5
+    times: list[float] = []
+
+    def read() -> None:
+        times.extend(time.monotonic() for _ in pipe(pipeline, request()))
+
+    started = time.monotonic()
+    await asyncio.to_thread(read)
+    assert max(later - sooner for sooner, later in zip([started, *times], times, strict=False)) < 1
+
+
+async def test_a_reader_who_leaves_ends_the_upstream_within_three_seconds(
+    pipeline: Pipeline, model: StubModel, tmp_path: Path
+) -> None:
+    model.says(CALM * 100)
+    model.delay = 0.05
+    answer = pipe(pipeline, request())
+    await asyncio.to_thread(lambda: [next(answer) for _ in range(3)])
+    assert model.streaming == 1
+    assert await until(lambda: model.streaming == 0, 3) > 1.5
+    records = await audited(pipeline, tmp_path)
+    assert ["reader left" in record.get("problem", "") for record in records] == [False, True]
+
+
+async def test_a_slow_reader_is_served(pipeline: Pipeline, model: StubModel) -> None:
+    model.says(CALM * 4)
+    model.delay = 0.05
+
+    def read() -> list[str]:
+        lines = []
+        for line in pipe(pipeline, request()):
+            time.sleep(0.7)
+            lines.append(line)
+        return lines
+
+    assert Streamed(await asyncio.to_thread(read)).said() == CALM * 4
+
+
+def ours() -> list[threading.Thread]:
+    """Living threads, but for those that the test's own loop lends."""
+    return [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
+
+
+async def test_a_thousand_aborted_streams_leave_nothing(pipeline: Pipeline, model: StubModel) -> None:
+    model.says(CALM * 100)
+    model.delay = 0.2
+    before, files = len(ours()), len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        answers = [pipe(pipeline, request()) for _ in range(50)]
+        await asyncio.to_thread(lambda answers=answers: [next(answer) for answer in answers])
+    await until(lambda: model.streaming == 0, 20)
+    assert len(model.requests) == 1000
+    await until(lambda: not pipeline._service._open, 5)
+    assert len(ours()) == before
+    # The stub's side of the connections is counted too; some idle ones are kept.
+    await until(lambda: len(os.listdir("/proc/self/fd")) < files + 40, 10)
+    await pipeline.on_shutdown()
+    assert len(ours()) < before
+
+
+async def test_a_shutdown_ends_answers_readably(pipeline: Pipeline, model: StubModel) -> None:
+    model.says(CALM * 100)
+    model.delay = 0.01
+    answer = asyncio.create_task(stream(pipeline))
+    await asyncio.sleep(0.5)
+    await pipeline.on_shutdown()
+    assert (await answer).said().endswith(EN["not_checked"])
+    assert model.streaming == 0
+
+
+async def test_saving_valves_does_not_disturb_answers_under_way(pipeline: Pipeline, model: StubModel) -> None:
+    model.says(CALM * 2)
+    model.delay = 0.02
+    answer = asyncio.create_task(stream(pipeline))
+    await asyncio.sleep(0.2)
+    await set_valves(pipeline, strictness="loose")
+    assert (await answer).said() == CALM * 2
+
+
+async def test_exempt_roles_are_not_judged_but_recorded(
+    pipeline: Pipeline, model: StubModel, stub: StubGuard, tmp_path: Path
+) -> None:
+    await set_valves(pipeline, exempt_roles="admin")
+    stub.requests.clear()
+    model.says("the bomb")
+    admin = {"id": "a", "role": "admin"}
+    assert (await stream(pipeline, request(user(BOMB)) | {"user": admin})).said() == "the bomb"
+    assert (await complete(pipeline, user=admin))["choices"][0]["message"]["content"] == "the bomb"
+    assert stub.requests == []
+    assert [record["action"] for record in await audited(pipeline, tmp_path)] == ["exempt"] * 2
+
+
+async def test_every_turn_is_audited_once(pipeline: Pipeline, model: StubModel, tmp_path: Path) -> None:
+    await stream(pipeline)
+    model.says("the bomb")
+    await complete(pipeline, user("hello"))
+    records = [
+        (record["direction"], record["action"], record["user"], record["model"])
+        for record in await audited(pipeline, tmp_path)
+    ]
+    assert records == [
+        ("prompt", "pass", "u1", "llama3:8b"),
+        ("response", "pass", "u1", "llama3:8b"),
+        ("prompt", "pass", "u1", "llama3:8b"),
+        ("response", "refuse", "u1", "llama3:8b"),
+    ]
+
+
+async def test_several_choices_are_judged_each_unstreamed_and_not_streamed(
+    pipeline: Pipeline, model: StubModel
+) -> None:
+    assert "leave n out" in (await stream(pipeline, request(n=2))).chunks[0]["error"]["message"]
+    assert model.requests == []
+
+
+async def test_an_unknown_model_is_not_found(pipeline: Pipeline) -> None:
+    await set_valves(pipeline, models="llama*")
+    assert [entry["id"] for entry in pipeline.pipelines()] == ["llama3:8b"]
+    assert (await stream(pipeline, entry="qwen~2Fqwen3")).chunks[0]["error"]["code"] == 404

@@ -1,0 +1,198 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from moderation.conversation import Turn
+from moderation.guard import Guard
+from moderation.holdback import Piece
+from moderation.policy import Policy
+from moderation.watch import End, Watched, Watcher
+from tests.stub_guard import StubGuard
+
+CONTEXT = [Turn("user", "Tell me something.")]
+SAFE = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. " * 4
+
+
+async def stream(text: str, size: int = 4, pause: float = 0.0) -> AsyncIterator[Piece]:
+    for start in range(0, len(text), size):
+        yield Piece("content", text[start : start + size])
+        await asyncio.sleep(pause)
+
+
+async def cleared(after: float = 0) -> None:
+    await asyncio.sleep(after)
+
+
+class Reader:
+    """What a reader has seen, and when."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.frames: list[tuple[float, str]] = []
+
+    def __call__(self, pieces: list[Piece]) -> None:
+        if text := "".join(piece.text for piece in pieces):
+            self.frames.append((time.monotonic() - self.started, text))
+
+    @property
+    def text(self) -> str:
+        return "".join(text for _, text in self.frames)
+
+
+def watcher(guard: Guard, reader: Reader, prompt: float = 0) -> Watcher:
+    return Watcher(guard, Policy(), CONTEXT, reader, cleared(prompt))
+
+
+async def watch(guard: Guard, answer: AsyncIterator[Piece], reader: Reader, prompt: float = 0) -> Watched:
+    return await watcher(guard, reader, prompt).watch(answer)
+
+
+async def test_a_safe_answer_comes_out_whole_and_soon_at_few_checks(guard: Guard, stub: StubGuard) -> None:
+    await guard.judge(CONTEXT)
+    stub.delay = 0.02
+    reader = Reader()
+    watching = watcher(guard, reader)
+    watched = await watching.watch(stream(SAFE, pause=0.01))
+    took = time.monotonic() - reader.started
+    assert (watched.end, reader.text) == (End.COMPLETE, SAFE)
+    # Two doubling pauses and then one check in half a second, with the first and the last.
+    assert watching.checks <= took / 0.5 + 5
+    assert reader.frames[0][0] < took / 4
+    assert len(reader.frames) <= watching.checks
+
+
+async def test_the_last_check_does_not_wait_for_the_one_before(guard: Guard, stub: StubGuard) -> None:
+    await guard.judge(CONTEXT)
+    stub.delay = 1.0
+    reader = Reader()
+    await watch(guard, stream("A calm day. ", pause=0.2), reader)
+    # The first check ends after a second, the last one begins with the end, after 0.6 s.
+    assert reader.frames[0][1] == "A ca"[: len(reader.frames[0][1])] or len(reader.frames) == 1
+    assert reader.text == "A calm day. "
+    assert reader.frames[-1][0] < 1.9
+
+
+async def test_a_tool_call_comes_out_whole_or_not_at_all(guard: Guard) -> None:
+    async def calling(arguments: str) -> AsyncIterator[Piece]:
+        yield Piece("content", "Let me see. ")
+        for part in arguments.split():
+            yield Piece("tool:0", part, payload=part, whole=True)
+            await asyncio.sleep(0.15)
+
+    for arguments, said in (("a calm sea ", ["a", "calm", "sea"]), ("sea and bomb", [])):
+        out: list[Piece] = []
+        await Watcher(guard, Policy(), CONTEXT, out.extend, cleared()).watch(calling(arguments))
+        assert [piece.payload for piece in out if piece.channel == "tool:0"] == said
+        assert out[0].text == "Let me see. "
+
+
+async def test_the_beginning_of_an_answer_is_judged_with_it(guard: Guard, stub: StubGuard) -> None:
+    context = [*CONTEXT, Turn("assistant", "The bo")]
+    watched = await Watcher(guard, Policy(), context, Reader(), cleared()).watch(stream("mb "))
+    assert watched.end is End.REFUSED
+    assert stub.requests[-1]["messages"][0]["content"] == CONTEXT[0].text
+
+
+async def test_the_unsafe_part_is_never_emitted(guard: Guard) -> None:
+    reader = Reader()
+    watched = await watch(guard, stream(SAFE + "Then build the bomb so. " + SAFE, pause=0.002), reader)
+    assert watched.end is End.REFUSED
+    assert SAFE.startswith(reader.text)
+
+
+async def test_an_upstream_is_not_read_to_its_end_when_refused(guard: Guard) -> None:
+    sent = []
+
+    async def endless() -> AsyncIterator[Piece]:
+        while True:
+            sent.append("bomb ")
+            yield Piece("content", "bomb ")
+            await asyncio.sleep(0.01)
+
+    watched = await watch(guard, endless(), Reader())
+    assert watched.end is End.REFUSED
+    assert len(sent) < 100
+
+
+async def test_a_flag_on_a_fragment_freezes_and_a_safe_whole_resumes(guard: Guard, stub: StubGuard) -> None:
+    reader = Reader()
+
+    async def answer() -> AsyncIterator[Piece]:
+        yield Piece("content", "Never touch a bomb ")
+        await asyncio.sleep(0.3)
+        assert reader.text == ""
+        stub.nonsense = " Safe"
+        yield Piece("content", "and call the police.")
+
+    watched = await watch(guard, answer(), reader)
+    assert (watched.end, reader.text) == (End.COMPLETE, "Never touch a bomb and call the police.")
+
+
+async def test_nothing_is_emitted_before_the_prompt_is_cleared(guard: Guard) -> None:
+    reader = Reader()
+    await watch(guard, stream(SAFE), reader, prompt=0.4)
+    assert reader.frames[0][0] >= 0.4
+
+
+async def test_an_uncleared_prompt_emits_nothing(guard: Guard) -> None:
+    async def refused() -> None:
+        raise PermissionError("refused")
+
+    reader = Reader()
+    with pytest.raises(PermissionError):
+        await Watcher(guard, Policy(), CONTEXT, reader, refused()).watch(stream(SAFE))
+    assert reader.frames == []
+
+
+async def test_a_dead_guard_withholds(guard: Guard, stub: StubGuard) -> None:
+    stub.nonsense = "no idea"
+    reader = Reader()
+    assert (await watch(guard, stream(SAFE), reader)).end is End.WITHHELD
+    assert reader.text == ""
+
+
+async def test_an_upstream_error_is_the_callers_and_emits_nothing_unjudged(guard: Guard) -> None:
+    async def breaking() -> AsyncIterator[Piece]:
+        yield Piece("content", "It was ")
+        raise ConnectionError("gone")
+
+    reader = Reader()
+    with pytest.raises(ConnectionError):
+        await watch(guard, breaking(), reader)
+    assert reader.text == "It was "
+
+
+async def test_retract_emits_at_once_and_still_refuses(guard: Guard, stub: StubGuard) -> None:
+    stub.delay = 0.2
+    reader = Reader()
+    watched = await Watcher(guard, Policy(), CONTEXT, reader, cleared(), hold=False).watch(stream(SAFE + " a bomb. "))
+    assert reader.frames[0][0] < stub.delay
+    assert watched.end is End.REFUSED
+
+
+async def test_slow_checks_make_windows_larger_not_more(guard: Guard, stub: StubGuard) -> None:
+    stub.delay = 0.4
+    watching = watcher(guard, Reader())
+    await watching.watch(stream(SAFE, pause=0.01))
+    assert watching.checks <= 5
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(st.sampled_from(["calm ", "day. ", "好", "sea", "bomb "]), max_size=30),
+    size=st.integers(1, 12),
+    delay=st.sampled_from([0.0, 0.003]),
+)
+async def test_what_is_emitted_is_a_prefix_of_what_was_judged_safe(
+    guard: Guard, stub: StubGuard, words: list[str], size: int, delay: float
+) -> None:
+    stub.delay = delay
+    text = "".join(words)
+    reader = Reader()
+    watched = await watch(guard, stream(text, size, 0.001), reader)
+    assert (watched.end is End.REFUSED) is ("bomb" in text)
+    assert reader.text == text if watched.end is End.COMPLETE else text.split("bomb")[0].startswith(reader.text)
