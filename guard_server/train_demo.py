@@ -34,7 +34,7 @@ _ARCHITECTURE = {
     "head_dim": 32,
 }
 _TOKENS_PER_BATCH = 4096
-_EPOCHS = 3
+_EPOCHS = 2
 _PEAK_RATE = 2e-3
 _WARM_UP = 0.06
 _WEIGHT_DECAY = 0.05
