@@ -2534,8 +2534,11 @@ class Watcher:
         judged, pause, due, frozen = 0, _FIRST_PAUSE, loop.time(), False
         while True:
             upto = await self._next_window(reader, judged, due)
-            due, pause = loop.time() + pause, min(2 * pause, _LONGEST_PAUSE)
+            started = loop.time()
+            due, pause = started + pause, min(2 * pause, _LONGEST_PAUSE)
             verdict = await self._check(upto, reader)
+            # A guard that is slow, or busy with others, is left as long in peace as it took.
+            due = max(due, loop.time() + min(loop.time() - started, _LONGEST_PAUSE))
             if verdict is None:
                 continue
             decision = self._policy.decide(verdict)
@@ -2597,6 +2600,9 @@ def _is_certain(verdict: Verdict) -> bool:
 
 
 # ---- pipelines.streamed ----
+
+_CHUNKS_AT_A_TIME = 8
+
 
 class Streamed:
     """Writes the answer to one exchange."""
@@ -2661,13 +2667,17 @@ class Streamed:
         return await self._watcher.watch(pieces)
 
     async def _pieces(self, request: Body) -> AsyncIterator[Piece]:
-        finished = False
+        finished, number = False, 0
         async with self._exchange.upstream.stream(request) as chunks:
             async for chunk in chunks:
                 self._envelope = self._envelope or envelope_of(chunk)
                 finished = finished or finishes(chunk)
                 for piece in pieces_of(chunk):
                     yield piece
+                # Many chunks may have come at once, and other streams' checks must not wait for all of them.
+                number += 1
+                if number % _CHUNKS_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
         if not finished:
             raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
 
