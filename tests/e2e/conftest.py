@@ -13,8 +13,8 @@ from demo.stack import FILTER, Stack
 from demo.visitor import Visitor
 from demo.webui_api import WebuiApi
 from tests.e2e.chat_page import ChatPage
+from tests.e2e.texts import CHAT_MODELS
 
-CHAT_MODELS = ("demo-chat", "demo-chat-2")
 # Two cores run the guard, three servers and the browser.
 expect.set_options(timeout=30_000)
 

@@ -2,7 +2,7 @@
 
 import os
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from demo.children import ROOT
 
@@ -14,5 +14,6 @@ def picture(page: Page, name: str) -> None:
     if os.environ.get("UPDATE_SCREENSHOTS") == "1":
         page.mouse.move(640, 500)
         # What pops up and fades out again is no part of the picture.
+        expect(page.locator("[data-sonner-toast]")).to_have_count(0)
         page.wait_for_timeout(1500)
         page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")

