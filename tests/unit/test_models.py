@@ -174,7 +174,7 @@ async def test_a_refused_prompt_is_answered_by_the_notice(
     answer = await stream(pipeline, request(user(BOMB)))
     assert (answer.said(), answer.finish) == (EN["prompt_refused"], ["content_filter"])
     assert len(model.requests) == (1 if check == "parallel" else 0)
-    assert model.streaming == 0
+    await until(lambda: model.streaming == 0, 1)
     reply = await complete(pipeline, user(BOMB))
     assert reply["choices"][0]["message"]["content"] == EN["prompt_refused"]
     assert reply["choices"][0]["finish_reason"] == "content_filter"
