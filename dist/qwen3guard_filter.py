@@ -17,6 +17,7 @@ import math
 import openai
 import os
 import re
+import secrets
 import sys
 import time
 import unicodedata
@@ -36,6 +37,7 @@ from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from queue import SimpleQueue
 from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import quote, unquote
 
 
 # ---- moderation.verdict ----
@@ -1088,139 +1090,20 @@ async def _judge(conversations: list[list[Turn]], guard: Guard, slots: asyncio.S
 log = logging.getLogger("qwen3guard")
 
 
-# ---- pipelines.valves ----
+# ---- pipelines.signing ----
 
-# Not exported by `pydantic` itself in the official image's 2.7.1.
-
-
-
-
-# The page cannot save an empty text, so this word stands for "nothing".
-NOTHING = "none"
-DEFAULT = "default"
+def sign(text: str) -> str:
+    """A signature that every plugin of this server can check."""
+    # Pipelines' default key is public (its config.py): it must be changed for other reasons too.
+    key = os.environ.get("PIPELINES_API_KEY", "0p3n-w3bu!")
+    return hmac.new(key.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
-def _address(value: str) -> str:
-    value = value.strip().rstrip("/")
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("an address begins with http:// or https://")
-    return value
-
-
-def _addresses(value: str) -> str:
-    return ", ".join(map(_address, words(value)))
-
-
-def _text(value: str) -> str:
-    value = value.strip()
-    if not value:
-        raise ValueError("it is empty")
-    return value
-
-
-def _category_names(value: str) -> str:
-    parse_categories(value)
-    return value
-
-
-def _targets(value: Any) -> list[str]:
-    """The filter must see every model: "*" among others, or nothing at all, would make Open WebUI skip it."""
-    entries = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
-    names = [str(entry).strip() for entry in entries if entry]
-    names = [name for name in names if name]
-    return ["*"] if not names or "*" in names else names
-
-
-Address = Annotated[str, AfterValidator(_address)]
-Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
-Text = Annotated[str, AfterValidator(_text)]
-Categories = Annotated[str, AfterValidator(_category_names)]
-Targets = Annotated[list[str], BeforeValidator(_targets)]
-
-
-def chosen(value: str) -> str | None:
-    """A text valve's value; None for "none" and "default"."""
-    return None if value.lower() in (NOTHING, DEFAULT) else value
-
-
-def words(value: str) -> list[str]:
-    """The entries of a comma-separated valve; none for "none"."""
-    names = [name.strip() for name in value.split(",")]
-    return [name for name in names if name and name.lower() != NOTHING]
-
-
-def parse_categories(value: str) -> frozenset[Category]:
-    """The categories named in a valve, in any case.
-
-    Raises:
-        ValueError: a name is not one of the nine.
-    """
-    by_name = {category.lower(): category for category in Category}
-    unknown = [name for name in words(value) if name.lower() not in by_name]
-    if unknown:
-        raise ValueError(f"no category {unknown[0]!r}; there are: {', '.join(Category)}")
-    return frozenset(by_name[name.lower()] for name in words(value))
-
-
-class LenientValves(BaseModel):
-    """Base of all valves. A field's value is what was saved, else the environment's, else the default."""
-
-    _problems: list[str] = PrivateAttr(default_factory=list)
-
-    @property
-    def problems(self) -> list[str]:
-        """One line for each value that was replaced by its default."""
-        return self._problems
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _leniently(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        given = data if isinstance(data, dict) else {}
-        clean, problems = {}, []
-        for name, field in cls.model_fields.items():
-            variable = f"QWEN3GUARD_{name.upper()}"
-            source, value = (name, given[name]) if name in given else (variable, os.environ.get(variable))
-            if value is None and name not in given:
-                continue
-            try:
-                clean[name] = _read(field, value)
-            except ValidationError as error:
-                default = field.get_default(call_default_factory=True)
-                why = error.errors()[0]["msg"]
-                # The value itself may be a secret in the wrong box, so it is not repeated.
-                problems.append(f"{source}: {why}; {default!r} is used instead")
-        valves = handler(clean)
-        valves._problems = problems
-        return valves
-
-
-def _read(field: FieldInfo, value: Any) -> Any:
-    # `rebuild_annotation` puts the field's bounds and validators back around its type.
-    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
-
-
-def mend_saved_valves(home: Path) -> str | None:
-    """Set a valves.json aside that is not a JSON object: the server would not start with it.
-
-    Args:
-        home: the plugin's folder, where the server keeps its valves: named like its file, beside it.
-
-    Returns:
-        What was done, in words for the log; None where nothing was wrong.
-    """
-    saved = home / "valves.json"
-    try:
-        if not saved.exists() or isinstance(json.loads(saved.read_text()), dict):
-            return None
-    except (OSError, ValueError):
-        pass
-    broken = saved.with_suffix(".broken.json")
-    try:
-        saved.replace(broken)
-        saved.write_text("{}")
-    except OSError as error:
-        return f"{saved} is not a JSON object and cannot be replaced: {error}"
-    return f"{saved} was not a JSON object: it is kept as {broken.name}, and defaults are used"
+def is_signed(text: object, signature: object) -> bool:
+    """Whether a plugin of this server signed `text`."""
+    if not isinstance(text, str) or not isinstance(signature, str):
+        return False
+    return hmac.compare_digest(sign(text).encode(), signature.encode("utf-8", "surrogatepass"))
 
 
 # ---- pipelines.webui ----
@@ -1392,6 +1275,251 @@ def _texts(value: Any) -> list[str]:
     return []
 
 
+# ---- pipelines.mark ----
+
+MARK_KEY = "qwen3guard_mark"
+# A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
+_VALID_SECONDS = 24 * 3600
+
+
+class Mark(BaseModel):
+    """What the inlet knew."""
+
+    user: str = ""
+    task: str | None = None
+    """Open WebUI's own request that this is; None for a chat."""
+    chat: str | None = None
+    message: str | None = None
+    values: tuple[str, ...] = ()
+    """What the client gave for the variables in the admin's prompt."""
+    quoted: tuple[dict[str, Any], ...] = ()
+    """The turns that a task's prompt quotes."""
+    anchor: str = ""
+    issued: float = Field(default_factory=time.time)
+
+
+def put_mark(body: Body, user: dict[str, Any]) -> None:
+    """Mark a request on its way to a guarded model."""
+    metadata = object_or_empty(body.get("metadata"))
+    told = {"chat": metadata.get("chat_id"), "message": metadata.get("message_id"), "task": task_of(body)}
+    given = [
+        *object_or_empty(metadata.get("variables")).values(),
+        *object_or_empty(metadata.get("chat_variables")).values(),
+    ]
+    given += [user.get("name"), user.get("email")]
+    mark = Mark(
+        user=str(user.get("id") or ""),
+        values=tuple(str(value) for value in given if value),
+        quoted=tuple(quoted_by_task(body)),
+        anchor=f"[{secrets.token_hex(16)}]",
+        **{key: str(value) for key, value in told.items() if value},
+    )
+    data = mark.model_dump_json()
+    body[MARK_KEY] = {"data": data, "signature": sign(data)}
+    _set_anchor(messages_of(body), mark.anchor)
+
+
+def take_mark(body: Body, user: str) -> Mark:
+    """The mark of this request, taken off; an empty one where there is none, or somebody else's."""
+    entry = object_or_empty(body.pop(MARK_KEY, None))
+    if not is_signed(entry.get("data"), entry.get("signature")):
+        return Mark()
+    try:
+        mark = Mark.model_validate_json(entry["data"])
+    except ValidationError:
+        return Mark()
+    return mark if mark.user == user and time.time() - mark.issued < _VALID_SECONDS else Mark()
+
+
+def split_system(text: str, mark: Mark) -> tuple[str, str]:
+    """A system text without the anchor, and the part of it that must be judged."""
+    if not mark.anchor or mark.anchor not in text:
+        return text, text
+    trusted, _, rest = text.partition(mark.anchor)
+    rest = rest.removeprefix("\n").replace(mark.anchor, "")
+    given = [value for value in mark.values if value in trusted]
+    whole = trusted + rest if rest else trusted.removesuffix("\n")
+    return whole, "\n".join(filter(None, [rest, *given]))
+
+
+def _set_anchor(messages: list[Body], anchor: str) -> None:
+    first = messages[0] if messages else {}
+    if first.get("role") == "system" and isinstance(first.get("content"), str):
+        first["content"] = f"{anchor}\n{first['content']}"
+    elif first.get("role") != "system":
+        messages.insert(0, {"role": "system", "content": anchor})
+
+
+# ---- pipelines.model_ids ----
+
+_MANIFOLD = "qwen3guard_models."
+# The entry that delivers the filter's notices; no model's id is encoded like this.
+REFUSAL_ENTRY = "~refusal"
+# Stands before the number of an upstream behind the first; `encoded` never makes it.
+_PLACE = "~~"
+
+
+def encoded(model: str, place: int = 1) -> str:
+    """The entry of a model of the upstream at `place`: `qwen/qwen3` becomes `qwen~2Fqwen3`.
+
+    Open WebUI puts ids into paths without quoting them, so `%` cannot be used.
+    """
+    entry = quote(model, safe=":").replace("~", "%7E").replace("%", "~")
+    return entry if place == 1 else f"{entry}{_PLACE}{place}"
+
+
+def decoded(entry: str) -> tuple[str, int]:
+    """The model's own id and its upstream's place; place 0 where that is no number."""
+    model, _, place = entry.partition(_PLACE)
+    number = int(place) if place.isdecimal() else 0 if place else 1
+    return unquote(model.replace("~", "%")), number
+
+
+def guarded(model: str) -> str:
+    """The id of the guarded model that stands for a model of the first upstream."""
+    return _MANIFOLD + encoded(model)
+
+
+def is_guarded(model: object) -> bool:
+    """Whether a model judges its own prompts and answers."""
+    return isinstance(model, str) and model.startswith(_MANIFOLD) and model != _MANIFOLD + REFUSAL_ENTRY
+
+
+# ---- pipelines.valves ----
+
+# Not exported by `pydantic` itself in the official image's 2.7.1.
+
+
+
+
+# The page cannot save an empty text, so this word stands for "nothing".
+NOTHING = "none"
+DEFAULT = "default"
+
+
+def _address(value: str) -> str:
+    value = value.strip().rstrip("/")
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("an address begins with http:// or https://")
+    return value
+
+
+def _addresses(value: str) -> str:
+    return ", ".join(map(_address, words(value)))
+
+
+def _text(value: str) -> str:
+    value = value.strip()
+    if not value:
+        raise ValueError("it is empty")
+    return value
+
+
+def _category_names(value: str) -> str:
+    parse_categories(value)
+    return value
+
+
+def _targets(value: Any) -> list[str]:
+    """The filter must see every model: "*" among others, or nothing at all, would make Open WebUI skip it."""
+    entries = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    names = [str(entry).strip() for entry in entries if entry]
+    names = [name for name in names if name]
+    return ["*"] if not names or "*" in names else names
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
+Text = Annotated[str, AfterValidator(_text)]
+Categories = Annotated[str, AfterValidator(_category_names)]
+Targets = Annotated[list[str], BeforeValidator(_targets)]
+
+
+def chosen(value: str) -> str | None:
+    """A text valve's value; None for "none" and "default"."""
+    return None if value.lower() in (NOTHING, DEFAULT) else value
+
+
+def words(value: str) -> list[str]:
+    """The entries of a comma-separated valve; none for "none"."""
+    names = [name.strip() for name in value.split(",")]
+    return [name for name in names if name and name.lower() != NOTHING]
+
+
+def parse_categories(value: str) -> frozenset[Category]:
+    """The categories named in a valve, in any case.
+
+    Raises:
+        ValueError: a name is not one of the nine.
+    """
+    by_name = {category.lower(): category for category in Category}
+    unknown = [name for name in words(value) if name.lower() not in by_name]
+    if unknown:
+        raise ValueError(f"no category {unknown[0]!r}; there are: {', '.join(Category)}")
+    return frozenset(by_name[name.lower()] for name in words(value))
+
+
+class LenientValves(BaseModel):
+    """Base of all valves. A field's value is what was saved, else the environment's, else the default."""
+
+    _problems: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each value that was replaced by its default."""
+        return self._problems
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _leniently(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        given = data if isinstance(data, dict) else {}
+        clean, problems = {}, []
+        for name, field in cls.model_fields.items():
+            variable = f"QWEN3GUARD_{name.upper()}"
+            source, value = (name, given[name]) if name in given else (variable, os.environ.get(variable))
+            if value is None and name not in given:
+                continue
+            try:
+                clean[name] = _read(field, value)
+            except ValidationError as error:
+                default = field.get_default(call_default_factory=True)
+                why = error.errors()[0]["msg"]
+                # The value itself may be a secret in the wrong box, so it is not repeated.
+                problems.append(f"{source}: {why}; {default!r} is used instead")
+        valves = handler(clean)
+        valves._problems = problems
+        return valves
+
+
+def _read(field: FieldInfo, value: Any) -> Any:
+    # `rebuild_annotation` puts the field's bounds and validators back around its type.
+    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
+
+
+def mend_saved_valves(home: Path) -> str | None:
+    """Set a valves.json aside that is not a JSON object: the server would not start with it.
+
+    Args:
+        home: the plugin's folder, where the server keeps its valves: named like its file, beside it.
+
+    Returns:
+        What was done, in words for the log; None where nothing was wrong.
+    """
+    saved = home / "valves.json"
+    try:
+        if not saved.exists() or isinstance(json.loads(saved.read_text()), dict):
+            return None
+    except (OSError, ValueError):
+        pass
+    broken = saved.with_suffix(".broken.json")
+    try:
+        saved.replace(broken)
+        saved.write_text("{}")
+    except OSError as error:
+        return f"{saved} is not a JSON object and cannot be replaced: {error}"
+    return f"{saved} was not a JSON object: it is kept as {broken.name}, and defaults are used"
+
+
 # ---- pipelines.moderator ----
 
 class ModerationValves(LenientValves):
@@ -1512,22 +1640,6 @@ class Moderator:
         self.audit.close()
 
 
-# ---- pipelines.signing ----
-
-def sign(text: str) -> str:
-    """A signature that every plugin of this server can check."""
-    # Pipelines' default key is public (its config.py): it must be changed for other reasons too.
-    key = os.environ.get("PIPELINES_API_KEY", "0p3n-w3bu!")
-    return hmac.new(key.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-
-
-def is_signed(text: object, signature: object) -> bool:
-    """Whether a plugin of this server signed `text`."""
-    if not isinstance(text, str) or not isinstance(signature, str):
-        return False
-    return hmac.compare_digest(sign(text).encode(), signature.encode("utf-8", "surrogatepass"))
-
-
 # ---- pipelines.reply ----
 
 # Open WebUI hands keys that it does not know on to pipelines.
@@ -1556,6 +1668,7 @@ class Valves(ModerationValves):
     priority: int = Field(0, description="Order among filters, lowest first")
     refusal_model: Text = Field(NOTHING, description="Model that delivers notices, such as qwen3guard_refusal")
     rewrite_history: bool = Field(True, description="Replace refused prompts in the stored chat too")
+    reroute: bool = Field(False, description="Send requests for direct models to their guarded ones")
 
 
 class Pipeline:
@@ -1569,6 +1682,8 @@ class Pipeline:
         self.valves = Valves()
         self._moderator: Moderator | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        # Presets whose base is a guarded model: an outlet is not told of the base.
+        self._guarded_presets: set[str] = set()
 
     async def on_startup(self) -> None:
         self._current()
@@ -1604,8 +1719,14 @@ class Pipeline:
 
     async def _inlet(self, body: Body, user: dict[str, Any]) -> Body:
         moderator = self._current()
+        if self._is_guarded(body):
+            return body
         if self._exempt(body, user, "prompt"):
             return body
+        if self.valves.reroute and _base_of(body) is None:
+            # Open WebUI asks the inlet of the model that the user picked, so the guarded model's is not asked.
+            put_mark(body, user)
+            return {**body, "model": guarded(str(body.get("model") or ""))}
         messages = messages_of(body)
         quoted = quoted_by_task(body)
         reviews, quoted_reviews = await asyncio.gather(moderator.review(messages), moderator.review(quoted))
@@ -1629,6 +1750,8 @@ class Pipeline:
 
     async def _outlet(self, body: Body, user: dict[str, Any]) -> Body:
         moderator = self._current()
+        if is_guarded(body.get("model")) or body.get("model") in self._guarded_presets:
+            return body
         if self._exempt(body, user, "response"):
             return body
         messages = messages_of(body)
@@ -1679,6 +1802,13 @@ class Pipeline:
         self._current().record(self._head(body, user, direction), {}, result)
         return result
 
+    def _is_guarded(self, body: Body) -> bool:
+        """Whether the model judges by itself: nothing is to be judged and audited twice."""
+        model, base = str(body.get("model") or ""), _base_of(body)
+        if base is not None:
+            (self._guarded_presets.add if is_guarded(base) else self._guarded_presets.discard)(model)
+        return is_guarded(model) or is_guarded(base)
+
     def _exempt(self, body: Body, user: dict[str, Any], direction: str) -> bool:
         role = str(user.get("role") or "").lower()
         if role not in [name.lower() for name in words(self.valves.exempt_roles)]:
@@ -1715,3 +1845,9 @@ class Pipeline:
                 self._moderator.audit.record(AuditRecord(event="setting", problem=problem))
             self._mended = None
         return self._moderator
+
+
+def _base_of(body: Body) -> object:
+    """The model that a preset builds on, as Open WebUI's server tells; None where the model is no preset."""
+    model = object_or_empty(object_or_empty(body.get("metadata")).get("model"))
+    return object_or_empty(model.get("info")).get("base_model_id")

@@ -1476,6 +1476,41 @@ def _set_anchor(messages: list[Body], anchor: str) -> None:
         messages.insert(0, {"role": "system", "content": anchor})
 
 
+# ---- pipelines.model_ids ----
+
+_MANIFOLD = "qwen3guard_models."
+# The entry that delivers the filter's notices; no model's id is encoded like this.
+REFUSAL_ENTRY = "~refusal"
+# Stands before the number of an upstream behind the first; `encoded` never makes it.
+_PLACE = "~~"
+
+
+def encoded(model: str, place: int = 1) -> str:
+    """The entry of a model of the upstream at `place`: `qwen/qwen3` becomes `qwen~2Fqwen3`.
+
+    Open WebUI puts ids into paths without quoting them, so `%` cannot be used.
+    """
+    entry = quote(model, safe=":").replace("~", "%7E").replace("%", "~")
+    return entry if place == 1 else f"{entry}{_PLACE}{place}"
+
+
+def decoded(entry: str) -> tuple[str, int]:
+    """The model's own id and its upstream's place; place 0 where that is no number."""
+    model, _, place = entry.partition(_PLACE)
+    number = int(place) if place.isdecimal() else 0 if place else 1
+    return unquote(model.replace("~", "%")), number
+
+
+def guarded(model: str) -> str:
+    """The id of the guarded model that stands for a model of the first upstream."""
+    return _MANIFOLD + encoded(model)
+
+
+def is_guarded(model: object) -> bool:
+    """Whether a model judges its own prompts and answers."""
+    return isinstance(model, str) and model.startswith(_MANIFOLD) and model != _MANIFOLD + REFUSAL_ENTRY
+
+
 # ---- pipelines.reply ----
 
 # Open WebUI hands keys that it does not know on to pipelines.
@@ -2215,9 +2250,7 @@ class Upstreams:
 
     def resolve(self, entry_id: str) -> tuple[Upstream, str] | None:
         """The upstream and its own name of a model, whether it was listed or not; None for an id that is not ours."""
-        encoded, _, place = entry_id.partition(_PLACE)
-        number = int(place) if place.isdecimal() else 1 if not place else 0
-        model = decoded(encoded)
+        model, number = decoded(entry_id)
         if not 1 <= number <= len(self._upstreams) or not self._offers(model):
             return None
         return self._upstreams[number - 1], model
@@ -2227,10 +2260,10 @@ class Upstreams:
         done = await asyncio.gather(*map(self._list, range(len(self._upstreams))))
         self.entries = [
             {
-                "id": encoded(model) + (f"{_PLACE}{place + 1}" if place else ""),
+                "id": encoded(model, place),
                 "name": self._naming.replace("{model}", model),
             }
-            for place, models in enumerate(self._listed)
+            for place, models in enumerate(self._listed, 1)
             for model in models
             if self._offers(model)
         ]
@@ -2249,23 +2282,6 @@ class Upstreams:
 
     def _offers(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self._wanted)
-
-
-# Stands before the number of an upstream behind the first; `encoded` never makes it.
-_PLACE = "~~"
-
-
-def encoded(model: str) -> str:
-    """A model's id as a part of a URL's path and of a pipeline's id: `qwen/qwen3` becomes `qwen~2Fqwen3`.
-
-    Open WebUI puts ids into paths without quoting them, so `%` cannot be used.
-    """
-    return quote(model, safe=":").replace("~", "%7E").replace("%", "~")
-
-
-def decoded(entry_id: str) -> str:
-    """The model's id that was encoded."""
-    return unquote(entry_id.replace("~", "%"))
 
 
 # ---- pipelines.exchange ----
@@ -2534,8 +2550,11 @@ class Watcher:
         judged, pause, due, frozen = 0, _FIRST_PAUSE, loop.time(), False
         while True:
             upto = await self._next_window(reader, judged, due)
-            due, pause = loop.time() + pause, min(2 * pause, _LONGEST_PAUSE)
+            started = loop.time()
+            due, pause = started + pause, min(2 * pause, _LONGEST_PAUSE)
             verdict = await self._check(upto, reader)
+            # A guard that is slow, or busy with others, is left as long in peace as it took.
+            due = max(due, loop.time() + min(loop.time() - started, _LONGEST_PAUSE))
             if verdict is None:
                 continue
             decision = self._policy.decide(verdict)
@@ -2597,6 +2616,9 @@ def _is_certain(verdict: Verdict) -> bool:
 
 
 # ---- pipelines.streamed ----
+
+_CHUNKS_AT_A_TIME = 8
+
 
 class Streamed:
     """Writes the answer to one exchange."""
@@ -2661,13 +2683,17 @@ class Streamed:
         return await self._watcher.watch(pieces)
 
     async def _pieces(self, request: Body) -> AsyncIterator[Piece]:
-        finished = False
+        finished, number = False, 0
         async with self._exchange.upstream.stream(request) as chunks:
             async for chunk in chunks:
                 self._envelope = self._envelope or envelope_of(chunk)
                 finished = finished or finishes(chunk)
                 for piece in pieces_of(chunk):
                     yield piece
+                # Many chunks may have come at once, and other streams' checks must not wait for all of them.
+                number += 1
+                if number % _CHUNKS_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
         if not finished:
             raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
 
@@ -2895,8 +2921,6 @@ class Service:
 
 # The server waits for a plugin's start and for Save; upstreams that take longer are listed when they answer.
 _START_SECONDS = 3
-# No model's id is encoded like this.
-_REFUSAL_ENTRY = {"id": "~refusal", "name": "Qwen3Guard refusal"}
 
 
 class Pipeline:
@@ -2930,7 +2954,7 @@ class Pipeline:
     def pipelines(self) -> list[dict[str, str]]:
         """The guarded models, from memory: the server asks at every request."""
         entries = self._service.entries if self._service else []
-        return [*entries, _REFUSAL_ENTRY] if self.valves.refusal_model else entries
+        return [*entries, {"id": REFUSAL_ENTRY, "name": "Qwen3Guard refusal"}] if self.valves.refusal_model else entries
 
     async def inlet(self, body: Body, user: dict[str, Any] | None = None) -> Body:
         """The request, marked for `pipe`."""
@@ -2943,7 +2967,7 @@ class Pipeline:
         Raises:
             HTTPException: the upstream failed, unstreamed.
         """
-        if model_id == _REFUSAL_ENTRY["id"]:
+        if model_id == REFUSAL_ENTRY:
             return refuse(user_message, model_id, body)
         service = self._current()
         return service.stream(model_id, body) if body.get("stream") else service.complete(model_id, body)

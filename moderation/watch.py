@@ -112,8 +112,11 @@ class Watcher:
         judged, pause, due, frozen = 0, _FIRST_PAUSE, loop.time(), False
         while True:
             upto = await self._next_window(reader, judged, due)
-            due, pause = loop.time() + pause, min(2 * pause, _LONGEST_PAUSE)
+            started = loop.time()
+            due, pause = started + pause, min(2 * pause, _LONGEST_PAUSE)
             verdict = await self._check(upto, reader)
+            # A guard that is slow, or busy with others, is left as long in peace as it took.
+            due = max(due, loop.time() + min(loop.time() - started, _LONGEST_PAUSE))
             if verdict is None:
                 continue
             decision = self._policy.decide(verdict)

@@ -12,6 +12,8 @@ from moderation.policy import Action
 from moderation.review import Review
 from moderation.verdict import Verdict
 from pipelines.log import log
+from pipelines.mark import put_mark
+from pipelines.model_ids import guarded, is_guarded
 from pipelines.moderator import ModerationValves, Moderator
 from pipelines.reply import attach
 from pipelines.valves import NOTHING, Targets, Text, chosen, mend_saved_valves, words
@@ -22,6 +24,7 @@ from pipelines.webui import (
     messages_of,
     neutral_answer,
     newest_turn,
+    object_or_empty,
     quoted_by_task,
     read,
     replace,
@@ -36,6 +39,7 @@ class Valves(ModerationValves):
     priority: int = Field(0, description="Order among filters, lowest first")
     refusal_model: Text = Field(NOTHING, description="Model that delivers notices, such as qwen3guard_refusal")
     rewrite_history: bool = Field(True, description="Replace refused prompts in the stored chat too")
+    reroute: bool = Field(False, description="Send requests for direct models to their guarded ones")
 
 
 class Pipeline:
@@ -49,6 +53,8 @@ class Pipeline:
         self.valves = Valves()
         self._moderator: Moderator | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        # Presets whose base is a guarded model: an outlet is not told of the base.
+        self._guarded_presets: set[str] = set()
 
     async def on_startup(self) -> None:
         self._current()
@@ -84,8 +90,14 @@ class Pipeline:
 
     async def _inlet(self, body: Body, user: dict[str, Any]) -> Body:
         moderator = self._current()
+        if self._is_guarded(body):
+            return body
         if self._exempt(body, user, "prompt"):
             return body
+        if self.valves.reroute and _base_of(body) is None:
+            # Open WebUI asks the inlet of the model that the user picked, so the guarded model's is not asked.
+            put_mark(body, user)
+            return {**body, "model": guarded(str(body.get("model") or ""))}
         messages = messages_of(body)
         quoted = quoted_by_task(body)
         reviews, quoted_reviews = await asyncio.gather(moderator.review(messages), moderator.review(quoted))
@@ -109,6 +121,8 @@ class Pipeline:
 
     async def _outlet(self, body: Body, user: dict[str, Any]) -> Body:
         moderator = self._current()
+        if is_guarded(body.get("model")) or body.get("model") in self._guarded_presets:
+            return body
         if self._exempt(body, user, "response"):
             return body
         messages = messages_of(body)
@@ -159,6 +173,13 @@ class Pipeline:
         self._current().record(self._head(body, user, direction), {}, result)
         return result
 
+    def _is_guarded(self, body: Body) -> bool:
+        """Whether the model judges by itself: nothing is to be judged and audited twice."""
+        model, base = str(body.get("model") or ""), _base_of(body)
+        if base is not None:
+            (self._guarded_presets.add if is_guarded(base) else self._guarded_presets.discard)(model)
+        return is_guarded(model) or is_guarded(base)
+
     def _exempt(self, body: Body, user: dict[str, Any], direction: str) -> bool:
         role = str(user.get("role") or "").lower()
         if role not in [name.lower() for name in words(self.valves.exempt_roles)]:
@@ -195,3 +216,9 @@ class Pipeline:
                 self._moderator.audit.record(AuditRecord(event="setting", problem=problem))
             self._mended = None
         return self._moderator
+
+
+def _base_of(body: Body) -> object:
+    """The model that a preset builds on, as Open WebUI's server tells; None where the model is no preset."""
+    model = object_or_empty(object_or_empty(body.get("metadata")).get("model"))
+    return object_or_empty(model.get("info")).get("base_model_id")

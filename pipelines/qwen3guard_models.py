@@ -12,6 +12,7 @@ from pipelines.answer import Answer
 from pipelines.log import log
 from pipelines.loop import BackgroundLoop
 from pipelines.mark import put_mark
+from pipelines.model_ids import REFUSAL_ENTRY
 from pipelines.refusal import refuse
 from pipelines.service import ModelsValves, Service
 from pipelines.valves import mend_saved_valves
@@ -19,8 +20,6 @@ from pipelines.webui import Body
 
 # The server waits for a plugin's start and for Save; upstreams that take longer are listed when they answer.
 _START_SECONDS = 3
-# No model's id is encoded like this.
-_REFUSAL_ENTRY = {"id": "~refusal", "name": "Qwen3Guard refusal"}
 
 
 class Pipeline:
@@ -54,7 +53,7 @@ class Pipeline:
     def pipelines(self) -> list[dict[str, str]]:
         """The guarded models, from memory: the server asks at every request."""
         entries = self._service.entries if self._service else []
-        return [*entries, _REFUSAL_ENTRY] if self.valves.refusal_model else entries
+        return [*entries, {"id": REFUSAL_ENTRY, "name": "Qwen3Guard refusal"}] if self.valves.refusal_model else entries
 
     async def inlet(self, body: Body, user: dict[str, Any] | None = None) -> Body:
         """The request, marked for `pipe`."""
@@ -67,7 +66,7 @@ class Pipeline:
         Raises:
             HTTPException: the upstream failed, unstreamed.
         """
-        if model_id == _REFUSAL_ENTRY["id"]:
+        if model_id == REFUSAL_ENTRY:
             return refuse(user_message, model_id, body)
         service = self._current()
         return service.stream(model_id, body) if body.get("stream") else service.complete(model_id, body)

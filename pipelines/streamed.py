@@ -24,6 +24,8 @@ from pipelines.prompt import Cleaned, Refused
 from pipelines.upstreams import UpstreamFailed
 from pipelines.webui import Body
 
+_CHUNKS_AT_A_TIME = 8
+
 
 class Streamed:
     """Writes the answer to one exchange."""
@@ -88,13 +90,17 @@ class Streamed:
         return await self._watcher.watch(pieces)
 
     async def _pieces(self, request: Body) -> AsyncIterator[Piece]:
-        finished = False
+        finished, number = False, 0
         async with self._exchange.upstream.stream(request) as chunks:
             async for chunk in chunks:
                 self._envelope = self._envelope or envelope_of(chunk)
                 finished = finished or finishes(chunk)
                 for piece in pieces_of(chunk):
                     yield piece
+                # Many chunks may have come at once, and other streams' checks must not wait for all of them.
+                number += 1
+                if number % _CHUNKS_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
         if not finished:
             raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
 

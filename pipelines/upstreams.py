@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import quote, unquote
 
 import openai
 
 from pipelines.log import log
+from pipelines.model_ids import decoded, encoded
 from pipelines.webui import Body
 
 # Connecting is quick or fails; what takes time is the answer.
@@ -136,9 +136,7 @@ class Upstreams:
 
     def resolve(self, entry_id: str) -> tuple[Upstream, str] | None:
         """The upstream and its own name of a model, whether it was listed or not; None for an id that is not ours."""
-        encoded, _, place = entry_id.partition(_PLACE)
-        number = int(place) if place.isdecimal() else 1 if not place else 0
-        model = decoded(encoded)
+        model, number = decoded(entry_id)
         if not 1 <= number <= len(self._upstreams) or not self._offers(model):
             return None
         return self._upstreams[number - 1], model
@@ -148,10 +146,10 @@ class Upstreams:
         done = await asyncio.gather(*map(self._list, range(len(self._upstreams))))
         self.entries = [
             {
-                "id": encoded(model) + (f"{_PLACE}{place + 1}" if place else ""),
+                "id": encoded(model, place),
                 "name": self._naming.replace("{model}", model),
             }
-            for place, models in enumerate(self._listed)
+            for place, models in enumerate(self._listed, 1)
             for model in models
             if self._offers(model)
         ]
@@ -170,20 +168,3 @@ class Upstreams:
 
     def _offers(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self._wanted)
-
-
-# Stands before the number of an upstream behind the first; `encoded` never makes it.
-_PLACE = "~~"
-
-
-def encoded(model: str) -> str:
-    """A model's id as a part of a URL's path and of a pipeline's id: `qwen/qwen3` becomes `qwen~2Fqwen3`.
-
-    Open WebUI puts ids into paths without quoting them, so `%` cannot be used.
-    """
-    return quote(model, safe=":").replace("~", "%7E").replace("%", "~")
-
-
-def decoded(entry_id: str) -> str:
-    """The model's id that was encoded."""
-    return unquote(entry_id.replace("~", "%"))

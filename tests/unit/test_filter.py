@@ -288,3 +288,27 @@ async def test_saving_valves_does_not_disturb_turns_in_flight(pipeline: Pipeline
     set_valves(pipeline, strictness="loose")
     await pipeline.on_valves_updated()
     assert (await judging)["messages"][0]["content"] == "hi"
+
+
+GUARDED = "qwen3guard_models.llama3:8b"
+
+
+async def test_guarded_models_and_presets_on_them_are_not_judged_twice(pipeline: Pipeline, stub: StubGuard) -> None:
+    preset = {"model": "preset", "metadata": {"model": {"info": {"base_model_id": GUARDED}}}}
+    for body in ({"model": GUARDED}, preset):
+        sent = request(user(BOMB), **body)
+        assert await pipeline.inlet(json.loads(json.dumps(sent)), USER) == sent
+        stored = chat(user(BOMB), assistant("the bomb")) | {"model": body["model"]}
+        assert await pipeline.outlet(json.loads(json.dumps(stored)), USER) == stored
+    assert stub.requests == []
+    preset["metadata"]["model"]["info"]["base_model_id"] = "direct"
+    assert "bomb" not in json.dumps(await pipeline.inlet(request(user(BOMB), **preset), USER))
+
+
+async def test_direct_models_are_sent_to_their_guarded_ones_on_request(pipeline: Pipeline, stub: StubGuard) -> None:
+    set_valves(pipeline, reroute=True)
+    sent = await pipeline.inlet(request(user("hi"), model="qwen/qwen3"), USER)
+    assert (sent["model"], stub.requests) == ("qwen3guard_models.qwen~2Fqwen3", [])
+    assert FILTER.take_mark(sent, USER["id"]).user == USER["id"]
+    preset = request(user(BOMB), model="preset", metadata={"model": {"info": {"base_model_id": "direct"}}})
+    assert "bomb" not in json.dumps(await pipeline.inlet(preset, USER))

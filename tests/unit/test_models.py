@@ -174,7 +174,7 @@ async def test_a_refused_prompt_is_answered_by_the_notice(
     answer = await stream(pipeline, request(user(BOMB)))
     assert (answer.said(), answer.finish) == (EN["prompt_refused"], ["content_filter"])
     assert len(model.requests) == (1 if check == "parallel" else 0)
-    assert model.streaming == 0
+    await until(lambda: model.streaming == 0, 1)
     reply = await complete(pipeline, user(BOMB))
     assert reply["choices"][0]["message"]["content"] == EN["prompt_refused"]
     assert reply["choices"][0]["finish_reason"] == "content_filter"
@@ -485,3 +485,20 @@ async def test_an_unknown_model_is_not_found(pipeline: Pipeline) -> None:
     await set_valves(pipeline, models="llama*")
     assert [entry["id"] for entry in pipeline.pipelines()] == ["llama3:8b"]
     assert (await stream(pipeline, entry="qwen~2Fqwen3")).chunks[0]["error"]["code"] == 404
+
+
+async def test_the_refusal_model_is_an_entry_on_request(pipeline: Pipeline) -> None:
+    assert "~refusal" not in str(pipeline.pipelines())
+    await set_valves(pipeline, refusal_model=True)
+    assert pipeline.pipelines()[-1] == {"id": "~refusal", "name": "Qwen3Guard refusal"}
+    body: Body = {"stream": False}
+    MODELS.attach(body, "Not this one.")
+    assert pipeline.pipe("hi", "~refusal", [], body)["choices"][0]["message"]["content"] == "Not this one."
+
+
+async def test_a_refused_task_answers_in_its_own_json(pipeline: Pipeline, model: StubModel) -> None:
+    metadata = {"task": "title_generation", "task_body": {"messages": [user(BOMB)]}}
+    marked = await pipeline.inlet(request(user("Name this chat."), stream=False, metadata=metadata), USER)
+    reply = await asyncio.to_thread(pipe, pipeline, marked)
+    assert json.loads(reply["choices"][0]["message"]["content"]) == {"title": "New Chat"}
+    assert reply["choices"][0]["finish_reason"] == "stop"

@@ -1,0 +1,51 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.model_ids import decoded, encoded
+from pipelines.upstreams import Upstream, UpstreamFailed, Upstreams
+from tests.servers import serve
+from tests.stub_model import StubModel
+
+
+@given(model=st.text(), place=st.integers(1, 9))
+def test_an_id_comes_back_and_is_safe_in_a_path(model: str, place: int) -> None:
+    model = model.encode("utf-8", "ignore").decode()
+    assert decoded(encoded(model, place)) == (model, place)
+    assert not set(encoded(model, place)) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:~")
+
+
+async def test_models_of_several_upstreams_have_ids_that_no_other_upstream_changes() -> None:
+    first, second = StubModel(), StubModel()
+    second.models = ["qwen/qwen3"]
+    with serve(first.app) as one, serve(second.app) as other:
+        upstreams = Upstreams([Upstream(f"{url}/v1", None, 5) for url in (one, other)], ["*"], "{model}")
+        first.status = 500
+        assert not await upstreams.refresh()
+        assert [entry["id"] for entry in upstreams.entries] == ["qwen~2Fqwen3~~2"]
+        first.status = 200
+        assert await upstreams.refresh()
+        assert [entry["id"] for entry in upstreams.entries] == ["llama3:8b", "qwen~2Fqwen3", "qwen~2Fqwen3~~2"]
+        first.status = 500
+        await upstreams.refresh()
+        assert len(upstreams.entries) == 3
+        found = upstreams.resolve("qwen~2Fqwen3~~2")
+        assert found is not None
+        assert (found[0].base_url, found[1]) == (f"{other}/v1", "qwen/qwen3")
+        await upstreams.aclose()
+
+
+@pytest.mark.parametrize("entry", ["a~~3", "a~~0", "a~~x", "secret"])
+async def test_an_id_of_nobody_resolves_to_nothing(entry: str) -> None:
+    upstreams = Upstreams([Upstream("http://127.0.0.1:1/v1", None, 5)], ["a*"], "{model}")
+    assert upstreams.resolve("a") is not None
+    assert upstreams.resolve(entry) is None
+    await upstreams.aclose()
+
+
+async def test_an_upstream_that_cannot_be_reached_fails_in_words() -> None:
+    upstream = Upstream("http://127.0.0.1:1/v1", None, 5)
+    with pytest.raises(UpstreamFailed, match="cannot be reached") as raised:
+        await upstream.models()
+    assert raised.value.status == 502
+    await upstream.aclose()
