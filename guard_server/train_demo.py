@@ -92,7 +92,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = demo_tokenizer.build(_texts(rows), _VOCABULARY)
     _save_tokenizer(tokenizer, out)
-    if out != OUT:
+    if out.resolve() != OUT.resolve():
         shutil.copy(TEMPLATE, out)
     model = _model(tokenizer)
     say(f"{sum(p.numel() for p in model.parameters())} parameters")
