@@ -42,6 +42,7 @@ EDITED: dict[str, Any] = {
     "priority": "7",
     "refusal_model": "somebody",
     "rewrite_history": False,
+    "reroute": True,
 }
 
 
