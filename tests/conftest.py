@@ -1,8 +1,14 @@
-"""Marks tests by their folder."""
+"""Marks tests by their folder, and gives all of them a guard that does as it is told."""
 
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
+from moderation.endpoint import Endpoint
+from moderation.guard import Guard
+from tests.servers import serve
+from tests.stub_guard import StubGuard
 
 _FOLDERS = ("integration", "e2e")
 
@@ -12,3 +18,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for folder in _FOLDERS:
             if folder in Path(item.path).parts:
                 item.add_marker(folder)
+
+
+@pytest.fixture
+def stub() -> StubGuard:
+    return StubGuard()
+
+
+@pytest.fixture
+def guard_url(stub: StubGuard) -> Iterator[str]:
+    with serve(stub.app) as url:
+        yield f"{url}/v1"
+
+
+@pytest.fixture
+async def guard(guard_url: str) -> AsyncIterator[Guard]:
+    guard = Guard(Endpoint(guard_url, timeout=5), timeout=5)
+    yield guard
+    await guard.aclose()
