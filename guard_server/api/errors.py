@@ -16,6 +16,8 @@ class ApiError(Exception):
 
     status: ClassVar[HTTPStatus]
     code: ClassVar[str]
+    close: ClassVar[int] = 1008
+    """A WebSocket's close code (RFC 6455, section 7.4.1, and IANA's registry): "policy violation" by default."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)

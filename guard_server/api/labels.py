@@ -13,13 +13,13 @@ _SEVERITIES = ("Safe", "Unsafe", "Controversial")
 _ANSWER_CATEGORIES = (
     *("Violent", "Sexual Content", "Self-Harm", "Political", "PII", "Copyright", "Illegal Acts", "Unethical"),
 )
-_HEADS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    # The size's field and the map's field of config.json, in the order in which the model puts the heads.
+PUBLISHED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("num_risk_level", "response_risk_level_map", _SEVERITIES),
     ("num_category", "response_category_map", _ANSWER_CATEGORIES),
     ("num_query_risk_level", "query_risk_level_map", _SEVERITIES),
     ("num_query_category", "query_category_map", (*_ANSWER_CATEGORIES, "Jailbreak")),
 )
+"""Of each head, in the model's order: the fields of config.json with its size and its map, and its labels."""
 _SHORT = {
     "sexual content": Category.SEXUAL,
     "sexual": Category.SEXUAL,
@@ -63,7 +63,7 @@ class Labels(NamedTuple):
         Raises:
             UnreadableCheckpoint: its labels cannot be understood, so that no verdict could be trusted.
         """
-        names = [_names(config, size, field, published) for size, field, published in _HEADS]
+        names = [_names(config, size, field, published) for size, field, published in PUBLISHED]
         return cls(
             tuple(_known(name, _LEVELS) for name in names[0]),
             tuple(_known(name, _CATEGORIES) for name in names[1]),

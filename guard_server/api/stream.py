@@ -12,10 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from guard_server.api.errors import ApiError, Invalid
 from guard_server.api.labels import Reading
 from guard_server.api.live import LiveStream, Progress
 from guard_server.api.sessions import Limits, Sessions
-from guard_server.api.stream_errors import Conflict, Idle, Invalid, StreamError, TooMuch
+from guard_server.api.stream_errors import Conflict, Idle, TooMuch
 from moderation.conversation import Turn
 from moderation.verdict import Category, Severity
 
@@ -83,7 +84,7 @@ class _Endpoint:
 
     async def drop(self, request: Request) -> Response:
         # One that is gone needs nothing; one that is being judged ends by its silence.
-        with suppress(StreamError):
+        with suppress(ApiError):
             key = request.path_params["id"]
             self._sessions.take(key)
             self._sessions.close(key)
@@ -92,7 +93,7 @@ class _Endpoint:
     async def post(self, request: Request) -> Response:
         try:
             return await self._answer(request)
-        except StreamError as error:
+        except ApiError as error:
             return JSONResponse(error.body, error.status)
         except ClientDisconnect:
             return Response(status_code=_CLIENT_LEFT)
@@ -131,7 +132,7 @@ class _Endpoint:
     async def socket(self, socket: WebSocket) -> None:
         try:
             key = self._sessions.reserve()
-        except StreamError as error:
+        except ApiError as error:
             await socket.send_denial_response(JSONResponse(error.body, error.status))
             return
         try:
@@ -140,7 +141,7 @@ class _Endpoint:
                 try:
                     await self._talk(socket, key)
                     await socket.close()
-                except StreamError as error:
+                except ApiError as error:
                     await socket.send_json(error.body)
                     await socket.close(error.close)
         finally:

@@ -1,7 +1,6 @@
-"""What a client of the stream endpoint can be told, besides verdicts.
+"""What a client of the stream endpoint can be told, besides what all routes say. Where a stream is open, it ends so.
 
-StreamError        an HTTP status and a code, with what to do
-├── Invalid        the request says something that cannot be (400)
+ApiError           see errors.py
 ├── UnknownStream  no stream of that id, or no more (404)
 ├── Conflict       the stream is busy, or the text does not go on where it stopped (409)
 ├── TooMuch        a text, message or conversation beyond the bounds (413)
@@ -11,41 +10,29 @@ StreamError        an HTTP status and a code, with what to do
 """
 
 from http import HTTPStatus
-from typing import ClassVar
 
 from guard_server.api.errors import ApiError
 
 
-class StreamError(ApiError):
-    """Where a stream is open, it ends with this."""
-
-    close: ClassVar[int] = 1008
-    """The WebSocket's close code (RFC 6455, section 7.4.1, and IANA's registry): "policy violation" by default."""
-
-
-class Invalid(StreamError):
-    status, code = HTTPStatus.BAD_REQUEST, "invalid_request"
-
-
-class UnknownStream(StreamError):
+class UnknownStream(ApiError):
     status, code = HTTPStatus.NOT_FOUND, "unknown_stream"
 
 
-class Conflict(StreamError):
+class Conflict(ApiError):
     status, code = HTTPStatus.CONFLICT, "conflict"
 
 
-class TooMuch(StreamError):
+class TooMuch(ApiError):
     status, code, close = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_long", 1009
 
 
-class Idle(StreamError):
+class Idle(ApiError):
     status, code = HTTPStatus.REQUEST_TIMEOUT, "idle"
 
 
-class Full(StreamError):
+class Full(ApiError):
     status, code, close = HTTPStatus.SERVICE_UNAVAILABLE, "too_many_streams", 1013
 
 
-class GuardFailed(StreamError):
+class GuardFailed(ApiError):
     status, code, close = HTTPStatus.SERVICE_UNAVAILABLE, "guard_failed", 1011

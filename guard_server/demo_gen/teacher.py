@@ -1,8 +1,8 @@
 """A linear model over n-grams that grades texts nobody labelled, for the demo guard to learn from.
 
-On sources it has never seen, such a model errs elsewhere than a small network, and the mean of both beats either
-(measured with sources left out; the model card has the figures). A network cannot be served together with it, but it
-learns the linear model's judgement from graded pieces of text. Imports scikit-learn only where a teacher is fitted.
+On sources it has never seen, such a model errs elsewhere than a small network, and the mean of both beat either
+(measured once, with one group of sources left out). A network cannot be served together with it, but it learns some of
+the linear model's judgement from graded pieces of text. Imports scikit-learn only where a teacher is fitted.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,6 @@
 The same data, seed and number of threads give the same weights on the same machine and library versions.
 """
 
-import hashlib
 import math
 import random
 import shutil
@@ -18,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from guard_server.catalog import DEMO_FOLDER
-from guard_server.demo_gen import asking, bag, draw, network, rows, tokenizer
+from guard_server.demo_gen import bag, draw, network, tokenizer
 from guard_server.demo_gen.examples import TEMPLATE, Encoder, Example
 from guard_server.demo_gen.rows import Row
 from guard_server.demo_gen.teacher import Teacher
@@ -194,9 +193,3 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
     likelihoods = scores.log_softmax(-1)
     first, second = (likelihoods.gather(-1, ids[..., None])[..., 0] for ids in (replies, others))
     return -((shares * first + (1 - shares) * second) * worth).sum() / len(batch)
-
-
-def file_digests(data: Path) -> Iterator[tuple[str, str]]:
-    """Name and SHA-256 of each training file, for the model card."""
-    for path in (*(data / name for name in rows.FILES), rows.EVERYDAY, asking.FILE):
-        yield path.name, hashlib.sha256(path.read_bytes()).hexdigest()

@@ -23,7 +23,7 @@ with no GPU and no download. It misses harmful text and flags harmless text. **P
 | with | seed {seed}, {threads} threads, {epochs} epochs; {minutes:.0f} minutes |
 | learnt from | {learnt} |
 | trunk, labels from | the demo guard (Gen), weights with SHA-256 `{gen}…` |
-| data | as the demo guard (Gen): the permissively licensed files, and our own short chats |
+| data | as the demo guard (Gen): the permissively licensed files, and our own lines |
 | served by | `python -m guard_server serve demo-stream` |
 
 **Labels.** The data says of a whole answer what it is. Of one labelled Unsafe, the demo Gen judges prefixes, every

@@ -14,27 +14,18 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Qwen3Config, Qwen3Model
 
+from guard_server.api.labels import PUBLISHED
+
 _INNER = 128
 _DROPOUT = 0.1
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-# Fields, maps and names as in config.json of Qwen/Qwen3Guard-Stream-0.6B; `api.labels` reads them.
-_SEVERITIES = ("Safe", "Unsafe", "Controversial")
-_CATEGORIES = (
-    *("Violent", "Sexual Content", "Self-Harm", "Political", "PII", "Copyright", "Illegal Acts", "Unethical"),
-)
-_LABELS = {
-    "risk_level": ("response_risk_level_map", _SEVERITIES),
-    "category": ("response_category_map", _CATEGORIES),
-    "query_risk_level": ("query_risk_level_map", _SEVERITIES),
-    "query_category": ("query_category_map", (*_CATEGORIES, "Jailbreak")),
-}
 
 
 def config_of(gen: Path) -> dict[str, Any]:
     """config.json of a Stream guard on the trunk of the Gen in the folder `gen`."""
     config: dict[str, Any] = json.loads((gen / "config.json").read_text(encoding="utf-8"))
-    for name, (field, labels) in _LABELS.items():
-        config[f"num_{name}"] = len(labels)
+    for size, field, labels in PUBLISHED:
+        config[size] = len(labels)
         config[field] = {str(number): label for number, label in enumerate(labels)}
     return config | {"architectures": ["Qwen3ForGuardModel"], "guard_inner_size": _INNER}
 
