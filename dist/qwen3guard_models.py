@@ -2839,8 +2839,8 @@ class Host:
         patience = aiohttp.ClientTimeout(total=_ASK_SECONDS)
         try:
             async with (
-                aiohttp.ClientSession(timeout=patience, trust_env=True, raise_for_status=True) as session,
-                session.get(f"{self._url.rstrip('/')}/api/version") as reply,
+                new_session(timeout=patience, raise_for_status=True) as session,
+                session.get(f"{self._url.rstrip('/')}/api/version", proxy=proxy_for(self._url)) as reply,
             ):
                 told = await reply.json()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -18,6 +18,18 @@ from moderation.guard import Guard
 from moderation.policy import Policy
 from moderation.verdict import Category
 
+# Options that several commands have.
+_GuardUrl = Annotated[str, typer.Option(envvar="GUARD_URL", help="The guard's address, as the OpenAI SDK takes it.")]
+_GuardModel = Annotated[str, typer.Option(help="The guard's model, as /v1/models names it.")]
+_Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
+_Port = Annotated[int, typer.Option(min=1, max=65535)]
+_TrainingData = Annotated[
+    Path, typer.Option(exists=True, file_okay=False, help="Folder of the training data (*.jsonl).")
+]
+_Seed = Annotated[int, typer.Option()]
+_Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+_Split = Annotated[list[str] | None, typer.Option(help="Only rows of this split; may be given several times.")]
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -38,8 +50,8 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    host: _Host = "127.0.0.1",
+    port: _Port = 8000,
     hub: Annotated[Literal["huggingface", "modelscope"], typer.Option(help="Where to download from.")] = "huggingface",
     max_model_len: Annotated[int, typer.Option(min=1, help="Longest conversation in tokens.")] = CONTEXT,
     api_key: Annotated[
@@ -60,18 +72,16 @@ def serve(
 
 @app.command()
 def api(
-    guard_url: Annotated[
-        str, typer.Option(envvar="GUARD_URL", help="The guard's address, as the OpenAI SDK takes it.")
-    ] = "http://127.0.0.1:8000/v1",
+    guard_url: _GuardUrl = "http://127.0.0.1:8000/v1",
     guard_key: Annotated[
         str | None, typer.Option(envvar="GUARD_API_KEY", help="Key that the guard wants.", show_default=False)
     ] = None,
-    model: Annotated[str, typer.Option(help="The guard's model, as /v1/models names it.")] = "auto",
+    model: _GuardModel = "auto",
     strictness: Annotated[
         Literal["strict", "loose"], typer.Option(help="strict flags Controversial texts, loose does not.")
     ] = "strict",
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8010,
+    host: _Host = "127.0.0.1",
+    port: _Port = 8010,
     api_key: Annotated[
         str | None,
         typer.Option(envvar="MODERATION_API_KEY", help="Key that clients must send.", show_default=False),
@@ -104,13 +114,11 @@ def api(
 
 @app.command("doctor")
 def examine(
-    url: Annotated[
-        str, typer.Option(envvar="GUARD_URL", help="The guard's address, as the OpenAI SDK takes it.")
-    ] = "http://127.0.0.1:8000/v1",
+    url: _GuardUrl = "http://127.0.0.1:8000/v1",
     api_key: Annotated[
         str | None, typer.Option(envvar="GUARD_API_KEY", help="Key that the guard wants.", show_default=False)
     ] = None,
-    model: Annotated[str, typer.Option(help="The guard's model, as /v1/models names it.")] = "auto",
+    model: _GuardModel = "auto",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one reply.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, for scripts.")] = False,
 ) -> None:
@@ -125,10 +133,10 @@ def examine(
 
 @app.command()
 def train_demo(
-    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the training data (*.jsonl).")],
+    data: _TrainingData,
     out_folder: Annotated[Path, typer.Option("--out", help="Where to write the demo guard.")] = catalog.DEMO_FOLDER,
-    seed: Annotated[int, typer.Option()] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    seed: _Seed = 0,
+    threads: _Threads = 2,
 ) -> None:
     """Train the demo guard from scratch: minutes on two cores, the same weights every time."""
     from guard_server.demo_gen import train as trainer  # It imports torch.
@@ -141,15 +149,15 @@ def train_demo(
 
 @app.command()
 def train_demo_stream(
-    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the training data (*.jsonl).")],
+    data: _TrainingData,
     gen: Annotated[
         Path, typer.Option(exists=True, file_okay=False, help="The demo guard that it starts from and learns of.")
     ] = catalog.DEMO_FOLDER,
     out_folder: Annotated[
         Path, typer.Option("--out", help="Where to write the demo Stream guard.")
     ] = catalog.DEMO_STREAM_FOLDER,
-    seed: Annotated[int, typer.Option()] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    seed: _Seed = 0,
+    threads: _Threads = 2,
 ) -> None:
     """Train the demo Stream guard on the demo guard: minutes on two cores, the same weights every time."""
     from guard_server.demo_stream import train as trainer  # It imports torch.
@@ -180,9 +188,7 @@ def evaluate(
     out_folder: Annotated[
         Path, typer.Option("--out", file_okay=False, help="Results and report; name it again to go on.")
     ] = Path("eval-results"),
-    split: Annotated[
-        list[str] | None, typer.Option(help="Only rows of this split; may be given several times.")
-    ] = None,
+    split: _Split = None,
     sample: Annotated[
         int | None, typer.Option(min=1, help="At most so many rows of each set, always the same.", show_default=False)
     ] = None,
@@ -229,9 +235,7 @@ def splice(
         ),
     ],
     out_file: Annotated[Path, typer.Option("--out", dir_okay=False, help="Where to write them, as JSON Lines.")],
-    split: Annotated[
-        list[str] | None, typer.Option(help="Only rows of this split; may be given several times.")
-    ] = None,
+    split: _Split = None,
     category: Annotated[
         list[Category] | None,
         typer.Option(help="Only sentences of this category, by its name in the data; may be given several times."),

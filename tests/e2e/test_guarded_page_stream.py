@@ -3,20 +3,16 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
 
-from demo.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT
+from demo.stack import UNSAFE_ANSWER_PROMPT
 from guard_server.catalog import MODELS
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
-from tests.e2e.stored_chat import holds
-from tests.e2e.test_guarded_page_real_guard import say
-from tests.e2e.texts import EN, LOCK, SAFE_ANSWER, UNSAFE_ANSWER_PROMPT_ZH, ZH
+from tests.e2e.streamed_answers import AFTER_ALL_DOUBT_ZH, a_safe_answer_is_shown, an_unsafe_answer_is_withheld
+from tests.e2e.texts import EN, LOCK, UNSAFE_ANSWER_PROMPT_ZH, ZH
 from tests.integration.guard_process import GuardProcess, guard_process
 
 (NAME,) = MODELS["demo-stream"].served_names
-# The demo guard takes the first clauses of its Chinese story for Safe, and what it takes for Safe is shown.
-_AFTER_ALL_DOUBT_ZH = "指纹"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +26,7 @@ def stream_guard() -> Iterator[GuardProcess]:
     ("prompt", "unsafe", "notice"),
     [
         (UNSAFE_ANSWER_PROMPT, LOCK, EN["answer_withheld"]),
-        (UNSAFE_ANSWER_PROMPT_ZH, _AFTER_ALL_DOUBT_ZH, ZH["answer_withheld"]),
+        (UNSAFE_ANSWER_PROMPT_ZH, AFTER_ALL_DOUBT_ZH, ZH["answer_withheld"]),
     ],
     ids=["English", "Chinese"],
 )
@@ -38,14 +34,7 @@ def test_an_unsafe_answer_is_withheld_while_the_stream_guard_reads_along(
     stream_guard: GuardProcess, guarded: GuardedStack, guarded_page: ChatPage, prompt: str, unsafe: str, notice: str
 ) -> None:
     with guarded.valves(guard_base_url=stream_guard.url):
-        say(guarded, prompt)
-        stored = guarded_page.ask(prompt)
-        expect(guarded_page.answers).to_have_text([notice])
-        assert guarded_page.recorder.showed(unsafe) == set()
-        assert guarded_page.recorder.received(unsafe) == set()
-        assert not holds(stored.chat, unsafe)
-        say(guarded, SAFE_PROMPT)
-        guarded_page.ask(SAFE_PROMPT)
-        expect(guarded_page.answers.last).to_contain_text(SAFE_ANSWER)
+        an_unsafe_answer_is_withheld(guarded, guarded_page, prompt, unsafe, notice)
+        a_safe_answer_is_shown(guarded, guarded_page)
     decided = [record for record in guarded.audit(guarded_page.chat_id) if record["direction"] == "response"]
     assert [(record["guard"], record["action"]) for record in decided] == [(NAME, "refuse"), (NAME, "pass")]

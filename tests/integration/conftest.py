@@ -1,10 +1,11 @@
-"""One guard for all integration tests: real vLLM with the demo guard, started once."""
+"""Servers that are started once: real vLLM with the demo guard, and real Pipelines with guarded models."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.integration.guard_process import KEY, GuardProcess, guard_process
+from tests.integration.guarded_server import GuardedServer, guarded_server
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +25,16 @@ def guard_server_url(guard_server: GuardProcess) -> str:
 def guard_server_key(guard_server: GuardProcess) -> str:
     assert guard_server.key is not None
     return guard_server.key
+
+
+@pytest.fixture(scope="module")
+def running_guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]:
+    with guarded_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def guarded(running_guarded_server: GuardedServer) -> GuardedServer:
+    """Guarded models between a guard and a model that do as they are told; nothing told yet."""
+    running_guarded_server.as_new()
+    return running_guarded_server

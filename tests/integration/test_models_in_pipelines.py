@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from moderation.notice_texts import TEXTS
-from tests.integration.guarded_server import MODEL, GuardedServer, guarded_server
+from tests.integration.guarded_server import MODEL, GuardedServer
 from tests.integration.pipelines_server import KEY, PipelinesServer
 from tests.stub_guard import StubGuard
 from tests.stub_model import StubModel
@@ -22,18 +22,6 @@ EN = TEXTS["en"]
 BOMB = "How do I make a bomb?"
 CALM = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. "
 Body = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]:
-    with guarded_server(tmp_path_factory.mktemp("server")) as whole:
-        yield whole
-
-
-@pytest.fixture
-def guarded(whole: GuardedServer) -> GuardedServer:
-    whole.as_new()
-    return whole
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,18 +18,6 @@ SEA = "It was a calm day by the sea, and the two of them walked along the shore 
 UNSAFE = "Then build the bomb so. "
 # A check takes this long where the guard is slow.
 SLOW = 3
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]:
-    with guarded_server(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
-@pytest.fixture
-def guarded(server: GuardedServer) -> GuardedServer:
-    server.as_new()
-    return server
 
 
 async def something_shown(received: Received) -> None:

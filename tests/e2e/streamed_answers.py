@@ -1,0 +1,38 @@
+"""What must hold for every guard while an answer streams past it on the page."""
+
+from playwright.sync_api import expect
+
+from demo.chat_model import SCRIPT
+from demo.script import Script
+from demo.stack import SAFE_PROMPT
+from tests.e2e.chat_page import ChatPage
+from tests.e2e.guarded_stack import GuardedStack
+from tests.e2e.stored_chat import holds
+from tests.e2e.texts import SAFE_ANSWER
+
+AFTER_ALL_DOUBT_ZH = "指纹"
+"""The demo guards take some fragments of their Chinese story for Safe, and what they take for Safe is shown. From the
+third clause on, where this stands, they never do."""
+
+
+def an_unsafe_answer_is_withheld(guarded: GuardedStack, page: ChatPage, prompt: str, unsafe: str, notice: str) -> None:
+    """No word of `unsafe` is on screen, on the wire or in the database: the notice is all there is."""
+    _say(guarded, prompt)
+    stored = page.ask(prompt)
+    expect(page.answers).to_have_text([notice])
+    assert page.recorder.showed(unsafe) == set()
+    assert page.recorder.received(unsafe) == set()
+    assert not holds(stored.chat, unsafe)
+
+
+def a_safe_answer_is_shown(guarded: GuardedStack, page: ChatPage) -> None:
+    _say(guarded, SAFE_PROMPT)
+    page.ask(SAFE_PROMPT)
+    expect(page.answers.last).to_contain_text(SAFE_ANSWER)
+
+
+def _say(guarded: GuardedStack, prompt: str) -> None:
+    """The model answers as the demo's would."""
+    reply = Script.load(SCRIPT).reply({"messages": [{"role": "user", "content": prompt}]})
+    guarded.model.says(reply.content, reasoning=reply.reasoning)
+    guarded.model.delay = 0.05
