@@ -42,7 +42,8 @@ LENGTHS = (256, 1024, 2048)
 SHAPE = Shape(hidden=1024, layers=8, heads=16, kv_heads=8, head_dim=128, intermediate=3072, inner=512, context=2304)
 BLOCK = 32
 CHUNK = 16
-# Tokens from a block's beginning over which hardly anything is computed again.
+# Of `k1`: so many tokens behind a length, where a block begins and hardly anything is computed again. `k1_block` is of
+# whole blocks.
 STARTS = 8
 ROUNDS = 3
 STREAMS = 32
@@ -71,7 +72,7 @@ def main() -> None:
 async def _measure_stream(folder: Path, console: Console) -> dict[str, Any]:
     engine = AsyncLLM.from_engine_args(_arguments(folder, config_format=CONFIG_FORMAT, runner="pooling"))
     try:
-        model, official, ids = VllmStreamModel(engine), Reference(folder), _tokens(0, max(LENGTHS))
+        model, official, ids = VllmStreamModel(engine), Reference(folder), _tokens(0, max(LENGTHS) + STARTS)
         console.print("the same numbers?")
         ours = torch.tensor(await model.rows("whole", ids, 0))
         theirs = official.rows(ids)
@@ -85,15 +86,15 @@ async def _measure_stream(folder: Path, console: Console) -> dict[str, Any]:
         for number in range(ROUNDS):
             for length in LENGTHS:
                 console.print(f"round {number + 1} of {ROUNDS}: per token at length {length}")
-                whole = range(length - 2 * BLOCK, length)
-                for name, size, places in (("k1", 1, whole), ("k1_start", 1, whole[:STARTS]), ("k16", CHUNK, whole)):
+                behind, blocks = range(length, length + STARTS), range(length - 2 * BLOCK, length)
+                for name, size, places in (("k1", 1, behind), ("k1_block", 1, blocks), ("k16", CHUNK, blocks)):
                     taken = await _steps(model, f"{name}-{length}-{number}", ids, places, size)
                     seconds.setdefault((name, length), []).append(taken)
                 taken = _timed(lambda end=length: official.rows(ids[:end]))
                 seconds.setdefault(("official", length), []).append(taken)
         best = {what: min(values) for what, values in seconds.items()}
         for length in LENGTHS:
-            for name in ("k1", "k1_start"):
+            for name in ("k1", "k1_block"):
                 figures[f"{name}_{length}"] = round(best["official", length] / best[name, length], 1)
             figures[f"k16_{length}"] = round(best["official", length] / best["k16", length] * CHUNK, 1)
             figures[f"official_ms_{length}"] = round(best["official", length] * 1000, 1)
