@@ -26,7 +26,6 @@ _Port = Annotated[int, typer.Option(min=1, max=65535)]
 _TrainingData = Annotated[
     Path, typer.Option(exists=True, file_okay=False, help="Folder of the training data (*.jsonl).")
 ]
-_Seed = Annotated[int, typer.Option()]
 _Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 _Split = Annotated[list[str] | None, typer.Option(help="Only rows of this split; may be given several times.")]
 
@@ -135,7 +134,7 @@ def examine(
 def train_demo(
     data: _TrainingData,
     out_folder: Annotated[Path, typer.Option("--out", help="Where to write the demo guard.")] = catalog.DEMO_FOLDER,
-    seed: _Seed = 0,
+    seed: int = 0,
     threads: _Threads = 2,
 ) -> None:
     """Train the demo guard from scratch: minutes on two cores, the same weights every time."""
@@ -156,7 +155,7 @@ def train_demo_stream(
     out_folder: Annotated[
         Path, typer.Option("--out", help="Where to write the demo Stream guard.")
     ] = catalog.DEMO_STREAM_FOLDER,
-    seed: _Seed = 0,
+    seed: int = 0,
     threads: _Threads = 2,
 ) -> None:
     """Train the demo Stream guard on the demo guard: minutes on two cores, the same weights every time."""

@@ -1,4 +1,4 @@
-"""Servers that are started once: real vLLM with the demo guard, and real Pipelines with guarded models."""
+"""Servers for many tests: real vLLM with the demo guard, started once, and real Pipelines, once for each module."""
 
 from collections.abc import Iterator
 
