@@ -15,8 +15,10 @@ from moderation.verdict import Category, Kind, Severity
 
 TEMPLATE = DEMO_FOLDER / "chat_template.jinja"
 
-# Of the loss: the severity decides; the rest of the reply is easy.
-_SEVERITY, _CATEGORY, _REFUSAL, _FORM = 1.0, 0.4, 0.4, 0.05
+# Of the loss. Few rows have known categories, so these count as much as severities; the rest of the reply is easy.
+_SEVERITY, _CATEGORY, _REFUSAL, _FORM = 1.0, 1.0, 0.4, 0.05
+# Of turns that are not safe, the severity's: on texts from unknown sources a guard sees harm more often than there is.
+_HARM = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,6 @@ class Example:
     reply: list[int]
     worth: list[float]
     """How much each token of the reply counts."""
-    others: list[int]
-    """Token ids of a second reply, and..."""
-    shares: list[float]
-    """...how much of each place's loss is that of the first: all of it, but for a severity that a teacher graded."""
     turn: range
     """Where the judged turn stands in `ids`."""
     kind: Kind
@@ -48,15 +46,23 @@ class Encoder:
         self._start, self._end = token("<|im_start|>"), token("<|im_end|>")
         self.severities = [token(f" {severity}") for severity in Severity]
         self.vocabulary: int = tokenizer.get_vocab_size()
-        categories = [token(f"{mark}{category}") for mark in (" ", ", ") for category in Category]
+        self.categories = [token(f" {category}") for category in Category]
+        """Of the category that is named first."""
+        more = [token(f", {category}") for category in Category]
         self._worth = dict.fromkeys(self.severities, _SEVERITY)
-        self._worth |= dict.fromkeys([*categories, token(" None")], _CATEGORY)
+        self._worth |= dict.fromkeys([*self.categories, *more, token(" None")], _CATEGORY)
         self._worth |= dict.fromkeys([token(" Yes"), token(" No")], _REFUSAL)
         form = [token(text) for text in ("Safety:", "\nCategories:", "\nRefusal:")]
         self.replies = sorted([*self._worth, *form, self._end])
         """Ids of all tokens that a reply may hold."""
         self.first_reply = self.replies[0]
         """They stand at the vocabulary's end: ordinary text comes before it."""
+
+    @property
+    def frame(self) -> list[int]:
+        """Token ids of what the template itself writes around the turns."""
+        empty = [self.prompt(turns) for turns in ([("user", "")], [("user", ""), ("assistant", "")])]
+        return sorted({token for text in empty for token in self._tokenizer.encode(text, add_special_tokens=False).ids})
 
     def prompt(self, turns: Sequence[tuple[str, str]]) -> str:
         return str(self._template.render(messages=[{"role": role, "content": text} for role, text in turns]))
@@ -74,10 +80,7 @@ class Encoder:
         # The judged turn is the last but two: the question to the guard and its reply follow. Its role is one token.
         first = starts[-3] + 2
         worth = [self._worth.get(token, _FORM) for token in reply]
-        others, shares = list(reply), [1.0] * len(reply)
-        if row.unsafe is not None:
-            safe, _, unsafe = self.severities
-            others[1] = safe if reply[1] == unsafe else unsafe
-            shares[1] = max(row.unsafe, 1 - row.unsafe)
+        if row.severity is not Severity.SAFE:
+            worth[1] *= _HARM
         turn = range(first, prompt.index(self._end, first))
-        return Example([*prompt, *reply], reply, worth, others, shares, turn, row.kind)
+        return Example([*prompt, *reply], reply, worth, turn, row.kind)

@@ -39,8 +39,6 @@ class Row:
     source: str
     language: str
     weight: float = 1.0
-    unsafe: float | None = None
-    """Probability of being unsafe, where a teacher graded a text that nobody labelled."""
 
     @property
     def kind(self) -> Kind:
@@ -71,7 +69,8 @@ def _row(record: dict[str, Any]) -> Row:
         turns=turns,
         severity=severity,
         categories=names if known else None,
-        refusal=is_refusal(turns[-1].text) if turns[-1].role == "assistant" else None,
+        # Of the answers that are labelled harmful, and open as if to decline, few do decline.
+        refusal=(severity is Severity.SAFE and is_refusal(turns[-1].text)) if turns[-1].role == "assistant" else None,
         source=source_group(record["source"]),
         language=record["lang"],
     )

@@ -17,17 +17,19 @@ import torch
 from torch.nn import functional
 
 from guard_server.catalog import DEMO_FOLDER
-from guard_server.demo_gen import bag, draw, network, tokenizer
+from guard_server.demo_gen import bag, draw, network, tokenizer, words
 from guard_server.demo_gen.examples import TEMPLATE, Encoder, Example
 from guard_server.demo_gen.rows import Row
-from guard_server.demo_gen.teacher import Teacher
 
 _VOCABULARY = 16384
 _TOKENS_PER_BATCH = 4096
-_EPOCHS = 6
-# Of each epoch, texts that the teacher graded.
-_PIECES = 20_000
-_PEAK_RATE = 3e-3
+_EPOCHS = 2
+# Of each turn, what words are learnt from.
+_TURN_BYTES = 1000
+_PEAK_RATE = 1.5e-3
+# Of each step of the words' embeddings, what is taken: what was planted carries over better than what they would learn.
+# (How harmful a word is stays as planted.)
+_WORD_STEP = 0.1
 _WARM_UP = 0.06
 _WEIGHT_DECAY = 0.05
 _EMBEDDING_DECAY = 0.01
@@ -76,13 +78,14 @@ def train(
     model = network.build(vocabulary)
     say(f"{sum(p.numel() for p in model.parameters())} parameters")
     encode = Encoder(vocabulary)
-    say("fitting the linear teacher")
-    pieces = Teacher(learnt).pieces(epochs * _PIECES, rng)
     say("encoding")
     drawn = [encode.rows(draw.epoch(learnt, rng)) for _ in range(epochs)]
-    bag.plant(bag.learn(drawn[0], encode, model.config.hidden_size, rng), model, encode)
-    for number, examples in enumerate(drawn):
-        examples += encode.rows(pieces[number::epochs])
+    say("learning words")
+    turns = [draw.shortened(turn.text, _TURN_BYTES) for row in learnt for turn in row.turns]
+    texts = [each.ids for each in vocabulary.encode_batch(turns, add_special_tokens=False)]
+    # Beside a meaning there are a word's harm and a constant.
+    learnt_words = words.learn(drawn[0], texts, encode, model.config.hidden_size - 1 - words.HARMS)
+    bag.plant(learnt_words, model, encode)
     batches = [batch for examples in drawn for batch in _batches(examples, rng)]
     _fit(model, batches, encode, say)
     model.to(torch.bfloat16).save_pretrained(out)
@@ -141,11 +144,16 @@ def _fit(model: Any, batches: Sequence[Sequence[Example]], encode: Encoder, say:
         done = step / len(batches)
         for group in optimizer.param_groups:
             group["lr"] = _PEAK_RATE * _schedule(done)
+        before = embeddings.detach()[: encode.first_reply].clone()
         loss = _loss(model, batch, encode, all_tokens=done >= _ALL_TOKENS_FROM)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        with torch.no_grad():
+            after = embeddings[: encode.first_reply]
+            after.copy_(torch.lerp(before, after, _WORD_STEP))
+            after[:, : words.HARMS] = before[:, : words.HARMS]
         if step % 4 == 0:
             torch._foreach_lerp_(average, weights, 1 - min(_AVERAGE_DECAY, (step + 1) / (step + 10)))
         running = 0.98 * running + 0.02 * loss.item()
@@ -167,8 +175,7 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
     inside = torch.zeros(len(batch), length, dtype=torch.bool)
     places = torch.zeros(len(batch), wanted, dtype=torch.long)
     replies = torch.full((len(batch), wanted), encode.replies[0])
-    others = torch.full((len(batch), wanted), encode.replies[0])
-    worth, shares = torch.zeros(len(batch), wanted), torch.ones(len(batch), wanted)
+    worth = torch.zeros(len(batch), wanted)
     for index, example in enumerate(batch):
         ids[index, : len(example.ids)] = torch.tensor(example.ids)
         inside[index, example.turn.start : example.turn.stop] = True
@@ -176,9 +183,7 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
         # Each token of the reply is read one place before its own.
         places[index, :size] = torch.arange(first - 1, first - 1 + size)
         replies[index, :size] = torch.tensor(example.reply)
-        others[index, :size] = torch.tensor(example.others)
         worth[index, :size] = torch.tensor(example.worth)
-        shares[index, :size] = torch.tensor(example.shares)
     lost = inside & (torch.rand(ids.shape) < _WORD_DROPOUT)
     seen = torch.where(lost, torch.randint(0, encode.vocabulary, ids.shape), ids)
     embedded = functional.dropout(model.model.embed_tokens(seen), _EMBEDDING_DROPOUT)
@@ -189,7 +194,6 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
         random_tokens = torch.randint(0, encode.first_reply, (_OTHER_TOKENS,))
         candidates = torch.cat((torch.tensor(encode.replies), random_tokens))
         scores = read @ functional.embedding(candidates, model.lm_head.weight).T
-        replies, others = (torch.searchsorted(torch.tensor(encode.replies), ids) for ids in (replies, others))
-    likelihoods = scores.log_softmax(-1)
-    first, second = (likelihoods.gather(-1, ids[..., None])[..., 0] for ids in (replies, others))
-    return -((shares * first + (1 - shares) * second) * worth).sum() / len(batch)
+        replies = torch.searchsorted(torch.tensor(encode.replies), replies)
+    likelihoods = scores.log_softmax(-1).gather(-1, replies[..., None])[..., 0]
+    return -(likelihoods * worth).sum() / len(batch)

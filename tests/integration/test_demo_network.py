@@ -18,9 +18,42 @@ with torch.no_grad():
 print("differ by", (served - ours).abs().max().item(), "of", served.abs().max().item())
 """
 
+PLANTED = """
+import torch
+from sklearn.metrics import roc_auc_score
+from tokenizers import Tokenizer
+from guard_server.catalog import DEMO_FOLDER
+from guard_server.demo_gen import asking, bag, network, words
+from guard_server.demo_gen.examples import Encoder
+from moderation.verdict import Severity
+
+tokenizer = Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
+encode = Encoder(tokenizer)
+rows = [row for row in asking.rows() if row.language == "es" and row.kind == "prompt"]
+examples = encode.rows(rows)
+torch.manual_seed(0)
+model = network.build(tokenizer)
+texts = [each.ids for each in tokenizer.encode_batch([row.turns[0].text for row in rows])]
+bag.plant(words.learn(examples, texts, encode, model.config.hidden_size - 1 - words.HARMS), model, encode)
+harm = []
+with torch.no_grad():
+    for example in examples:
+        # Where the severity is read: one place before its own.
+        asked = torch.tensor([example.ids[: len(example.ids) - len(example.reply) + 1]])
+        scores = model(asked).logits[0, -1]
+        harm.append((scores[encode.severities[2]] - scores[encode.severities[0]]).item())
+print("area", roc_auc_score([row.severity is Severity.UNSAFE for row in rows], harm))
+"""
+
 
 def test_training_passes_through_the_network_that_is_served() -> None:
     result = subprocess.run([guard_python(), "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     words = result.stdout.split()
     assert float(words[2]) < 1e-4 * float(words[4])
+
+
+def test_a_planted_network_tells_harm_before_it_is_trained() -> None:
+    result = subprocess.run([guard_python(), "-c", PLANTED], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert float(result.stdout.split()[-1]) > 0.9
