@@ -20,7 +20,10 @@ _CONSTANT = 2.0
 _PULL = 60.0
 # Of what is random in the network, where it adds to what was planted.
 _QUIET = 0.1
+# Spread of what is to say nothing yet: the reply's tokens, and the words of the template, which are in every sum.
 _SILENT = 0.005
+# How far a reply's token reads its own harm, so that no reply is certain yet.
+_READ = 1.0
 # Two heads of the first layer start by looking one and two words back, so that phrases are seen at once. Shares of the
 # three fastest turning pairs of the query, and the gain that makes one place stand out.
 _LOOK_BACK = (1, 2)
@@ -43,10 +46,10 @@ def plant(words: Words, model: Any, encode: Encoder) -> None:
         silent = [*encode.replies, *encode.frame]
         planted[silent] = torch.randn(len(silent), width - 1) * _SILENT
         safe, _, unsafe = encode.severities
-        planted[unsafe, 0] += 0.5 * width**-0.5
-        planted[safe, 0] -= 0.5 * width**-0.5
+        planted[unsafe, 0] += _READ / 2 * width**-0.5
+        planted[safe, 0] -= _READ / 2 * width**-0.5
         for column, category in enumerate(encode.categories, 1):
-            planted[category, column] += width**-0.5
+            planted[category, column] += _READ * width**-0.5
         embeddings[:, :-1] = planted
         embeddings[:, -1] = _CONSTANT * _LOUDNESS * width**0.5
         for layer in model.model.layers:

@@ -17,7 +17,7 @@ TEMPLATE = DEMO_FOLDER / "chat_template.jinja"
 
 # Of the loss. Few rows have known categories, so these count as much as severities; the rest of the reply is easy.
 _SEVERITY, _CATEGORY, _REFUSAL, _FORM = 1.0, 1.0, 0.4, 0.05
-# Of turns that are not safe, the severity's: on texts from unknown sources a guard sees harm more often than there is.
+# Of turns that are not safe, the severity's: without it, too many safe turns of sources left out were flagged.
 _HARM = 0.5
 
 

@@ -60,7 +60,7 @@ def _harm(examples: Sequence[Example], encode: Encoder) -> tuple[Any, Any]:
     seen = np.array(vectorizer.get_feature_names_out(), dtype=int)
     harm = np.zeros((encode.vocabulary, HARMS), np.float32)
 
-    def learn(column: int, token: int, among: Sequence[bool]) -> None:
+    def fit(column: int, token: int, among: Sequence[bool]) -> None:
         """Which words tell that a reply says `token`, from the examples that are `among`."""
         places = [place for place, one in enumerate(among) if one]
         says = [token in examples[place].reply for place in places]
@@ -69,10 +69,10 @@ def _harm(examples: Sequence[Example], encode: Encoder) -> tuple[Any, Any]:
             harm[seen, column] = model.fit(texts[places], says).coef_[0][: -len(kinds)]
 
     safe, _, unsafe = encode.severities
-    learn(0, unsafe, [example.reply[1] in (safe, unsafe) for example in examples])
+    fit(0, unsafe, [example.reply[1] in (safe, unsafe) for example in examples])
     named = [any(token in encode.categories for token in example.reply) for example in examples]
     for column, token in enumerate(encode.categories, 1):
-        learn(column, token, named)
+        fit(column, token, named)
     rarity = np.full(encode.vocabulary, vectorizer.idf_.mean(), np.float32)
     rarity[seen] = vectorizer.idf_
     return harm, rarity
