@@ -1,0 +1,176 @@
+"""What the demo guard knows of sources it never saw, beside TF-IDF: `make bench-demo`. Runs in the guard's environment.
+
+Leave one source out, many at a time: the sources of the training data, in the order of their names, are dealt to four
+folds. For each fold the demo guard (Gen) is trained without its sources, as `train-demo` trains it, and so is a
+logistic regression over TF-IDF of characters (1 to 5) and words (1 and 2), one of prompts and one of answers, on the
+rows that the demo guard learns from. Both are asked for the fold's rows, at most so many of one source, kind and
+severity. Controversial rows are left out. The last line is one JSON object.
+"""
+
+import json
+import random
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline, make_union
+from tokenizers import Tokenizer
+from transformers import Qwen3ForCausalLM
+
+from guard_server.demo_gen import draw, network, rows, train
+from guard_server.demo_gen.examples import Encoder
+from guard_server.demo_gen.rows import Row
+from moderation.verdict import Severity
+
+FOLDS = 4
+PER_SOURCE = 250
+SEED = 0
+RUN = Path(__file__).parent.parent / ".run/bench-demo"
+# Of the judged turn and of each turn before it, in bytes: the demo guard's context is short.
+TURN, EARLIER = 2000, 200
+KINDS = ("prompt", "response")
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder of the training data.")] = Path("../shared/data/train"),
+    threads: Annotated[int, typer.Option(help="Of the training.")] = 2,
+    only: Annotated[list[int] | None, typer.Option(help="These folds alone.")] = None,
+) -> None:
+    console = Console(stderr=True)
+    read = rows.read(data, "train")
+    found: list[dict[str, Any]] = []
+    for fold, sources in enumerate(folds(read)):
+        if only and fold not in only:
+            continue
+        console.print(f"fold {fold}: without {', '.join(sources)}")
+        asked = held_out(read, sources)
+        train.train(data, RUN / str(fold), seed=SEED, threads=threads, leave_out=sources, say=console.print)
+        ours = np.array(judged(RUN / str(fold), asked))
+        theirs = baseline(draw.learnt(data, sources), asked)
+        found += [
+            {
+                "fold": fold,
+                "kind": row.kind,
+                "unsafe": row.severity is Severity.UNSAFE,
+                "ours": float(a),
+                "tfidf": float(b),
+            }
+            for row, a, b in zip(asked, ours, theirs, strict=True)
+        ]
+    console.print(table(found))
+    print(json.dumps({kind: summary([each for each in found if each["kind"] == kind]) for kind in KINDS}))
+
+
+def folds(read: list[Row]) -> list[list[str]]:
+    """Source groups, dealt in the order of their names."""
+    names = sorted({row.source for row in read})
+    return [names[number::FOLDS] for number in range(FOLDS)]
+
+
+def held_out(read: list[Row], sources: list[str]) -> list[Row]:
+    """The rows to be judged of `sources`."""
+    groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    for row in read:
+        if row.source in sources and row.severity is not Severity.CONTROVERSIAL:
+            groups[row.source, row.kind, row.severity].append(row)
+    rng = random.Random(SEED)
+    return [row for key in sorted(groups) for row in rng.sample(groups[key], min(PER_SOURCE, len(groups[key])))]
+
+
+def judged(folder: Path, asked: list[Row]) -> list[float]:
+    """P(not Safe) that the demo guard in `folder` gives each row."""
+    model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    encode = Encoder(tokenizer)
+    safety = tokenizer.token_to_id("Safety:")
+    found = []
+    with torch.no_grad():
+        for row in asked:
+            *earlier, last = row.turns
+            turns = [(turn.role, draw.shortened(turn.text, EARLIER)) for turn in earlier[-3:]]
+            text = encode.prompt([*turns, (last.role, draw.shortened(last.text, TURN))])
+            ids = torch.tensor([[*tokenizer.encode(text, add_special_tokens=False).ids, safety]])
+            read = network.hidden(model, model.model.embed_tokens(ids), torch.tensor([[ids.shape[1] - 1]]))
+            severities = (read[0, 0] @ model.lm_head.weight[encode.severities].T).softmax(-1)
+            found.append(1 - severities[0].item())
+    return found
+
+
+def baseline(learnt: list[Row], asked: list[Row]) -> Any:
+    """P(Unsafe) that TF-IDF and logistic regression give each row."""
+    rng = random.Random(SEED)
+    drawn = [row for row in learnt for _ in range(int(row.weight + rng.random()))]
+    found = np.zeros(len(asked))
+    for kind in KINDS:
+        features = make_union(
+            TfidfVectorizer(
+                analyzer="char_wb",
+                ngram_range=(1, 5),
+                sublinear_tf=True,
+                min_df=3,
+                max_features=400_000,
+                dtype=np.float32,
+            ),
+            TfidfVectorizer(
+                ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", sublinear_tf=True, min_df=2, dtype=np.float32
+            ),
+        )
+        model = make_pipeline(features, LogisticRegression(solver="liblinear", random_state=0))
+        known = [row for row in drawn if row.kind == kind and row.severity is not Severity.CONTROVERSIAL]
+        model.fit([text(row) for row in known], [row.severity is Severity.UNSAFE for row in known])
+        places = [place for place, row in enumerate(asked) if row.kind == kind]
+        found[places] = model.predict_proba([text(asked[place]) for place in places])[:, 1]
+    return found
+
+
+def text(row: Row) -> str:
+    return row.turns[-1].text
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, float]:
+    """F1, false-positive rate (at 0.5) and area under the ROC curve of both; our F1 at TF-IDF's false-positive rate."""
+    unsafe = np.array([each["unsafe"] for each in found])
+    figures = {}
+    for name in ("ours", "tfidf"):
+        probabilities = np.array([each[name] for each in found])
+        f1, rate = at(unsafe, probabilities, 0.5)
+        area = float(roc_auc_score(unsafe, probabilities))
+        figures |= {f"{name}_f1": f1, f"{name}_fpr": rate, f"{name}_area": area}
+    ours = np.array([each["ours"] for each in found])
+    cut = np.quantile(ours[~unsafe], 1 - figures["tfidf_fpr"]) + 1e-9
+    figures["ours_f1_at_tfidf_fpr"], _ = at(unsafe, ours, cut)
+    return {name: round(figure, 3) for name, figure in figures.items()}
+
+
+def at(unsafe: Any, probabilities: Any, cut: float) -> tuple[float, float]:
+    """F1 and false-positive rate."""
+    flagged = probabilities >= cut
+    f1 = 2 * (flagged & unsafe).sum() / max(1, flagged.sum() + unsafe.sum())
+    return float(f1), float((flagged & ~unsafe).sum() / max(1, (~unsafe).sum()))
+
+
+def table(found: list[dict[str, Any]]) -> Table:
+    shown = Table(
+        "fold", "kind", "ours: F1, FPR, area", "TF-IDF: F1, FPR, area", "ours at its FPR", title="Sources left out"
+    )
+    for fold in [*sorted({each["fold"] for each in found}), None]:
+        for kind in KINDS:
+            figures = summary([each for each in found if each["kind"] == kind and fold in (None, each["fold"])])
+            cells = [
+                ", ".join(f"{figures[f'{name}_{of}']:.3f}" for of in ("f1", "fpr", "area"))
+                for name in ("ours", "tfidf")
+            ]
+            shown.add_row("all" if fold is None else str(fold), kind, *cells, f"{figures['ours_f1_at_tfidf_fpr']:.3f}")
+    return shown
+
+
+if __name__ == "__main__":
+    typer.run(main)
