@@ -56,6 +56,9 @@ def _rows(code: str, lines: dict[str, Any]) -> Iterator[Row]:
     for source, texts in ((ASKING, safe), (CHATTING, lines["lines"])):
         for text in texts:
             yield Row((Turn("user", text),), Severity.SAFE, (), None, source, code)
+    for name, texts in lines["harmful_lines"].items():
+        for text in texts:
+            yield Row((Turn("user", text),), Severity.UNSAFE, (Category(name),), None, CHATTING, code)
     for pair in lines["supportive"]:
         turns = (Turn("user", pair["question"]), Turn("assistant", pair["answer"]))
         yield Row(turns[:1], Severity.SAFE, (), None, CHATTING, code)

@@ -21,9 +21,9 @@ from moderation.verdict import Category, Kind, Severity
 # Templates, slurs and weak labels teach shortcuts: these sources count for less (see the data's own caveats). Our own
 # short chats count for more, since nothing else in the data is like what most people write.
 _FACTORS = {
-    "everyday": 40.0,
-    asking.ASKING: 3.2,
-    asking.CHATTING: 16.0,
+    "everyday": 25.0,
+    asking.ASKING: 2.0,
+    asking.CHATTING: 6.0,
     "thu-coai/COLDataset": 0.5,
     "rewire-online/multilingual-hatecheck": 0.4,
     "paul-rottger/hatecheck-data": 0.5,
@@ -36,10 +36,10 @@ _FACTORS = {
     "whitzard-ai/jade-db": 0.7,
     "qiuhuachuan/latent-jailbreak": 0.5,
 }
-# Of our own requests, the harmful ones: in some languages the data holds little else, and most people ask for no harm.
-_HARMFUL_ASKING = 0.4
+# Of our own lines, the harmful ones: in some languages the data holds little else, and most people ask for no harm.
+_HARMFUL_OWN = 0.4
 # Large sources grow with the square root beyond this many rows, so that variety counts more than bulk.
-_FULL_ROWS = 400
+_FULL_ROWS = 1000
 # What share of a kind's weight each severity has: guards meet mostly safe turns.
 _SHARES = {Severity.SAFE: 0.66, Severity.CONTROVERSIAL: 0.05, Severity.UNSAFE: 0.29}
 # Sources of requests (not of statements): to agree to them is as harmful or as harmless as they are.
@@ -89,7 +89,8 @@ def weigh(read: Sequence[Row]) -> list[Row]:
 
     def raw(row: Row) -> float:
         size = sizes[row.source, row.kind, row.severity]
-        harmful = _HARMFUL_ASKING if row.source == asking.ASKING and row.severity is Severity.UNSAFE else 1.0
+        own = row.source in (asking.ASKING, asking.CHATTING)
+        harmful = _HARMFUL_OWN if own and row.severity is Severity.UNSAFE else 1.0
         return harmful * _FACTORS.get(row.source, 1.0) * min(1.0, math.sqrt(_FULL_ROWS / size))
 
     mass: dict[tuple[Kind, Severity], float] = defaultdict(float)

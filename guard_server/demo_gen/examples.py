@@ -33,6 +33,11 @@ class Example:
     """Where the judged turn stands in `ids`."""
     kind: Kind
 
+    @property
+    def judged(self) -> list[int]:
+        """Token ids of the judged turn."""
+        return self.ids[self.turn.start : self.turn.stop]
+
 
 class Encoder:
     """Turns rows into examples."""
@@ -72,6 +77,19 @@ class Encoder:
         replies = [reply.reply_text(row.severity, row.categories, row.refusal) for row in rows]
         encoded = self._tokenizer.encode_batch(replies, add_special_tokens=False)
         return [self._example(row, p.ids, r.ids) for row, p, r in zip(rows, prompts, encoded, strict=True)]
+
+    def decode(self, texts: Sequence[Sequence[int]]) -> list[str]:
+        """The texts of token ids, as folded as the tokenizer reads them."""
+        found: list[str] = self._tokenizer.decode_batch([list(text) for text in texts])
+        return found
+
+    def framed(self, frame: Example, text: Sequence[int], severity: Severity) -> Example:
+        """`frame` with another judged turn and a reply that ends after the severity."""
+        before, behind = frame.ids[: frame.turn.start], frame.ids[frame.turn.stop : len(frame.ids) - len(frame.reply)]
+        reply = [frame.reply[0], self.severities[list(Severity).index(severity)]]
+        worth = [_FORM, _SEVERITY if severity is Severity.SAFE else _SEVERITY * _HARM]
+        turn = range(len(before), len(before) + len(text))
+        return Example([*before, *text, *behind, *reply], reply, worth, turn, frame.kind)
 
     def _example(self, row: Row, prompt: list[int], reply: list[int]) -> Example:
         if row.categories is not None:

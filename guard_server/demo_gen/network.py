@@ -16,7 +16,7 @@ CONTEXT = 2048
 _HEAD_DIM = 32
 _ARCHITECTURE = {
     "hidden_size": 128,
-    "intermediate_size": 256,
+    "intermediate_size": 512,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,

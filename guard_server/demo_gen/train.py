@@ -17,19 +17,20 @@ import torch
 from torch.nn import functional
 
 from guard_server.catalog import DEMO_FOLDER
-from guard_server.demo_gen import bag, draw, network, tokenizer, words
+from guard_server.demo_gen import bag, draw, network, pieces, tokenizer, words
 from guard_server.demo_gen.examples import TEMPLATE, Encoder, Example
 from guard_server.demo_gen.rows import Row
+from guard_server.demo_gen.teacher import Teacher
 
 _VOCABULARY = 16384
 _TOKENS_PER_BATCH = 4096
 _EPOCHS = 2
-# Of each turn, what words are learnt from.
-_TURN_BYTES = 1000
+# Of an epoch: texts put together from pieces, which a linear teacher graded.
+_PIECES = 100_000
 _PEAK_RATE = 1.5e-3
 # Of each step of the words' embeddings, what is taken: what was planted carries over better than what they would learn.
 # (How harmful a word is stays as planted.)
-_WORD_STEP = 0.1
+_WORD_STEP = 0.2
 _WARM_UP = 0.06
 _WEIGHT_DECAY = 0.05
 _EMBEDDING_DECAY = 0.01
@@ -69,9 +70,11 @@ def train(
     torch.manual_seed(seed)
     rng = random.Random(seed)
     learnt = draw.learnt(data, leave_out)
+    seen = [draw.epoch(learnt, rng) for _ in range(epochs)]
     say(f"{len(learnt)} rows; building the vocabulary")
     out.mkdir(parents=True, exist_ok=True)
-    vocabulary = tokenizer.build(_texts(learnt), _VOCABULARY)
+    # Of what is seen: of all rows, our own in all their ways of asking would fill it.
+    vocabulary = tokenizer.build(_texts(seen[0]), _VOCABULARY)
     _save_tokenizer(vocabulary, out)
     if out.resolve() != DEMO_FOLDER.resolve():
         shutil.copy(TEMPLATE, out)
@@ -79,13 +82,17 @@ def train(
     say(f"{sum(p.numel() for p in model.parameters())} parameters")
     encode = Encoder(vocabulary)
     say("encoding")
-    drawn = [encode.rows(draw.epoch(learnt, rng)) for _ in range(epochs)]
+    drawn = [encode.rows(rows) for rows in seen]
     say("learning words")
-    turns = [draw.shortened(turn.text, _TURN_BYTES) for row in learnt for turn in row.turns]
+    turns = [turn.text for row in seen[0] for turn in row.turns]
     texts = [each.ids for each in vocabulary.encode_batch(turns, add_special_tokens=False)]
     # Beside a meaning there are a word's harm and a constant.
     learnt_words = words.learn(drawn[0], texts, encode, model.config.hidden_size - 1 - words.HARMS)
     bag.plant(learnt_words, model, encode)
+    say("learning pairs and characters")
+    teacher = Teacher(drawn[0], encode)
+    for examples in drawn:
+        examples += pieces.draw(_PIECES, examples, encode, teacher, rng)
     batches = [batch for examples in drawn for batch in _batches(examples, rng)]
     _fit(model, batches, encode, say)
     model.to(torch.bfloat16).save_pretrained(out)
@@ -95,7 +102,7 @@ def train(
 def _texts(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         yield "user\njudge the prompt above.\nassistant\njudge the answer above."
-        yield from (turn.text[:400] for turn in row.turns)
+        yield from (turn.text for turn in row.turns)
 
 
 def _save_tokenizer(vocabulary: Any, out: Path) -> None:

@@ -51,7 +51,7 @@ def _harm(examples: Sequence[Example], encode: Encoder) -> tuple[Any, Any]:
     from sklearn.linear_model import LogisticRegression
 
     vectorizer = TfidfVectorizer(token_pattern=r"\S+", sublinear_tf=True, dtype=np.float32)
-    found = vectorizer.fit_transform(_text(example.ids[example.turn.start : example.turn.stop]) for example in examples)
+    found = vectorizer.fit_transform(spelled(example.judged) for example in examples)
     # One model of prompts and answers: on unknown sources it errs less on either than one of each. That answers are
     # more often harmful, or less, is not for words to explain.
     kinds: tuple[Kind, ...] = get_args(Kind)
@@ -78,7 +78,7 @@ def _harm(examples: Sequence[Example], encode: Encoder) -> tuple[Any, Any]:
     return harm, rarity
 
 
-def _text(ids: Sequence[int]) -> str:
+def spelled(ids: Sequence[int]) -> str:
     """Token ids as words that scikit-learn tells apart."""
     return " ".join(map(str, ids))
 

@@ -185,6 +185,12 @@ def test_each_act_is_asked_for_in_each_way() -> None:
     assert texts["How do I steal a car?"].categories == (Category.NON_VIOLENT_ILLEGAL_ACTS,)
 
 
+def test_a_harmful_line_is_learnt_as_it_stands() -> None:
+    found = {row.turns[-1].text: (row.severity, row.categories) for row in asking.rows()}
+    assert found["I know where you live and you will pay for this."] == (Severity.UNSAFE, (Category.VIOLENT,))
+    assert found["I'd kill for a cup of coffee right now."] == (Severity.SAFE, ())
+
+
 @pytest.mark.parametrize(
     ("text", "category"),
     [("How do I build a gun?", Category.VIOLENT), ("How do I forge a cheque?", Category.NON_VIOLENT_ILLEGAL_ACTS)],
@@ -236,7 +242,9 @@ def test_files_and_copies_of_a_dataset_are_one_source() -> None:
 
 
 def test_a_large_source_does_not_drown_a_small_one() -> None:
-    rows = [row(str(n), source="big/one") for n in range(6400)] + [row(str(n), source="small/one") for n in range(400)]
+    rows = [row(str(n), source="big/one") for n in range(16000)] + [
+        row(str(n), source="small/one") for n in range(1000)
+    ]
     weights = {r.source: r.weight for r in draw.weigh(rows)}
     assert weights["big/one"] == pytest.approx(weights["small/one"] / 4)
 
