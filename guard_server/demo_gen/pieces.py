@@ -1,51 +1,64 @@
-"""Pieces of turns that the network learns beside whole ones, each labelled as a linear teacher grades it.
+"""Texts made of pieces of turns, which the network learns beside whole turns, each as harmful as its worst piece.
 
 Whole turns have few labels, and a network that sees only them learns by heart where they come from. Pieces, put
-together at random, are without end; what the teacher says of them is which words and phrases do harm.
-Imports neither torch nor transformers.
+together at random, are without end; a linear teacher says which of them do harm, and a harmless one beside a harmful
+one makes it no better. Imports neither torch nor transformers.
 """
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from random import Random
+from typing import Protocol
 
 from guard_server.demo_gen.examples import Encoder, Example
 from guard_server.demo_gen.rows import Row
-from guard_server.demo_gen.teacher import Teacher
 from moderation.conversation import Turn
-from moderation.verdict import Severity
+from moderation.verdict import Kind, Severity
 
-# Tokens of a piece, one or two of which make a text; and which share of the texts are prompts.
+# Tokens of a piece, and how many of them make a text; which share of the texts are prompts.
 _SHORTEST, _LONGEST = 2, 24
+_MOST = 3
 _PROMPTS = 0.75
 # Some texts say the same again and again, at most so many times: who repeats a harmful word a hundred times must not
 # carry the network to where it never was.
-_REPEATED, _TIMES = 0.04, 32
+_REPEATED, _TIMES = 0.04, 24
 
 
-def draw(count: int, examples: Sequence[Example], encode: Encoder, teacher: Teacher, rng: Random) -> list[Example]:
+class Grader(Protocol):
+    """What `teacher.Teacher` is."""
+
+    def grades(self, texts: Sequence[Sequence[int]], kinds: Sequence[Kind]) -> list[float]:
+        """P(Unsafe) of each text, which is given as token ids."""
+
+
+def draw(count: int, examples: Sequence[Example], encode: Encoder, teacher: Grader, rng: Random) -> list[Example]:
     """At most `count` texts put together from pieces of the judged turns of `examples`.
 
-    A label is drawn by the teacher's probability, so that the mean over many is its grade.
+    A label is drawn by the probability that the teacher gives the worst piece, so that the mean over many is its grade.
     """
-    texts = [text for text in (_text(examples, rng) for _ in range(count)) if text]
+    texts = [pieces for pieces in (_pieces(examples, rng) for _ in range(count)) if pieces]
     frames = [_frame(encode, answered) for answered in (False, True)]
     chosen = [frames[rng.random() >= _PROMPTS] for _ in texts]
-    grades = teacher.grades(texts, [frame.kind for frame in chosen])
-    return [
-        encode.framed(frame, text, Severity.UNSAFE if rng.random() < grade else Severity.SAFE)
-        for text, frame, grade in zip(texts, chosen, grades, strict=True)
-    ]
+    kinds = [frame.kind for pieces, frame in zip(texts, chosen, strict=True) for _ in pieces]
+    grades = iter(teacher.grades(list(chain.from_iterable(texts)), kinds))
+    found = []
+    for pieces, frame in zip(texts, chosen, strict=True):
+        worst = max(islice(grades, len(pieces)))
+        times = rng.randint(2, _TIMES) if rng.random() < _REPEATED else 1
+        severity = Severity.UNSAFE if rng.random() < worst else Severity.SAFE
+        found.append(encode.framed(frame, [*chain.from_iterable(pieces)] * times, severity))
+    return found
 
 
-def _text(examples: Sequence[Example], rng: Random) -> list[int]:
-    text: list[int] = []
-    for _ in range(rng.choice((1, 1, 2))):
+def _pieces(examples: Sequence[Example], rng: Random) -> list[list[int]]:
+    pieces = []
+    for _ in range(rng.randint(1, _MOST)):
         turn = rng.choice(examples).judged
         if len(turn) >= _SHORTEST:
             length = min(len(turn), rng.randint(_SHORTEST, _LONGEST))
             start = rng.randrange(len(turn) - length + 1)
-            text += turn[start : start + length]
-    return text * (rng.randint(2, _TIMES) if rng.random() < _REPEATED else 1)
+            pieces.append(turn[start : start + length])
+    return pieces
 
 
 def _frame(encode: Encoder, answered: bool) -> Example:

@@ -1,6 +1,7 @@
 """Pieces of turns that the demo guard learns from, as a linear teacher grades them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -9,7 +10,7 @@ from guard_server.catalog import DEMO_FOLDER
 from guard_server.demo_gen import pieces
 from guard_server.demo_gen.examples import Encoder, Example
 from guard_server.demo_gen.teacher import Teacher
-from moderation.verdict import Severity
+from moderation.verdict import Kind
 from tests.unit.test_demo_words import rows
 
 
@@ -36,21 +37,36 @@ def test_a_teacher_tells_harm_in_pieces_that_it_never_saw(encode: Encoder, teach
     assert grades[0] < 0.3 < 0.7 < grades[1]
 
 
-def test_pieces_stand_where_a_turn_stands_and_are_labelled_as_they_are_graded(
-    encode: Encoder, examples: list[Example], teacher: Teacher
-) -> None:
-    found = pieces.draw(2000, examples, encode, teacher, Random(0))
+class Certain:
+    """A teacher to whom one word is harm, and nothing else is."""
+
+    def __init__(self, word: int) -> None:
+        self._word = word
+
+    def grades(self, texts: Sequence[Sequence[int]], kinds: Sequence[Kind]) -> list[float]:
+        assert len(texts) == len(kinds)
+        return [float(self._word in text) for text in texts]
+
+
+def test_a_text_is_as_harmful_as_its_worst_piece(encode: Encoder, examples: list[Example]) -> None:
+    word = examples[-1].judged[-2]
+    found = pieces.draw(500, examples, encode, Certain(word), Random(0))
+    harmful = [word in piece.judged for piece in found]
+    assert any(harmful)
+    assert [encode.severities.index(piece.reply[1]) == 2 for piece in found] == harmful
+
+
+def test_pieces_stand_where_a_turn_stands(encode: Encoder, examples: list[Example], teacher: Teacher) -> None:
+    found = pieces.draw(500, examples, encode, teacher, Random(0))
     kinds = Counter(piece.kind for piece in found)
     assert 0.7 < kinds["prompt"] / kinds.total() < 0.8
-    grades = teacher.grades([piece.judged for piece in found], [piece.kind for piece in found])
-    harmful = [piece.reply[1] == encode.severities[list(Severity).index(Severity.UNSAFE)] for piece in found]
-    assert sum(harmful) / len(found) == pytest.approx(sum(grades) / len(grades), abs=0.03)
-    whole = {piece.kind: piece for piece in found}
-    for kind, frame in {example.kind: example for example in examples}.items():
-        # All but the turn is what the template writes around any turn of its kind.
-        assert whole[kind].ids[: whole[kind].turn.start][:2] == frame.ids[:2]
-        behind = whole[kind].ids[whole[kind].turn.stop : len(whole[kind].ids) - 2]
-        assert behind == frame.ids[frame.turn.stop : len(frame.ids) - len(frame.reply)]
+    made = {piece.kind: piece for piece in found}
+    for kind, whole in {example.kind: example for example in examples}.items():
+        piece = made[kind]
+        # All but the turns is what the template writes around any turn of its kind.
+        assert piece.ids[: piece.turn.start][:2] == whole.ids[:2]
+        behind = piece.ids[piece.turn.stop : len(piece.ids) - len(piece.reply)]
+        assert behind == whole.ids[whole.turn.stop : len(whole.ids) - len(whole.reply)]
 
 
 def test_the_same_pieces_are_drawn_every_time(encode: Encoder, examples: list[Example], teacher: Teacher) -> None:
