@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from guard_server.demo_gen.examples import Encoder, Example
-from guard_server.demo_gen.words import spelled
+from guard_server.demo_gen.words import beside, spelled
 from moderation.verdict import Kind
 
 _PAIRS = {"token_pattern": r"\S+", "ngram_range": (1, 2), "min_df": 2}
@@ -57,21 +57,13 @@ class _Linear:
         self._model = LogisticRegression(C=trust, solver="liblinear", random_state=0)
 
     def fit(self, texts: Sequence[Sequence[int]], kinds: Sequence[Kind], harmful: Sequence[bool]) -> "_Linear":
-        self._model.fit(_beside(self._vectorizer.fit_transform(self._read(texts)), kinds), harmful)
+        self._model.fit(beside(self._vectorizer.fit_transform(self._read(texts)), kinds), harmful)
         return self
 
     def odds(self, texts: Sequence[Sequence[int]], kinds: Sequence[Kind]) -> Any:
         """Log odds of Unsafe, (texts,)."""
-        return self._model.decision_function(_beside(self._vectorizer.transform(self._read(texts)), kinds))
+        return self._model.decision_function(beside(self._vectorizer.transform(self._read(texts)), kinds))
 
 
 def _numbers(texts: Sequence[Sequence[int]]) -> list[str]:
     return [spelled(text) for text in texts]
-
-
-def _beside(features: Any, kinds: Sequence[Kind]) -> Any:
-    import numpy as np
-    from scipy.sparse import csr_array, hstack
-
-    prompts = np.array([kind == "prompt" for kind in kinds], dtype=np.float32)
-    return hstack([features, csr_array(np.stack((prompts, 1 - prompts), axis=1))]).tocsr()

@@ -46,7 +46,6 @@ def learn(examples: Sequence[Example], texts: Iterable[Sequence[int]], encode: E
 
 def _harm(examples: Sequence[Example], encode: Encoder) -> tuple[Any, Any]:
     import numpy as np
-    from scipy.sparse import csr_array, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -54,9 +53,7 @@ def _harm(examples: Sequence[Example], encode: Encoder) -> tuple[Any, Any]:
     found = vectorizer.fit_transform(spelled(example.judged) for example in examples)
     # One model of prompts and answers: on unknown sources it errs less on either than one of each. That answers are
     # more often harmful, or less, is not for words to explain.
-    kinds: tuple[Kind, ...] = get_args(Kind)
-    of_kind = np.array([[example.kind == kind for kind in kinds] for example in examples], dtype=np.float32)
-    texts = hstack([found, csr_array(of_kind)]).tocsr()
+    texts = beside(found, [example.kind for example in examples])
     seen = np.array(vectorizer.get_feature_names_out(), dtype=int)
     harm = np.zeros((encode.vocabulary, HARMS), np.float32)
 
@@ -66,7 +63,7 @@ def _harm(examples: Sequence[Example], encode: Encoder) -> tuple[Any, Any]:
         says = [token in examples[place].reply for place in places]
         if any(says) and not all(says):
             model = LogisticRegression(C=_INVERSE_REGULARIZATION, solver="liblinear", random_state=0)
-            harm[seen, column] = model.fit(texts[places], says).coef_[0][: -len(kinds)]
+            harm[seen, column] = model.fit(texts[places], says).coef_[0][: len(seen)]
 
     safe, _, unsafe = encode.severities
     fit(0, unsafe, [example.reply[1] in (safe, unsafe) for example in examples])
@@ -81,6 +78,15 @@ def _harm(examples: Sequence[Example], encode: Encoder) -> tuple[Any, Any]:
 def spelled(ids: Sequence[int]) -> str:
     """Token ids as words that scikit-learn tells apart."""
     return " ".join(map(str, ids))
+
+
+def beside(features: Any, kinds: Sequence[Kind]) -> Any:
+    """`features` with a column more for each kind of turn."""
+    import numpy as np
+    from scipy.sparse import csr_array, hstack
+
+    of_kind = np.array([[kind == one for one in get_args(Kind)] for kind in kinds], dtype=np.float32)
+    return hstack([features, csr_array(of_kind)]).tocsr()
 
 
 def _meanings(texts: Iterable[Sequence[int]], vocabulary: int, size: int) -> Any:
