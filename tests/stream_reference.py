@@ -121,7 +121,10 @@ def save_in_two(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 
 
 def _calm(weights: dict[str, torch.Tensor], backbone: Qwen3Model, shape: Shape) -> None:
-    """Raise the logit of Safe along the direction that all tokens share, until the wanted share of them is Safe."""
+    """Raise logits along the direction that all tokens share, until the wanted share of them is Safe.
+
+    Of the others, about half are then Unsafe and half Controversial, so that answers end in all three ways.
+    """
     ids = torch.randint(0, shape.vocabulary, (4, 128))
     with torch.no_grad():
         hidden = backbone(ids).last_hidden_state
@@ -129,11 +132,17 @@ def _calm(weights: dict[str, torch.Tensor], backbone: Qwen3Model, shape: Shape) 
         inner = _inner(weights, branch, hidden).flatten(0, 1)
         shared = inner.mean(0) / inner.mean(0).norm()
         head = weights[f"{branch}risk_level_head.weight"]
-        original, low, high = head[0].clone(), 0.0, 1000.0
-        for _ in range(40):
-            head[0] = original + (low + high) / 2 * shared
-            safe = (linear(inner, head).argmax(-1) == 0).float().mean().item()
-            low, high = (low, (low + high) / 2) if safe > shape.safe else ((low + high) / 2, high)
+        _raise(head[1:], inner, shared, 0.5)
+        _raise(head, inner, shared, shape.safe)
+
+
+def _raise(head: torch.Tensor, inner: torch.Tensor, shared: torch.Tensor, wanted: float) -> None:
+    """Move the first row of `head` along `shared` until it wins for the wanted share of `inner`."""
+    original, low, high = head[0].clone(), -1000.0, 1000.0
+    for _ in range(40):
+        head[0] = original + (low + high) / 2 * shared
+        share = (linear(inner, head).argmax(-1) == 0).float().mean().item()
+        low, high = (low, (low + high) / 2) if share > wanted else ((low + high) / 2, high)
 
 
 def _inner(weights: dict[str, torch.Tensor], branch: str, hidden: torch.Tensor) -> torch.Tensor:

@@ -97,7 +97,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("stream") / "guard"
-    guard_environment.make_checkpoint(folder, context=CONTEXT, safe=0.84, seed=4)
+    guard_environment.make_checkpoint(folder, context=CONTEXT, safe=0.84, seed=8)
     server = Server(folder)
     yield server
     server.stop()
@@ -151,7 +151,7 @@ def test_the_panel_says_how_to_try_it(server: Server) -> None:
 
 
 def test_the_answers_end_in_different_ways(verdicts: list[dict[str, Any]]) -> None:
-    """Or the tests below would compare little."""
+    """Or the tests below would compare little. Another tokenizer of the demo guard may need another seed."""
     assert {verdict["severity"] for verdict in verdicts} == {"Safe", "Controversial", "Unsafe"}
 
 
