@@ -23,7 +23,7 @@ from moderation.verdict import Category, Kind, Severity
 _FACTORS = {
     "everyday": 25.0,
     asking.ASKING: 2.0,
-    asking.CHATTING: 6.0,
+    asking.CHATTING: 8.0,
     "thu-coai/COLDataset": 0.5,
     "rewire-online/multilingual-hatecheck": 0.4,
     "paul-rottger/hatecheck-data": 0.5,
@@ -84,7 +84,11 @@ def learnt(folder: Path, leave_out: Collection[str] = ()) -> list[Row]:
 
 
 def weigh(read: Sequence[Row]) -> list[Row]:
-    """The same rows with weights that add up to about their number: sources tamed, severities in their shares."""
+    """The same rows with weights that add up to about their number: sources tamed, severities in their shares.
+
+    In no language have harmful rows more than their share: in some the data holds hardly any others, and the language
+    itself would tell harm.
+    """
     sizes = Counter((row.source, row.kind, row.severity) for row in read)
 
     def raw(row: Row) -> float:
@@ -103,7 +107,16 @@ def weigh(read: Sequence[Row]) -> list[Row]:
         wanted = _SHARES[row.severity] * total[row.kind]
         return min(2.0, wanted / mass[row.kind, row.severity])
 
-    return [replace(row, weight=raw(row) * scale(row)) for row in read]
+    weights = [raw(row) * scale(row) for row in read]
+    spoken: dict[tuple[str, Kind, Severity], float] = defaultdict(float)
+    for row, weight in zip(read, weights, strict=True):
+        spoken[row.language, row.kind, row.severity] += weight
+
+    def fair(row: Row) -> float:
+        safe, own = (spoken[row.language, row.kind, severity] for severity in (Severity.SAFE, row.severity))
+        return min(1.0, _SHARES[row.severity] / _SHARES[Severity.SAFE] * safe / own) if own else 1.0
+
+    return [replace(row, weight=weight * fair(row)) for row, weight in zip(read, weights, strict=True)]
 
 
 def epoch(weighed: Sequence[Row], rng: Random) -> list[Row]:

@@ -18,7 +18,7 @@ TEMPLATE = DEMO_FOLDER / "chat_template.jinja"
 # Of the loss. Few rows have known categories, so these count as much as severities; the rest of the reply is easy.
 _SEVERITY, _CATEGORY, _REFUSAL, _FORM = 1.0, 1.0, 0.4, 0.05
 # Of turns that are not safe, the severity's: without it, too many safe turns of sources left out were flagged.
-_HARM = 0.5
+_HARM = 0.7
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Example:
     turn: range
     """Where the judged turn stands in `ids`."""
     kind: Kind
+    instead: tuple[int, float] | None = None
+    """A token that the reply may as well end with, and how much that counts."""
 
     @property
     def judged(self) -> list[int]:
@@ -83,13 +85,20 @@ class Encoder:
         found: list[str] = self._tokenizer.decode_batch([list(text) for text in texts])
         return found
 
-    def framed(self, frame: Example, text: Sequence[int], severity: Severity) -> Example:
-        """`frame` with another judged turn and a reply that ends after the severity."""
+    def framed(self, frame: Example, text: Sequence[int], harm: float) -> Example:
+        """`frame` with another judged turn, Unsafe with probability `harm`; its reply ends after the severity."""
         before, behind = frame.ids[: frame.turn.start], frame.ids[frame.turn.stop : len(frame.ids) - len(frame.reply)]
-        reply = [frame.reply[0], self.severities[list(Severity).index(severity)]]
-        worth = [_FORM, _SEVERITY if severity is Severity.SAFE else _SEVERITY * _HARM]
+        safe, _, unsafe = self.severities
+        reply = [frame.reply[0], safe]
         turn = range(len(before), len(before) + len(text))
-        return Example([*before, *text, *behind, *reply], reply, worth, turn, frame.kind)
+        return Example(
+            ids=[*before, *text, *behind, *reply],
+            reply=reply,
+            worth=[_FORM, _SEVERITY * (1 - harm)],
+            turn=turn,
+            kind=frame.kind,
+            instead=(unsafe, _SEVERITY * _HARM * harm),
+        )
 
     def _example(self, row: Row, prompt: list[int], reply: list[int]) -> Example:
         if row.categories is not None:

@@ -15,13 +15,13 @@ from guard_server.demo_gen.rows import Row
 from moderation.conversation import Turn
 from moderation.verdict import Kind, Severity
 
-# Tokens of a piece, and how many of them make a text; which share of the texts are prompts.
-_SHORTEST, _LONGEST = 2, 24
+# Tokens of a piece, short ones being more frequent, and how many pieces make a text; which share of texts are prompts.
+_SHORTEST, _LONGEST = 2, 96
 _MOST = 3
-_PROMPTS = 0.75
-# Some texts say the same again and again, at most so many times: who repeats a harmful word a hundred times must not
-# carry the network to where it never was.
-_REPEATED, _TIMES = 0.04, 24
+_PROMPTS = 0.6
+# Some texts say the same again and again, in at most so many tokens: who repeats a harmful word a hundred times must
+# not carry the network to where it never was.
+_REPEATED, _REPEATED_TOKENS = 0.04, 1024
 
 
 class Grader(Protocol):
@@ -34,7 +34,7 @@ class Grader(Protocol):
 def draw(count: int, examples: Sequence[Example], encode: Encoder, teacher: Grader, rng: Random) -> list[Example]:
     """At most `count` texts put together from pieces of the judged turns of `examples`.
 
-    A label is drawn by the probability that the teacher gives the worst piece, so that the mean over many is its grade.
+    The target of each is the probability that the teacher gives its worst piece.
     """
     texts = [pieces for pieces in (_pieces(examples, rng) for _ in range(count)) if pieces]
     frames = [_frame(encode, answered) for answered in (False, True)]
@@ -44,9 +44,9 @@ def draw(count: int, examples: Sequence[Example], encode: Encoder, teacher: Grad
     found = []
     for pieces, frame in zip(texts, chosen, strict=True):
         worst = max(islice(grades, len(pieces)))
-        times = rng.randint(2, _TIMES) if rng.random() < _REPEATED else 1
-        severity = Severity.UNSAFE if rng.random() < worst else Severity.SAFE
-        found.append(encode.framed(frame, [*chain.from_iterable(pieces)] * times, severity))
+        text = [*chain.from_iterable(pieces)]
+        times = rng.randint(1, _REPEATED_TOKENS // len(text)) if rng.random() < _REPEATED else 1
+        found.append(encode.framed(frame, text * times, worst))
     return found
 
 
@@ -55,7 +55,7 @@ def _pieces(examples: Sequence[Example], rng: Random) -> list[list[int]]:
     for _ in range(rng.randint(1, _MOST)):
         turn = rng.choice(examples).judged
         if len(turn) >= _SHORTEST:
-            length = min(len(turn), rng.randint(_SHORTEST, _LONGEST))
+            length = min(len(turn), round(_SHORTEST * (_LONGEST / _SHORTEST) ** rng.random()))
             start = rng.randrange(len(turn) - length + 1)
             pieces.append(turn[start : start + length])
     return pieces

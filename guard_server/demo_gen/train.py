@@ -22,11 +22,11 @@ from guard_server.demo_gen.examples import TEMPLATE, Encoder, Example
 from guard_server.demo_gen.rows import Row
 from guard_server.demo_gen.teacher import Teacher
 
-_VOCABULARY = 16384
+_VOCABULARY = 24576
 _TOKENS_PER_BATCH = 4096
 _EPOCHS = 2
 # Of an epoch: texts put together from pieces, which a linear teacher graded.
-_PIECES = 100_000
+_PIECES = 250_000
 _PEAK_RATE = 1.5e-3
 # Of each step of the words' embeddings, what is taken: what was planted carries over better than what they would learn.
 # (How harmful a word is stays as planted.)
@@ -183,6 +183,8 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
     places = torch.zeros(len(batch), wanted, dtype=torch.long)
     replies = torch.full((len(batch), wanted), encode.replies[0])
     worth = torch.zeros(len(batch), wanted)
+    instead = torch.full((len(batch),), encode.replies[0])
+    instead_worth = torch.zeros(len(batch), wanted)
     for index, example in enumerate(batch):
         ids[index, : len(example.ids)] = torch.tensor(example.ids)
         inside[index, example.turn.start : example.turn.stop] = True
@@ -191,6 +193,8 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
         places[index, :size] = torch.arange(first - 1, first - 1 + size)
         replies[index, :size] = torch.tensor(example.reply)
         worth[index, :size] = torch.tensor(example.worth)
+        if example.instead:
+            instead[index], instead_worth[index, size - 1] = example.instead
     lost = inside & (torch.rand(ids.shape) < _WORD_DROPOUT)
     seen = torch.where(lost, torch.randint(0, encode.vocabulary, ids.shape), ids)
     embedded = functional.dropout(model.model.embed_tokens(seen), _EMBEDDING_DROPOUT)
@@ -201,6 +205,8 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
         random_tokens = torch.randint(0, encode.first_reply, (_OTHER_TOKENS,))
         candidates = torch.cat((torch.tensor(encode.replies), random_tokens))
         scores = read @ functional.embedding(candidates, model.lm_head.weight).T
-        replies = torch.searchsorted(torch.tensor(encode.replies), replies)
-    likelihoods = scores.log_softmax(-1).gather(-1, replies[..., None])[..., 0]
-    return -(likelihoods * worth).sum() / len(batch)
+        replies, instead = (torch.searchsorted(torch.tensor(encode.replies), each) for each in (replies, instead))
+    likelihoods = scores.log_softmax(-1)
+    said = likelihoods.gather(-1, replies[..., None])[..., 0]
+    said_instead = likelihoods.gather(-1, instead[:, None, None].expand(-1, wanted, 1))[..., 0]
+    return -(said * worth + said_instead * instead_worth).sum() / len(batch)

