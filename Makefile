@@ -56,7 +56,7 @@ bench-guarded: env-all ## measure what guarded models cost and leak
 bench-stream: env-all ## measure what Qwen3Guard-Stream costs on vLLM
 	@.venvs/guard/bin/python -m benchmarks.stream_bench
 
-bench-demo: env-all ## measure the demo guard on sources that it never saw (about forty minutes)
+bench-demo: env-all ## measure the demo guard on sources that it never saw (well over an hour)
 	@.venvs/guard/bin/python -m benchmarks.demo_bench
 
 clean: ## remove everything that was built: environments, data, logs

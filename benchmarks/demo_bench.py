@@ -11,10 +11,9 @@ import json
 import random
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -22,13 +21,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline, make_union
-from tokenizers import Tokenizer
-from transformers import Qwen3ForCausalLM
 
-from guard_server.demo_gen import draw, network, rows, train
-from guard_server.demo_gen.examples import Encoder
+from guard_server.demo_gen import draw, rows, train
 from guard_server.demo_gen.rows import Row
-from moderation.verdict import Severity
+from guard_server.demo_stream.judge import GenJudge
+from moderation.conversation import Conversation
+from moderation.verdict import Kind, Severity
 
 FOLDS = 4
 PER_SOURCE = 250
@@ -36,7 +34,7 @@ SEED = 0
 RUN = Path(__file__).parent.parent / ".run/bench-demo"
 # Of the judged turn and of each turn before it, in bytes: the demo guard's context is short.
 TURN, EARLIER = 2000, 200
-KINDS = ("prompt", "response")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def main(
@@ -53,7 +51,8 @@ def main(
         console.print(f"fold {fold}: without {', '.join(sources)}")
         asked = held_out(read, sources)
         train.train(data, RUN / str(fold), seed=SEED, threads=threads, leave_out=sources, say=console.print)
-        ours = np.array(judged(RUN / str(fold), asked))
+        # P(not Safe).
+        ours = 1 - GenJudge(RUN / str(fold), console.print).probabilities([conversation(row) for row in asked])[:, 0]
         theirs = baseline(draw.learnt(data, sources), asked)
         found += [
             {
@@ -85,23 +84,11 @@ def held_out(read: list[Row], sources: list[str]) -> list[Row]:
     return [row for key in sorted(groups) for row in rng.sample(groups[key], min(PER_SOURCE, len(groups[key])))]
 
 
-def judged(folder: Path, asked: list[Row]) -> list[float]:
-    """P(not Safe) that the demo guard in `folder` gives each row."""
-    model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    encode = Encoder(tokenizer)
-    safety = tokenizer.token_to_id("Safety:")
-    found = []
-    with torch.no_grad():
-        for row in asked:
-            *earlier, last = row.turns
-            turns = [(turn.role, draw.shortened(turn.text, EARLIER)) for turn in earlier[-3:]]
-            text = encode.prompt([*turns, (last.role, draw.shortened(last.text, TURN))])
-            ids = torch.tensor([[*tokenizer.encode(text, add_special_tokens=False).ids, safety]])
-            read = network.hidden(model, model.model.embed_tokens(ids), torch.tensor([[ids.shape[1] - 1]]))
-            severities = (read[0, 0] @ model.lm_head.weight[encode.severities].T).softmax(-1)
-            found.append(1 - severities[0].item())
-    return found
+def conversation(row: Row) -> Conversation:
+    """As much of a row's turns as the demo guard learns of."""
+    *earlier, last = row.turns
+    context = (turn._replace(text=draw.shortened(turn.text, EARLIER)) for turn in earlier[-3:])
+    return (*context, last._replace(text=draw.shortened(last.text, TURN)))
 
 
 def baseline(learnt: list[Row], asked: list[Row]) -> Any:

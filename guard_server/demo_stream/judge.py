@@ -1,4 +1,4 @@
-"""A Qwen3Guard-Gen in torch that says severities of many conversations at once, for the Stream trainer's labels."""
+"""A Qwen3Guard-Gen in torch that judges many conversations at once: for the Stream trainer's labels, and to measure."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -34,21 +34,25 @@ class GenJudge:
         self._words = self._model.get_output_embeddings().weight[words]
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[Severity]:
+        return [tuple(Severity)[best] for best in self.probabilities(conversations).argmax(-1).tolist()]
+
+    def probabilities(self, conversations: Sequence[Conversation]) -> torch.Tensor:
+        """(conversations, severities), in the order of `Severity`."""
         ids = [[*prompt, *self._prefill] for prompt in self._prompts(conversations)]
-        found = dict[int, Severity]()
-        shown = time.monotonic()
+        found = torch.zeros(len(ids), len(Severity))
+        done, shown = 0, time.monotonic()
         for batch in batches(ids, _TOKENS_PER_BATCH):
             # Padding stands behind, where causal attention does not look.
             padded = pad_sequence([torch.tensor(ids[at]) for at in batch], batch_first=True)
             last = torch.tensor([len(ids[at]) - 1 for at in batch])
             with torch.no_grad():
                 hidden = self._model.model(padded).last_hidden_state[torch.arange(len(batch)), last]
-            best = (hidden @ self._words.T).argmax(-1).tolist()
-            found |= {at: tuple(Severity)[number] for at, number in zip(batch, best, strict=True)}
+                found[batch] = (hidden @ self._words.T).softmax(-1)
+            done += len(batch)
             if time.monotonic() - shown > _SAY_SECONDS:
                 shown = time.monotonic()
-                self._say(f"the Gen has judged {len(found)} of {len(ids)} texts, the longest first")
-        return [found[at] for at in range(len(ids))]
+                self._say(f"the Gen has judged {done} of {len(ids)} texts, the longest first")
+        return found
 
     def _prompts(self, conversations: Sequence[Conversation]) -> list[list[int]]:
         messages = [[{"role": turn.role, "content": turn.text} for turn in turns] for turns in conversations]
