@@ -30,8 +30,6 @@ TEMPLATE = (
 )
 SEVERITIES = ("Safe", "Unsafe", "Controversial")
 EPSILON = 1e-6
-# Logits of one head that are nearer to each other than this count as tied: the last bits of a sum put one first.
-TIED = 1e-4
 
 
 @dataclass(frozen=True)
@@ -198,18 +196,6 @@ class Reference:
             pairs = [at for at in range(1, len(levels)) if levels[at - 1] in flagged and levels[at] in flagged]
             found[name] = {"token": pairs[0], "character": tokens.offsets[pairs[0]][0]} if pairs else None
         return found
-
-
-def same_argmax(found: torch.Tensor, expected: torch.Tensor) -> tuple[bool, int]:
-    """Whether the four heads' logits of both, (positions, logits), say the same, and how often `expected` is tied."""
-    same, ties = True, 0
-    sizes = list(HEADS.values())
-    for ours, theirs in zip(found.split(sizes, -1), expected.split(sizes, -1), strict=True):
-        first, second = theirs.topk(2).values.unbind(-1)
-        told = first - second > TIED
-        same = same and torch.equal(ours.argmax(-1)[told], theirs.argmax(-1)[told])
-        ties += int((~told).sum())
-    return same, ties
 
 
 def main(folder: Path) -> None:
