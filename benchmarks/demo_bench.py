@@ -93,8 +93,7 @@ def conversation(row: Row) -> Conversation:
 
 def baseline(learnt: list[Row], asked: list[Row]) -> Any:
     """P(Unsafe) that TF-IDF and logistic regression give each row."""
-    rng = random.Random(SEED)
-    drawn = [row for row in learnt for _ in range(int(row.weight + rng.random()))]
+    drawn = [*draw.repeated(learnt, random.Random(SEED))]
     found = np.zeros(len(asked))
     for kind in KINDS:
         features = make_union(

@@ -198,6 +198,13 @@ class Reference:
         return found
 
 
+def argmax_equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Whether each of the four heads says the same at every position of both, (positions, logits)."""
+    sizes = list(HEADS.values())
+    heads = zip(ours.split(sizes, -1), theirs.split(sizes, -1), strict=True)
+    return all(torch.equal(a.argmax(-1), b.argmax(-1)) for a, b in heads)
+
+
 def main(folder: Path) -> None:
     """For each (prompt, answer) of the JSON list on standard input: what the reference says of it, as a JSON list."""
     reference, tokenizer = Reference(folder), Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -5,7 +5,7 @@ Imports neither torch nor transformers.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -120,16 +120,19 @@ def weigh(read: Sequence[Row]) -> list[Row]:
 
 
 def epoch(weighed: Sequence[Row], rng: Random) -> list[Row]:
-    """One epoch: every row as often as its weight says, chance deciding fractions; some in other surroundings."""
+    """One epoch: the rows repeated by their weights, some in other surroundings."""
     answers: Answers = {True: [], False: []}
     for row in weighed:
         if row.refusal is not None and row.severity is Severity.SAFE:
             answers[row.refusal].append(row)
-    drawn = []
+    return [_cut(_varied(row, answers, rng), rng) for row in repeated(weighed, rng)]
+
+
+def repeated(weighed: Sequence[Row], rng: Random) -> Iterator[Row]:
+    """Every row as often as its weight says, chance deciding fractions."""
     for row in weighed:
         for _ in range(int(row.weight + rng.random())):
-            drawn.append(_cut(_varied(row, answers, rng), rng))
-    return drawn
+            yield row
 
 
 def _varied(row: Row, answers: Answers, rng: Random) -> Row:
