@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from guard_server.demo_gen.reply import is_refusal
 from guard_server.demo_gen.rows import Row
 from moderation.conversation import Turn
 from moderation.verdict import Category, Severity
@@ -20,7 +21,8 @@ from moderation.verdict import Category, Severity
 FOLDER = Path(__file__).parent / "lines"
 """One file for each language, by its code, with `lines` and `harmful_lines`, which fit no pattern, and `refusals` and
 `agreements`, which open answers. Some have more: acts (`harmless`, `harmful`) with `ways` of asking for them, `topics`
-with `topic_ways`, all in the form that these take, and `supportive` answers, harmless ones with scary words."""
+with `topic_ways`, all in the form that these take; `supportive` answers, harmless ones with scary words; and `answered`
+questions, where the answer does harm if it has a category."""
 ASKING, CHATTING = "asking", "chatting"
 """Sources of the rows: requests in every way of asking, and lines that fit no pattern."""
 
@@ -70,3 +72,8 @@ def _rows(code: str, lines: dict[str, Any]) -> Iterator[Row]:
         turns = (Turn("user", pair["question"]), Turn("assistant", pair["answer"]))
         yield Row(turns[:1], Severity.SAFE, (), None, CHATTING, code)
         yield Row(turns, Severity.SAFE, (), False, CHATTING, code)
+    for pair in lines.get("answered", ()):
+        turns = (Turn("user", pair["question"]), Turn("assistant", pair["answer"]))
+        categories = (Category(pair["category"]),) if "category" in pair else ()
+        refusal = not categories and is_refusal(pair["answer"])
+        yield Row(turns, Severity.UNSAFE if categories else Severity.SAFE, categories, refusal, CHATTING, code)
