@@ -138,12 +138,15 @@ def train_demo(
     threads: _Threads = 2,
 ) -> None:
     """Train the demo guard from scratch: minutes on two cores, the same weights every time."""
-    from guard_server.demo_gen import train as trainer  # It imports torch.
+    with errors_told():
+        try:
+            from guard_server.demo_gen import train as trainer  # It imports torch.
 
-    try:
-        trainer.train(data=data, out=out_folder, seed=seed, threads=threads)
-    except FileNotFoundError as error:
-        raise typer.BadParameter(f"{error.filename} is missing.", param_hint="--data") from error
+            trainer.train(data=data, out=out_folder, seed=seed, threads=threads)
+        except ModuleNotFoundError as error:
+            raise ExtraMissing(error.name, "cpu,train") from error
+        except FileNotFoundError as error:
+            raise typer.BadParameter(f"{error.filename} is missing.", param_hint="--data") from error
 
 
 @app.command()
@@ -159,12 +162,15 @@ def train_demo_stream(
     threads: _Threads = 2,
 ) -> None:
     """Train the demo Stream guard on the demo guard: minutes on two cores, the same weights every time."""
-    from guard_server.demo_stream import train as trainer  # It imports torch.
+    with errors_told():
+        try:
+            from guard_server.demo_stream import train as trainer  # It imports torch.
 
-    try:
-        trainer.train(data=data, out=out_folder, gen=gen, seed=seed, threads=threads)
-    except FileNotFoundError as error:
-        raise typer.BadParameter(f"{error.filename} is missing.", param_hint="--data or --gen") from error
+            trainer.train(data=data, out=out_folder, gen=gen, seed=seed, threads=threads)
+        except ModuleNotFoundError as error:
+            raise ExtraMissing(error.name, "cpu,train") from error
+        except FileNotFoundError as error:
+            raise typer.BadParameter(f"{error.filename} is missing.", param_hint="--data or --gen") from error
 
 
 @app.command("eval")

@@ -3,8 +3,9 @@
 Imports neither torch nor transformers; `jinja2` only where examples are made.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ TEMPLATE = DEMO_FOLDER / "chat_template.jinja"
 
 # Of the loss. Few rows have known categories, so these count as much as severities; the rest of the reply is easy.
 _SEVERITY, _CATEGORY, _REFUSAL, _FORM = 1.0, 1.0, 0.4, 0.05
-# Of turns that are not safe, the severity's: without it, too many safe turns of sources left out were flagged.
-_HARM = 0.7
+# Of a whole turn's severity, the label's share, the rest being a teacher's: labels alone would teach where a row comes
+# from, and the teacher alone errs where they do not.
+_LABEL = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class Example:
     turn: range
     """Where the judged turn stands in `ids`."""
     kind: Kind
+    text: str
+    """The judged turn."""
     instead: tuple[int, float] | None = None
-    """A token that the reply may as well end with, and how much that counts."""
+    """A severity that the reply may as well name, and how much that counts."""
 
     @property
     def judged(self) -> list[int]:
@@ -71,6 +75,12 @@ class Encoder:
         empty = [self.prompt(turns) for turns in ([("user", "")], [("user", ""), ("assistant", "")])]
         return sorted({token for text in empty for token in self._tokenizer.encode(text, add_special_tokens=False).ids})
 
+    @property
+    def spelling(self) -> list[str]:
+        """Of each token of ordinary text what it stands for."""
+        found: list[str] = self._tokenizer.decode_batch([[token] for token in range(self.first_reply)])
+        return found
+
     def prompt(self, turns: Sequence[tuple[str, str]]) -> str:
         return str(self._template.render(messages=[{"role": role, "content": text} for role, text in turns]))
 
@@ -80,25 +90,58 @@ class Encoder:
         encoded = self._tokenizer.encode_batch(replies, add_special_tokens=False)
         return [self._example(row, p.ids, r.ids) for row, p, r in zip(rows, prompts, encoded, strict=True)]
 
-    def decode(self, texts: Sequence[Sequence[int]]) -> list[str]:
-        """The texts of token ids, as folded as the tokenizer reads them."""
-        found: list[str] = self._tokenizer.decode_batch([list(text) for text in texts])
+    def read(self, texts: Sequence[str]) -> list[Any]:
+        """Of each text its tokens, as `tokenizers.Encoding`s: `ids`, and as `offsets` the characters they stand for."""
+        found: list[Any] = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return found
 
-    def framed(self, frame: Example, text: Sequence[int], harm: float) -> Example:
+    def folded(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the tokenizer reads them."""
+        found: list[str] = self._tokenizer.decode_batch([each.ids for each in self.read(texts)])
+        return found
+
+    def softened(self, examples: Sequence[Example], harms: Sequence[float]) -> list[Example]:
+        """`examples`, less sure of their severity where a teacher's P(Unsafe), one of `harms` each, differs."""
+        said: dict[tuple[Kind, str], set[int]] = defaultdict(set)
+        for example in examples:
+            said[example.kind, example.text].add(example.reply[1])
+        # Where one turn is labelled both ways, what came before it decides, which the teacher does not read.
+        return [
+            example if len(said[example.kind, example.text]) > 1 else self._softened(example, harm)
+            for example, harm in zip(examples, harms, strict=True)
+        ]
+
+    def _softened(self, example: Example, harm: float) -> Example:
+        safe, _, unsafe = self.severities
+        label = example.reply[1]
+        if label not in (safe, unsafe):
+            return example
+        worth = self._worth_of(_LABEL * (label == unsafe) + (1 - _LABEL) * harm)
+        other = safe + unsafe - label
+        return replace(
+            example, worth=[example.worth[0], worth[label], *example.worth[2:]], instead=(other, worth[other])
+        )
+
+    def framed(self, frame: Example, ids: Sequence[int], text: str, harm: float) -> Example:
         """`frame` with another judged turn, Unsafe with probability `harm`; its reply ends after the severity."""
         before, behind = frame.ids[: frame.turn.start], frame.ids[frame.turn.stop : len(frame.ids) - len(frame.reply)]
         safe, _, unsafe = self.severities
         reply = [frame.reply[0], safe]
-        turn = range(len(before), len(before) + len(text))
+        worth = self._worth_of(harm)
         return Example(
-            ids=[*before, *text, *behind, *reply],
+            ids=[*before, *ids, *behind, *reply],
             reply=reply,
-            worth=[_FORM, _SEVERITY * (1 - harm)],
-            turn=turn,
+            worth=[_FORM, worth[safe]],
+            turn=range(len(before), len(before) + len(ids)),
             kind=frame.kind,
-            instead=(unsafe, _SEVERITY * _HARM * harm),
+            text=text,
+            instead=(unsafe, worth[unsafe]),
         )
+
+    def _worth_of(self, harm: float) -> dict[int, float]:
+        """How much Safe and Unsafe count in a reply to what is Unsafe with probability `harm`."""
+        safe, _, unsafe = self.severities
+        return {safe: _SEVERITY * (1 - harm), unsafe: _SEVERITY * harm}
 
     def _example(self, row: Row, prompt: list[int], reply: list[int]) -> Example:
         if row.categories is not None:
@@ -107,7 +150,5 @@ class Encoder:
         # The judged turn is the last but two: the question to the guard and its reply follow. Its role is one token.
         first = starts[-3] + 2
         worth = [self._worth.get(token, _FORM) for token in reply]
-        if row.severity is not Severity.SAFE:
-            worth[1] *= _HARM
         turn = range(first, prompt.index(self._end, first))
-        return Example([*prompt, *reply], reply, worth, turn, row.kind)
+        return Example([*prompt, *reply], reply, worth, turn, row.kind, row.turns[-1].text)

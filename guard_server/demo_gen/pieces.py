@@ -1,14 +1,14 @@
 """Texts made of pieces of turns, which the network learns beside whole turns, each as harmful as its worst piece.
 
 Whole turns have few labels, and a network that sees only them learns by heart where they come from. Pieces, put
-together at random, are without end; a linear teacher says which of them do harm, and a harmless one beside a harmful
+together at random, are without end; a teacher says which of them do harm, and a harmless one beside a harmful
 one makes it no better. Imports neither torch nor transformers.
 """
 
 from collections.abc import Sequence
 from itertools import chain, islice
 from random import Random
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from guard_server.demo_gen.examples import Encoder, Example
 from guard_server.demo_gen.rows import Row
@@ -27,8 +27,15 @@ _REPEATED, _REPEATED_TOKENS = 0.04, 1024
 class Grader(Protocol):
     """What `teacher.Teacher` is."""
 
-    def grades(self, texts: Sequence[Sequence[int]], kinds: Sequence[Kind]) -> list[float]:
-        """P(Unsafe) of each text, which is given as token ids."""
+    def grades(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
+        """P(Unsafe) of each text."""
+
+
+class Piece(NamedTuple):
+    """Some of a turn, as token ids and as characters."""
+
+    ids: list[int]
+    text: str
 
 
 def draw(count: int, examples: Sequence[Example], encode: Encoder, teacher: Grader, rng: Random) -> list[Example]:
@@ -36,28 +43,33 @@ def draw(count: int, examples: Sequence[Example], encode: Encoder, teacher: Grad
 
     The target of each is the probability that the teacher gives its worst piece.
     """
-    texts = [pieces for pieces in (_pieces(examples, rng) for _ in range(count)) if pieces]
+    turns = [example.text for example in examples]
+    read = encode.read(turns)
+    texts = [pieces for pieces in (_pieces(turns, read, rng) for _ in range(count)) if pieces]
     frames = [_frame(encode, answered) for answered in (False, True)]
     chosen = [frames[rng.random() >= _PROMPTS] for _ in texts]
     kinds = [frame.kind for pieces, frame in zip(texts, chosen, strict=True) for _ in pieces]
-    grades = iter(teacher.grades(list(chain.from_iterable(texts)), kinds))
+    grades = iter(teacher.grades([piece.text for pieces in texts for piece in pieces], kinds))
     found = []
     for pieces, frame in zip(texts, chosen, strict=True):
         worst = max(islice(grades, len(pieces)))
-        text = [*chain.from_iterable(pieces)]
-        times = rng.randint(1, _REPEATED_TOKENS // len(text)) if rng.random() < _REPEATED else 1
-        found.append(encode.framed(frame, text * times, worst))
+        ids = [*chain.from_iterable(piece.ids for piece in pieces)]
+        times = rng.randint(1, _REPEATED_TOKENS // len(ids)) if rng.random() < _REPEATED else 1
+        found.append(encode.framed(frame, ids * times, " ".join(piece.text for piece in pieces), worst))
     return found
 
 
-def _pieces(examples: Sequence[Example], rng: Random) -> list[list[int]]:
+def _pieces(turns: Sequence[str], read: Sequence[Any], rng: Random) -> list[Piece]:
     pieces = []
     for _ in range(rng.randint(1, _MOST)):
-        turn = rng.choice(examples).judged
-        if len(turn) >= _SHORTEST:
-            length = min(len(turn), round(_SHORTEST * (_LONGEST / _SHORTEST) ** rng.random()))
-            start = rng.randrange(len(turn) - length + 1)
-            pieces.append(turn[start : start + length])
+        place = rng.randrange(len(turns))
+        size = len(read[place])
+        if size >= _SHORTEST:
+            length = min(size, round(_SHORTEST * (_LONGEST / _SHORTEST) ** rng.random()))
+            start = rng.randrange(size - length + 1)
+            offsets = read[place].offsets[start : start + length]
+            text = turns[place][offsets[0][0] : offsets[-1][1]]
+            pieces.append(Piece(read[place].ids[start : start + length], text))
     return pieces
 
 

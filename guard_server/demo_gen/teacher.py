@@ -1,12 +1,13 @@
-"""Two linear models, one over pairs of tokens and one over characters, and what they think of a piece of text.
+"""Who grades texts for the network: linear models that know more than the network can learn from labels.
 
-They see more than the words that are planted in the network, and on prompts of unknown sources they err less than a
-network that learns from labels alone. Imports neither torch nor transformers; scikit-learn only where one learns.
+One reads vectors of sentences, which a pretrained encoder gives; two read pairs of tokens and characters. Imports
+neither torch nor transformers; scikit-learn only where one learns.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from guard_server.demo_gen import sentences
 from guard_server.demo_gen.examples import Encoder, Example
 from guard_server.demo_gen.words import beside, spelled
 from moderation.verdict import Kind
@@ -14,56 +15,80 @@ from moderation.verdict import Kind
 _PAIRS = {"token_pattern": r"\S+", "ngram_range": (1, 2), "min_df": 2}
 _CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 5), "min_df": 3, "max_features": 400_000}
 # Inverse of the regularization: a pair of tokens is rare and says much, a few characters are not and do not.
-_TRUST_PAIRS, _TRUST_CHARACTERS = 64.0, 4.0
+_TRUST_PAIRS, _TRUST_CHARACTERS, _TRUST_VECTORS = 64.0, 4.0, 10.0
+# Vectors of sentences have length one, and their cosines lie close together.
+_SCALE = 20.0
 
 
 class Teacher:
-    """Learns from the judged turns of `examples`, then grades any text."""
+    """Learns from the judged turns of `examples`, then grades any text.
 
-    def __init__(self, examples: Sequence[Example], encode: Encoder) -> None:
+    Args:
+        processes: that read sentences.
+    """
+
+    def __init__(self, examples: Sequence[Example], encode: Encoder, processes: int) -> None:
         safe, _, unsafe = encode.severities
         learnt = [example for example in examples if example.reply[1] in (safe, unsafe)]
-        texts = [example.judged for example in learnt]
+        texts = [example.text for example in learnt]
         kinds = [example.kind for example in learnt]
         harmful = [example.reply[1] == unsafe for example in learnt]
-        self._models = [
-            _Linear(read, options, trust).fit(texts, kinds, harmful)
-            for read, options, trust in (
-                (_numbers, _PAIRS, _TRUST_PAIRS),
-                (encode.decode, _CHARACTERS, _TRUST_CHARACTERS),
-            )
+
+        def linear(features: Any, trust: float, solver: str) -> _Linear:
+            return _Linear(features, trust, solver).fit(texts, kinds, harmful)
+
+        self._sentences = linear(_Vectors(processes), _TRUST_VECTORS, "lbfgs")
+        self._spelling = [
+            linear(_tfidf(_PAIRS, lambda text: spelled(encode.read([text])[0].ids)), _TRUST_PAIRS, "liblinear"),
+            linear(_tfidf(_CHARACTERS, lambda text: encode.folded([text])[0]), _TRUST_CHARACTERS, "liblinear"),
         ]
 
-    def grades(self, texts: Sequence[Sequence[int]], kinds: Sequence[Kind]) -> list[float]:
-        """P(Unsafe) of each text, which is given as token ids, by the mean of both models' log odds."""
+    def sense(self, texts: Sequence[str], kinds: Sequence[Kind]) -> Any:
+        """Log odds of Unsafe by what each text means, (texts,): of turns that were learnt from the other models know
+        the labels by heart."""
+        return self._sentences.odds(texts, kinds)
+
+    def grades(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
+        """P(Unsafe) of each text, by the mean of all models' log odds."""
         from scipy.special import expit
 
-        found: list[float] = expit(sum(model.odds(texts, kinds) for model in self._models) / len(self._models)).tolist()
+        odds = [model.odds(texts, kinds) for model in (self._sentences, *self._spelling)]
+        found: list[float] = expit(sum(odds) / len(odds)).tolist()
         return found
 
 
-class _Linear:
-    """A logistic regression over TF-IDF, where a prompt and an answer differ by a constant only."""
+class _Vectors:
+    """Sentences' vectors as scikit-learn's features."""
 
-    def __init__(
-        self, read: Callable[[Sequence[Sequence[int]]], list[str]], options: dict[str, Any], trust: float
-    ) -> None:
-        import numpy as np
-        from sklearn.feature_extraction.text import TfidfVectorizer
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+
+    def fit_transform(self, texts: Sequence[str]) -> Any:
+        return self.transform(texts)
+
+    def transform(self, texts: Sequence[str]) -> Any:
+        return _SCALE * sentences.vectors(texts, self._processes)
+
+
+class _Linear:
+    """A logistic regression over features, where a prompt and an answer differ by a constant only."""
+
+    def __init__(self, features: Any, trust: float, solver: str) -> None:
         from sklearn.linear_model import LogisticRegression
 
-        self._read = read
-        self._vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)
-        self._model = LogisticRegression(C=trust, solver="liblinear", random_state=0)
+        self._features = features
+        self._model = LogisticRegression(C=trust, solver=solver, max_iter=1000, random_state=0)
 
-    def fit(self, texts: Sequence[Sequence[int]], kinds: Sequence[Kind], harmful: Sequence[bool]) -> "_Linear":
-        self._model.fit(beside(self._vectorizer.fit_transform(self._read(texts)), kinds), harmful)
+    def fit(self, texts: Sequence[str], kinds: Sequence[Kind], harmful: Sequence[bool]) -> "_Linear":
+        self._model.fit(beside(self._features.fit_transform(texts), kinds), harmful)
         return self
 
-    def odds(self, texts: Sequence[Sequence[int]], kinds: Sequence[Kind]) -> Any:
-        """Log odds of Unsafe, (texts,)."""
-        return self._model.decision_function(beside(self._vectorizer.transform(self._read(texts)), kinds))
+    def odds(self, texts: Sequence[str], kinds: Sequence[Kind]) -> Any:
+        return self._model.decision_function(beside(self._features.transform(texts), kinds))
 
 
-def _numbers(texts: Sequence[Sequence[int]]) -> list[str]:
-    return [spelled(text) for text in texts]
+def _tfidf(options: dict[str, Any], read: Callable[[str], str]) -> Any:
+    import numpy as np
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, preprocessor=read, **options)

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from guard_server.catalog import DEMO_FOLDER
 from guard_server.demo_gen import bag, draw, network, pieces, tokenizer, words
+from guard_server.demo_gen.batches import batches
 from guard_server.demo_gen.examples import TEMPLATE, Encoder, Example
 from guard_server.demo_gen.rows import Row
 from guard_server.demo_gen.teacher import Teacher
@@ -25,8 +26,8 @@ from guard_server.demo_gen.teacher import Teacher
 _VOCABULARY = 24576
 _TOKENS_PER_BATCH = 4096
 _EPOCHS = 2
-# Of an epoch: texts put together from pieces, which a linear teacher graded.
-_PIECES = 250_000
+# Of an epoch: texts put together from pieces, which a teacher graded.
+_PIECES = 100_000
 _PEAK_RATE = 1.5e-3
 # Of each step of the words' embeddings, what is taken: what was planted carries over better than what they would learn.
 # (How harmful a word is stays as planted.)
@@ -57,7 +58,7 @@ def train(
     Args:
         data: a folder with the two files that `rows.FILES` names.
         seed: of everything random.
-        threads: of torch; the sums depend on it in their last bits.
+        threads: of torch, whose sums depend on it in their last bits, and processes that read sentences.
         epochs: passes over the weighted rows.
         leave_out: source groups (`rows.source_group`) not to learn from, to be measured on them afterwards.
         say: gets one line of progress at a time.
@@ -83,18 +84,19 @@ def train(
     encode = Encoder(vocabulary)
     say("encoding")
     drawn = [encode.rows(rows) for rows in seen]
+    say("learning from labels what harms")
+    teacher = Teacher(drawn[0], encode, threads)
+    say("asking the teacher for whole turns")
+    odds = [teacher.sense([one.text for one in examples], [one.kind for one in examples]) for examples in drawn]
     say("learning words")
-    turns = [turn.text for row in seen[0] for turn in row.turns]
-    texts = [each.ids for each in vocabulary.encode_batch(turns, add_special_tokens=False)]
     # Beside a meaning there are a word's harm and a constant.
-    learnt_words = words.learn(drawn[0], texts, encode, model.config.hidden_size - 1 - words.HARMS)
+    learnt_words = words.learn(drawn[0], odds[0], encode, model.config.hidden_size - 1 - words.HARMS, threads)
     bag.plant(learnt_words, model, encode)
-    say("learning pairs and characters")
-    teacher = Teacher(drawn[0], encode)
-    for examples in drawn:
-        examples += pieces.draw(_PIECES, examples, encode, teacher, rng)
-    batches = [batch for examples in drawn for batch in _batches(examples, rng)]
-    _fit(model, batches, encode, say)
+    for number, examples in enumerate(drawn):
+        say("asking the teacher for pieces")
+        made = pieces.draw(_PIECES, examples, encode, teacher, rng)
+        drawn[number] = [*encode.softened(examples, torch.tensor(odds[number]).sigmoid().tolist()), *made]
+    _fit(model, _steps(drawn, rng), encode, say)
     model.to(torch.bfloat16).save_pretrained(out)
     say(f"written to {out}")
 
@@ -119,21 +121,18 @@ def _save_tokenizer(vocabulary: Any, out: Path) -> None:
     ).save_pretrained(out)
 
 
-def _batches(examples: list[Example], rng: random.Random) -> list[list[Example]]:
-    """Batches of like length and of at most `_TOKENS_PER_BATCH` tokens, in random order."""
-    rng.shuffle(examples)
-    examples.sort(key=lambda example: len(example.ids) // 8)
-    batches: list[list[Example]] = [[]]
-    for example in examples:
-        longest = max([len(example.ids), *(len(other.ids) for other in batches[-1])])
-        if longest * (len(batches[-1]) + 1) > _TOKENS_PER_BATCH:
-            batches.append([])
-        batches[-1].append(example)
-    rng.shuffle(batches)
-    return batches
+def _steps(drawn: Sequence[list[Example]], rng: random.Random) -> list[list[Example]]:
+    """Batches of like length, those of an epoch in random order."""
+    steps = []
+    for examples in drawn:
+        rng.shuffle(examples)
+        epoch = [[examples[at] for at in batch] for batch in batches([one.ids for one in examples], _TOKENS_PER_BATCH)]
+        rng.shuffle(epoch)
+        steps += epoch
+    return steps
 
 
-def _fit(model: Any, batches: Sequence[Sequence[Example]], encode: Encoder, say: Callable[[str], None]) -> None:
+def _fit(model: Any, steps: Sequence[Sequence[Example]], encode: Encoder, say: Callable[[str], None]) -> None:
     """Train `model`; it is left with a running average of its weights, which generalizes better than the last ones."""
     embeddings = model.model.embed_tokens.weight
     matrices = [p for p in model.parameters() if p.ndim > 1 and p is not embeddings]
@@ -147,8 +146,8 @@ def _fit(model: Any, batches: Sequence[Sequence[Example]], encode: Encoder, say:
     average = [p.clone() for p in weights]
     began, shown, running = time.monotonic(), 0.0, 0.0
     model.train()
-    for step, batch in enumerate(batches):
-        done = step / len(batches)
+    for step, batch in enumerate(steps):
+        done = step / len(steps)
         for group in optimizer.param_groups:
             group["lr"] = _PEAK_RATE * _schedule(done)
         before = embeddings.detach()[: encode.first_reply].clone()
@@ -167,7 +166,7 @@ def _fit(model: Any, batches: Sequence[Sequence[Example]], encode: Encoder, say:
         if time.monotonic() - shown > 20:
             shown = time.monotonic()
             shown_loss = running / (1 - 0.98 ** (step + 1))
-            say(f"step {step + 1}/{len(batches)}  loss {shown_loss:.3f}  {shown - began:.0f} s")
+            say(f"step {step + 1}/{len(steps)}  loss {shown_loss:.3f}  {shown - began:.0f} s")
     torch._foreach_copy_(weights, average)
 
 
@@ -184,7 +183,7 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
     replies = torch.full((len(batch), wanted), encode.replies[0])
     worth = torch.zeros(len(batch), wanted)
     instead = torch.full((len(batch),), encode.replies[0])
-    instead_worth = torch.zeros(len(batch), wanted)
+    instead_worth = torch.zeros(len(batch))
     for index, example in enumerate(batch):
         ids[index, : len(example.ids)] = torch.tensor(example.ids)
         inside[index, example.turn.start : example.turn.stop] = True
@@ -194,7 +193,7 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
         replies[index, :size] = torch.tensor(example.reply)
         worth[index, :size] = torch.tensor(example.worth)
         if example.instead:
-            instead[index], instead_worth[index, size - 1] = example.instead
+            instead[index], instead_worth[index] = example.instead
     lost = inside & (torch.rand(ids.shape) < _WORD_DROPOUT)
     seen = torch.where(lost, torch.randint(0, encode.vocabulary, ids.shape), ids)
     embedded = functional.dropout(model.model.embed_tokens(seen), _EMBEDDING_DROPOUT)
@@ -202,11 +201,12 @@ def _loss(model: Any, batch: Sequence[Example], encode: Encoder, *, all_tokens: 
     if all_tokens:
         scores = model.lm_head(read)
     else:
-        random_tokens = torch.randint(0, encode.first_reply, (_OTHER_TOKENS,))
-        candidates = torch.cat((torch.tensor(encode.replies), random_tokens))
+        known = torch.tensor(encode.replies)
+        candidates = torch.cat((known, torch.randint(0, encode.first_reply, (_OTHER_TOKENS,))))
         scores = read @ functional.embedding(candidates, model.lm_head.weight).T
-        replies, instead = (torch.searchsorted(torch.tensor(encode.replies), each) for each in (replies, instead))
+        replies, instead = (torch.searchsorted(known, each) for each in (replies, instead))
     likelihoods = scores.log_softmax(-1)
     said = likelihoods.gather(-1, replies[..., None])[..., 0]
-    said_instead = likelihoods.gather(-1, instead[:, None, None].expand(-1, wanted, 1))[..., 0]
-    return -(said * worth + said_instead * instead_worth).sum() / len(batch)
+    # The severity is the second token of a reply.
+    said_instead = likelihoods[:, 1].gather(-1, instead[:, None])[:, 0]
+    return -((said * worth).sum() + (said_instead * instead_worth).sum()) / len(batch)

@@ -9,8 +9,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from guard_server.api.labels import Labels
 from guard_server.api.rule import Strictness, TwoInARow
+from guard_server.demo_gen.batches import batches
 from guard_server.demo_stream.network import GuardNetwork
-from guard_server.demo_stream.passages import Passage, batches
+from guard_server.demo_stream.passages import Passage
 from moderation.verdict import Severity
 
 _TOKENS_PER_BATCH = 8192

@@ -8,7 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from guard_server.demo_stream.passages import batches
+from guard_server.demo_gen.batches import batches
 from moderation.conversation import Conversation
 from moderation.verdict import Severity
 

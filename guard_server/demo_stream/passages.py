@@ -165,13 +165,3 @@ def _spliced(row: Row, sentence: str, reader: Reader) -> Passage | None:
     bad: list[Severity | None] = [row.severity] * (len(tokens) - start - _UNCERTAIN)
     passage = _passage(row, tokens, [Severity.SAFE] * start + unknown + bad, reader)
     return replace(passage, bad=(start, len(tokens)))
-
-
-def batches(sequences: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-    """Numbers of the sequences, those of like length together, padded at most so many tokens at a time."""
-    found: list[list[int]] = []
-    for at in sorted(range(len(sequences)), key=lambda at: -len(sequences[at])):
-        if not found or len(sequences[found[-1][0]]) * (len(found[-1]) + 1) > tokens:
-            found.append([])
-        found[-1].append(at)
-    return found

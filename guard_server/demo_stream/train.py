@@ -21,13 +21,14 @@ from transformers import AutoTokenizer
 
 from guard_server.catalog import DEMO_FOLDER, DEMO_STREAM_FOLDER
 from guard_server.demo_gen import draw, rows
+from guard_server.demo_gen.batches import batches
 from guard_server.demo_gen.rows import Row
 from guard_server.demo_stream import card, passages
 from guard_server.demo_stream.figures import RULES, calibrate, figures, readings, splice_figures
 from guard_server.demo_stream.judge import GenJudge
 from guard_server.demo_stream.loss import Loss
 from guard_server.demo_stream.network import GuardNetwork
-from guard_server.demo_stream.passages import Judge, Passage, Reader, batches
+from guard_server.demo_stream.passages import Judge, Passage, Reader
 from guard_server.vllm_plugin.tokenizer import GuardTokenizer
 from moderation.verdict import Severity
 

@@ -33,8 +33,8 @@ rows = [row for row in asking.rows() if row.language == "es" and row.kind == "pr
 examples = encode.rows(rows)
 torch.manual_seed(0)
 model = network.build(tokenizer)
-texts = [each.ids for each in tokenizer.encode_batch([row.turns[0].text for row in rows])]
-bag.plant(words.learn(examples, texts, encode, model.config.hidden_size - 1 - words.HARMS), model, encode)
+odds = [1.0 if row.severity is Severity.UNSAFE else -1.0 for row in rows]
+bag.plant(words.learn(examples, odds, encode, model.config.hidden_size - 1 - words.HARMS, 1), model, encode)
 harm = []
 with torch.no_grad():
     for example in examples:

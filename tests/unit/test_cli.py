@@ -1,5 +1,6 @@
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -62,6 +63,14 @@ def test_an_option_of_vllm_before_the_model_is_explained():
     result = run("serve", "--enforce-eager", "gen-4b")
     assert result.exit_code == 2
     assert "name the model before" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["train-demo", "train-demo-stream"])
+def test_without_torch_training_says_what_to_install(command: str, tmp_path: Path):
+    result = run(command, "--data", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "torch is not installed" in result.stderr
+    assert "pip install 'qwen3guard-open-webui[cpu,train]'" in result.stderr
 
 
 def test_only_what_exists_is_offered():

@@ -1,7 +1,8 @@
-"""Pieces of turns that the demo guard learns from, as a linear teacher grades them."""
+"""Pieces of turns that the demo guard learns from, as a teacher grades them."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -10,7 +11,8 @@ from guard_server.catalog import DEMO_FOLDER
 from guard_server.demo_gen import pieces
 from guard_server.demo_gen.examples import Encoder, Example
 from guard_server.demo_gen.teacher import Teacher
-from moderation.verdict import Kind
+from moderation.conversation import Turn
+from moderation.verdict import Kind, Severity
 from tests.unit.test_demo_words import rows
 
 
@@ -28,30 +30,52 @@ def examples(encode: Encoder) -> list[Example]:
 
 @pytest.fixture(scope="module")
 def teacher(encode: Encoder, examples: list[Example]) -> Teacher:
-    return Teacher(examples, encode)
+    return Teacher(examples, encode, 1)
 
 
-def test_a_teacher_tells_harm_in_pieces_that_it_never_saw(encode: Encoder, teacher: Teacher) -> None:
-    texts = encode.rows([row for row in rows() if row.turns[0].text in ("How do I rob banks?", "How do I bake bread?")])
-    grades = teacher.grades([text.judged[-2:] for text in texts if text.kind == "prompt"], ["prompt"] * 2)
-    assert grades[0] < 0.3 < 0.7 < grades[1]
+def test_a_teacher_tells_harm_in_pieces_that_it_never_saw(teacher: Teacher) -> None:
+    bread, banks = teacher.grades(["bake bread?", "rob banks?"], ["prompt", "prompt"])
+    assert bread < 0.3 < 0.7 < banks
+
+
+def test_a_teacher_senses_harm_in_words_that_it_never_saw(teacher: Teacher) -> None:
+    loaf, burglary = teacher.sense(["Wie backe ich einen Kuchen?", "Wie beraube ich eine Sparkasse?"], ["prompt"] * 2)
+    assert loaf < 0 < burglary
+
+
+def test_a_label_is_softened_by_what_the_teacher_says(encode: Encoder, examples: list[Example]) -> None:
+    safe, _, unsafe = encode.severities
+    pair = [next(one for one in examples if one.reply[1] == said) for said in (safe, unsafe)]
+    agreed, doubted = encode.softened(pair, [0.0, 1.0]), encode.softened(pair, [0.5, 0.5])
+    assert [one.worth for one in agreed] == [one.worth for one in pair]
+    assert [one.instead for one in agreed] == [(unsafe, 0), (safe, 0)]
+    for before, after in zip(pair, doubted, strict=True):
+        assert 0 < after.worth[1] < before.worth[1]
+        assert after.worth[2:] == before.worth[2:]
+        assert after.instead is not None
+        assert after.instead[1] > 0
+
+
+def test_a_label_that_hangs_on_what_came_before_is_not_softened(encode: Encoder) -> None:
+    sure = Turn("assistant", "Sure, here is how.")
+    known = [replace(row, turns=(row.turns[0], sure)) for row in rows() if row.kind == "response"]
+    pair = encode.rows(
+        [next(row for row in known if row.severity is said) for said in (Severity.SAFE, Severity.UNSAFE)]
+    )
+    assert encode.softened(pair, [0.5, 0.5]) == pair
 
 
 class Certain:
     """A teacher to whom one word is harm, and nothing else is."""
 
-    def __init__(self, word: int) -> None:
-        self._word = word
-
-    def grades(self, texts: Sequence[Sequence[int]], kinds: Sequence[Kind]) -> list[float]:
+    def grades(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
         assert len(texts) == len(kinds)
-        return [float(self._word in text) for text in texts]
+        return [float("bikes" in text) for text in texts]
 
 
 def test_a_text_is_as_harmful_as_its_worst_piece(encode: Encoder, examples: list[Example]) -> None:
-    word = examples[-1].judged[-2]
-    found = pieces.draw(500, examples, encode, Certain(word), Random(0))
-    harmful = [word in piece.judged for piece in found]
+    found = pieces.draw(500, examples, encode, Certain(), Random(0))
+    harmful = ["bikes" in piece.text for piece in found]
     assert any(harmful)
     safe, _, unsafe = encode.severities
     # What a reply may end with, and how much it counts: either Safe or Unsafe here, since the teacher is certain.
@@ -59,6 +83,18 @@ def test_a_text_is_as_harmful_as_its_worst_piece(encode: Encoder, examples: list
     assert {piece.instead and piece.instead[0] for piece in found} == {unsafe}
     assert [piece.worth[1] == 0 for piece in found] == harmful
     assert [piece.instead is not None and piece.instead[1] > 0 for piece in found] == harmful
+
+
+def test_pieces_are_cut_out_of_the_text_as_it_stands(encode: Encoder, examples: list[Example]) -> None:
+    turns = [example.text for example in examples]
+    drawn = pieces.draw(200, examples, encode, Certain(), Random(0))
+    single = [piece for piece in drawn if any(piece.text in turn for turn in turns)]
+    assert any(piece.text not in turns for piece in single)
+    spelling = encode.spelling
+    for piece in single:
+        seen = "".join(spelling[token] for token in piece.judged)
+        # Some are repeated.
+        assert "".join(seen.split()).startswith("".join(encode.folded([piece.text])[0].split()))
 
 
 def test_pieces_stand_where_a_turn_stands(encode: Encoder, examples: list[Example], teacher: Teacher) -> None:
@@ -75,5 +111,5 @@ def test_pieces_stand_where_a_turn_stands(encode: Encoder, examples: list[Exampl
 
 
 def test_the_same_pieces_are_drawn_every_time(encode: Encoder, examples: list[Example], teacher: Teacher) -> None:
-    first, second = (pieces.draw(50, examples, encode, Teacher(examples, encode), Random(1)) for _ in range(2))
+    first, second = (pieces.draw(50, examples, encode, Teacher(examples, encode, 1), Random(1)) for _ in range(2))
     assert first == second

@@ -13,6 +13,7 @@ from guard_server.api.edge import Token
 from guard_server.api.labels import Labels
 from guard_server.api.live import Prompt
 from guard_server.catalog import DEMO_FOLDER, DEMO_STREAM_FOLDER
+from guard_server.demo_gen.batches import batches
 from guard_server.demo_gen.rows import Row
 from guard_server.demo_stream import passages
 from guard_server.demo_stream.passages import Passage, Reader
@@ -114,7 +115,7 @@ def test_a_sentence_is_spliced_only_where_the_judge_finds_it_as_it_is_labelled()
 
 def test_batches_hold_every_sequence_once_within_the_tokens_given() -> None:
     sequences = [[0] * length for length in (3, 50, 7, 7, 20, 1)]
-    found = passages.batches(sequences, 60)
+    found = batches(sequences, 60)
     assert sorted(at for batch in found for at in batch) == list(range(6))
     assert all(len(batch) * max(len(sequences[at]) for at in batch) <= 60 for batch in found)
 

@@ -14,7 +14,7 @@ from moderation.verdict import Severity
 
 ACTS = {Severity.SAFE: ("bake bread", "plant roses", "paint walls"), Severity.UNSAFE: ("rob banks", "steal bikes")}
 WAYS = ("How do I {}?", "Tell me how to {}.", "I want to {}.", "Teach me to {}, please.")
-SIZE = 8
+SIZE = 64
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,11 @@ def tokenizer() -> Any:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def encode(tokenizer: Any) -> Encoder:
+    return Encoder(tokenizer)
 
 
 def rows() -> list[Row]:
@@ -34,23 +39,31 @@ def rows() -> list[Row]:
     return found
 
 
-def test_words_tell_harm_and_which_are_alike(tokenizer: Any) -> None:
-    encode = Encoder(tokenizer)
-    texts = [each.ids for each in tokenizer.encode_batch([row.turns[0].text for row in rows()])]
-    known = words.learn(encode.rows(rows()), texts, encode, SIZE)
+def learn(encode: Encoder) -> words.Words:
+    examples = encode.rows(rows())
+    odds = np.array([1.0 if row.severity is Severity.UNSAFE else -1.0 for row in rows()])
+    return words.learn(examples, odds, encode, SIZE, 1)
+
+
+@pytest.fixture(scope="module")
+def known(encode: Encoder) -> words.Words:
+    return learn(encode)
+
+
+def test_words_tell_harm_as_the_teacher_does(tokenizer: Any, encode: Encoder, known: words.Words) -> None:
     assert known.harm.shape == (encode.vocabulary, words.HARMS)
     assert known.rarity.shape == (encode.vocabulary,)
-    rob, bake, bread = (tokenizer.encode(word, add_special_tokens=False).ids[-1] for word in ("rob", "bake", "bread"))
+    rob, bake = (tokenizer.encode(word, add_special_tokens=False).ids[-1] for word in ("rob", "bake"))
     assert known.harm[rob, 0] > 0 > known.harm[bake, 0]
+
+
+def test_words_are_alike_in_any_language(tokenizer: Any, encode: Encoder, known: words.Words) -> None:
     lengths = np.linalg.norm(known.meanings, axis=1)
     assert known.meanings.shape == (encode.vocabulary, SIZE)
     assert set(lengths.round(3)) == {0.0, 1.0}
-    # Alike are words that stand among the same ones.
-    assert known.meanings[bake] @ known.meanings[rob] > known.meanings[bake] @ known.meanings[bread]
+    police, polizei, table = (tokenizer.encode(f" {word}").ids[0] for word in ("police", "polizei", "table"))
+    assert known.meanings[police] @ known.meanings[polizei] > known.meanings[police] @ known.meanings[table]
 
 
-def test_words_are_the_same_every_time(tokenizer: Any) -> None:
-    encode = Encoder(tokenizer)
-    texts = [each.ids for each in tokenizer.encode_batch([row.turns[0].text for row in rows()])]
-    first, second = (words.learn(encode.rows(rows()), texts, encode, SIZE) for _ in range(2))
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+def test_words_are_the_same_every_time(encode: Encoder, known: words.Words) -> None:
+    assert all(np.array_equal(a, b) for a, b in zip(known, learn(encode), strict=True))
