@@ -97,7 +97,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("stream") / "guard"
-    guard_environment.make_checkpoint(folder, context=CONTEXT, safe=0.84, seed=3)
+    guard_environment.make_checkpoint(folder, context=CONTEXT, safe=0.84, seed=8)
     server = Server(folder)
     yield server
     server.stop()
@@ -112,6 +112,14 @@ def replies(server: Server) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def verdicts(replies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(map(verdict_of, replies))
+
+
+@pytest.fixture(scope="module")
+def calm(verdicts: list[dict[str, Any]]) -> int:
+    """Which answer is Safe, and long enough to be cut."""
+    found = [n for n, verdict in enumerate(verdicts) if verdict["severity"] == "Safe" and len(answers()[n]) > 60]
+    assert found, "another tokenizer of the demo guard needs another seed"
+    return found[0]
 
 
 def verdict_of(reply: dict[str, Any]) -> dict[str, Any]:
@@ -184,8 +192,9 @@ async def test_32_streams_finish_in_a_cache_that_cannot_hold_them(
     assert await asyncio.gather(*judged) == verdicts
 
 
-async def test_a_stream_goes_on_after_its_connection_was_lost(server: Server, verdicts: list[dict[str, Any]]) -> None:
-    calm = next(n for n, verdict in enumerate(verdicts) if verdict["severity"] == "Safe" and len(answers()[n]) > 60)
+async def test_a_stream_goes_on_after_its_connection_was_lost(
+    server: Server, verdicts: list[dict[str, Any]], calm: int
+) -> None:
     answer = answers()[calm]
     async with server.socket() as socket:
         await exchange(socket, messages=MESSAGES, text=answer[:31])
@@ -272,9 +281,8 @@ async def test_a_thousand_streams_that_were_dropped_leave_nothing(server: Server
 
 
 async def test_a_stream_goes_on_after_the_server_was_started_again(
-    server: Server, verdicts: list[dict[str, Any]]
+    server: Server, verdicts: list[dict[str, Any]], calm: int
 ) -> None:
-    calm = next(n for n, verdict in enumerate(verdicts) if verdict["severity"] == "Safe" and len(answers()[n]) > 60)
     answer = answers()[calm]
     async with server.socket() as socket:
         await exchange(socket, messages=MESSAGES, text=answer[:31])
