@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from guard_server import catalog, doctor, doctor_table, serving
-from guard_server.console import err, errors_told, out, warn_if_open
-from guard_server.errors import ExtraMissing
+from guard_server.console import err, errors_told, needing, out, warn_if_open
 from guard_server.launch import CONTEXT, Options
 from guard_server.server import check_port
 from moderation.endpoint import Endpoint
@@ -89,11 +88,9 @@ def api(
 ) -> None:
     """Serve /v1/moderations (OpenAI's) and /v1/dify/moderation in front of any endpoint of Qwen3Guard-Gen."""
     with errors_told():
-        try:
+        with needing("api"):
             from guard_server.api.app import build
             from guard_server.api.app import serve as serve_app
-        except ModuleNotFoundError as error:
-            raise ExtraMissing(error.name, "api") from error
         check_port(host, port)
         warn_if_open(host, api_key)
         endpoint = Endpoint(guard_url, guard_key or "EMPTY", model, timeout, refusals=True)
@@ -138,13 +135,11 @@ def train_demo(
     threads: _Threads = 2,
 ) -> None:
     """Train the demo guard from scratch: minutes on two cores, the same weights every time."""
-    with errors_told():
+    with errors_told(), needing("cpu,train"):
         try:
             from guard_server.demo_gen import train as trainer  # It imports torch.
 
             trainer.train(data=data, out=out_folder, seed=seed, threads=threads)
-        except ModuleNotFoundError as error:
-            raise ExtraMissing(error.name, "cpu,train") from error
         except FileNotFoundError as error:
             raise typer.BadParameter(f"{error.filename} is missing.", param_hint="--data") from error
 
@@ -162,13 +157,11 @@ def train_demo_stream(
     threads: _Threads = 2,
 ) -> None:
     """Train the demo Stream guard on the demo guard: minutes on two cores, the same weights every time."""
-    with errors_told():
+    with errors_told(), needing("cpu,train"):
         try:
             from guard_server.demo_stream import train as trainer  # It imports torch.
 
             trainer.train(data=data, out=out_folder, gen=gen, seed=seed, threads=threads)
-        except ModuleNotFoundError as error:
-            raise ExtraMissing(error.name, "cpu,train") from error
         except FileNotFoundError as error:
             raise typer.BadParameter(f"{error.filename} is missing.", param_hint="--data or --gen") from error
 
@@ -211,10 +204,8 @@ def evaluate(
 ) -> None:
     """Measure a guard on labelled rows: how right, how fast. Stop it at any time and run it again to go on."""
     with errors_told():
-        try:
+        with needing("eval"):
             from guard_server.evaluation import command, run  # They import scikit-learn and matplotlib.
-        except ModuleNotFoundError as error:
-            raise ExtraMissing(error.name, "eval") from error
         command.evaluate(
             command.Options(
                 target=run.Target(url.rstrip("/"), api_key, model, timeout, concurrency),
@@ -253,10 +244,8 @@ def splice(
         from guard_server.evaluation import data as sources
         from guard_server.evaluation import splices
 
-        try:
+        with needing("eval"):
             rows = sources.chosen(data, split or [])
-        except ModuleNotFoundError as error:
-            raise ExtraMissing(error.name, "eval") from error
         lines = list(splices.splices(rows, count, seed, category or []))
         out_file.write_text("".join(lines), encoding="utf-8")
         out.print(f"{len(lines)} answers in {out_file}.", markup=False)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from guard_server.errors import GuardServerError
+from guard_server.errors import ExtraMissing, GuardServerError
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -23,6 +23,19 @@ def errors_told() -> Iterator[None]:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """A package that is not there is one of this extra's.
+
+    Raises:
+        ExtraMissing: it is not there.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(error.name, extra) from error
 
 
 def warn_if_open(host: str, key: str | None) -> None:

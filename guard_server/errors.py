@@ -10,7 +10,7 @@ GuardServerError            a cause in one sentence, and the remedy
 ├── PortTaken               somebody else listens there
 ├── NotEnoughMemory         the weights and one conversation do not fit
 ├── VllmFailed              vLLM ended, or does not judge
-├── ExtraMissing            the packages that only `api` or `eval` needs are not installed
+├── ExtraMissing            the packages that only some commands need are not installed
 ├── UnreadableData          labelled data that is missing or not in the format
 ├── UnreadableResults       a file of results that is broken or in use
 └── GuardGone               the guard to evaluate does not answer, or stopped to
