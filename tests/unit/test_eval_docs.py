@@ -1,5 +1,6 @@
-"""docs/choosing-a-model.md: its published numbers stand in published.json, its formulas give the computed ones."""
+"""The guides' numbers: those published stand in published.json, formulas give those computed, reports those measured."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,25 @@ def test_what_stream_saves_follows_from_the_formula(size: str) -> None:
     gen, stream = operations(size, 132, 800), operations(size, 32, 800)
     line = f"| {size.upper()} | {gen / 1e9:.0f} GFLOP | {stream / 1e9:.0f} GFLOP | {gen / stream:.1f} |"
     assert line in TEXT
+
+
+@pytest.mark.parametrize(("size", "measured"), [("0.6b", 710), ("4b", 222), ("8b", 133)])
+def test_what_was_measured_of_a_gpu_is_set_against_its_peak(size: str, measured: int) -> None:
+    (line,) = (
+        line for line in TEXT.splitlines() if line.startswith(f"| `gen-{size}` | H") and f"| {measured} |" in line
+    )
+    assert line.endswith(f"| {100 * measured * operations(size, 300, 300) / FLOPS['H200']:.0f} % |")
+
+
+@pytest.mark.parametrize("guard", ["demo", "demo-stream"])
+def test_the_demo_guards_figures_are_those_of_their_reports(guard: str) -> None:
+    page, report = (DOCS / "eval/README.md").read_text(), json.loads((DOCS / f"eval/{guard}/report.json").read_text())
+    for task, turns in (("prompt", "prompts"), ("response", "answers")):
+        strict = report["tasks"][task]["strict"]
+        area = "–" if strict["auc"] is None else f"{strict['auc']:.2f}"
+        name = {"demo": "Gen", "demo-stream": "Stream"}[guard]
+        assert f"| {name}, {turns} | {strict['f1']:.2f} | {strict['false_positive_rate']:.2f} | {area} |" in page
+    assert f"{report['rows']:,} rows" in page
 
 
 def test_every_known_data_set_is_in_the_guide() -> None:
