@@ -1,4 +1,4 @@
-"""The guides' numbers: those published stand in published.json, formulas give those computed, reports those measured."""
+"""The guides' numbers: published ones stand in published.json, formulas give those computed, reports those measured."""
 
 import json
 from pathlib import Path
