@@ -2,9 +2,9 @@
 
 Runs where vLLM for CUDA is installed (docs/guard-server.md), which is no environment of the Makefile. The checkpoints
 have the published sizes and random weights, which time does not depend on. Per size, first Gen, then Stream, on a real
-vLLM engine with the settings of `serve`: a verdict on a new turn, alone and many together, and the checks of answers
-that grow; docs/choosing-a-model.md computes the same cases. Tokens go in, not text: HTTP and tokenizer are not in these
-figures. The last line is one JSON object.
+vLLM engine with as much memory as vLLM takes by itself (`serve` leaves more of it free): a verdict on a new turn, alone
+and many together, and the checks of answers that grow; docs/choosing-a-model.md computes the same cases. Tokens go in,
+not text: HTTP and tokenizer are not in these figures. The last line is one JSON object.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def _checkpoint(folder: Path, name: str) -> Path:
 
 
 def _engine(folder: Path, **options: Any) -> AsyncLLM:
-    """As `serve` sets it up, with random weights."""
+    """With random weights, and the type, context and prefix cache that `serve` sets."""
     arguments = AsyncEngineArgs(
         model=str(folder),
         load_format="dummy",
@@ -167,7 +167,7 @@ async def _growing(check: Judge) -> dict[str, float]:
     alone = []
     for n in range(ALONE // CHECKS):
         name, ids = f"one-{n}", _tokens(f"one-{n}", ANSWER + CHECKS * STEP)
-        await check(name, ids[:ANSWER], 0)
+        await begin(name)
         steps = range(ANSWER + STEP, len(ids) + 1, STEP)
         alone.append(await _each([partial(check, name, ids[:upto], upto - STEP) for upto in steps]))
     return {"check_alone_ms": statistics.median(alone), "checks_per_second": max(rates)}

@@ -55,9 +55,10 @@ def evaluate(options: Options, out: Console) -> None:
     with open_results(options.out / RESULTS, target.url, target.model) as results:
         try:
             _ask(target, rows, results, options.retry, out)
-            # For how soon: how far behind the marked sentence a late flag came.
-            if late := probes(judged(rows, results.known)) if target.kind == "stream" else ():
-                _ask(target, late, results, options.retry, out)
+            if target.kind == "stream":
+                late = probes(judged(rows, results.known))
+                if late:
+                    _ask(target, late, results, options.retry, out)
         except KeyboardInterrupt:
             out.print("Stopped. Run the same command to go on.")
             raise
