@@ -156,8 +156,6 @@ def _varied(row: Row, answers: Answers, rng: Random) -> Row:
         return _later(row, answers, rng)
     elif chance < 0.18 and row.severity is Severity.SAFE:
         return _long(row, answers, rng)
-    elif chance > 0.88 and row.severity is Severity.UNSAFE:
-        return _relented(row, rng)
     return row
 
 
@@ -194,12 +192,6 @@ def _refused(row: Row, rng: Random) -> Row:
     """Declined: harmless, whatever was asked for."""
     answer = Turn("assistant", rng.choice(asking.refusals(row.language)))
     return replace(row, turns=(*row.turns, answer), severity=Severity.SAFE, categories=(), refusal=True)
-
-
-def _relented(row: Row, rng: Random) -> Row:
-    """A harmful answer that begins as if to decline: what follows decides."""
-    text = f"{rng.choice(asking.refusals(row.language))} {row.turns[-1].text}"
-    return replace(row, turns=(*row.turns[:-1], Turn("assistant", text)))
 
 
 def _long(row: Row, answers: Answers, rng: Random) -> Row:

@@ -36,8 +36,6 @@ class Example:
     kind: Kind
     text: str
     """The judged turn."""
-    declines: bool = False
-    """Whether the judged turn is an answer that refuses to do what was asked."""
     instead: tuple[int, float] | None = None
     """A severity that the reply may as well name, and how much that counts."""
 
@@ -107,14 +105,9 @@ class Encoder:
         said: dict[tuple[Kind, str], set[int]] = defaultdict(set)
         for example in examples:
             said[example.kind, example.text].add(example.reply[1])
-
-        def sure(example: Example) -> bool:
-            # Where one turn is labelled both ways, what came before it decides, which the teacher does not read; in
-            # a refusal it sees the harm that is refused.
-            return example.declines or len(said[example.kind, example.text]) > 1
-
+        # Where one turn is labelled both ways, what came before it decides, which the teacher does not read.
         return [
-            example if sure(example) else self._softened(example, harm)
+            example if len(said[example.kind, example.text]) > 1 else self._softened(example, harm)
             for example, harm in zip(examples, harms, strict=True)
         ]
 
@@ -158,4 +151,4 @@ class Encoder:
         first = starts[-3] + 2
         worth = [self._worth.get(token, _FORM) for token in reply]
         turn = range(first, prompt.index(self._end, first))
-        return Example([*prompt, *reply], reply, worth, turn, row.kind, row.turns[-1].text, declines=bool(row.refusal))
+        return Example([*prompt, *reply], reply, worth, turn, row.kind, row.turns[-1].text)

@@ -36,44 +36,40 @@ class Piece(NamedTuple):
 
     ids: list[int]
     text: str
-    declines: bool
-    """Whether it is the head of a refusal."""
 
 
 def draw(count: int, examples: Sequence[Example], encode: Encoder, teacher: Grader, rng: Random) -> list[Example]:
     """At most `count` texts put together from pieces of the judged turns of `examples`.
 
-    The target of each is the probability that the teacher gives its worst piece; in an answer, refusals do no harm,
-    though they are about it.
+    The target of each is the probability that the teacher gives its worst piece.
     """
-    read = encode.read([example.text for example in examples])
-    texts = [pieces for pieces in (_pieces(examples, read, rng) for _ in range(count)) if pieces]
+    turns = [example.text for example in examples]
+    read = encode.read(turns)
+    texts = [pieces for pieces in (_pieces(turns, read, rng) for _ in range(count)) if pieces]
     frames = [_frame(encode, answered) for answered in (False, True)]
     chosen = [frames[rng.random() >= _PROMPTS] for _ in texts]
     kinds = [frame.kind for pieces, frame in zip(texts, chosen, strict=True) for _ in pieces]
     grades = iter(teacher.grades([piece.text for pieces in texts for piece in pieces], kinds))
     found = []
     for pieces, frame in zip(texts, chosen, strict=True):
-        graded = zip(pieces, islice(grades, len(pieces)), strict=True)
-        worst = max(0.0 if piece.declines and frame.kind == "response" else grade for piece, grade in graded)
+        worst = max(islice(grades, len(pieces)))
         ids = [*chain.from_iterable(piece.ids for piece in pieces)]
         times = rng.randint(1, _REPEATED_TOKENS // len(ids)) if rng.random() < _REPEATED else 1
         found.append(encode.framed(frame, ids * times, " ".join(piece.text for piece in pieces), worst))
     return found
 
 
-def _pieces(examples: Sequence[Example], read: Sequence[Any], rng: Random) -> list[Piece]:
+def _pieces(turns: Sequence[str], read: Sequence[Any], rng: Random) -> list[Piece]:
     pieces = []
     for _ in range(rng.randint(1, _MOST)):
-        place = rng.randrange(len(examples))
-        turn, size = examples[place], len(read[place])
+        place = rng.randrange(len(turns))
+        size = len(read[place])
         if size >= _SHORTEST:
             length = min(size, round(_SHORTEST * (_LONGEST / _SHORTEST) ** rng.random()))
-            # Of a refusal the head: the rest does not say that it is one.
-            start = 0 if turn.declines else rng.randrange(size - length + 1)
+            start = rng.randrange(size - length + 1)
             offsets = read[place].offsets[start : start + length]
-            text = turn.text[offsets[0][0] : offsets[-1][1]]
-            pieces.append(Piece(read[place].ids[start : start + length], text, turn.declines))
+            text = turns[place][offsets[0][0] : offsets[-1][1]]
+            pieces.append(Piece(read[place].ids[start : start + length], text))
     return pieces
 
 

@@ -4,28 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import get_args
 
 import pytest
 
 from guard_server.catalog import DEMO_FOLDER
 from guard_server.demo_gen import pieces
 from guard_server.demo_gen.examples import Encoder, Example
-from guard_server.demo_gen.rows import Row
 from guard_server.demo_gen.teacher import Teacher
 from moderation.conversation import Turn
 from moderation.verdict import Kind, Severity
 from tests.unit.test_demo_words import rows
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-REFUSAL = Row(
-    (Turn("user", "How do I steal bikes?"), Turn("assistant", "I'm sorry, but I can't help you steal bikes.")),
-    Severity.SAFE,
-    (),
-    True,
-    "one",
-    "en",
-)
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +65,6 @@ def test_a_label_that_hangs_on_what_came_before_is_not_softened(encode: Encoder)
     assert encode.softened(pair, [0.5, 0.5]) == pair
 
 
-def test_a_refusals_label_is_not_softened(encode: Encoder) -> None:
-    (refusal,) = encode.rows([REFUSAL])
-    assert encode.softened([refusal], [0.9]) == [refusal]
-
-
 class Certain:
     """A teacher to whom one word is harm, and nothing else is."""
 
@@ -100,14 +83,6 @@ def test_a_text_is_as_harmful_as_its_worst_piece(encode: Encoder, examples: list
     assert {piece.instead and piece.instead[0] for piece in found} == {unsafe}
     assert [piece.worth[1] == 0 for piece in found] == harmful
     assert [piece.instead is not None and piece.instead[1] > 0 for piece in found] == harmful
-
-
-def test_of_a_refusal_the_head_is_taken_and_does_no_harm_in_an_answer(encode: Encoder) -> None:
-    found = pieces.draw(100, encode.rows([REFUSAL]), encode, Certain(), Random(0))
-    assert all(piece.text.startswith("I'm") for piece in found)
-    harms = {kind: {piece.instead and piece.instead[1] for piece in found if piece.kind == kind} for kind in KINDS}
-    assert harms == {"prompt": {0, 1}, "response": {0}}
-    assert any("bikes" in piece.text for piece in found if piece.kind == "response")
 
 
 def test_pieces_are_cut_out_of_the_text_as_it_stands(encode: Encoder, examples: list[Example]) -> None:

@@ -46,9 +46,6 @@ def row(text: str, severity: Severity = Severity.SAFE, answer: str | None = None
     return Row(turns, severity, (), None if answer is None else is_refusal(answer), source, "en")
 
 
-SAFE_ANSWERS = [row("q", answer="a"), row("q", answer=REFUSED_ANSWER)]
-
-
 def test_half_of_the_room_in_git_is_left_for_the_stream_guard() -> None:
     assert sum(path.stat().st_size for path in MODEL.glob("*") if path.is_file()) < 10_000_000
 
@@ -230,7 +227,7 @@ def test_a_language_without_lines_of_its_own_is_answered_in_english() -> None:
 
 def test_a_request_is_agreed_to_or_declined_and_only_that_decides() -> None:
     rows = [row(f"{n}?", Severity.UNSAFE, source=asking.ASKING) for n in range(300)]
-    drawn = draw.epoch([*rows, *SAFE_ANSWERS], Random(0))
+    drawn = draw.epoch([*rows, row("q", answer="a"), row("q", answer=REFUSED_ANSWER)], Random(0))
     met = {r.turns[-1].text: r for r in drawn if r.kind == "response"}
     declined = {text for text in met if text in asking.refusals("en")}
     agreed = {text for text in met if text in asking.agreements("en")}
@@ -238,15 +235,6 @@ def test_a_request_is_agreed_to_or_declined_and_only_that_decides() -> None:
     assert agreed
     assert {(met[text].severity, met[text].refusal) for text in declined} == {(Severity.SAFE, True)}
     assert {(met[text].severity, met[text].refusal) for text in agreed} == {(Severity.UNSAFE, False)}
-
-
-def test_a_harmful_answer_may_begin_as_if_to_decline_and_stays_harmful() -> None:
-    rows = [row(f"{n}?", Severity.UNSAFE, answer="This is how.") for n in range(300)]
-    drawn = draw.epoch([*rows, *SAFE_ANSWERS], Random(0))
-    began = [r for r in drawn if r.turns[-1].text.endswith(" This is how.")]
-    assert {r.turns[-1].text.removesuffix(" This is how.") for r in began} <= set(asking.refusals("en"))
-    assert began
-    assert {(r.severity, r.refusal) for r in began} == {(Severity.UNSAFE, False)}
 
 
 def test_the_everyday_rows_are_readable_and_of_all_three_severities() -> None:
@@ -291,7 +279,7 @@ def test_an_epoch_depends_on_its_seed_alone() -> None:
 
 def test_an_epoch_shortens_turns_and_keeps_their_labels() -> None:
     rows = [row(f"{n} " + "word " * 5000, Severity.UNSAFE) for n in range(50)]
-    rows += SAFE_ANSWERS
+    rows += [row("q", answer="a"), row("q", answer=REFUSED_ANSWER)]
     drawn = draw.epoch(rows, Random(0))
     assert max(len(r.turns[-1].text) for r in drawn) < 10_000
     assert sum(r.severity is Severity.UNSAFE for r in drawn) == 50
