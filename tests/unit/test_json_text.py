@@ -1,0 +1,83 @@
+import time
+from typing import Any
+
+import pytest
+
+from pipelines.json_text import find, is_blob, is_text, media_of
+
+BLOB = "aB3/" * 40
+PICTURE = f"data:image/png;base64,{BLOB}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "First take",
+        "炸弹",
+        "how_to_make_a_cake",
+        "HowToMakeACake",
+        "https://a.example/how-to",
+        "a  b",
+        "Ü",
+        "one" * 30 + " two",
+    ],
+)
+def test_words_are_text_whatever_they_stand_under(value: str) -> None:
+    assert is_text(value)
+    for key in ("id", "type", "role", "signature", "x"):
+        assert find({key: value}).texts == [value]
+    assert find({value: 1}).texts == [value]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["safe", "chatcmpl-9fA", "2026-01-01T00:00:00Z", "reasoning.text", "content_filter", "3.5", "v1", BLOB, "0f" * 32],
+)
+def test_labels_and_blobs_are_no_text_unless_they_stand_where_prose_does(value: str) -> None:
+    assert not is_text(value)
+    assert find({"severity": value, value: [value]}).texts == []
+    assert find({"text": value}).texts == [value]
+    assert find([value], prose=True).texts == [value]
+
+
+def test_pictures_and_sound_are_named_and_cost_nothing() -> None:
+    big = "data:image/png;base64," + "aB3/" * 400_000
+    parts: list[Any] = [
+        {"type": "image_url", "image_url": {"url": "https://a.example/b.png", "detail": "low"}, "text": "a cat"},
+        {"type": "input_audio", "input_audio": {"data": BLOB, "format": "wav"}},
+        big,
+        [[{"url": "data:audio/wav;base64,AAAA"}]],
+    ]
+    started = time.perf_counter()
+    found = find(parts)
+    assert (found.texts, found.media) == (["a cat"], ["image_url", "input_audio", "image", "audio"])
+    assert time.perf_counter() - started < 0.5
+    assert media_of(PICTURE) == "image"
+    assert is_blob(BLOB)
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        ({"type": "image_url", "image_url": {"url": "the way to school"}}, ["the way to school"]),
+        ("data:text/plain;base64,dGhlIHdheQ==", ["the way"]),
+        ("data:text/plain,the%20way", ["the way"]),
+        ("data:text/plain;base64,%%%", []),
+    ],
+)
+def test_words_in_a_pictures_place_or_a_data_url_are_text(value: Any, texts: list[str]) -> None:
+    assert find(value).texts == texts
+
+
+def test_no_depth_is_too_deep() -> None:
+    deepest: dict[str, Any] = {"id": "the way to school"}
+    for _ in range(100_000):
+        deepest = {"a": [deepest]}
+    assert find(deepest).texts == ["the way to school"]
+    while deepest.get("a"):
+        deepest = deepest["a"][0]
+
+
+def test_texts_come_in_order() -> None:
+    value = {"b": "first one", "a": [{"text": "second"}, "the third"], "the key": "last one"}
+    assert find(value).texts == ["first one", "second", "the third", "the key", "last one"]
