@@ -146,7 +146,7 @@ def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
         if not in_media:
             _add_once(found.media, kind)
     elif (words := _words_in_data_url(value)) is not None:
-        found.texts += [words] if words else []
+        found.texts.extend(filter(None, [words]))
     elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
         # The part that it belongs to is named already.
         return
