@@ -18,6 +18,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
 _BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
 _HEX = re.compile(r"[0-9a-fA-F]+")
+_DATA = re.compile(r"(?:[A-Za-z0-9+/=_-]|%[0-9A-Fa-f]{2})*")
 _DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
 _REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
 # Under these keys even one word is read as text, by a model or on a page.
@@ -102,9 +103,12 @@ def is_blob(value: str) -> bool:
 
 
 def media_of(value: str) -> str | None:
-    """`image`, `audio`, `video` or `file` where `value` is such a thing as a `data:` URL; None for anything else."""
+    """`image`, `audio`, `video` or `file` if all of `value` is such a thing as a `data:` URL; else None."""
     found = _DATA_URL.match(value)
-    return _MEDIA_KINDS.get(found["kind"].lower()) if found else None
+    if found is None or not found["options"].lower().endswith(";base64"):
+        # What is not encoded, as an SVG may be, is words.
+        return None
+    return _MEDIA_KINDS.get(found["kind"].lower()) if _DATA.fullmatch(value, found.end()) else None
 
 
 def find(value: Any, key: str = "", *, prose: bool = False) -> Found:

@@ -1,6 +1,6 @@
 """What stands between valves and verdicts: shared by every plugin that moderates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -121,14 +121,18 @@ class Moderator:
         for index, result in zip(judged, found, strict=True):
             parts = unreadable_parts(messages[index])
             if parts and self.valves.images == "withhold" and (result is None or result.decision.passes):
-                verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
-                closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
-                result = Review(verdict, closed.decide(verdict), 0, True)
+                result = self.unread(parts)
             if index == newest and self._was_removed(messages[index]):
                 verdict = Verdict.none("this turn was refused before, and is asked again")
                 result = Review(verdict, Decision(action=Action.REFUSE, flagged=Action.REFUSE), 0, False)
             reviews[index] = result
         return reviews
+
+    def unread(self, parts: Iterable[str]) -> Review:
+        """The review of a turn with parts that the guard cannot read, where none may pass."""
+        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
+        closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
+        return Review(verdict, closed.decide(verdict), 0, True)
 
     def _was_removed(self, message: Body) -> bool:
         """Whether nothing is left of a user's turn, as where an answer to a refused one is asked for again."""
