@@ -64,6 +64,10 @@ class StubModel:
         """The deltas of the answer to a request."""
         return self.deltas
 
+    def chunks_to(self, body: dict[str, Any]) -> list[Any] | None:
+        """What is sent in reply to a streamed request as it is; None where deltas are."""
+        return self.chunks
+
     async def _models(self, request: Request) -> Response:
         if self.status != 200:
             return self._error()
@@ -97,10 +101,11 @@ class StubModel:
         self.streaming += 1
         try:
             await asyncio.sleep(self.wait)
-            for chunk in self.chunks or ():
+            chunks = self.chunks_to(body)
+            for chunk in chunks or ():
                 yield chunk if isinstance(chunk, str) else f"data: {json.dumps(chunk)}\n\n"
                 await asyncio.sleep(self.delay)
-            if self.chunks is not None:
+            if chunks is not None:
                 yield "data: [DONE]\n\n" if self.done else ""
                 return
             for number, delta in enumerate(self.answer_to(body)):

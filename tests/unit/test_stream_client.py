@@ -184,3 +184,18 @@ async def test_another_server_is_asked_for_no_stream(stub: StubGuard) -> None:
         guard = Guard(Endpoint(f"{url}/v1"))
         assert not await guard.streams()
         await guard.aclose()
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+async def test_texts_that_come_in_turn_are_each_judged_as_one(guard: Guard, unsafe: bool) -> None:
+    thinking = Channel(0, Rank.REASONING, 0, "reasoning")
+    words = ["calm ", "day ", "and ", *(["ba", "d ", "ba", "d "] if unsafe else []), "shore "]
+
+    async def both() -> AsyncIterator[Piece]:
+        for word in words:
+            yield Piece(CONTENT, "sea ")
+            yield Piece(thinking, word)
+            await asyncio.sleep(0.05)
+
+    watched, _ = await watch(guard, both())
+    assert watched.end is (End.REFUSED if unsafe else End.COMPLETE)
