@@ -26,6 +26,10 @@ from moderation.stream_wire import StreamWire, as_messages
 from moderation.transport import new_client
 from moderation.verdict import Severity, Verdict, parse_reply
 
+TEMPLATE_TOKENS = 1024
+"""What is allowed for Qwen3Guard-Gen's template where it is not counted: it is about 600 tokens of instruction."""
+# It has a `/tokenize` of its own, for plain text, and no log-probabilities of tokens that are asked for by id.
+_LLAMA_CPP = "llamacpp"
 # Seconds for which a server is believed to be as it was: another may have come to its address, or learnt new things.
 _BELIEVED = 600
 # Of the key, of load, or of something on the way: the next style would meet the same.
@@ -130,6 +134,8 @@ class Endpoint:
         """
         if self._facts is not None and self.learnt:
             return self._facts
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise EndpointRefused("the guard's key has characters that no HTTP header can carry: check the settings")
         before = self._facts
         with self._understood(before):
             found = await self._look()
@@ -161,6 +167,10 @@ class Endpoint:
             EndpointDown, EndpointRefused: it is not known yet, and cannot be asked.
         """
         facts = self._newest(facts or await self.learn())
+        if facts.owner == _LLAMA_CPP:
+            texts = "\n".join(turn.text for turn in conversation)
+            told = await self._tokenize(facts, {"content": texts}, TokenIds)
+            return len(told.tokens) + TEMPLATE_TOKENS if told else None
         counted = await self._tokenize(facts, {"messages": as_messages(conversation)}, TokenCount)
         return counted.count if counted else None
 
@@ -267,8 +277,11 @@ class Endpoint:
         )
         reply = await self._completions.complete(facts.model, conversation, REPLY_TOKENS, **wanted)
         verdict = parse_reply(reply.text, kind_of(conversation))
+        if not verdict.reached:
+            # Only the beginning of it is shown, in which a key may be cut.
+            return Verdict.none(str(parse_reply(without_key(reply.text, self._key), kind_of(conversation)).problem))
         label = label_token(reply.tokens)
-        if verdict.reached and label is not None and label_severity(label.token) is verdict.severity:
+        if label is not None and label_severity(label.token) is verdict.severity:
             verdict = verdict.model_copy(update={"probabilities": label_probabilities(label)})
         return verdict
 
@@ -292,6 +305,8 @@ class Endpoint:
         Empty where they cannot be had.
         """
         facts = self._newest(facts)
+        if facts.owner == _LLAMA_CPP:
+            return ()
         if facts.label_ids is None:
             found = await self._ask_for_label_ids(facts)
             self._note(facts, label_ids=found)

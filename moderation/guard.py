@@ -10,7 +10,7 @@ from cachetools import LRUCache
 from circuitbreaker import CircuitBreaker
 
 from moderation.conversation import Conversation, Turn, digest
-from moderation.endpoint import Endpoint
+from moderation.endpoint import TEMPLATE_TOKENS, Endpoint
 from moderation.errors import EndpointDown, EndpointError, TooLong
 from moderation.neutral import neutralise
 from moderation.one_token import REPLY_TOKENS
@@ -21,8 +21,6 @@ from moderation.windows import fit
 
 # Assumed of servers that do not tell: Ollama's default. Too small costs windows; too large could cut a turn unseen.
 DEFAULT_CONTEXT_TOKENS = 4096
-# Qwen3Guard-Gen's template is about 600 tokens of instruction; more than that is allowed for where it is not counted.
-_TEMPLATE_TOKENS = 1024
 # After this many silent judgements in a row callers are turned away at once, for so many seconds.
 _BREAK_AFTER = 3
 _BREAK_SECONDS = 2
@@ -182,11 +180,12 @@ class Guard:
 
     async def _count(self, facts: ServerFacts | None, room: int, conversation: Conversation) -> int:
         """Tokens of a prompt: the endpoint of `facts` is asked only where a bound by bytes is more than `room`."""
-        bound = _TEMPLATE_TOKENS + sum(len(turn.text.encode("utf-8", "surrogatepass")) for turn in conversation)
+        bound = TEMPLATE_TOKENS + sum(len(turn.text.encode("utf-8", "surrogatepass")) for turn in conversation)
         if bound <= room or facts is None:
             return bound
         exact = await self._endpoint.count(conversation, facts)
-        if exact is None:
+        if exact is None or exact > 4 * bound:
+            # What cannot be is no count.
             return bound
         self._last_reply = time.monotonic()
         return exact

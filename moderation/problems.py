@@ -3,7 +3,7 @@
 import json
 import re
 from typing import Any
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import openai
 
@@ -35,7 +35,8 @@ def named(error: openai.OpenAIError, address: str, key: str) -> EndpointError:
         return EndpointDown(f"{shown} cannot be reached ({without_key(root_cause(error), key)[:_SHOWN]})")
     status, said = error.status_code, without_key(words_of(error), key)[:_SHOWN]
     if status // 100 == 3:
-        return EndpointRefused(redirected(error.response.headers.get("location"), str(error.request.url), shown))
+        where = redirected(error.response.headers.get("location"), str(error.request.url), shown)
+        return EndpointRefused(without_key(where, key))
     if is_too_long(error):
         return TooLong(f"{shown} answered {status}: {said}", told_limit(error))
     kind = EndpointDown if status >= 500 or status in (408, 429) else EndpointRefused
@@ -103,7 +104,7 @@ def root_cause(error: BaseException) -> str:
 
 def without_key(text: str, key: str) -> str:
     """`text` with the guard's key blanked: some servers quote what they refuse."""
-    for secret in {key, json.dumps(key)[1:-1], repr(key)[1:-1]}:
+    for secret in {key, json.dumps(key)[1:-1], repr(key)[1:-1], quote(key, safe="")}:
         if secret and secret != "EMPTY":
             text = text.replace(secret, "***")
     return text

@@ -177,7 +177,7 @@ class GuardCompletion(BaseModel):
 class TokenCount(BaseModel):
     """What vLLM's `/tokenize` says of a conversation; llama.cpp answers any body with 200, and counts nothing."""
 
-    count: Annotated[int, Field(gt=0), BeforeValidator(_not_boolean)]
+    count: Annotated[int, Field(gt=0, le=2**31), BeforeValidator(_not_boolean)]
 
 
 class TokenIds(BaseModel):

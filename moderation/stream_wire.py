@@ -25,7 +25,7 @@ class StreamWire:
     async def offered(self) -> bool:
         """Whether there is a stream endpoint. It answers in JSON; a page is what some proxies say to everything."""
         try:
-            return _read(await self._client.get(_PATH, cast_to=str)) is not None
+            return _json_or_none(await self._client.get(_PATH, cast_to=str)) is not None
         except openai.APIStatusError:
             return False
 
@@ -37,7 +37,7 @@ class StreamWire:
             if "id" not in body:
                 raise
             raise StreamLost(error.message) from error
-        found = _read(reply)
+        found = _json_or_none(reply)
         # What is missing in it is told where it is needed.
         return found if isinstance(found, dict) else {}
 
@@ -58,7 +58,7 @@ class StreamWire:
         return first.model_copy(update={"categories": tuple(found)})
 
 
-def _read(text: str) -> Any:
+def _json_or_none(text: str) -> Any:
     """None where the text is no JSON."""
     try:
         return json.loads(text)
