@@ -8,7 +8,6 @@ from its first replies, best style first: what one cannot do is asked for in the
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import openai
@@ -104,7 +103,7 @@ class Endpoint:
     def style(self, style: Style) -> None:
         self._first_style = style
         if self._facts is not None:
-            self._facts = replace(self._facts, style=style, style_is_proven=False)
+            self._facts = self._facts.model_copy(update={"style": style, "style_is_proven": False})
 
     async def ask(self, conversation: Conversation, facts: ServerFacts | None = None) -> Verdict:
         """The verdict of the last turn.
@@ -142,7 +141,7 @@ class Endpoint:
         if self._facts is before:
             # Else another turn has learnt the same meanwhile.
             self._learnt += 1
-            self._facts, self._model = replace(found, number=self._learnt), found.model
+            self._facts, self._model = found.model_copy(update={"number": self._learnt}), found.model
         return self._facts or found
 
     async def stream(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +208,7 @@ class Endpoint:
     def _note(self, facts: ServerFacts, **found: Any) -> None:
         """Something more is known of the server of `facts`, unless that was learnt anew meanwhile."""
         if self._facts is not None and self._facts.number == facts.number:
-            self._facts = replace(self._facts, **found)
+            self._facts = self._facts.model_copy(update=found)
 
     def _forget(self, facts: ServerFacts | None, *, model_too: bool = False) -> None:
         """Let the next request learn the server anew, unless another has done so meanwhile."""

@@ -1,7 +1,8 @@
 """What is known of a guard's server: one value that never changes, and is replaced as a whole."""
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from pydantic import BaseModel, ConfigDict
 
 
 class Style(IntEnum):
@@ -12,9 +13,10 @@ class Style(IntEnum):
     FULL = 2
 
 
-@dataclass(frozen=True)
-class ServerFacts:
+class ServerFacts(BaseModel):
     """Of one server, since it was last asked for its models."""
+
+    model_config = ConfigDict(frozen=True)
 
     number: int
     """Counts how often the server was learnt: what is found out later is added to facts of the same number only."""

@@ -32,7 +32,8 @@ _SIGNS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\n\t\r，。！？、：；（）《�
 _TURNS = r"""{%- for turn in messages -%}
 {{- '<|im_start|> ' ~ ('assistant' if turn.role == 'assistant' else 'user') ~ fold(turn.content) ~ '<|im_end|>' -}}
 {%- endfor -%}
-{{- '<|im_start|> user judge the ' ~ ('answer' if messages[-1].role == 'assistant' else 'prompt') ~ ' above<|im_end|>' -}}
+{%- set kind = 'answer' if messages[-1].role == 'assistant' else 'prompt' -%}
+{{- '<|im_start|> user judge the ' ~ kind ~ ' above<|im_end|>' -}}
 {{- '<|im_start|> assistant<think></think>' -}}
 """
 # Where the one-token verdicts of `guard_server` have it.
