@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 
 # Rounding lets a server say of a certain token that its logarithm is a little above zero.
 _ROUNDING = 0.001
+# The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
+_MOST_TOKENS = 16
 # No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
 _CONTEXT = Field(ge=256, le=2**24)
 
@@ -97,8 +99,12 @@ class ReplyToken(BaseModel):
     top_logprobs: Annotated[list[TokenCandidate] | None, _Lenient] = None
 
 
+def _beginning(value: Any) -> Any:
+    return value[:_MOST_TOKENS] if isinstance(value, list) else value
+
+
 class _ReplyLogprobs(BaseModel):
-    content: list[Annotated[ReplyToken | None, _Lenient]]
+    content: Annotated[list[Annotated[ReplyToken | None, _Lenient]], BeforeValidator(_beginning)]
 
 
 def _part_text(part: Any) -> str:
@@ -159,7 +165,7 @@ class GuardCompletion(BaseModel):
 
     @property
     def tokens(self) -> list[ReplyToken]:
-        """With what else could have come; empty where that is not told, and up to a token that makes no sense."""
+        """The first ones, with what else could have come; empty where that is not told, up to one without sense."""
         logprobs = self.choices[0].logprobs
         found: list[ReplyToken] = []
         for token in logprobs.content if logprobs else ():

@@ -1,10 +1,14 @@
 """What a stream endpoint of `guard_server` says, as verdicts: see docs/guard-stream.md."""
 
-import reprlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from moderation.verdict import Category, Severity, Verdict
+
+# A probability, and what rounding may add to it.
+_MOST_PROBABLE = 1.001
+# Without an excerpt: what is no reply of ours may quote the key.
+_UNREADABLE_STREAM = "the guard's stream could not be read: its reply is none of a stream endpoint of this version"
 
 
 def prompt_verdict(reply: Mapping[str, Any]) -> Verdict:
@@ -18,9 +22,9 @@ def answer_verdict(reply: Mapping[str, Any], strictness: Literal["strict", "loos
         violations = reply["violations"]
         found = violations[strictness] or violations["strict"]
         if not all(type(place) is int and place >= 0 for place in _both(reply["cleared"])):
-            return _unreadable_stream(reply)
+            return Verdict.none(_UNREADABLE_STREAM)
     except (KeyError, TypeError):
-        return _unreadable_stream(reply)
+        return Verdict.none(_UNREADABLE_STREAM)
     return Verdict(severity=Severity.SAFE) if found is None else _verdict_of(found)
 
 
@@ -34,11 +38,7 @@ def _verdict_of(found: Any) -> Verdict:
         categories = () if severity is Severity.SAFE else (Category(found["category"]),)
         probabilities = {severity: float(found["probabilities"][severity]) for severity in Severity}
     except (KeyError, OverflowError, TypeError, ValueError):
-        return _unreadable_stream(found)
-    if not all(0 <= probability <= 1 for probability in probabilities.values()):
-        return _unreadable_stream(found)
+        return Verdict.none(_UNREADABLE_STREAM)
+    if not all(0 <= probability <= _MOST_PROBABLE for probability in probabilities.values()):
+        return Verdict.none(_UNREADABLE_STREAM)
     return Verdict(severity=severity, categories=categories, probabilities=probabilities)
-
-
-def _unreadable_stream(reply: Any) -> Verdict:
-    return Verdict.none(f"the guard's stream could not be read: {reprlib.repr(reply)[:80]}")

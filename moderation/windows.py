@@ -1,5 +1,6 @@
 """Cutting a conversation to the guard's context: context is dropped oldest first, a long turn is read in windows."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from moderation.conversation import Conversation, Turn, kind_of
@@ -48,6 +49,8 @@ async def fit(conversation: Conversation, room: int, count: Count) -> list[Conve
     windows = [turn.text[start : start + size] for start in range(0, len(turn.text) - size + step, step)]
     fitted: list[Conversation] = []
     for window in windows:
+        # A text may have a thousand windows, and others wait for the same event loop.
+        await asyncio.sleep(0)
         fitted += await fit([*head, turn._replace(text=window)], room, count)
     return fitted
 
