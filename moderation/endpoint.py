@@ -6,35 +6,27 @@ from its first replies, best style first: what one cannot do is asked for in the
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import openai
-from pydantic import BaseModel
 
 from moderation.completion_wire import CompletionWire
 from moderation.conversation import Conversation, kind_of
 from moderation.errors import EndpointError, EndpointRefused, StreamLost
 from moderation.one_token import REPLY_TOKENS, TOP_LOGPROBS, OneTokenVerdicts
-from moderation.prefill import VERDICT_PREFILL, label_probabilities, label_severity, label_token
+from moderation.prefill import label_probabilities, label_severity, label_token
 from moderation.problems import is_too_long, named, shown_address, without_key
-from moderation.replies import OddReply, TokenCount, TokenIds
-from moderation.server_facts import ServerFacts, Style
-from moderation.stream_wire import StreamWire, as_messages
+from moderation.replies import OddReply
+from moderation.server_facts import ServerFacts, ServerRecord, Style
+from moderation.server_tokens import ServerTokens
+from moderation.stream_wire import StreamWire
 from moderation.transport import new_client
-from moderation.verdict import Severity, Verdict, parse_reply
+from moderation.verdict import Verdict, parse_reply
 
-TEMPLATE_TOKENS = 1024
-"""What is allowed for Qwen3Guard-Gen's template where it is not counted: it is about 600 tokens of instruction."""
-# It has a `/tokenize` of its own, for plain text, and no log-probabilities of tokens that are asked for by id.
-_LLAMA_CPP = "llamacpp"
-# Seconds for which a server is believed to be as it was: another may have come to its address, or learnt new things.
-_BELIEVED = 600
 # Of the key, of load, or of something on the way: the next style would meet the same.
 _NOT_OF_THE_STYLE = (401, 403, 408, 429, 502, 503, 504)
-
-_Told = TypeVar("_Told", bound=BaseModel)
 
 
 class Endpoint:
@@ -65,45 +57,44 @@ class Endpoint:
         self._client = new_client(self.base_url, api_key, timeout)
         self._completions = CompletionWire(self._client, self.base_url)
         self._streams = StreamWire(self._client)
-        self._facts: ServerFacts | None = None
-        self._learnt = 0
+        self._record = ServerRecord()
+        self._tokens = ServerTokens(self._completions, self._record)
         self._first_style = Style.ONE_TOKEN
-        self._model: str | None = None
 
     @property
     def model(self) -> str | None:
         """The name of the guard that answered last; None until one did, and once the server has it no more."""
-        return self._model
+        return self._record.model
 
     @property
     def learnt(self) -> bool:
         """Whether the server is known, and was asked not long ago."""
-        return self._facts is not None and time.monotonic() - self._facts.learnt_at < _BELIEVED
+        return self._record.fresh is not None
 
     @property
     def streams(self) -> bool:
         """Whether it is known to be a Qwen3Guard-Stream behind `guard_server`."""
-        return self._facts is not None and self._facts.streams
+        return self._record.facts is not None and self._record.facts.streams
 
     @property
     def context_tokens(self) -> int | None:
-        return self._facts.context_tokens if self._facts else None
+        return self._record.facts.context_tokens if self._record.facts else None
 
     @property
     def owner(self) -> str | None:
         """What the server says under `owned_by`."""
-        return self._facts.owner if self._facts else None
+        return self._record.facts.owner if self._record.facts else None
 
     @property
     def style(self) -> Style:
         """How verdicts are asked for. May be set, for who compares the styles."""
-        return self._facts.style if self._facts else self._first_style
+        return self._record.facts.style if self._record.facts else self._first_style
 
     @style.setter
     def style(self, style: Style) -> None:
         self._first_style = style
-        if self._facts is not None:
-            self._facts = self._facts.model_copy(update={"style": style, "style_is_proven": False})
+        if self._record.facts is not None:
+            self._record.note(self._record.facts, style=style, style_is_proven=False)
 
     async def ask(self, conversation: Conversation, facts: ServerFacts | None = None) -> Verdict:
         """The verdict of the last turn.
@@ -115,7 +106,7 @@ class Endpoint:
         Raises:
             EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
         """
-        facts = self._newest(facts or await self.learn())
+        facts = self._record.newest(facts or await self.learn())
         with self._understood(facts):
             if facts.streams:
                 verdict = await self._streams.judge(conversation)
@@ -131,18 +122,14 @@ class Endpoint:
         Raises:
             EndpointDown, EndpointRefused: see `moderation.errors`.
         """
-        if self._facts is not None and self.learnt:
-            return self._facts
+        if self._record.fresh is not None:
+            return self._record.fresh
         if not (self._key.isascii() and self._key.isprintable()):
             raise EndpointRefused("the guard's key has characters that no HTTP header can carry: check the settings")
-        before = self._facts
+        before = self._record.facts
         with self._understood(before):
             found = await self._look()
-        if self._facts is before:
-            # Else another turn has learnt the same meanwhile.
-            self._learnt += 1
-            self._facts, self._model = found.model_copy(update={"number": self._learnt}), found.model
-        return self._facts or found
+        return self._record.replace_by(found, before)
 
     async def stream(self, body: dict[str, Any]) -> dict[str, Any]:
         """Send the next part of a stream; gives the reply: see docs/guard-stream.md.
@@ -151,7 +138,7 @@ class Endpoint:
             StreamLost: it must be opened again, with all text.
             EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
         """
-        with self._understood(self._facts):
+        with self._understood(self._record.facts):
             return await self._streams.send(body)
 
     async def drop_stream(self, key: str) -> None:
@@ -165,13 +152,7 @@ class Endpoint:
         Raises:
             EndpointDown, EndpointRefused: it is not known yet, and cannot be asked.
         """
-        facts = self._newest(facts or await self.learn())
-        if facts.owner == _LLAMA_CPP:
-            texts = "\n".join(turn.text for turn in conversation)
-            told = await self._tokenize(facts, {"content": texts}, TokenIds)
-            return len(told.tokens) + TEMPLATE_TOKENS if told else None
-        counted = await self._tokenize(facts, {"messages": as_messages(conversation)}, TokenCount)
-        return counted.count if counted else None
+        return await self._tokens.count(facts or await self.learn(), conversation)
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -191,7 +172,7 @@ class Endpoint:
             missing = isinstance(error, openai.NotFoundError)
             if missing or not isinstance(error, openai.APIStatusError) or error.status_code >= 500:
                 # Whoever answers next may be another server, or have another model.
-                self._forget(facts, model_too=missing)
+                self._record.forget(facts, model_too=missing)
             raise named(error, self.base_url, self._key) from error
         except OddReply as odd:
             told = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
@@ -199,23 +180,6 @@ class Endpoint:
             raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{told}") from odd
         except StreamLost as lost:
             raise StreamLost(without_key(str(lost), self._key)) from lost
-
-    def _newest(self, facts: ServerFacts) -> ServerFacts:
-        """With what was found out of the same server since."""
-        same = self._facts is not None and self._facts.number == facts.number
-        return self._facts if self._facts is not None and same else facts
-
-    def _note(self, facts: ServerFacts, **found: Any) -> None:
-        """Something more is known of the server of `facts`, unless that was learnt anew meanwhile."""
-        if self._facts is not None and self._facts.number == facts.number:
-            self._facts = self._facts.model_copy(update=found)
-
-    def _forget(self, facts: ServerFacts | None, *, model_too: bool = False) -> None:
-        """Let the next request learn the server anew, unless another has done so meanwhile."""
-        if facts is not None and self._facts is not None and self._facts.number == facts.number:
-            self._facts = None
-            if model_too:
-                self._model = None
 
     async def _look(self) -> ServerFacts:
         """The server's own words about its models."""
@@ -262,10 +226,10 @@ class Endpoint:
         """`style` gave a verdict, and those before it none."""
         if not facts.style_is_proven:
             # Another turn may have found out more meanwhile.
-            self._note(facts, style=max(style, self._newest(facts).style), style_is_proven=True)
+            self._record.note(facts, style=max(style, self._record.newest(facts).style), style_is_proven=True)
         elif style is not facts.style:
             # What it could do before it cannot now.
-            self._forget(facts)
+            self._record.forget(facts)
 
     async def _ask_in_style(self, facts: ServerFacts, style: Style, conversation: Conversation) -> Verdict | None:
         """None where the server does not honour a prefill."""
@@ -285,7 +249,7 @@ class Endpoint:
         return verdict
 
     async def _ask_for_one_token(self, facts: ServerFacts, conversation: Conversation) -> Verdict | None:
-        verdicts, ids = OneTokenVerdicts(self._completions), await self._label_ids(facts)
+        verdicts, ids = OneTokenVerdicts(self._completions), await self._tokens.label_ids(facts)
         verdict = await verdicts.label(facts.model, conversation, ids)
         if verdict is None:
             return None
@@ -294,50 +258,9 @@ class Endpoint:
             with suppress(openai.APIStatusError, OddReply):
                 other = await verdicts.label(facts.model, conversation, ())
                 if other is not None and other.probabilities is not None:
-                    self._note(facts, label_ids=())
+                    self._record.note(facts, label_ids=())
                     verdict = other
         return await verdicts.explained(facts.model, conversation, verdict, refusals=self._refusals)
-
-    async def _label_ids(self, facts: ServerFacts) -> tuple[int, ...]:
-        """The first token of each label behind the prefill; vocabularies differ, so the server is asked, once.
-
-        Empty where they cannot be had.
-        """
-        facts = self._newest(facts)
-        if facts.owner == _LLAMA_CPP:
-            return ()
-        if facts.label_ids is None:
-            found = await self._ask_for_label_ids(facts)
-            self._note(facts, label_ids=found)
-            return found
-        return facts.label_ids
-
-    async def _ask_for_label_ids(self, facts: ServerFacts) -> tuple[int, ...]:
-        found: list[list[int]] = []
-        for text in (VERDICT_PREFILL, *(f"{VERDICT_PREFILL} {severity}" for severity in Severity)):
-            reply = await self._tokenize(facts, {"prompt": text, "add_special_tokens": False}, TokenIds)
-            if reply is None:
-                return ()
-            found.append(reply.tokens)
-        prefix, *labels = found
-        if not all(len(ids) > len(prefix) and ids[: len(prefix)] == prefix for ids in labels):
-            return ()
-        ids = tuple(label[len(prefix)] for label in labels)
-        return ids if len(set(ids)) == len(ids) else ()
-
-    async def _tokenize(self, facts: ServerFacts, body: Mapping[str, Any], shape: type[_Told]) -> _Told | None:
-        """None where `/tokenize` is no help, whatever the reason."""
-        if not self._newest(facts).can_tokenize:
-            return None
-        try:
-            return await self._completions.tokenize({"model": facts.model, **body}, shape)
-        except (openai.OpenAIError, OddReply, EndpointRefused) as error:
-            too_large = isinstance(error, EndpointRefused) or (
-                isinstance(error, openai.APIStatusError) and is_too_long(error)
-            )
-            # What is too much of one text says nothing about others.
-            self._note(facts, can_tokenize=too_large)
-            return None
 
 
 def _is_final(error: openai.APIStatusError, facts: ServerFacts) -> bool:

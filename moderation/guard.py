@@ -10,12 +10,13 @@ from cachetools import LRUCache
 from circuitbreaker import CircuitBreaker
 
 from moderation.conversation import Conversation, Turn, digest
-from moderation.endpoint import TEMPLATE_TOKENS, Endpoint
+from moderation.endpoint import Endpoint
 from moderation.errors import EndpointDown, EndpointError, TooLong
 from moderation.neutral import neutralise
 from moderation.one_token import REPLY_TOKENS
 from moderation.problems import shown_address
 from moderation.server_facts import ServerFacts
+from moderation.server_tokens import TEMPLATE_TOKENS
 from moderation.verdict import Severity, Verdict, worst
 from moderation.windows import fit
 

@@ -1,8 +1,13 @@
 """What is known of a guard's server: one value that never changes, and is replaced as a whole."""
 
+import time
 from enum import IntEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+# Seconds for which a server is believed to be as it was: another may have come to its address, or learnt new things.
+_BELIEVED = 600
 
 
 class Style(IntEnum):
@@ -39,3 +44,42 @@ class ServerFacts(BaseModel):
     they were asked for."""
     can_tokenize: bool = True
     """False once `/tokenize` was no help."""
+
+
+class ServerRecord:
+    """The newest facts of the server at one address; what is noted of another server than theirs is dropped."""
+
+    def __init__(self) -> None:
+        self.facts: ServerFacts | None = None
+        self.model: str | None = None
+        """The name of the guard that answered last; None until one did, and once the server has it no more."""
+        self._learnt = 0
+
+    @property
+    def fresh(self) -> ServerFacts | None:
+        """The facts, unless they were learnt long ago."""
+        known = self.facts is not None and time.monotonic() - self.facts.learnt_at < _BELIEVED
+        return self.facts if known else None
+
+    def newest(self, facts: ServerFacts) -> ServerFacts:
+        """With what was found out of the same server since."""
+        return self.facts if self.facts is not None and self.facts.number == facts.number else facts
+
+    def replace_by(self, found: ServerFacts, before: ServerFacts | None) -> ServerFacts:
+        """What is known now that `found` was learnt in place of `before`: another turn may have learnt it meanwhile."""
+        if self.facts is before:
+            self._learnt += 1
+            self.facts, self.model = found.model_copy(update={"number": self._learnt}), found.model
+        return self.facts or found
+
+    def note(self, facts: ServerFacts, **found: Any) -> None:
+        """Something more is known of the server of `facts`."""
+        if self.facts is not None and self.facts.number == facts.number:
+            self.facts = self.facts.model_copy(update=found)
+
+    def forget(self, facts: ServerFacts | None, *, model_too: bool = False) -> None:
+        """Let the next request learn the server anew; `model_too` where it said that it has that model no more."""
+        if facts is not None and self.facts is not None and self.facts.number == facts.number:
+            self.facts = None
+            if model_too:
+                self.model = None
