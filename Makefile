@@ -25,9 +25,9 @@ stop: ## stop a demo whose terminal is gone
 test: test-unit test-integration test-e2e ## all tests
 
 test-unit: env-dev ## the tests that take seconds
-	@$(DEV)/python -m pytest -n 4 tests/unit
+	@$(DEV)/python -m pytest -n 4 tests/unit tests/dialects
 
-test-integration: env-all env-newest ## with real vLLM and the real Pipelines server
+test-integration: env-all env-newest ## with real vLLM, llama.cpp and the real Pipelines server
 	@$(DEV)/python -m pytest tests/integration
 
 test-e2e: env-all browser ## with the real Open WebUI in a real browser
@@ -71,7 +71,7 @@ env-dev: python
 	@$(PYTHON) demo/environments.py dev
 
 env-newest: python
-	@$(PYTHON) demo/environments.py pipelines-newest litellm
+	@$(PYTHON) demo/environments.py pipelines-newest litellm llama-cpp
 
 env-all: python
 	@$(PYTHON) demo/environments.py dev guard pipelines webui

@@ -28,7 +28,8 @@ from demo.processes import Processes
 from demo.stack import FILES
 from demo.state import State
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint, Style
+from moderation.endpoint import Endpoint
+from moderation.server_facts import Style
 from tests.servers import free_port
 from tests.stub_guard import StubGuard
 

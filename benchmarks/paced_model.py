@@ -48,9 +48,7 @@ def dialect_frames(dialect: str, *, unsafe: bool) -> list[bytes]:
 
 
 DIALECT_FRAMES = {
-    (name, unsafe): dialect_frames(name, unsafe=unsafe)
-    for name in DIALECTS_TRIED
-    for unsafe in (False, True)
+    (name, unsafe): dialect_frames(name, unsafe=unsafe) for name in DIALECTS_TRIED for unsafe in (False, True)
 }
 
 

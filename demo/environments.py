@@ -88,6 +88,10 @@ def steps(name: str) -> list[Step]:
         # A client of /v1/moderations. Its guardrail class wants FastAPI, and nothing else of its proxy. Only the tests
         # need it.
         return [Step(["install", "litellm==1.106.2", "fastapi"])]
+    if name == "llama-cpp":
+        # A real llama.cpp with its own HTTP server, as a wheel that compiles nothing, and what writes its files. Only
+        # the tests need it.
+        return [Step(["install", "xllamacpp==2026.10.11549", "gguf==0.19.0", "numpy==2.4.6"])]
     if name == "webui":
         return [
             # The slim set of requirements, which the wheel carries: no torch, a quarter of the size.
@@ -95,7 +99,8 @@ def steps(name: str) -> list[Step]:
             Step(["install", "--requirement", str(WEBUI_REQUIREMENTS)]),
         ]
     raise BuildError(
-        f"There is no environment {name!r}; there are dev, guard, pipelines, pipelines-newest, litellm and webui."
+        f"There is no environment {name!r}; there are dev, guard, pipelines, pipelines-newest, litellm, llama-cpp "
+        "and webui."
     )
 
 

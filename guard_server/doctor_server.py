@@ -7,6 +7,10 @@ from typing import Any, NamedTuple, Self
 import openai
 
 from guard_server.doctor_problems import NoReply
+from moderation.errors import EndpointError
+from moderation.problems import root_cause, without_key
+from moderation.replies import GuardCompletion, ListedModel, ModelListing, OddReply, read_reply
+from moderation.transport import new_client
 
 
 class Reply(NamedTuple):
@@ -14,6 +18,10 @@ class Reply(NamedTuple):
 
     status: int
     text: str
+    location: str | None = None
+    """Where a redirect leads, which is not followed."""
+    key: str = ""
+    """Not to be shown, where the reply quotes it."""
 
     @property
     def json(self) -> Any:
@@ -28,17 +36,25 @@ class Reply(NamedTuple):
         return self.json.get(name) if self.status == 200 and isinstance(self.json, dict) else None
 
     @property
-    def said(self) -> str | None:
-        """The text of a chat completion; None where this is none."""
+    def completion(self) -> GuardCompletion | None:
+        """A chat completion; None where this is none."""
         try:
-            return str(self.json["choices"][0]["message"]["content"])
-        except (KeyError, IndexError, TypeError):
+            return read_reply(self.text, GuardCompletion) if self.status == 200 else None
+        except OddReply:
+            return None
+
+    @property
+    def models(self) -> list[ListedModel] | None:
+        """A list of models; None where this is none."""
+        try:
+            return read_reply(self.text, ModelListing).models if self.status == 200 else None
+        except OddReply:
             return None
 
     @property
     def excerpt(self) -> str:
         """The beginning, on one line, for people."""
-        return repr(" ".join(self.text[:100].split()))
+        return repr(" ".join(without_key(self.text, self.key)[:100].split()))
 
 
 class Server:
@@ -49,7 +65,7 @@ class Server:
         self.key = key
         self.seconds = seconds
         # One attempt: a doctor tells of the first failure, where a client would try again.
-        self._client = openai.AsyncOpenAI(base_url=self.url, api_key=key or "EMPTY", timeout=seconds, max_retries=0)
+        self._client = new_client(self.url, key or "EMPTY", seconds, max_retries=0)
 
     @property
     def root(self) -> str:
@@ -64,6 +80,10 @@ class Server:
     ) -> None:
         await self._client.close()
 
+    def without_key(self, text: str) -> str:
+        """For people: some servers quote the key that they refuse."""
+        return without_key(text, self.key or "")
+
     async def get(self, url: str, *, key: bool = True) -> Reply:
         """Raises NoReply; `key` says whether to send the key."""
         client = self._client if key else self._client.copy(api_key="EMPTY")
@@ -75,25 +95,21 @@ class Server:
 
     async def _reply(self, request: Any) -> Reply:
         try:
-            return Reply(200, await request)
+            return Reply(200, await request, key=self.key or "")
         except openai.APIStatusError as error:
-            return Reply(error.status_code, error.response.text)
+            location = error.response.headers.get("location")
+            return Reply(error.status_code, error.response.text, location, self.key or "")
         except openai.APITimeoutError:
             raise NoReply(
                 f"no reply within {self.seconds:g} s",
                 "See the guard's log: it may still be loading its model, be overloaded, or hang. A firewall that drops "
                 "packets looks the same. --timeout waits longer.",
             ) from None
+        except EndpointError as error:
+            raise NoReply(str(error), "Check --url: this is no OpenAI-compatible API.") from None
         except openai.OpenAIError as error:
             raise NoReply(
-                f"cannot be reached: {_root(error)}",
+                f"cannot be reached: {root_cause(error)}",
                 "Is the guard running, and is this its address? Start one: python -m guard_server serve. From inside "
                 "a container, localhost is the container: name the guard's host.",
             ) from None
-
-
-def _root(error: BaseException) -> BaseException:
-    """What the libraries between have only wrapped: "connection refused" and the like."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return error

@@ -19,7 +19,8 @@ from typing import Any
 from guard_server import ender
 from guard_server.errors import PluginsMissing, PortTaken, VllmFailed
 from guard_server.launch import Launch
-from moderation.verdict import Severity, parse_reply
+from moderation.prefill import VERDICT_PREFILL, prefilled, severity_after_prefill
+from moderation.verdict import parse_reply
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_SECONDS = 0.5
@@ -155,13 +156,13 @@ class VllmServer:
             "logprobs": True,
         }
         full = self._reply({**request, "max_tokens": 64})
-        token = self._reply({**request, "max_tokens": 1, "chat_template_kwargs": {"verdict_prefill": "Safety:"}})
+        token = self._reply({**request, "max_tokens": 1, **prefilled(VERDICT_PREFILL)})
         warnings = []
         if not parse_reply(full, "prompt").reached:
             warnings.append(
                 f"This model does not answer as Qwen3Guard-Gen does: {full[:80]!r}. Turns would be withheld."
             )
-        elif not token.strip() or not any(f" {label}".startswith(token) for label in Severity):
+        elif severity_after_prefill(token) is None:
             warnings.append("One-token verdicts do not work with this chat template: every verdict costs a full reply.")
         return warnings
 

@@ -2,47 +2,31 @@
 
 A server started by `guard_server` has a chat template that takes `verdict_prefill`, so that one generated token holds
 the verdict and the three severities' probabilities. Other servers are read in full. What a server can do is found out
-from its first reply, best style first.
+from its first replies, best style first: what one cannot do is asked for in the next style, within the same request.
 """
 
-import math
-import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from enum import IntEnum
 from typing import Any, Self
 
 import openai
-from openai.types.chat import ChatCompletion
-from openai.types.chat.chat_completion_token_logprob import TopLogprob
 
+from moderation.completion_wire import CompletionWire
 from moderation.conversation import Conversation, kind_of
-from moderation.errors import EndpointDown, EndpointError, EndpointRefused, TooLong
-from moderation.stream_wire import StreamWire, as_messages
-from moderation.transport import AiohttpTransport
-from moderation.verdict import Severity, Verdict, parse_reply
+from moderation.errors import EndpointError, EndpointRefused, StreamLost
+from moderation.one_token import REPLY_TOKENS, TOP_LOGPROBS, OneTokenVerdicts
+from moderation.prefill import label_probabilities, label_severity, label_token
+from moderation.problems import is_too_long, named, shown_address, without_key
+from moderation.replies import OddReply
+from moderation.server_facts import ServerFacts, ServerRecord, Style
+from moderation.server_tokens import ServerTokens
+from moderation.stream_wire import StreamWire
+from moderation.transport import new_client
+from moderation.verdict import Verdict, parse_reply
 
-# A verdict with many categories is 37 tokens of Qwen's vocabulary; a smaller vocabulary may need more.
-REPLY_TOKENS = 128
-# "Yes" and "No" are one token each of Qwen's vocabulary; a smaller one may spell them.
-_WORD_TOKENS = 4
-# As many as OpenAI's API allows: enough to hold all three labels where the ids of their tokens are not known.
-_TOP_LOGPROBS = 20
-# A label that is not reported counts as impossible where it is less likely than this.
-_NEGLIGIBLE = 0.001
-_PREFILL = "Safety:"
-_TOO_LONG = re.compile(
-    r"context (?:length|size|window)|maximum (?:model|input|context)|too (?:long|large|many tokens)", re.I
-)
-_LIMIT = re.compile(r"(?:context|model|input)[^.]*? (\d{3,7})\b", re.I)
-
-
-class Style(IntEnum):
-    """How verdicts are asked for; a server that cannot do one is asked in the next."""
-
-    ONE_TOKEN = 0
-    FULL_WITH_LOGPROBS = 1
-    FULL = 2
+# Of the key, of load, or of something on the way: the next style would meet the same.
+_NOT_OF_THE_STYLE = (401, 403, 408, 429, 502, 503, 504)
 
 
 class Endpoint:
@@ -67,79 +51,85 @@ class Endpoint:
         refusals: bool = False,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self._key = api_key
         self._wanted_model = model
         self._refusals = refusals
-        self._client = openai.AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=api_key,
-            timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(transport=AiohttpTransport(self.base_url)),
-        )
-        self._wire = StreamWire(self._client)
-        self._forget()
+        self._client = new_client(self.base_url, api_key, timeout)
+        self._completions = CompletionWire(self._client, self.base_url)
+        self._streams = StreamWire(self._client)
+        self._record = ServerRecord()
+        self._tokens = ServerTokens(self._completions, self._record)
+        self._first_style = Style.ONE_TOKEN
 
-    def _forget(self) -> None:
-        """Learn anew: whoever answers next may be another server."""
-        self.style = Style.ONE_TOKEN
-        self.model: str | None = None
-        self.context_tokens: int | None = None
-        self._style_is_sure = False
-        self._label_ids: list[int] | None = None
-        self._can_tokenize = True
-        self.streams = False
-        """Whether it is a Qwen3Guard-Stream behind `guard_server`, which judges growing answers token by token."""
+    @property
+    def model(self) -> str | None:
+        """The name of the guard that answered last; None until one did, and once the server has it no more."""
+        return self._record.model
 
-    async def ask(self, conversation: Conversation) -> Verdict:
+    @property
+    def learnt(self) -> bool:
+        """Whether the server is known, and was asked not long ago."""
+        return self._record.fresh is not None
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is known to be a Qwen3Guard-Stream behind `guard_server`."""
+        return self._record.facts is not None and self._record.facts.streams
+
+    @property
+    def context_tokens(self) -> int | None:
+        return self._record.facts.context_tokens if self._record.facts else None
+
+    @property
+    def owner(self) -> str | None:
+        """What the server says under `owned_by`."""
+        return self._record.facts.owner if self._record.facts else None
+
+    @property
+    def style(self) -> Style:
+        """How verdicts are asked for. May be set, for who compares the styles."""
+        return self._record.facts.style if self._record.facts else self._first_style
+
+    @style.setter
+    def style(self, style: Style) -> None:
+        self._first_style = style
+        if self._record.facts is not None:
+            self._record.note(self._record.facts, style=style, style_is_proven=False)
+
+    async def ask(self, conversation: Conversation, facts: ServerFacts | None = None) -> Verdict:
         """The verdict of the last turn.
+
+        Args:
+            conversation: see `moderation.conversation`.
+            facts: what `learn` gave to whoever asks several times.
 
         Raises:
             EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
         """
-        with self._understood():
-            await self.learn()
-            if self.streams:
-                return await self._wire.judge(conversation)
-            while (style := self.style) < Style.FULL:
-                try:
-                    verdict = await self._ask_in_style(style, conversation)
-                except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                    if self._style_is_sure or _TOO_LONG.search(error.message):
-                        raise
-                    verdict = None
-                if verdict is not None:
-                    self._style_is_sure = True
-                    return verdict
-                if self._style_is_sure:
-                    break
-                # Not `+= 1`: another turn may have found out the same meanwhile.
-                self.style = Style(style + 1)
-            return await self._ask_in_full(conversation)
+        facts = self._record.newest(facts or await self.learn())
+        with self._understood(facts):
+            if facts.streams:
+                verdict = await self._streams.judge(conversation)
+            else:
+                verdict = await self._ask_in_some_style(facts, conversation)
+        if verdict.problem is None:
+            return verdict
+        return verdict.model_copy(update={"problem": without_key(verdict.problem, self._key)})
 
-    async def learn(self) -> None:
-        """Find the model and its context length, once.
+    async def learn(self) -> ServerFacts:
+        """Which model the server has, and its context length: asked once, and again after a while or a failure.
 
         Raises:
             EndpointDown, EndpointRefused: see `moderation.errors`.
         """
-        if self.model is not None:
-            return
-        with self._understood():
-            try:
-                models = list((await self._client.models.list()).data)
-                streams = any(model.owned_by == "vllm" for model in models) and await self._wire.offered()
-            except openai.NotFoundError:
-                models, streams = [], False
-            if self._wanted_model != "auto":
-                models = [model for model in models if model.id == self._wanted_model]
-            models.sort(key=lambda model: "guard" not in model.id.lower())
-        if models:
-            # vLLM and SGLang tell the context length here, beyond OpenAI's fields.
-            limit = (models[0].model_extra or {}).get("max_model_len")
-            self.context_tokens = limit if isinstance(limit, int) else None
-        elif self._wanted_model == "auto":
-            raise EndpointRefused(f"{self.base_url}/models lists no model: name the guard's model in the settings")
-        self.streams = streams
-        self.model = models[0].id if models else self._wanted_model
+        if self._record.fresh is not None:
+            return self._record.fresh
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise EndpointRefused("the guard's key has characters that no HTTP header can carry: check the settings")
+        before = self._record.facts
+        with self._understood(before):
+            found = await self._look()
+        return self._record.replace_by(found, before)
 
     async def stream(self, body: dict[str, Any]) -> dict[str, Any]:
         """Send the next part of a stream; gives the reply: see docs/guard-stream.md.
@@ -148,19 +138,21 @@ class Endpoint:
             StreamLost: it must be opened again, with all text.
             EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
         """
-        with self._understood():
-            return await self._wire.send(body)
+        with self._understood(self._record.facts):
+            return await self._streams.send(body)
 
     async def drop_stream(self, key: str) -> None:
         """Forget an open stream. One that cannot be dropped now ends by its silence."""
-        with suppress(openai.OpenAIError):
-            await self._wire.drop(key)
+        with suppress(openai.OpenAIError, EndpointError):
+            await self._streams.drop(key)
 
-    async def count(self, conversation: Conversation) -> int | None:
-        """Tokens of the prompt that `conversation` makes, template included; None where the server cannot tell."""
-        with self._understood():
-            reply = await self._tokenize({"messages": as_messages(conversation)})
-            return None if reply is None else int(reply["count"])
+    async def count(self, conversation: Conversation, facts: ServerFacts | None = None) -> int | None:
+        """Tokens of the prompt that `conversation` makes, template included; None where the server cannot tell.
+
+        Raises:
+            EndpointDown, EndpointRefused: it is not known yet, and cannot be asked.
+        """
+        return await self._tokens.count(facts or await self.learn(), conversation)
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -172,148 +164,108 @@ class Endpoint:
         await self.aclose()
 
     @contextmanager
-    def _understood(self) -> Iterator[None]:
-        """Whatever a server answers, only an `EndpointError` leaves this block."""
+    def _understood(self, facts: ServerFacts | None) -> Iterator[None]:
+        """Whatever a server answers, only an `EndpointError` leaves this block; errors of ours leave as they are."""
         try:
             yield
         except openai.OpenAIError as error:
-            raise self._translated(error) from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            # The SDK checks no replies: one of another shape breaks where it is read, here or in the SDK itself.
-            raise EndpointRefused(f"{self.base_url} does not answer like an OpenAI-compatible server") from error
+            missing = isinstance(error, openai.NotFoundError)
+            if missing or not isinstance(error, openai.APIStatusError) or error.status_code >= 500:
+                # Whoever answers next may be another server, or have another model.
+                self._record.forget(facts, model_too=missing)
+            raise named(error, self.base_url, self._key) from error
+        except OddReply as odd:
+            told = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
+            address = shown_address(self.base_url)
+            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{told}") from odd
+        except StreamLost as lost:
+            raise StreamLost(without_key(str(lost), self._key)) from lost
 
-    async def _ask_in_style(self, style: Style, conversation: Conversation) -> Verdict | None:
+    async def _look(self) -> ServerFacts:
+        """The server's own words about its models."""
+        try:
+            models = await self._completions.models()
+        except (openai.APIStatusError, OddReply) as error:
+            lists_none = isinstance(error, openai.APIStatusError) and error.status_code in (404, 405, 501)
+            if self._wanted_model == "auto" and not lists_none:
+                raise
+            # A name that the admin gives needs no list.
+            models = []
+        if self._wanted_model != "auto":
+            models = [model for model in models if model.id == self._wanted_model]
+        elif not models:
+            address = shown_address(self.base_url)
+            raise EndpointRefused(f"{address}/models lists no model: name the guard's model in the settings")
+        models.sort(key=lambda model: "guard" not in model.id.lower())
+        model = models[0] if models else None
+        return ServerFacts(
+            number=0,
+            learnt_at=time.monotonic(),
+            model=model.id if model else self._wanted_model,
+            context_tokens=model.context_tokens if model else None,
+            owner=model.owned_by if model else None,
+            streams=model is not None and model.owned_by == "vllm" and await self._streams.offered(),
+            style=self._first_style,
+        )
+
+    async def _ask_in_some_style(self, facts: ServerFacts, conversation: Conversation) -> Verdict:
+        verdict = None
+        for style in [style for style in Style if style >= facts.style]:
+            try:
+                verdict = await self._ask_in_style(facts, style, conversation)
+            except (openai.APIStatusError, OddReply, EndpointRefused) as error:
+                if style is Style.FULL or (isinstance(error, openai.APIStatusError) and _is_final(error, facts)):
+                    raise
+                continue
+            if verdict is not None and verdict.reached:
+                self._settle_style(facts, style)
+                return verdict
+        return verdict or Verdict.none("the guard said nothing")
+
+    def _settle_style(self, facts: ServerFacts, style: Style) -> None:
+        """`style` gave a verdict, and those before it none."""
+        if not facts.style_is_proven:
+            # Another turn may have found out more meanwhile.
+            self._record.note(facts, style=max(style, self._record.newest(facts).style), style_is_proven=True)
+        elif style is not facts.style:
+            # What it could do before it cannot now.
+            self._record.forget(facts)
+
+    async def _ask_in_style(self, facts: ServerFacts, style: Style, conversation: Conversation) -> Verdict | None:
+        """None where the server does not honour a prefill."""
         if style is Style.ONE_TOKEN:
-            return await self._ask_for_one_token(conversation)
-        return await self._ask_in_full(conversation, logprobs=True, top_logprobs=_TOP_LOGPROBS)
-
-    async def _ask_for_one_token(self, conversation: Conversation) -> Verdict | None:
-        """None where the server does not honour the prefill."""
-        ids = await self._severity_ids()
-        wanted = {"logprob_token_ids": ids} if ids else {"top_logprobs": _TOP_LOGPROBS}
-        reply = await self._complete(conversation, 1, prefill=_PREFILL, logprobs=True, **wanted)
-        tokens = reply.choices[0].logprobs and reply.choices[0].logprobs.content
-        # A stock server ignores the prefill and writes "Safety" itself: without the space of " Safe".
-        severity = _severity_of(tokens[0].token) if tokens and tokens[0].token.startswith(" ") else None
-        if not tokens or severity is None:
-            return None
-        verdict = Verdict(severity=severity, probabilities=_probabilities(tokens[0].top_logprobs))
-        if severity is not Severity.SAFE:
-            verdict = verdict.model_copy(update={"categories": await self._categories(conversation, severity)})
-        if self._refusals and kind_of(conversation) == "response":
-            verdict = verdict.model_copy(update={"refusal": await self._refusal(conversation, verdict)})
+            return await self._ask_for_one_token(facts, conversation)
+        wanted: dict[str, Any] = (
+            {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if style is Style.FULL_WITH_LOGPROBS else {}
+        )
+        reply = await self._completions.complete(facts.model, conversation, REPLY_TOKENS, **wanted)
+        verdict = parse_reply(reply.text, kind_of(conversation))
+        if not verdict.reached:
+            # Only the beginning of it is shown, in which a key may be cut.
+            return Verdict.none(str(parse_reply(without_key(reply.text, self._key), kind_of(conversation)).problem))
+        label = label_token(reply.tokens)
+        if label is not None and label_severity(label.token) is verdict.severity:
+            verdict = verdict.model_copy(update={"probabilities": label_probabilities(label)})
         return verdict
 
-    async def _categories(self, conversation: Conversation, severity: Severity) -> tuple[str, ...]:
-        """Why the turn was flagged. The flag stands even where this cannot be told."""
-        prefill = f"{_PREFILL} {severity}\nCategories:"
-        return (await self._go_on(conversation, prefill, REPLY_TOKENS)).categories
-
-    async def _refusal(self, conversation: Conversation, verdict: Verdict) -> bool | None:
-        """Whether the answer refuses its prompt; None where this cannot be told."""
-        names = ", ".join(verdict.categories) or "None"
-        prefill = f"{_PREFILL} {verdict.severity}\nCategories: {names}\nRefusal:"
-        return (await self._go_on(conversation, prefill, _WORD_TOKENS)).refusal
-
-    async def _go_on(self, conversation: Conversation, prefill: str, max_tokens: int) -> Verdict:
-        """What the guard says behind `prefill`; without severity where it says nothing."""
-        try:
-            reply = await self._complete(conversation, max_tokens, prefill=prefill)
-        except openai.OpenAIError as error:
-            return Verdict.none(str(error))
-        return parse_reply(prefill + (reply.choices[0].message.content or ""), kind_of(conversation))
-
-    async def _ask_in_full(self, conversation: Conversation, **options: Any) -> Verdict:
-        reply = await self._complete(conversation, REPLY_TOKENS, **options)
-        verdict = parse_reply(reply.choices[0].message.content or "", kind_of(conversation))
-        for token in (reply.choices[0].logprobs and reply.choices[0].logprobs.content) or ():
-            if verdict.severity is not None and _severity_of(token.token) is verdict.severity:
-                return verdict.model_copy(update={"probabilities": _probabilities(token.top_logprobs)})
-        return verdict
-
-    async def _complete(
-        self, conversation: Conversation, max_tokens: int, *, prefill: str | None = None, **options: Any
-    ) -> ChatCompletion:
-        body = {
-            "model": self.model or "",
-            "messages": as_messages(conversation),
-            "temperature": 0,
-            "max_tokens": max_tokens,
-            **options,
-        }
-        if prefill is not None:
-            body["chat_template_kwargs"] = {"verdict_prefill": prefill}
-        # `chat.completions.create` would walk through every message to convert what is plain JSON already, which is a
-        # fifth of a check's cost on a busy server.
-        reply = await self._client.post("/chat/completions", cast_to=ChatCompletion, body=body)
-        if not isinstance(reply, ChatCompletion) or not reply.choices:
-            raise EndpointRefused(f"{self.base_url} does not answer like an OpenAI-compatible server")
-        return reply
-
-    async def _severity_ids(self) -> list[int] | None:
-        """The first token of each label behind the prefill; vocabularies differ, so the server is asked."""
-        if self._label_ids is None:
-            prefix = await self._tokenize({"prompt": _PREFILL, "add_special_tokens": False})
-            ids = []
-            for severity in Severity:
-                whole = await self._tokenize({"prompt": f"{_PREFILL} {severity}", "add_special_tokens": False})
-                if prefix is None or whole is None or whole["tokens"][: prefix["count"]] != prefix["tokens"]:
-                    return None
-                ids.append(int(whole["tokens"][prefix["count"]]))
-            if len(set(ids)) < len(ids):
-                return None
-            self._label_ids = ids
-        return self._label_ids
-
-    async def _tokenize(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """vLLM's /tokenize, which stands beside /v1; None where there is none."""
-        if not self._can_tokenize:
+    async def _ask_for_one_token(self, facts: ServerFacts, conversation: Conversation) -> Verdict | None:
+        verdicts, ids = OneTokenVerdicts(self._completions), await self._tokens.label_ids(facts)
+        verdict = await verdicts.label(facts.model, conversation, ids)
+        if verdict is None:
             return None
-        url = f"{self.base_url.removesuffix('/v1')}/tokenize"
-        try:
-            reply = await self._client.post(url, cast_to=object, body={"model": self.model, **body})
-        except openai.OpenAIError as error:
-            if isinstance(translated := self._translated(error), EndpointDown):
-                raise translated from error
-            reply = None
-        if not isinstance(reply, dict) or not isinstance(reply.get("tokens"), list):
-            self._can_tokenize = False
-            return None
-        return reply
-
-    def _translated(self, error: openai.OpenAIError) -> EndpointError:
-        if isinstance(error, openai.APIStatusError) and error.status_code < 500 and error.status_code != 429:
-            if error.status_code in (400, 413, 422) and _TOO_LONG.search(error.message):
-                limit = _LIMIT.search(error.message)
-                return TooLong(error.message, int(limit[1]) if limit else None)
-            if error.status_code == 404:
-                self._forget()
-            return EndpointRefused(f"{self.base_url} answered {error.status_code}: {error.message[:200]}")
-        self._forget()
-        if isinstance(error, openai.APIStatusError):
-            return EndpointDown(f"{self.base_url} answered {error.status_code}: {error.message[:200]}")
-        return EndpointDown(f"{self.base_url} cannot be reached ({error})")
+        if verdict.probabilities is None and ids and not facts.style_is_proven:
+            # A vLLM before 0.32 has `/tokenize` and does not know `logprob_token_ids`.
+            with suppress(openai.APIStatusError, OddReply):
+                other = await verdicts.label(facts.model, conversation, ())
+                if other is not None and other.probabilities is not None:
+                    self._record.note(facts, label_ids=())
+                    verdict = other
+        return await verdicts.explained(facts.model, conversation, verdict, refusals=self._refusals)
 
 
-def _severity_of(token: str) -> Severity | None:
-    """The label that begins with `token`: "Safe" in whole, since "Safety" begins so too; of the others a part."""
-    text = token.strip()
-    if text == Severity.SAFE:
-        return Severity.SAFE
-    others = (Severity.CONTROVERSIAL, Severity.UNSAFE)
-    return next((severity for severity in others if len(text) > 1 and severity.startswith(text)), None)
-
-
-def _probabilities(top: list[TopLogprob]) -> dict[Severity, float] | None:
-    """Of the three labels, made to add up to 1; None where one of them was not reported and may still be likely."""
-    found = dict.fromkeys(Severity, 0.0)
-    for candidate in top:
-        severity = _severity_of(candidate.token)
-        if severity is not None:
-            found[severity] += math.exp(candidate.logprob)
-    # What a server leaves out is less likely than all that it reports.
-    unreported = math.exp(min((candidate.logprob for candidate in top), default=0.0))
-    if not any(found.values()) or (not all(found.values()) and unreported > _NEGLIGIBLE):
-        return None
-    total = sum(found.values())
-    return {severity: mass / total for severity, mass in found.items()}
+def _is_final(error: openai.APIStatusError, facts: ServerFacts) -> bool:
+    """Whether asking in another style cannot help."""
+    status = error.status_code
+    if status < 400 or status in _NOT_OF_THE_STYLE:
+        return True
+    return facts.style_is_proven and (status in (404, 500) or is_too_long(error))

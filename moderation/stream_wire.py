@@ -3,6 +3,7 @@
 A WebSocket would save nothing: one request is in flight for each answer, and connections are kept open.
 """
 
+import json
 from typing import Any
 
 import openai
@@ -22,26 +23,27 @@ class StreamWire:
         self._client = client
 
     async def offered(self) -> bool:
-        """Whether there is a stream endpoint."""
+        """Whether there is a stream endpoint. It answers in JSON; a page is what some proxies say to everything."""
         try:
-            await self._client.get(_PATH, cast_to=object)
-        except openai.NotFoundError:
+            return _json_or_none(await self._client.get(_PATH, cast_to=str)) is not None
+        except openai.APIStatusError:
             return False
-        return True
 
     async def send(self, body: dict[str, Any]) -> dict[str, Any]:
         """One part of a stream, for the reply. Raises StreamLost where it must be opened again, with all text."""
         try:
-            reply = await self._client.post(_PATH, cast_to=object, body=body)
+            reply = await self._client.post(_PATH, cast_to=str, body=body)
         except (openai.NotFoundError, openai.ConflictError) as error:
             if "id" not in body:
                 raise
             raise StreamLost(error.message) from error
-        return reply if isinstance(reply, dict) else {}
+        found = _json_or_none(reply)
+        # What is missing in it is told where it is needed.
+        return found if isinstance(found, dict) else {}
 
     async def drop(self, key: str) -> None:
         """Forget an open stream."""
-        await self._client.delete(f"{_PATH}/{key}", cast_to=object)
+        await self._client.delete(f"{_PATH}/{key}", cast_to=str)
 
     async def judge(self, conversation: Conversation) -> Verdict:
         """A whole turn. Of a flagged answer all categories are found, one request each: a policy may allow some."""
@@ -54,6 +56,14 @@ class StreamWire:
             found += verdict.categories
             verdict = whole_verdict(await self.send({**body, "allowed_categories": found}), conversation)
         return first.model_copy(update={"categories": tuple(found)})
+
+
+def _json_or_none(text: str) -> Any:
+    """None where the text is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def whole_turn(conversation: Conversation) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Cutting a conversation to the guard's context: context is dropped oldest first, a long turn is read in windows."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from moderation.conversation import Conversation, Turn, kind_of
@@ -15,6 +16,9 @@ _OVERLAP = 0.125
 _SMALLEST_WINDOW = 64
 # A UTF-8 character is at most four bytes, and a byte-level token at least one byte.
 _MOST_TOKENS_PER_CHAR = 4
+# No text of words has longer tokens; what has more characters per token is cut smaller than it need be, and a count is
+# never asked for more text than this.
+_MOST_CHARS_PER_TOKEN = 16
 
 
 async def fit(conversation: Conversation, room: int, count: Count) -> list[Conversation]:
@@ -23,7 +27,8 @@ async def fit(conversation: Conversation, room: int, count: Count) -> list[Conve
     Args:
         conversation: turns, oldest first.
         room: tokens that a prompt may have.
-        count: tokens of a conversation, template included; an upper bound will do.
+        count: tokens of a conversation, template included; an upper bound will do. It is asked for conversations of at
+            most 16 characters for each token of `room`.
 
     Returns:
         One conversation where the turn fits, with as much context as fits; else one per window.
@@ -33,23 +38,44 @@ async def fit(conversation: Conversation, room: int, count: Count) -> list[Conve
     """
     *context, turn = conversation
     while context:
-        if await count([*context, turn]) <= room:
+        if await _fits([*context, turn], room, count):
             return [[*context, turn]]
         context = context[len(context) // 2 + 1 :]
     head = _question(conversation, room)
-    if await count([*head, turn]) <= room:
+    if await _fits([*head, turn], room, count):
         return [[*head, turn]]
-    empty = await count([*head, turn._replace(text="")])
-    density = (await count([*head, turn]) - empty) / len(turn.text)
-    size = min(int((room - empty) / density * _MARGIN), len(turn.text) - 1)
-    if size < _SMALLEST_WINDOW:
-        raise TooLong(f"the guard's context leaves no room for a turn: {room} tokens, {empty} of them taken")
+    size = await _window_size(head, turn, room, count)
     step = int(size * (1 - _OVERLAP))
     windows = [turn.text[start : start + size] for start in range(0, len(turn.text) - size + step, step)]
     fitted: list[Conversation] = []
     for window in windows:
+        # A text may have a thousand windows, and others wait for the same event loop.
+        await asyncio.sleep(0)
         fitted += await fit([*head, turn._replace(text=window)], room, count)
     return fitted
+
+
+async def _fits(conversation: Conversation, room: int, count: Count) -> bool:
+    return _chars(conversation) <= room * _MOST_CHARS_PER_TOKEN and await count(conversation) <= room
+
+
+async def _window_size(head: Conversation, turn: Turn, room: int, count: Count) -> int:
+    """Characters of `turn` that are likely to fit behind `head`, by the density of its beginning."""
+    empty = await count([*head, turn._replace(text="")])
+    sample = turn.text[: max(0, room * _MOST_CHARS_PER_TOKEN - _chars(head))]
+    size = 0
+    if sample and empty < room:
+        taken = await count([*head, turn._replace(text=sample)]) - empty
+        # A text that counts nothing may still be more characters than a server takes.
+        density = max(taken / len(sample), 1 / _MOST_CHARS_PER_TOKEN)
+        size = min(int((room - empty) / density * _MARGIN), len(turn.text) - 1)
+    if size < _SMALLEST_WINDOW:
+        raise TooLong(f"the guard's context leaves no room for a turn: {room} tokens, {empty} of them taken")
+    return size
+
+
+def _chars(conversation: Conversation) -> int:
+    return sum(len(turn.text) for turn in conversation)
 
 
 def _question(conversation: Conversation, room: int) -> list[Turn]:
@@ -57,4 +83,4 @@ def _question(conversation: Conversation, room: int) -> list[Turn]:
     if kind_of(conversation) == "prompt" or len(conversation) < 2 or conversation[-2].role != "user":
         return []
     chars = room // (4 * _MOST_TOKENS_PER_CHAR)
-    return [conversation[-2]._replace(text=conversation[-2].text[-chars:])]
+    return [conversation[-2]._replace(text=conversation[-2].text[-chars:])] if chars > 0 else []

@@ -47,7 +47,7 @@ def build(plugin: str) -> str:
                 raise BundleError(f"{name} is defined in {defined[name]} and in {module}: rename one")
             defined[name] = module
         bodies.append(f"# ---- {module} ----\n\n{_body(source, tree, imports)}")
-    imported = {name for names in imports.values() for name in names}
+    imported = {name or module.partition(".")[0] for module, names in imports.items() for name in names}
     if shadowed := sorted(imported & defined.keys()):
         raise BundleError(f"{shadowed[0]} is defined in {defined[shadowed[0]]} and imported elsewhere: rename it")
     return f"{_header(entry, imports)}\n{_import_lines(imports)}\n\n\n" + "\n\n\n".join(bodies) + "\n"
@@ -85,7 +85,7 @@ def _body(source: str, tree: ast.Module, imports: dict[str, set[str]]) -> str:
         is_docstring = node is tree.body[0] and isinstance(node, ast.Expr)
         if isinstance(node, ast.Import):
             for alias in node.names:
-                imports.setdefault(alias.name, set())
+                imports.setdefault(alias.name, set()).add("")
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] not in _OURS:
             imports.setdefault(node.module, set()).update(alias.name for alias in node.names)
         if is_docstring or isinstance(node, ast.Import | ast.ImportFrom):
@@ -95,10 +95,10 @@ def _body(source: str, tree: ast.Module, imports: dict[str, set[str]]) -> str:
 
 
 def _import_lines(imports: dict[str, set[str]]) -> str:
-    plain = [f"import {module}" for module in sorted(imports) if not imports[module]]
-    return "\n".join(
-        plain + [f"from {m} import {', '.join(sorted(imports[m]))}" for m in sorted(imports) if imports[m]]
-    )
+    """An empty name stands for the module itself."""
+    plain = [f"import {module}" for module in sorted(imports) if "" in imports[module]]
+    names = {module: ", ".join(sorted(filter(None, imports[module]))) for module in sorted(imports)}
+    return "\n".join([*plain, *(f"from {module} import {names[module]}" for module in names if names[module])])
 
 
 def _header(entry: str, imports: dict[str, set[str]]) -> str:

@@ -29,6 +29,8 @@ class StubGuard:
     """
 
     def __init__(self) -> None:
+        self.model = "Qwen/Qwen3Guard-Gen-0.6B"
+        """The one that it has: a request that names none or another is refused."""
         self.prefill = True
         """Honours `verdict_prefill`, as a server started by guard_server does."""
         self.tokenize = True
@@ -65,10 +67,11 @@ class StubGuard:
     async def _models(self, request: Request) -> Response:
         if refusal := self._refusal(request):
             return refusal
-        model = {"id": "Qwen/Qwen3Guard-Gen-0.6B", "object": "model", "created": 0, "owned_by": "vllm"}
-        return JSONResponse(
-            {"object": "list", "data": [model | ({"max_model_len": self.limit} if self.tells_limit else {})]}
-        )
+        return JSONResponse({"object": "list", "data": [self._listed()]})
+
+    def _listed(self) -> dict[str, Any]:
+        model = {"id": self.model, "object": "model", "created": 0, "owned_by": "vllm"}
+        return model | ({"max_model_len": self.limit} if self.tells_limit else {})
 
     async def _tokenize(self, request: Request) -> Response:
         if not self.tokenize:
@@ -87,7 +90,7 @@ class StubGuard:
             await asyncio.sleep(self.delay)
         finally:
             self.at_once -= 1
-        return self._refusal(request) or self._reply(body)
+        return self._refusal(request) or self._wrong_model(body) or self._reply(body)
 
     def _refusal(self, request: Request) -> Response | None:
         if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
@@ -97,16 +100,28 @@ class StubGuard:
             return JSONResponse({"error": {"message": "provoked"}}, status)
         return None
 
+    def _wrong_model(self, body: dict[str, Any]) -> Response | None:
+        if body.get("model") == self.model:
+            return None
+        message = f"The model `{body.get('model')}` does not exist."
+        return JSONResponse({"error": {"message": message, "type": "NotFoundError", "code": 404}}, 404)
+
+    def _too_long(self, count: int) -> Response | None:
+        return _bad_request(
+            f"This model's maximum context length is {self.limit} tokens. However, your prompt contains at least "
+            f"{self.limit + 1} input tokens, which exceeds this limit even without any output tokens."
+        )
+
+    def _message(self, text: str) -> dict[str, Any]:
+        return {"role": "assistant", "content": text}
+
     def _reply(self, body: dict[str, Any]) -> Response:
         unknown = {"chat_template_kwargs", "logprob_token_ids"} & body.keys()
         if self.strict_fields and unknown:
             return _bad_request(f"Unrecognized request argument supplied: {min(unknown)}")
         count = len(_WORD.findall("".join(message["content"] for message in body["messages"])))
-        if count > self.limit:
-            return _bad_request(
-                f"This model's maximum context length is {self.limit} tokens. However, your prompt contains at least "
-                f"{self.limit + 1} input tokens, which exceeds this limit even without any output tokens."
-            )
+        if count > self.limit and (refusal := self._too_long(count)):
+            return refusal
         turns = body["messages"] if self.by_context else body["messages"][-1:]
         said = " ".join(turn["content"] for turn in turns)
         severity, category = next((reply for word, reply in _REPLIES.items() if word in said), ("Safe", "None"))
@@ -118,8 +133,12 @@ class StubGuard:
         prefill = body.get("chat_template_kwargs", {}).get("verdict_prefill", "") if self.prefill else ""
         text = self.nonsense if self.nonsense is not None else whole.removeprefix(prefill)
         tokens = _WORD.findall(text)[: body["max_tokens"]]
-        answer = {"role": "assistant", "content": "".join(tokens)}
-        choice: dict[str, Any] = {"index": 0, "message": answer, "finish_reason": "stop", "logprobs": None}
+        choice: dict[str, Any] = {
+            "index": 0,
+            "message": self._message("".join(tokens)),
+            "finish_reason": "stop",
+            "logprobs": None,
+        }
         if self.logprobs and body.get("logprobs"):
             choice["logprobs"] = {"content": [self._logprobs(token) for token in tokens]}
         return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]})

@@ -4,15 +4,30 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from openai.types.chat import ChatCompletion
-
 from guard_server.evaluation.results import REJECTIONS, Outcome, Result
 from guard_server.evaluation.rows import Question
+from moderation.completion_wire import CompletionWire
 from moderation.conversation import Conversation, digest
 from moderation.endpoint import Endpoint
 from moderation.errors import EndpointError
 from moderation.guard import Guard
+from moderation.replies import GuardCompletion
+from moderation.server_facts import ServerFacts
 from moderation.verdict import Verdict
+
+
+class _CountingWire(CompletionWire):
+    """Counts requests for a verdict, and their tokens."""
+
+    requests = prompt_tokens = generated_tokens = 0
+
+    async def complete(self, *args: Any, **options: Any) -> GuardCompletion:
+        self.requests += 1
+        reply = await super().complete(*args, **options)
+        if reply.usage:
+            self.prompt_tokens += reply.usage.prompt_tokens
+            self.generated_tokens += reply.usage.completion_tokens
+        return reply
 
 
 class _Meter(Endpoint):
@@ -24,27 +39,17 @@ class _Meter(Endpoint):
 
     def reset(self, *, refusals: bool) -> None:
         self._refusals = refusals
-        self.requests = self.prompt_tokens = self.generated_tokens = 0
+        self._completions = self.cost = _CountingWire(self._client, self.base_url)
         self.unreadable = self.rejected = False
 
-    async def ask(self, conversation: Conversation) -> Verdict:
+    async def ask(self, conversation: Conversation, facts: ServerFacts | None = None) -> Verdict:
         try:
-            verdict = await super().ask(conversation)
+            verdict = await super().ask(conversation, facts)
         except EndpointError as error:
             self.rejected |= isinstance(error.__cause__, REJECTIONS)
             raise
         self.unreadable |= not verdict.reached
         return verdict
-
-    async def _complete(
-        self, conversation: Conversation, max_tokens: int, *, prefill: str | None = None, **options: Any
-    ) -> ChatCompletion:
-        self.requests += 1
-        reply = await super()._complete(conversation, max_tokens, prefill=prefill, **options)
-        if reply.usage:
-            self.prompt_tokens += reply.usage.prompt_tokens
-            self.generated_tokens += reply.usage.completion_tokens
-        return reply
 
 
 class GenAsker:
@@ -81,9 +86,9 @@ class GenAsker:
             started=started,
             seconds=seconds,
             concurrency=self._concurrency,
-            requests=meter.requests,
-            prompt_tokens=meter.prompt_tokens,
-            generated_tokens=meter.generated_tokens,
+            requests=meter.cost.requests,
+            prompt_tokens=meter.cost.prompt_tokens,
+            generated_tokens=meter.cost.generated_tokens,
             refusal_asked=question.refusal,
         )
 

@@ -80,6 +80,11 @@ async def test_a_turn_beyond_the_context_is_read_in_windows(guard: Guard) -> Non
     assert (await guard.judge([Turn("user", calm + f"{BOMB} " * 300)])).severity is Severity.UNSAFE
 
 
+async def test_many_characters_that_make_few_tokens_are_judged(guard: Guard) -> None:
+    """The demo guard folds emoji away, and vLLM refuses a text for its characters too."""
+    assert (await guard.judge([Turn("user", "🙂" * 100_000)])).severity is Severity.SAFE
+
+
 async def test_too_long_a_prompt_is_refused_with_the_limit(endpoint: Endpoint) -> None:
     with pytest.raises(TooLong) as refusal:
         await endpoint.ask([Turn("user", "far too long " * 4000)])

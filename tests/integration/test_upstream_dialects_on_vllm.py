@@ -35,8 +35,8 @@ async def test_an_unsafe_answer_is_refused_and_nothing_of_it_is_shown(
     guarded_by_vllm.upstream.chunks = spoken(dialect, **said)
     received = await guarded_by_vllm.ask(PROMPT)
     assert received.finish == "content_filter"
-    assert received.said == TEXTS["en"]["answer_withheld"]
-    assert not [word for word in ("lock", "hairpin", "steal") if word in received.raw]
+    assert received.said.endswith(TEXTS["en"]["answer_withheld"])
+    assert not [word for word in ("house", "hairpin", "lock", "stolen") if word in received.raw]
     record = guarded_by_vllm.audit()[-1]
     assert (record["action"], record["severity"]) == ("refuse", "Unsafe")
 

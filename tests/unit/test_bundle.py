@@ -39,6 +39,22 @@ def test_two_modules_with_the_same_name_are_refused(project: Path) -> None:
         bundle.build("plugin")
 
 
+def test_a_definition_that_hides_an_import_is_refused(project: Path) -> None:
+    with (project / "pipelines" / "plugin.py").open("a") as plugin:
+        plugin.write("\n\nfrom pathlib import Path\n")
+    with (project / "moderation" / "words.py").open("a") as words:
+        words.write("\n\nclass Path: ...\n")
+    with pytest.raises(bundle.BundleError, match=r"Path is defined in moderation\.words and imported"):
+        bundle.build("plugin")
+
+
+def test_a_module_is_imported_also_where_another_takes_a_name_of_it(project: Path) -> None:
+    with (project / "pipelines" / "plugin.py").open("a") as plugin:
+        plugin.write("\n\nfrom re import escape\n")
+    assert "import re\n" in bundle.build("plugin")
+    assert "from re import escape\n" in bundle.build("plugin")
+
+
 def test_an_import_that_cannot_be_flattened_is_refused(project: Path) -> None:
     with (project / "pipelines" / "plugin.py").open("a") as plugin:
         plugin.write("\n\nfrom moderation.words import WORD as OTHER\n")

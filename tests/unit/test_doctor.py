@@ -173,6 +173,29 @@ def test_a_server_that_hangs_is_a_failure() -> None:
     assert "no reply within 0.5 s" in found(report, "reachable")
 
 
+def test_a_redirect_is_a_failure_that_names_its_address() -> None:
+    moved = Route(
+        "/v1/models", lambda request: Response("", 308, {"location": "https://guard.example/v1/models?key=x"})
+    )
+    with serve(Starlette(routes=[moved])) as url:
+        report, levels = diagnose(f"{url}/v1")
+    assert only(levels, Level.FAILURE) == {"model"}
+    assert "redirects to https://guard.example/v1/models:" in found(report, "model")
+    assert "--url" in found(report, "model")
+
+
+def test_a_key_that_the_server_quotes_is_not_shown(stub: StubGuard) -> None:
+    def quote(request: Request) -> Response:
+        return PlainTextResponse("x" * 90 + request.headers["authorization"], 500)
+
+    with serve(
+        Starlette(routes=[Route("/v1/models", stub._models), Route("/{path:path}", quote, methods=["GET", "POST"])])
+    ) as url:
+        report, _ = diagnose(f"{url}/v1", key="sk-a-secret-key")
+    assert not report.healthy
+    assert "sk-a" not in report.model_dump_json()
+
+
 def test_a_guard_that_hangs_while_judging_is_a_failure(stub: StubGuard) -> None:
     stub.delay = 3
     with vllm(stub) as url:

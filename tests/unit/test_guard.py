@@ -1,5 +1,4 @@
 import asyncio
-import time
 
 import pytest
 from starlette.applications import Starlette
@@ -8,10 +7,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint, Style
+from moderation.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.verdict import Category, Severity
-from tests.servers import free_port, serve
+from tests.servers import serve
 from tests.stub_guard import StubGuard
 
 
@@ -115,141 +114,6 @@ async def test_a_refusal_is_asked_for_only_where_it_is_wanted(guard_url: str, st
     ]
 
 
-async def test_many_first_turns_at_once_find_the_right_style(guard_url: str, stub: StubGuard) -> None:
-    stub.prefill, stub.delay = False, 0.02
-    async with Endpoint(guard_url) as endpoint:
-        guard = Guard(endpoint)
-        verdicts = await asyncio.gather(*(guard.judge(prompt(f"hello {n}")) for n in range(20)))
-        assert {verdict.severity for verdict in verdicts} == {Severity.SAFE}
-        assert endpoint.style is Style.FULL_WITH_LOGPROBS
-
-
-@pytest.mark.parametrize("nonsense", ["", "42", "Safety", " Sa", "Safety: Perhaps", " UnsafeSafe"])
-async def test_nonsense_is_no_verdict(guard: Guard, stub: StubGuard, nonsense: str) -> None:
-    stub.nonsense = nonsense
-    verdict = await guard.judge(prompt("hello"))
-    assert not verdict.reached
-    assert "could not be read" in str(verdict.problem)
-
-
-async def test_nonsense_is_not_remembered(guard: Guard, stub: StubGuard) -> None:
-    stub.nonsense = "42"
-    assert not (await guard.judge(prompt("hello"))).reached
-    stub.nonsense = None
-    assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE
-
-
-async def test_a_hanging_guard_costs_the_deadline_and_no_more(guard_url: str, stub: StubGuard) -> None:
-    stub.delay = 30
-    async with Endpoint(guard_url, timeout=0.3) as endpoint:
-        started = time.monotonic()
-        verdict = await Guard(endpoint, timeout=0.3).judge(prompt("hello"))
-        assert time.monotonic() - started < 5
-        assert "no verdict within 0.3 s" in str(verdict.problem)
-
-
-async def test_a_down_guard_turns_callers_away_at_once_and_recovers(stub: StubGuard) -> None:
-    port = free_port()
-    async with Endpoint(f"http://127.0.0.1:{port}/v1") as endpoint:
-        guard = Guard(endpoint, timeout=5)
-        started = time.monotonic()
-        verdicts = await asyncio.gather(*(guard.judge(prompt(f"hello {n}")) for n in range(3)))
-        tried = time.monotonic() - started
-        assert not any(verdict.reached for verdict in verdicts)
-        started = time.monotonic()
-        assert "a moment ago" in str((await guard.judge(prompt("hello again"))).problem)
-        assert time.monotonic() - started < tried / 3
-        with serve(stub.app, port):
-            await asyncio.sleep(2.1)
-            assert (await guard.judge(prompt("hello again"))).severity is Severity.SAFE
-
-
-async def test_a_server_error_is_retried_within_the_deadline(guard_url: str, stub: StubGuard) -> None:
-    stub.status = 503
-    async with Endpoint(guard_url, timeout=5) as endpoint:
-        judging = asyncio.create_task(Guard(endpoint, timeout=5).judge(prompt("hello")))
-        await asyncio.sleep(0.2)
-        stub.status = 200
-        assert (await judging).severity is Severity.SAFE
-
-
-async def test_a_wrong_key_is_said_so(guard: Guard, stub: StubGuard) -> None:
-    stub.key = "secret"
-    assert "401" in str((await guard.judge(prompt("hello"))).problem)
-
-
-async def test_equal_turns_in_flight_are_judged_once_and_remembered(guard: Guard, stub: StubGuard) -> None:
-    stub.delay = 0.05
-    await asyncio.gather(*(guard.judge(prompt("hello")) for _ in range(10)))
-    await guard.judge(prompt("hello"))
-    assert len(stub.requests) == 1
-
-
-async def test_a_caller_who_leaves_does_not_take_the_verdict_away(guard: Guard, stub: StubGuard) -> None:
-    stub.delay = 0.1
-    leaving = asyncio.create_task(guard.judge(prompt("hello")))
-    staying = asyncio.create_task(guard.judge(prompt("hello")))
-    await asyncio.sleep(0.05)
-    leaving.cancel()
-    assert (await staying).severity is Severity.SAFE
-
-
-async def test_context_is_part_of_what_is_judged(guard: Guard, stub: StubGuard) -> None:
-    await guard.judge(prompt("go on"))
-    await guard.judge([Turn("user", "hi"), Turn("assistant", "hello"), Turn("user", "go on")])
-    assert [len(request["messages"]) for request in stub.requests] == [1, 3]
-
-
-async def test_an_empty_turn_needs_no_guard(guard: Guard, stub: StubGuard) -> None:
-    assert (await guard.judge(prompt(" \u200b "))).severity is Severity.SAFE
-    assert stub.requests == []
-
-
-@pytest.mark.parametrize("tokenize", [True, False])
-@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
-async def test_a_long_turn_is_read_to_its_last_word(
-    guard: Guard, stub: StubGuard, place: float, tokenize: bool
-) -> None:
-    stub.limit, stub.tokenize = 2048, tokenize
-    words = ["calm"] * 4000
-    words.insert(int(place * 4000), "bomb")
-    verdict = await guard.judge([*prompt("old context " * 800), Turn("user", " ".join(words))])
-    assert verdict.severity is Severity.UNSAFE
-    assert len(stub.requests) > 3
-
-
-async def test_the_limit_is_learnt_from_a_refusal(guard: Guard, stub: StubGuard) -> None:
-    stub.limit, stub.tells_limit, stub.tokenize = 1500, False, False
-    verdict = await guard.judge(prompt("a. " * 900 + "bomb"))
-    assert verdict.severity is Severity.UNSAFE
-
-
-async def test_old_context_gives_way_to_the_turn(guard: Guard, stub: StubGuard) -> None:
-    stub.limit = 2048
-    history = [Turn("user", f"turn {n} " + "calm " * 200) for n in range(20)]
-    verdict = await guard.judge([*history, Turn("user", "and now?")])
-    assert verdict.severity is Severity.SAFE
-    kept = stub.requests[-1]["messages"]
-    assert 1 < len(kept) < 20
-    assert kept[-2]["content"].startswith("turn 19")
-
-
-async def test_windows_of_an_answer_keep_the_question(guard: Guard, stub: StubGuard) -> None:
-    stub.limit = 2048
-    await guard.judge([*prompt("What is a calm day?"), Turn("assistant", "calm " * 4000)])
-    assert {request["messages"][0]["content"] for request in stub.requests} == {"What is a calm day?"}
-    assert {request["messages"][-1]["role"] for request in stub.requests} == {"assistant"}
-
-
-async def test_slow_long_turns_do_not_turn_others_away(guard_url: str, stub: StubGuard) -> None:
-    stub.delay = 0.4
-    async with Endpoint(guard_url) as endpoint:
-        guard = Guard(endpoint, timeout=1.6, concurrency=1, context_tokens=1500)
-        huge = await asyncio.gather(*(guard.judge(prompt(f"{n} calm " * 9000)) for n in range(3)))
-        assert not any(verdict.reached for verdict in huge)
-        assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE
-
-
 async def test_labels_that_the_endpoint_does_not_report_give_no_probabilities(
     guard: Guard, stub: StubGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,13 +162,6 @@ async def test_a_server_that_is_no_guard_is_told_apart(listed: object, answer: o
         verdict = await guard.judge(prompt("hello"))
         await guard.aclose()
     assert (verdict.reached, said in str(verdict.problem)) == (False, True)
-
-
-async def test_a_model_is_taken_by_its_name_where_the_admin_gives_one(guard_url: str, stub: StubGuard) -> None:
-    guard = Guard(Endpoint(guard_url, model="my-guard", timeout=5))
-    assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE
-    await guard.aclose()
-    assert (guard.model, stub.requests[0]["model"]) == ("my-guard", "my-guard")
 
 
 async def test_a_flag_stands_where_its_categories_cannot_be_told(guard: Guard, stub: StubGuard) -> None:

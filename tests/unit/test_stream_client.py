@@ -16,7 +16,7 @@ from moderation.policy import Policy
 from moderation.verdict import Category, Severity
 from moderation.watch import End, Watched, Watcher
 from tests.servers import serve
-from tests.stream_server import StreamServer
+from tests.stream_server import StreamServer, broken_server
 from tests.stub_guard import StubGuard
 
 CONTENT = Channel(0, Rank.CONTENT, 0, "content")
@@ -177,6 +177,38 @@ async def test_an_answer_to_nobody_is_judged_too(guard: Guard) -> None:
 async def test_too_long_a_turn_is_read_in_windows(guard: Guard) -> None:
     assert (await guard.judge([Turn("user", "word " * 9000)])).severity is Severity.SAFE
     assert (await guard.judge([Turn("user", "word " * 9000 + "bad")])).severity is Severity.UNSAFE
+
+
+READING = {"severity": "Safe", "category": None, "probabilities": {"Safe": 1.0, "Controversial": 0.0, "Unsafe": 0.0}}
+PROGRESS = {"id": "s", "violations": {"strict": None, "loose": None}, "cleared": {"strict": 1, "loose": 1}}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        [],
+        "text",
+        {},
+        {"prompt": 7, "violations": 7},
+        {"prompt": READING | {"probabilities": {"Safe": 10**400, "Controversial": 0, "Unsafe": 0}}},
+        {"prompt": READING | {"probabilities": {"Safe": 2.0, "Controversial": 0, "Unsafe": 0}}},
+        {"prompt": READING | {"severity": "Fine"}},
+        {"prompt": None, **PROGRESS, "cleared": None},
+        {"prompt": None, **PROGRESS, "cleared": {"strict": "1", "loose": 1}},
+        {"prompt": None, **PROGRESS, "cleared": {"strict": -1, "loose": 1}},
+        {"prompt": None, **PROGRESS, "violations": {"loose": None}},
+    ],
+)
+async def test_an_odd_reply_of_a_stream_is_no_verdict_and_no_bug(reply: object) -> None:
+    with serve(broken_server(reply)) as url:
+        guard = Guard(Endpoint(f"{url}/v1", timeout=5), timeout=5)
+        whole = await guard.judge(CONTEXT), await guard.judge([*CONTEXT, Turn("assistant", "It is so.")])
+        watched, shown = await watch(guard, answer("It is so. " * 20))
+        await guard.aclose()
+    assert (watched.end, shown) == (End.WITHHELD, "")
+    for verdict in (*whole, watched.verdict):
+        assert not verdict.reached
+        assert "bug" not in (verdict.problem or "")
 
 
 async def test_another_server_is_asked_for_no_stream(stub: StubGuard) -> None:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from moderation.verdict import Category, Severity, Verdict, parse_reply, worst
@@ -50,6 +52,45 @@ def test_anything_else_is_an_unreadable_verdict(reply: str) -> None:
     verdict = parse_reply(reply, "response")
     assert not verdict.reached
     assert verdict.problem
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>\n\n</think>\n\n{}",
+        "<think></think>{}",
+        " \n</think>\n{}",
+        "{}<|im_end|>",
+        "{} <|endoftext|>\n",
+        "{}\n<|im_end|>\n<|endoftext|>",
+        "{}</s>",
+        "<think>\n</think>{}<|eot_id|>",
+    ],
+)
+def test_what_servers_leave_around_a_verdict_is_set_aside(reply: str) -> None:
+    verdict = parse_reply(reply.format("Safety: Unsafe\nCategories: PII\nRefusal: No"), "response")
+    assert (verdict.severity, verdict.categories, verdict.refusal) == (Severity.UNSAFE, (Category.PII,), False)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>Is it?</think>Safety: Safe",
+        "Safety: Safe<think></think>",
+        "<|im_end|>Safety: Safe",
+        "Safety: Safe<|im_end|>\n<|im_start|>user",
+        "Safety: Safe<|im_end|>Safety: Unsafe",
+        "Safety: Safe<im_end>",
+        "<think></think><think></think>Safety: Safe",
+        "Safety: Safe\n" + " \n" * 500_000,
+        "<|a|>" * 200_000,
+        "\n" * 1_000_000 + "x",
+    ],
+)
+def test_nothing_else_is_set_aside(reply: str) -> None:
+    started = time.process_time()
+    assert not parse_reply(reply, "prompt").reached
+    assert time.process_time() - started < 1
 
 
 def test_the_worst_window_decides() -> None:

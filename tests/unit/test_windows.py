@@ -42,6 +42,28 @@ async def test_a_turn_that_fits_keeps_the_newest_context() -> None:
     assert 1 < len(fitted) < 8
 
 
+@pytest.mark.parametrize("counted", [0, 25, 10**6])
+@pytest.mark.parametrize("text", ["🙂" * 100_000, "安静" * 200_000, "a" * 1_000_000, ""])
+@pytest.mark.parametrize("room", [-1000, 0, 20, 900, 30_000])
+async def test_no_count_and_no_room_break_it(text: str, room: int, counted: int) -> None:
+    longest = 0
+
+    async def constant(conversation: Conversation) -> int:
+        nonlocal longest
+        longest = max(longest, sum(len(turn.text) for turn in conversation))
+        return counted
+
+    turns = [Turn("user", "why? " * 50_000), Turn("assistant", text)]
+    try:
+        fitted = await fit(turns, room, constant)
+    except TooLong:
+        assert room < max(counted, 64)
+    else:
+        assert sum(len(conversation[-1].text) for conversation in fitted) >= len(text)
+    # Nobody is asked to count what cannot fit.
+    assert longest <= max(0, room) * 17
+
+
 async def test_a_context_too_small_for_anything_is_an_error() -> None:
     with pytest.raises(TooLong, match="no room for a turn"):
         await fit([Turn("user", "a" * 500)], 60, count)

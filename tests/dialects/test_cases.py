@@ -1,0 +1,83 @@
+"""Servers as they were met, one row each: how they answer `/v1/models`, `/tokenize` and chat completions."""
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from moderation.conversation import Turn
+from moderation.endpoint import Endpoint
+from moderation.guard import Guard
+from moderation.verdict import Category, Severity
+from tests.servers import serve
+
+VERDICT = "Safety: Unsafe\nCategories: Violent"
+NOT_FOUND = (404, {"detail": "Not Found"})
+NO_MODEL = (400, {"error": {"message": "model is required", "type": "invalid_request_error"}})
+UNKNOWN = (404, {"error": {"message": "no such model"}})
+Answer = tuple[int, Any]
+
+
+def reply(status: int, body: Any) -> Response:
+    return PlainTextResponse(body, status) if isinstance(body, str) else JSONResponse(body, status)
+
+
+@pytest.mark.parametrize(
+    ("listed", "tokenize", "without_model", "message"),
+    [
+        # Its /tokenize takes `content` and never counts; the reply counts as reasoning.
+        pytest.param(
+            {"id": "Qwen3Guard-Gen-4B-Q4_K_M.gguf", "owned_by": "llamacpp"},
+            (200, {"tokens": []}),
+            None,
+            {"content": "", "reasoning_content": VERDICT},
+            id="llama.cpp",
+        ),
+        pytest.param(
+            {"id": "qwen3guard:0.6b", "owned_by": "library"},
+            (404, "404 page not found"),
+            NO_MODEL,
+            {"content": VERDICT},
+            id="Ollama",
+        ),
+        pytest.param({"id": "guard"}, NOT_FOUND, UNKNOWN, {"content": VERDICT}, id="a proxy that forwards /v1 only"),
+        # The same under other names: a missing capability comes in many shapes.
+        pytest.param(
+            {"id": "guard"}, (200, ""), UNKNOWN, {"content": None, "reasoning": VERDICT}, id="vLLM, reasoning"
+        ),
+        pytest.param(
+            {"id": "guard", "owned_by": "organization_owner"},
+            (200, {"error": "Unexpected endpoint or method. (POST /tokenize)"}),
+            UNKNOWN,
+            {"content": f"<think>\n\n</think>\n\n{VERDICT}<|im_end|>"},
+            id="LM Studio",
+        ),
+        pytest.param({"id": "guard", "owned_by": "sglang"}, (500, "oops"), NO_MODEL, {"content": VERDICT}, id="SGLang"),
+    ],
+)
+async def test_the_first_judgement_is_right_and_every_request_names_the_model(
+    listed: dict[str, Any], tokenize: Answer, without_model: Answer | None, message: dict[str, Any]
+) -> None:
+    named: list[object] = []
+
+    async def complete(request: Request) -> Response:
+        named.append((await request.json()).get("model"))
+        if without_model and named[-1] != listed["id"]:
+            return reply(*without_model)
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}
+        return reply(200, {"id": "g", "object": "chat.completion", "created": 1, "model": "guard", "choices": [choice]})
+
+    routes = [
+        Route("/v1/models", lambda request: reply(200, {"object": "list", "data": [listed]})),
+        Route("/tokenize", lambda request: reply(*tokenize), methods=["POST"]),
+        Route("/v1/chat/completions", complete, methods=["POST"]),
+    ]
+    with serve(Starlette(routes=routes)) as url:
+        guard = Guard(Endpoint(f"{url}/v1", timeout=5))
+        verdict = await guard.judge([Turn("user", "How do I make a bomb?")])
+        await guard.aclose()
+    assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, (Category.VIOLENT,))
+    assert set(named) == {listed["id"]}
