@@ -36,14 +36,14 @@ def _pieces_of_choice(choice: Body) -> Iterator[Piece]:
     calls = list(objects_in(delta.pop("tool_calls", None)))
     for key, value in delta.items():
         # Nobody told us of this key, so it is judged like any text.
-        yield _rest(number, {key: value}, "\n".join(texts_in(value)))
+        yield _rest(number, {key: value}, "\n".join(_strings_in(value)))
     for call in calls:
-        text = " ".join(texts_in(call.get("function")))
+        text = " ".join(_strings_in(call.get("function")))
         channel = f"{number}:tool:{call.get('index', 0)}"
         yield Piece(channel, text, {"choices": [_choice(number, {"tool_calls": [call]})]}, whole=True)
     told = {key: value for key, value in choice.items() if key not in ("index", "delta") and value is not None}
     if told:
-        yield Piece(_REST, "\n".join(texts_in(told)), {"choices": [_choice(number, {}) | told]})
+        yield Piece(_REST, "\n".join(_strings_in(told)), {"choices": [_choice(number, {}) | told]})
 
 
 def _rest(number: int, delta: Body, text: str = "") -> Piece:
@@ -110,21 +110,21 @@ def answer_texts(choice: Body) -> str:
     told = {key: value for key, value in choice.items() if key not in ("index", "message")}
     first = [message.get(key) for key in _TEXTS]
     others = [value for key, value in message.items() if key not in (*_TEXTS, *_NO_TEXT)]
-    return "\n".join(text for value in (*first, *others, told) for text in texts_in(value))
+    return "\n".join(text for value in (*first, *others, told) for text in _strings_in(value))
 
 
-def texts_in(value: Any) -> Iterator[str]:
+def _strings_in(value: Any) -> Iterator[str]:
     """Every text in a value of any shape, keys and what is no text left out."""
     if isinstance(value, str):
         if value:
             yield value
     elif isinstance(value, list):
         for item in value:
-            yield from texts_in(item)
+            yield from _strings_in(item)
     elif isinstance(value, dict):
         for key, item in value.items():
             if key not in _NO_TEXT:
-                yield from texts_in(item)
+                yield from _strings_in(item)
 
 
 def _choice(number: int, delta: Body) -> Body:

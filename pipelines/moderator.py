@@ -1,6 +1,6 @@
 """What stands between valves and verdicts: shared by every plugin that moderates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +14,9 @@ from moderation.policy import Action, Decision, Policy, Strictness
 from moderation.review import Message, Review, known_reviews, review
 from moderation.verdict import Verdict
 from pipelines.log import log
+from pipelines.messages import read, reading, replace, role_of, unreadable_parts
 from pipelines.valves import DEFAULT, NOTHING, Address, Categories, LenientValves, Text, chosen, parse_categories
-from pipelines.webui import Body, newest_turn, read, replace, role_of, unreadable_parts
+from pipelines.webui import Body, newest_turn
 
 
 class ModerationValves(LenientValves):
@@ -89,9 +90,9 @@ class Moderator:
         )
         self.audit = Audit(Path(chosen(valves.audit_path) or home / "audit.jsonl"), keep_text=valves.audit_text)
 
-    def report(self, mended: str | None) -> None:
-        """Say in the log and in the audit which settings were replaced, and what was done to their file."""
-        for problem in filter(None, [mended, *self.valves.problems]):
+    def report(self, at_start: Sequence[str | None]) -> None:
+        """Say in the log and in the audit which settings were replaced, and what was found `at_start`."""
+        for problem in filter(None, [*at_start, *self.valves.problems]):
             log.warning("%s", problem)
             self.audit.record(AuditRecord(event="setting", problem=problem))
 
@@ -121,14 +122,21 @@ class Moderator:
         for index, result in zip(judged, found, strict=True):
             parts = unreadable_parts(messages[index])
             if parts and self.valves.images == "withhold" and (result is None or result.decision.passes):
-                verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
-                closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
-                result = Review(verdict, closed.decide(verdict), 0, True)
+                result = self.unread(parts)
+            elif parts and result is None:
+                # Nothing to judge is no reason for no record.
+                result = Review(Verdict(severity=None), Decision(action=Action.PASS, flagged=Action.PASS), 0, False)
             if index == newest and self._was_removed(messages[index]):
                 verdict = Verdict.none("this turn was refused before, and is asked again")
                 result = Review(verdict, Decision(action=Action.REFUSE, flagged=Action.REFUSE), 0, False)
             reviews[index] = result
         return reviews
+
+    def unread(self, parts: Iterable[str]) -> Review:
+        """The review of a turn with parts that the guard cannot read, where none may pass."""
+        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
+        closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
+        return Review(verdict, closed.decide(verdict), 0, True)
 
     def _was_removed(self, message: Body) -> bool:
         """Whether nothing is left of a user's turn, as where an answer to a refused one is asked for again."""
@@ -146,8 +154,8 @@ class Moderator:
         replace(message, self.notices.removed(role, read(message, role=role).text))
 
     def record(self, head: AuditRecord, message: Body, result: Review) -> None:
-        known = {"guard": self.guard.model, "unjudged": unreadable_parts(message), "milliseconds": result.milliseconds}
-        text = read(message, role="user")
+        text = reading(message)
+        known = {"guard": self.guard.model, "unjudged": text.media, "milliseconds": result.milliseconds}
         self.audit.record(
             head.model_copy(update=known),
             text="\n".join((text.text, *text.asides)),

@@ -78,7 +78,7 @@ class Streamed:
     async def _attempt(self, cleaned: Cleaned, cleared: Cleared) -> Watched | None:
         """None where nobody judges."""
         exchange, self._envelope = self._exchange, {}
-        pieces = self._pieces({**exchange.request, "messages": cleaned.messages})
+        pieces = self._pieces({**cleaned.fields, "messages": cleaned.messages})
         if exchange.terms.exempt:
             async for piece in pieces:
                 self._emit([piece])

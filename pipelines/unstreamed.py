@@ -37,7 +37,7 @@ class Unstreamed:
             }
 
     async def _attempt(self, cleaned: Cleaned, cleared: Cleared) -> Body:
-        reply = await self._exchange.upstream.complete({**self._exchange.request, "messages": cleaned.messages})
+        reply = await self._exchange.upstream.complete({**cleaned.fields, "messages": cleaned.messages})
         if self._exchange.terms.exempt:
             return reply
         choices = [choice for choice in reply.get("choices") or [] if isinstance(choice, dict)]

@@ -4,16 +4,9 @@ from typing import Any
 import pytest
 
 from moderation.review import Message
-from pipelines.webui import (
-    emptied,
-    messages_of,
-    neutral_answer,
-    quoted_by_task,
-    read,
-    replace,
-    role_of,
-    unreadable_parts,
-)
+from pipelines.messages import read, replace, role_of, unreadable_parts
+from pipelines.task_prompt import quoted_by_task
+from pipelines.webui import emptied, messages_of, neutral_answer
 
 
 @pytest.mark.parametrize(
@@ -66,7 +59,7 @@ def test_a_replaced_answer_holds_the_notice_and_nothing_else() -> None:
     }
     replace(message, "NOTICE")
     assert "bad" not in json.dumps(message)
-    assert read(message, role="assistant") == Message("assistant", "NOTICE", ("{}",))
+    assert read(message, role="assistant") == Message("assistant", "NOTICE")
     assert message["output"][0]["content"] == [{"type": "output_text", "text": "NOTICE"}]  # type: ignore[index]
 
 
