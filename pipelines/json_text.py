@@ -239,7 +239,7 @@ def _words_in_data_url(value: str) -> str | None:
     if head is None:
         return None
     data = unquote(value[head.end() :])
-    if not head["options"].lower().endswith(";base64"):
+    if not head["options"].lower().endswith(";base64") or _is_written(data):
         return data
     try:
         return base64.b64decode(data, validate=False).decode("utf-8", "replace")
