@@ -9,6 +9,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -37,6 +38,7 @@ _EMBEDDED = re.compile(
 )
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
 _RUN = re.compile(r"[^\W_]+")
+_LONGEST_REMEMBERED_KEY = 64
 # Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
 _SENTENCE_WORDS = 3
 _REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
@@ -206,7 +208,7 @@ def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
                 _add_once(found.media, str(kind))
             for inner, each in reversed(item.items()):
                 waiting.append((inner, each, in_media or is_media))
-                if is_text(inner):
+                if _is_text_key(inner):
                     waiting.append(("text", inner, False))
     return found
 
@@ -214,6 +216,15 @@ def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
 def texts_in(value: Any, key: str = "", *, prose: bool = False) -> Iterator[str]:
     """The texts that `find` finds."""
     return iter(find(value, key, prose=prose).texts)
+
+
+@lru_cache(2048)
+def _is_short_text(key: str) -> bool:
+    return is_text(key)
+
+
+def _is_text_key(key: str) -> bool:
+    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
 
 
 def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:

@@ -1,5 +1,6 @@
 """One message of a request or of a stored chat: who says it, what it says, and how it is replaced."""
 
+import re
 from typing import Any, Literal, NamedTuple
 
 from moderation.review import Message
@@ -22,8 +23,10 @@ _TEXT_PARTS = (
     "tool_result",
 )
 _THOUGHTS = ("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "content_blocks")
+# Such as the arguments of a call that has none.
+_WORDLESS = re.compile(r"[\x00-\x2f:-@[-`{-\x7f]*")
 # Looking for what was said twice may not compare more characters than this.
-_MOST_COMPARED = 20_000_000
+_MOST_COMPARED = 5_000_000
 # What a replaced message keeps: nothing that holds words.
 _KEPT_KEYS = ("id", "role", "timestamp", "info", "usage", "model", "finish_reason", "parentId", "childrenIds", "done")
 
@@ -37,6 +40,9 @@ class Reading(NamedTuple):
     """Reasoning, each tool call, each result of a tool; then, as one text, names, citations and the like."""
     media: tuple[str, ...]
     """The kinds of what nobody can judge, such as `image_url`."""
+
+    def as_said_by(self, role: Literal["user", "assistant"]) -> Message:
+        return Message(role, self.text, self.asides)
 
 
 def role_of(message: Body) -> Literal["user", "assistant"] | None:
@@ -54,8 +60,7 @@ def decisive(messages: list[Body], newest: int) -> list[bool]:
 
 def read(message: Body, *, role: Literal["user", "assistant"]) -> Message:
     """All text of a message, as it is judged."""
-    found = reading(message)
-    return Message(role, found.text, found.asides)
+    return reading(message).as_said_by(role)
 
 
 def reading(message: Body) -> Reading:
@@ -88,11 +93,6 @@ def reading(message: Body) -> Reading:
     # Servers repeat the reasoning under several keys, and a page shows it once.
     asides = [*_unsaid(text, thoughts, together=True), *_unsaid(text, [*apart, rest])]
     return Reading(text, tuple(dict.fromkeys(asides)), tuple(dict.fromkeys(media)))
-
-
-def unreadable_parts(message: Body) -> tuple[str, ...]:
-    """The kinds of what Qwen3Guard cannot read, such as `image_url`."""
-    return reading(message).media
 
 
 def replace(message: Body, text: str) -> None:
@@ -205,7 +205,7 @@ def _unsaid(text: str, asides: list[list[str]], *, together: bool = False) -> li
         new = []
         for part in aside:
             bare = part.strip()
-            if bare.isascii() and not any(map(str.isalnum, bare)):
+            if _WORDLESS.fullmatch(bare):
                 continue
             left -= len(said)
             if left < 0 or bare not in said:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from moderation.review import Message
-from pipelines.messages import read, replace, role_of, unreadable_parts
+from pipelines.messages import read, replace, role_of
 from pipelines.task_prompt import quoted_by_task
 from pipelines.webui import emptied, messages_of, neutral_answer
 
@@ -86,17 +86,17 @@ def test_odd_messages_become_none_at_all(messages: Any) -> None:
     assert messages_of(body) == [] == body["messages"]
 
 
-def test_images_are_named_as_unreadable() -> None:
-    assert unreadable_parts({"content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}) == ("image_url",)
-    assert unreadable_parts({"content": "text"}) == ()
-
-
 @pytest.mark.parametrize(
     ("task_body", "quoted"),
     [
         ({"messages": [{"role": "user", "content": "a"}, "x"]}, [("user", "a")]),
         ({"prompt": "p", "responses": ["r", "s"]}, [("user", "p"), ("assistant", "r"), ("assistant", "s")]),
         ({"prompt": 3, "responses": "odd", "messages": {}}, [("user", 3)]),
+        (
+            {"prompt": "p", "type": "a search query for bread", "model": "m"},
+            [("user", "p"), ("user", "a search query for bread")],
+        ),
+        ({"messages": [{"role": "user", "content": "a", "sources": ["x"]}]}, [("user", "a")]),
         ("odd", []),
     ],
 )
