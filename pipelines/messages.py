@@ -31,7 +31,7 @@ _MOST_COMPARED = 5_000_000
 _KEPT_KEYS = ("id", "role", "timestamp", "info", "usage", "model", "finish_reason", "parentId", "childrenIds", "done")
 
 
-class Reading(NamedTuple):
+class MessageReading(NamedTuple):
     """What a message holds."""
 
     text: str
@@ -63,7 +63,7 @@ def read(message: Body, *, role: Literal["user", "assistant"]) -> Message:
     return reading(message).as_said_by(role)
 
 
-def reading(message: Body) -> Reading:
+def reading(message: Body) -> MessageReading:
     """All that a message holds, whatever its shape. Takes time in proportion to its length."""
     content = _content_of(message.get("content"))
     text, media = "\n".join(content.texts), list(content.media)
@@ -92,7 +92,7 @@ def reading(message: Body) -> Reading:
             rest += found.texts
     # Servers repeat the reasoning under several keys, and a page shows it once.
     asides = [*_unsaid(text, thoughts, together=True), *_unsaid(text, [*apart, rest])]
-    return Reading(text, tuple(dict.fromkeys(asides)), tuple(dict.fromkeys(media)))
+    return MessageReading(text, tuple(dict.fromkeys(asides)), tuple(dict.fromkeys(media)))
 
 
 def replace(message: Body, text: str) -> None:

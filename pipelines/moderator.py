@@ -14,12 +14,12 @@ from moderation.policy import Action, Decision, Policy, Strictness
 from moderation.review import Message, Review, known_reviews, review
 from moderation.verdict import Verdict
 from pipelines.log import log
-from pipelines.messages import Reading, read, reading, replace, role_of
+from pipelines.messages import MessageReading, read, reading, replace, role_of
 from pipelines.valves import DEFAULT, NOTHING, Address, Categories, LenientValves, Text, chosen, parse_categories
 from pipelines.webui import Body, newest_turn
 
 # Where a message stands, as whose it is judged, and what it holds.
-Judged = tuple[int, Literal["user", "assistant"], Reading]
+Held = tuple[int, Literal["user", "assistant"], MessageReading]
 
 
 class ModerationValves(LenientValves):
@@ -117,18 +117,18 @@ class Moderator:
         """As whose a message is judged; None for those that nobody judges."""
         return role_of(message) or ("user" if self.valves.system_prompts == "judge" else None)
 
-    def _judged(self, messages: list[Body]) -> list[Judged]:
+    def _judged(self, messages: list[Body]) -> list[Held]:
         """The messages that somebody judges."""
         roles = [(index, self.role_of(message)) for index, message in enumerate(messages)]
         return [(index, role, reading(messages[index])) for index, role in roles if role]
 
-    def _texts(self, judged: list[Judged]) -> list[Message]:
+    def _texts(self, judged: list[Held]) -> list[Message]:
         return [held.as_said_by(role) for _, role, held in judged]
 
     def _placed(
         self,
         messages: list[Body],
-        judged: list[Judged],
+        judged: list[Held],
         found: Sequence[Review | None],
     ) -> list[Review | None]:
         reviews: list[Review | None] = [None] * len(messages)

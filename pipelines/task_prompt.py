@@ -18,7 +18,7 @@ from pipelines.webui import Body, object_or_empty, objects_in, task_of
 _EDGE = re.compile(r"\n|\"|<[^<>\n]{0,40}>|: ")
 _EDGES = " \t\r\n.,;:!?*-#'`{}()[]"
 # Labels that a template's variables give, but no words.
-_LABELS = frozenset(("USER", "ASSISTANT", "SYSTEM", "TOOL", "General", "general", "Search Query", "search query"))
+_ROLE_LABELS = frozenset(("USER", "ASSISTANT", "SYSTEM", "TOOL", "General", "general", "Search Query", "search query"))
 _LONGEST_PIECE = 2000
 _TURNS = ("messages", "prompt", "responses")
 
@@ -71,7 +71,7 @@ def digest_of(piece: str) -> str:
 
 def _is_own(piece: str) -> bool:
     return (
-        piece in _LABELS
+        piece in _ROLE_LABELS
         or not any(map(str.isalpha, piece))
         or (len(piece) < _LONGEST_PIECE and digest_of(piece) in KNOWN_PIECES)
     )

@@ -439,6 +439,6 @@ def test_reading_takes_time_in_proportion_to_length(kind: str) -> None:
     found = MODELS.reading({"role": "user", "content": content, "reasoning": content, "tool_calls": [content] * 2})
     took = time.perf_counter() - started
     small = content if isinstance(content, str) else json.dumps(content)
-    assert isinstance(found, MODELS.Reading)
+    assert isinstance(found, MODELS.MessageReading)
     # Linear: some hundred nanoseconds a character, whatever the machine; a square would take minutes.
     assert took < len(small) * 5e-6
