@@ -181,7 +181,8 @@ def is_sentence(value: str) -> bool:
         words += _words_in(run[0])
         if words >= _SENTENCE_WORDS:
             return True
-    return len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
+    # Written without spaces.
+    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
 
 
 def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
