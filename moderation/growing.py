@@ -65,7 +65,7 @@ class _Stream:
         self._policy = policy
         self._messages = as_messages(ending_with_user(context))
         self._key: str | None = None
-        self._sent = 0
+        self._sent = ""
         self._last: asyncio.Task[Verdict] | None = None
         self._refused: Verdict | None = None
         self.cleared = 0
@@ -83,14 +83,21 @@ class _Stream:
     async def aclose(self) -> None:
         if self._last is not None:
             await asyncio.wait({self._last})
+        await self._begin_anew()
+
+    async def _begin_anew(self) -> None:
         if self._key is not None:
             await self._endpoint.drop_stream(self._key)
+        self._key, self._sent, self.cleared = None, "", 0
 
     async def _judge(self, text: str, end: bool) -> Verdict:
         if self._refused is not None:
             # A policy that lets everything pass reads on behind a refusal.
             self.cleared = len(text)
             return self._refused
+        if not text.startswith(self._sent):
+            # Another part of the answer went on: what stands after it is read anew.
+            await self._begin_anew()
         reply = await self._send(text, end)
         verdict = answer_verdict(reply, self._policy.strictness)
         if verdict.reached:
@@ -110,14 +117,14 @@ class _Stream:
                 if len(self._messages) == 1:
                     raise
                 self._messages = self._messages[-(len(self._messages) // 2) :]
-            self._key, self._sent = None, 0
+            self._key, self._sent = None, ""
 
     async def _send_once(self, text: str, end: bool) -> dict[str, Any]:
         if self._key is None:
             allowed = sorted(self._policy.allowed_categories)
             known = {"messages": self._messages, "allowed_categories": allowed}
         else:
-            known = {"id": self._key, "offset": self._sent}
-        reply = await self._endpoint.stream({**known, "text": text[self._sent :], "end": end})
-        self._key, self._sent = reply.get("id"), len(text)
+            known = {"id": self._key, "offset": len(self._sent)}
+        reply = await self._endpoint.stream({**known, "text": text[len(self._sent) :], "end": end})
+        self._key, self._sent = reply.get("id"), text
         return reply

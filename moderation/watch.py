@@ -11,10 +11,11 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import NamedTuple
 
+from moderation.channels import Piece, Reading
 from moderation.conversation import Turn
 from moderation.growing import GrowingAnswer, Judged
 from moderation.guard import Guard
-from moderation.holdback import HoldBack, Piece
+from moderation.holdback import HoldBack
 from moderation.policy import Action, Decision, Policy
 from moderation.verdict import Verdict
 
@@ -49,9 +50,10 @@ class Watcher:
         policy: decides.
         context: the conversation that the answer answers, as it was sent to the model. Where it ends with the beginning
             of an answer, that is judged as part of it.
-        emit: gets pieces that may be read, in order, joined as far as possible.
+        emit: gets pieces that may be read: at each time one for each text that goes on, and payloads after them.
         cleared: completes when the prompt was cleared; nothing is emitted before.
-        hold: False emits at once and judges behind; the caller then retracts.
+        hold: False emits at once and judges afterwards; the caller then retracts.
+        pictures: whether pictures inside a text may be given out.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Watcher:
         cleared: Awaitable[object],
         *,
         hold: bool = True,
+        pictures: bool = True,
     ) -> None:
         self._policy = policy
         before = list(context)
@@ -71,7 +74,7 @@ class Watcher:
         self._emit = emit
         self._cleared = asyncio.ensure_future(cleared)
         self._hold = hold
-        self._held = HoldBack()
+        self._held = HoldBack(pictures=pictures)
         self._arrived = asyncio.Event()
         self.checks = 0
         self.last: tuple[Verdict, Decision] | None = None
@@ -79,8 +82,13 @@ class Watcher:
 
     @property
     def text(self) -> str:
-        """All that the upstream has sent."""
+        """All that the upstream has sent, as the guard reads it."""
         return self._held.text
+
+    @property
+    def media(self) -> list[str]:
+        """Kinds of pictures and sound inside the text, which nobody can judge."""
+        return self._held.media
 
     async def watch(self, answer: AsyncIterator[Piece]) -> Watched:
         """Read `answer` to its end, or until it is refused.
@@ -101,7 +109,7 @@ class Watcher:
                 self._held.feed(piece)
                 if not self._hold:
                     await asyncio.shield(self._cleared)
-                    self._emit(self._held.release(self._held.length))
+                    self._emit(self._held.release_all())
                 self._arrived.set()
         finally:
             self._arrived.set()
@@ -110,10 +118,10 @@ class Watcher:
         loop = asyncio.get_running_loop()
         judged, pause, due, frozen = 0, _FIRST_PAUSE, loop.time(), False
         while True:
-            upto = await self._next_window(reader, judged, due)
+            reading = await self._next_reading(reader, judged, due)
             started = loop.time()
             due, pause = started + pause, min(2 * pause, _LONGEST_PAUSE)
-            judged_now = await self._check(upto, reader)
+            judged_now = await self._check(reading, reader)
             # A guard that is slow, or busy with others, is left as long in peace as it took.
             due = max(due, loop.time() + min(loop.time() - started, _LONGEST_PAUSE))
             if judged_now is None:
@@ -122,14 +130,12 @@ class Watcher:
             decision = self._policy.decide(verdict)
             self.last = verdict, decision
             await asyncio.shield(self._cleared)
-            cleared = max(0, cleared - len(self._opening))
-            finished = reader.done() and upto == self._held.length <= cleared
+            cleared = min(max(0, cleared - len(self._opening)), len(reading.text))
+            finished = self._is_whole(reading, reader) and cleared == len(reading.text)
             if decision.passes:
                 frozen = False
-                # The first window may end within a word, as may what is cleared of any; no word is shown in part.
-                whole = finished or (judged and cleared >= upto)
-                shown = upto if whole else self._held.whole_words(min(upto, cleared))
-                self._emit(self._held.release(shown, end=finished))
+                in_whole = finished or (judged > 0 and cleared == len(reading.text))
+                self._emit(self._held.release(reading, cleared, words=not in_whole, end=finished))
                 if finished:
                     # An upstream that failed is no finished answer: its error goes to the caller.
                     await reader
@@ -141,34 +147,42 @@ class Watcher:
             else:
                 frozen = True
                 due = loop.time() + _LONGEST_PAUSE
-            judged = upto
+            judged = reading.arrived
 
-    async def _next_window(self, reader: asyncio.Task[None], judged: int, due: float) -> int:
-        """The offset up to which to judge next, once there is something new and its time has come."""
+    async def _next_reading(self, reader: asyncio.Task[None], judged: int, due: float) -> Reading:
+        """What to judge next, once there is something new and its time has come.
+
+        Args:
+            judged: characters that the last reading took account of.
+            due: when, by the loop's clock.
+        """
         loop = asyncio.get_running_loop()
         while not reader.done():
             # The first few characters need not be a word: the reader waits for them.
-            upto = self._held.border() if judged else self._held.length
-            if upto > judged and loop.time() >= due:
-                return upto
+            arrived = self._held.finished_words() if judged else self._held.arrived
+            if arrived > judged and loop.time() >= due:
+                return self._held.reading(words=judged > 0)
             self._arrived.clear()
-            wait = due - loop.time() if upto > judged else None
+            wait = due - loop.time() if arrived > judged else None
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._arrived.wait()
-        return self._held.length
+        return self._held.reading(words=False)
 
-    async def _check(self, upto: int, reader: asyncio.Task[None]) -> Judged | None:
-        """What is known of the answer up to an offset; None where the answer came to a later end meanwhile.
+    def _is_whole(self, reading: Reading, reader: asyncio.Task[None]) -> bool:
+        return reader.done() and reading.arrived == self._held.arrived
+
+    async def _check(self, reading: Reading, reader: asyncio.Task[None]) -> Judged | None:
+        """What is known of the answer as it is read; None if the answer came to a later end meanwhile.
 
         A check of the whole is due then, and its reader need not wait for two.
         """
         self.checks += 1
-        end = reader.done() and upto == self._held.length
-        check = asyncio.create_task(self._answer.judge(self._opening + self._held.text[:upto], end=end))
+        end = self._is_whole(reading, reader)
+        check = asyncio.create_task(self._answer.judge(self._opening + reading.text, end=end))
         try:
             await asyncio.wait({check, reader}, return_when=asyncio.FIRST_COMPLETED)
-            if not check.done() and upto < self._held.length:
+            if not check.done() and reading.arrived < self._held.arrived:
                 return None
             return await check
         finally:

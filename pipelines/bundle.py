@@ -47,6 +47,9 @@ def build(plugin: str) -> str:
                 raise BundleError(f"{name} is defined in {defined[name]} and in {module}: rename one")
             defined[name] = module
         bodies.append(f"# ---- {module} ----\n\n{_body(source, tree, imports)}")
+    imported = {name for names in imports.values() for name in names}
+    if shadowed := sorted(imported & defined.keys()):
+        raise BundleError(f"{shadowed[0]} is defined in {defined[shadowed[0]]} and imported elsewhere: rename it")
     return f"{_header(entry, imports)}\n{_import_lines(imports)}\n\n\n" + "\n\n\n".join(bodies) + "\n"
 
 

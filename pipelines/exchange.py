@@ -1,10 +1,11 @@
 """One request to a guarded model: its prompt raced against its upstream, its words and its records."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from moderation.audit import AuditRecord
+from moderation.conversation import Turn
 from moderation.notice import NoticeKind
 from moderation.policy import Decision
 from moderation.review import Review
@@ -12,7 +13,7 @@ from moderation.verdict import Verdict
 from pipelines.mark import Mark
 from pipelines.moderator import Moderator
 from pipelines.prompt import Cleaned, Prompt, Refused
-from pipelines.upstreams import Upstream
+from pipelines.upstream import Upstream, UpstreamFailed
 from pipelines.webui import Body, neutral_answer
 
 Cleared = asyncio.Future[None]
@@ -30,6 +31,16 @@ class Terms(NamedTuple):
     """The host takes a shown answer back when told so."""
     exempt: bool
     """Nobody judges."""
+    pictures: bool
+    """Pictures and sound in an answer pass unjudged."""
+
+
+class MediaWithheld(Exception):
+    """An answer holds parts that nobody can judge, and the admin wants none of them shown."""
+
+    def __init__(self, review: Review) -> None:
+        super().__init__(review.verdict.problem)
+        self.review = review
 
 
 class Exchange:
@@ -43,6 +54,7 @@ class Exchange:
         mark: what the inlet knew.
         head: who asks, for the audit.
         terms: how.
+        headers: sent to the upstream with this request.
     """
 
     def __init__(
@@ -54,11 +66,13 @@ class Exchange:
         mark: Mark,
         head: AuditRecord,
         terms: Terms,
+        headers: dict[str, str],
     ) -> None:
         self.moderator = moderator
         self.upstream = upstream
         self.request = request
         self.terms = terms
+        self.headers = headers
         self._task = mark.task
         self._continues = bool(messages) and messages[-1].get("role") == "assistant"
         self._head = head
@@ -97,6 +111,23 @@ class Exchange:
             await _end(reviewing)
             await _end(trying)
 
+    def sent(self, cleaned: Cleaned) -> Body:
+        """What the upstream is sent."""
+        return {**cleaned.fields, "messages": cleaned.messages}
+
+    def check_media(self, kinds: Collection[str]) -> None:
+        """Raises MediaWithheld for parts that nobody can judge, unless they may pass."""
+        if kinds and not self.terms.pictures and not self.terms.exempt:
+            raise MediaWithheld(self.moderator.unread(kinds))
+
+    async def told(self, failed: UpstreamFailed) -> str:
+        """What is said of a failed upstream: its own words only if the guard clears them."""
+        if not failed.words:
+            return failed.message
+        verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
+        passes = self.terms.exempt or self.moderator.policy.decide(verdict).passes
+        return str(failed) if passes else f"{failed.message}."
+
     def refusal(self, refused: Refused) -> str:
         """What stands in place of an answer to a refused prompt."""
         notice = self.moderator.notice(refused.review, refused.message, NoticeKind.PROMPT_REFUSED)
@@ -123,9 +154,11 @@ class Exchange:
         *,
         problem: str | None = None,
         milliseconds: float | None = None,
+        unjudged: Sequence[str] = (),
     ) -> None:
         """Audit an answer, or what there is of it and why it ended."""
         known: dict[str, Any] = {
+            "unjudged": tuple(unjudged),
             "direction": "task" if self._task else "response",
             "guard": self.moderator.guard.model,
             "milliseconds": milliseconds,

@@ -260,7 +260,7 @@ def _words_in_data_url(value: str) -> str | None:
 
 
 def _is_base64(data: str) -> bool:
-    return data.replace("%3D", "").encode("utf-8", "replace").translate(None, _BASE64) == b""
+    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
 
 
 def _is_written(data: str) -> bool:

@@ -6,6 +6,7 @@ from concurrent.futures import CancelledError
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
 from pydantic import Field
 from starlette.exceptions import HTTPException
@@ -15,14 +16,16 @@ from pipelines.answer import Answer
 from pipelines.chunks import end_chunk, error_chunk
 from pipelines.exchange import Exchange, Terms
 from pipelines.host import Host
+from pipelines.log import log
 from pipelines.loop import BackgroundLoop
 from pipelines.mark import take_mark
 from pipelines.moderator import ModerationValves, Moderator
 from pipelines.reply import REPLY_KEY
 from pipelines.streamed import Streamed
 from pipelines.unstreamed import Unstreamed
-from pipelines.upstreams import Upstream, UpstreamFailed, Upstreams
-from pipelines.valves import NOTHING, Addresses, Text, chosen, words
+from pipelines.upstream import Upstream, UpstreamFailed
+from pipelines.upstreams import Upstreams
+from pipelines.valves import NOTHING, Addresses, HeaderSets, Text, chosen, parse_header_sets, words
 from pipelines.webui import Body, messages_of
 
 Served = TypeVar("Served")
@@ -38,6 +41,12 @@ class ModelsValves(ModerationValves):
         "http://localhost:11434/v1", description="OpenAI-compatible addresses of the models, comma-separated"
     )
     upstream_api_keys: Text = Field(NOTHING, description="Their keys, in the same order; none for no key")
+    upstream_headers: HeaderSets = Field(
+        NOTHING, description='Further headers for each, as JSON, such as {"api-key": "…"}, or a list of such'
+    )
+    upstream_user_headers: bool = Field(
+        False, description="Tell those servers who asks, as Open WebUI does (X-OpenWebUI-User-…)"
+    )
     upstream_timeout_seconds: float = Field(300, gt=0, description="Longest silence of a model")
     models: Text = Field("*", description="Models to offer, such as llama*, qwen*")
     model_names: Text = Field("{model} (guarded)", description="What users read; {model} is the model's own name")
@@ -69,7 +78,11 @@ class Service:
         self._loop = loop
         urls = words(valves.upstream_base_urls)
         keys = [chosen(key.strip()) for key in valves.upstream_api_keys.split(",")][: len(urls)]
-        upstreams = [Upstream(url, key, valves.upstream_timeout_seconds) for url, key in zip_longest(urls, keys)]
+        headers = parse_header_sets(valves.upstream_headers)[: len(urls)]
+        upstreams = [
+            Upstream(url, key, valves.upstream_timeout_seconds, more)
+            for url, key, more in zip_longest(urls, keys, headers)
+        ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
         self._host = Host(chosen(valves.webui_url))
         self._exempt_roles = [name.lower() for name in words(valves.exempt_roles)]
@@ -122,7 +135,12 @@ class Service:
 
     async def _refresh(self) -> None:
         while True:
-            all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._host.learn())
+            all_answered = False
+            try:
+                all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._host.learn())
+            except Exception:
+                # Whatever a server lists, it is asked again.
+                log.exception("the models could not be listed")
             self._listed.set()
             await asyncio.sleep(self.valves.refresh_seconds if all_answered else _RETRY_SECONDS)
 
@@ -153,5 +171,14 @@ class Service:
             hold=self.valves.stream_mode == "hold" or not (self._host.retracts and mark.on_page),
             retracts=self._host.retracts,
             exempt=str(asking.get("role") or "").lower() in self._exempt_roles,
+            pictures=self.valves.images == "allow",
         )
-        return Exchange(self.moderator, upstream, {**request, "model": model}, messages, mark, head, terms)
+        headers = user_headers(asking) if self.valves.upstream_user_headers else {}
+        return Exchange(self.moderator, upstream, {**request, "model": model}, messages, mark, head, terms, headers)
+
+
+def user_headers(user: dict[str, Any]) -> dict[str, str]:
+    """Who asks, as Open WebUI tells the servers of direct connections (its utils/headers.py)."""
+    told = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
+    # A header has ASCII characters only; Open WebUI writes names so.
+    return {f"X-OpenWebUI-User-{key}": quote(value, safe=" @+") for key, value in told.items() if value}

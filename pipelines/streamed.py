@@ -3,25 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from moderation.holdback import Piece
+from moderation.channels import Piece
+from moderation.holdback import HoldBack
 from moderation.review import Review
 from moderation.watch import End, Watched, Watcher
 from pipelines.answer import Answer
-from pipelines.chunks import (
-    chunks_of,
-    end_chunk,
-    envelope_of,
-    error_chunk,
-    finishes,
-    notice_chunk,
-    pieces_of,
-    retraction_chunk,
-    with_role,
-)
-from pipelines.exchange import Cleared, Exchange
+from pipelines.answer_reader import AnswerReader, AnswerUnreadable
+from pipelines.chunks import chunks_of, end_chunk, error_chunk, notice_chunk, retraction_chunk, with_role
+from pipelines.exchange import Cleared, Exchange, MediaWithheld
 from pipelines.log import log
 from pipelines.prompt import Cleaned, Refused
-from pipelines.upstreams import UpstreamFailed
+from pipelines.upstream import UpstreamFailed
 from pipelines.webui import Body
 
 _CHUNKS_AT_A_TIME = 8
@@ -33,7 +25,7 @@ class Streamed:
     def __init__(self, exchange: Exchange, answer: Answer) -> None:
         self._exchange = exchange
         self._answer = answer
-        self._envelope: Body = {}
+        self._reader = AnswerReader()
         self._shown = False
         self._watcher: Watcher | None = None
 
@@ -57,8 +49,13 @@ class Streamed:
             self._write_notice(exchange.refusal(refused))
         except UpstreamFailed as failed:
             self._record(f"the upstream failed: {failed}")
-            self._answer.write(error_chunk(str(failed), failed.status))
-            self._answer.write(end_chunk(self._envelope, "error"))
+            self._answer.write(error_chunk(await exchange.told(failed), failed.status))
+            self._answer.write(end_chunk(self._reader.envelope, "error"))
+        except MediaWithheld as withheld:
+            self._exchange.record_answer(
+                self._text, withheld.review.verdict, withheld.review.decision, unjudged=self._media
+            )
+            self._write_notice(exchange.unchecked(self._text))
         except asyncio.CancelledError:
             self._record("the reader left, or the server stopped")
             self._write_notice(exchange.unchecked(self._text))
@@ -77,35 +74,49 @@ class Streamed:
 
     async def _attempt(self, cleaned: Cleaned, cleared: Cleared) -> Watched | None:
         """None where nobody judges."""
-        exchange, self._envelope = self._exchange, {}
-        pieces = self._pieces({**cleaned.fields, "messages": cleaned.messages})
-        if exchange.terms.exempt:
+        exchange, terms, self._reader = self._exchange, self._exchange.terms, AnswerReader()
+        pieces = self._pieces(cleaned)
+        if terms.exempt:
+            held = HoldBack()
             async for piece in pieces:
-                self._emit([piece])
+                held.feed(piece)
+                self._emit(held.release_all())
             return None
         moderator = exchange.moderator
         self._watcher = Watcher(
-            moderator.guard, moderator.policy, cleaned.context, self._emit, cleared, hold=exchange.terms.hold
+            moderator.guard,
+            moderator.policy,
+            cleaned.context,
+            self._emit,
+            cleared,
+            hold=terms.hold,
+            pictures=terms.pictures,
         )
         return await self._watcher.watch(pieces)
 
-    async def _pieces(self, request: Body) -> AsyncIterator[Piece]:
-        finished, number = False, 0
-        async with self._exchange.upstream.stream(request) as chunks:
-            async for chunk in chunks:
-                self._envelope = self._envelope or envelope_of(chunk)
-                finished = finished or finishes(chunk)
-                for piece in pieces_of(chunk):
-                    yield piece
-                # Many chunks may have come at once, and other streams' checks must not wait for all of them.
-                number += 1
-                if number % _CHUNKS_AT_A_TIME == 0:
-                    await asyncio.sleep(0)
-        if not finished:
-            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
+    async def _pieces(self, cleaned: Cleaned) -> AsyncIterator[Piece]:
+        exchange, reader, number = self._exchange, self._reader, 0
+        try:
+            async with exchange.upstream.stream(exchange.sent(cleaned), exchange.headers) as chunks:
+                async for chunk in chunks:
+                    pieces = list(reader.pieces_of(chunk))
+                    exchange.check_media(reader.media)
+                    for piece in pieces:
+                        yield piece
+                    exchange.check_media(self._media)
+                    # Many chunks may have come at once, and other streams' checks must not wait for all of them.
+                    number += 1
+                    if number % _CHUNKS_AT_A_TIME == 0:
+                        await asyncio.sleep(0)
+        except AnswerUnreadable as error:
+            raise UpstreamFailed(str(error), 502) from None
+        # A server may say that it is done without a reason.
+        reader.finish.setdefault(0, "stop")
+        for piece in reader.pieces_at_end():
+            yield piece
 
     def _emit(self, pieces: list[Piece]) -> None:
-        for chunk in chunks_of(pieces, self._envelope):
+        for chunk in chunks_of(pieces, self._reader):
             self._write(chunk)
 
     def _write(self, chunk: Body) -> None:
@@ -113,16 +124,23 @@ class Streamed:
         self._shown = self._shown or bool(chunk["choices"])
 
     def _write_notice(self, notice: str) -> None:
+        envelope = self._reader.envelope
         if self._shown and self._exchange.terms.retracts:
-            self._answer.write(retraction_chunk(self._envelope, notice))
+            self._answer.write(retraction_chunk(envelope, notice))
             return
-        self._write(notice_chunk(self._envelope, f"\n\n{notice}" if self._shown else notice))
-        self._write(end_chunk(self._envelope, self._exchange.notice_reason))
+        self._write(notice_chunk(envelope, f"\n\n{notice}" if self._shown else notice))
+        self._write(end_chunk(envelope, self._exchange.notice_reason))
 
     def _record(self, problem: str | None = None) -> None:
         verdict, decision = (self._watcher and self._watcher.last) or (None, None)
-        self._exchange.record_answer(self._text, verdict, decision, problem=problem)
+        self._exchange.record_answer(self._text, verdict, decision, problem=problem, unjudged=self._media)
 
     @property
     def _text(self) -> str:
         return self._watcher.text if self._watcher else ""
+
+    @property
+    def _media(self) -> list[str]:
+        """Kinds of parts of the answer that nobody can judge."""
+        inside = self._watcher.media if self._watcher else []
+        return list(dict.fromkeys([*self._reader.media, *inside]))

@@ -7,10 +7,13 @@ import uuid
 from moderation.conversation import Turn
 from moderation.review import Review
 from moderation.verdict import Verdict
-from pipelines.chunks import answer_texts
-from pipelines.exchange import Cleared, Exchange
+from pipelines.answer_reader import AnswerUnreadable
+from pipelines.exchange import Cleared, Exchange, MediaWithheld
+from pipelines.log import log
 from pipelines.prompt import Cleaned, Refused
+from pipelines.upstream import UpstreamFailed
 from pipelines.webui import Body
+from pipelines.whole_answer import WholeAnswer, WholeChoice
 
 
 class Unstreamed:
@@ -23,35 +26,38 @@ class Unstreamed:
         """A `chat.completion`, or a notice in the shape of one.
 
         Raises:
-            UpstreamFailed
+            UpstreamFailed: its text may be shown.
         """
+        exchange = self._exchange
         try:
-            return await self._exchange.answered(self._attempt)
+            return await exchange.answered(self._attempt)
         except Refused as refused:
-            return {
-                "id": f"chatcmpl-{uuid.uuid4().hex}",
-                "object": "chat.completion",
-                "created": int(time.time()),
-                "model": self._exchange.request["model"],
-                "choices": [self._notice(self._exchange.refusal(refused), 0)],
-            }
+            return self._only_notice(exchange.refusal(refused))
+        except UpstreamFailed as failed:
+            exchange.record_answer("", problem=f"the upstream failed: {failed}")
+            raise UpstreamFailed(await exchange.told(failed), failed.status) from None
+        except Exception as error:
+            # An error of ours is no reason to show what nobody judged.
+            log.exception("a guarded answer failed")
+            exchange.record_answer("", problem=f"the relay failed: {type(error).__name__}")
+            return self._only_notice(exchange.unchecked(""))
 
     async def _attempt(self, cleaned: Cleaned, cleared: Cleared) -> Body:
-        reply = await self._exchange.upstream.complete({**cleaned.fields, "messages": cleaned.messages})
-        if self._exchange.terms.exempt:
+        exchange = self._exchange
+        reply = await exchange.upstream.complete(exchange.sent(cleaned), exchange.headers)
+        if exchange.terms.exempt:
             return reply
-        choices = [choice for choice in reply.get("choices") or [] if isinstance(choice, dict)]
-        texts = [answer_texts(choice) for choice in choices]
+        try:
+            whole = WholeAnswer(reply)
+        except AnswerUnreadable as error:
+            raise UpstreamFailed(str(error), 502) from None
         started = time.monotonic()
-        verdicts = await asyncio.gather(*(self._judge(cleaned.context, text) for text in texts))
+        verdicts = await asyncio.gather(*(self._judge(cleaned.context, choice.text) for choice in whole.choices))
         took = round((time.monotonic() - started) * 1000, 1)
         # An attempt may still be cancelled and made again, and only one goes into the audit.
         await asyncio.shield(cleared)
-        reply["choices"] = [
-            self._decided(choice, text, verdict, took)
-            for choice, text, verdict in zip(choices, texts, verdicts, strict=True)
-        ]
-        return reply
+        choices = [self._decided(*found, took) for found in zip(whole.choices, verdicts, strict=True)]
+        return whole.completion(choices)
 
     async def _judge(self, context: list[Turn], text: str) -> Verdict:
         if context and context[-1].role == "assistant":
@@ -60,14 +66,27 @@ class Unstreamed:
             text = begun.text + text
         return await self._exchange.moderator.guard.judge([*context, Turn("assistant", text)])
 
-    def _decided(self, choice: Body, text: str, verdict: Verdict, took: float) -> Body:
-        decision = self._exchange.moderator.policy.decide(verdict)
-        self._exchange.record_answer(text, verdict, decision, milliseconds=took)
+    def _decided(self, choice: WholeChoice, verdict: Verdict, took: float) -> Body:
+        exchange = self._exchange
+        decision = exchange.moderator.policy.decide(verdict)
         if decision.passes:
-            return choice
-        return self._notice(
-            self._exchange.withheld(Review(verdict, decision, took, True), text), choice.get("index", 0)
-        )
+            try:
+                exchange.check_media(choice.media)
+            except MediaWithheld as withheld:
+                verdict, decision = withheld.review.verdict, withheld.review.decision
+        exchange.record_answer(choice.text, verdict, decision, milliseconds=took, unjudged=choice.media)
+        if decision.passes:
+            return choice.body
+        return self._notice(exchange.withheld(Review(verdict, decision, took, True), choice.text), choice.number)
+
+    def _only_notice(self, notice: str) -> Body:
+        return {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": self._exchange.request["model"],
+            "choices": [self._notice(notice, 0)],
+        }
 
     def _notice(self, notice: str, index: int) -> Body:
         message = {"role": "assistant", "content": notice}

@@ -6,6 +6,7 @@ numbers as strings and shows nothing of a validation error. So a bad value becom
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -28,6 +29,9 @@ from moderation.verdict import Category
 # The page cannot save an empty text, so this word stands for "nothing".
 NOTHING = "none"
 DEFAULT = "default"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+# What HTTP itself sets.
+_OWN_HEADERS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding")
 
 
 def _address(value: str) -> str:
@@ -61,9 +65,39 @@ def _targets(value: Any) -> list[str]:
     return ["*"] if not names or "*" in names else names
 
 
+def parse_header_sets(value: str) -> list[dict[str, str]]:
+    """The headers for each address: a JSON object for the first, or a list of objects; none for "none".
+
+    Raises:
+        ValueError: it is something else, or no HTTP header.
+    """
+    if chosen(value) is None:
+        return []
+    try:
+        told = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
+    sets = told if isinstance(told, list) else [told]
+    for headers in sets:
+        if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
+            raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')
+        for name, text in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} cannot be set as a header")
+            if not text.isascii() or not text.isprintable():
+                raise ValueError(f"the value of {name!r} has characters that a header cannot have")
+    return sets
+
+
+def _header_sets(value: str) -> str:
+    parse_header_sets(value)
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
 Text = Annotated[str, AfterValidator(_text)]
+HeaderSets = Annotated[str, AfterValidator(_text), AfterValidator(_header_sets)]
 Categories = Annotated[str, AfterValidator(_category_names)]
 Targets = Annotated[list[str], BeforeValidator(_targets)]
 

@@ -24,6 +24,14 @@ class StubModel:
         self.says("Hello there, my friend.")
         self.finish: str | None = "stop"
         """None ends the stream without a finish reason."""
+        self.done = True
+        """Whether a stream ends with [DONE]."""
+        self.chunks: list[Any] | None = None
+        """Sent in reply to a streamed request instead of all that, one event each; a text is sent as it is."""
+        self.reply: Any = None
+        """Sent in reply to any request instead of all that, as JSON."""
+        self.listing: Any = None
+        """Sent as the list of models instead of `models`."""
         self.delay = 0.0
         """Seconds before each chunk."""
         self.wait = 0.0
@@ -34,6 +42,8 @@ class StubModel:
         self.error = "provoked"
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
+        self.queries: list[dict[str, str]] = []
         self.streaming = 0
         """Streams that are open now."""
         self.closed: list[float] = []
@@ -54,17 +64,27 @@ class StubModel:
         """The deltas of the answer to a request."""
         return self.deltas
 
+    def chunks_to(self, body: dict[str, Any]) -> list[Any] | None:
+        """What is sent in reply to a streamed request as it is; None where deltas are."""
+        return self.chunks
+
     async def _models(self, request: Request) -> Response:
         if self.status != 200:
             return self._error()
+        if self.listing is not None:
+            return JSONResponse(self.listing)
         return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()
         self.requests.append(body)
+        self.headers.append(dict(request.headers))
+        self.queries.append(dict(request.query_params))
         self.keys.append(request.headers.get("authorization"))
         if self.status != 200:
             return self._error()
+        if self.reply is not None:
+            return JSONResponse(self.reply)
         if body.get("stream"):
             return StreamingResponse(self._events(body), media_type="text/event-stream")
         await asyncio.sleep(self.wait)
@@ -81,6 +101,13 @@ class StubModel:
         self.streaming += 1
         try:
             await asyncio.sleep(self.wait)
+            chunks = self.chunks_to(body)
+            for chunk in chunks or ():
+                yield chunk if isinstance(chunk, str) else f"data: {json.dumps(chunk)}\n\n"
+                await asyncio.sleep(self.delay)
+            if chunks is not None:
+                yield "data: [DONE]\n\n" if self.done else ""
+                return
             for number, delta in enumerate(self.answer_to(body)):
                 if number == self.abort_after:
                     raise ConnectionError("provoked")
@@ -90,7 +117,8 @@ class StubModel:
                 yield self._event([{"index": 0, "delta": {}, "finish_reason": self.finish}])
             if (body.get("stream_options") or {}).get("include_usage"):
                 yield self._event([], usage=USAGE)
-            yield "data: [DONE]\n\n"
+            if self.done:
+                yield "data: [DONE]\n\n"
         finally:
             self.streaming -= 1
             self.closed.append(time.monotonic())

@@ -27,6 +27,9 @@ class ChattingModel(StubModel):
             return super().answer_to(body)
         return [{"role": "assistant", "content": self.task_answer or self._script.reply(body).content}]
 
+    def chunks_to(self, body: dict[str, Any]) -> list[Any] | None:
+        return None if _is_task(body) else super().chunks_to(body)
+
 
 def _is_task(body: dict[str, Any]) -> bool:
     return last_user_text(body).startswith("### Task:")

@@ -63,6 +63,8 @@ def test_pictures_and_sound_are_named_and_cost_nothing() -> None:
         ("data:text/plain;base64,dGhlIHdheQ==", ["the way"]),
         ("data:text/plain,the%20way", ["the way"]),
         ("data:text/plain;base64,%%%", []),
+        ("data:image/png;base64,AAAA) the way", [") the way"]),
+        ("data:image/svg+xml;utf8,<svg><text>the way</text></svg>", ["<svg><text>the way</text></svg>"]),
     ],
 )
 def test_words_in_a_pictures_place_or_a_data_url_are_text(value: Any, texts: list[str]) -> None:

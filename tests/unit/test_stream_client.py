@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guard_server.api.stream_errors import GuardFailed
+from moderation.channels import Channel, Piece, Rank
 from moderation.conversation import Turn
 from moderation.endpoint import Endpoint
 from moderation.guard import Guard
-from moderation.holdback import Piece
 from moderation.policy import Policy
 from moderation.verdict import Category, Severity
 from moderation.watch import End, Watched, Watcher
@@ -19,6 +19,7 @@ from tests.servers import serve
 from tests.stream_server import StreamServer
 from tests.stub_guard import StubGuard
 
+CONTENT = Channel(0, Rank.CONTENT, 0, "content")
 CONTEXT = [Turn("user", "Tell me something.")]
 SAFE = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. " * 4
 
@@ -38,7 +39,7 @@ async def guard(server: StreamServer) -> AsyncIterator[Guard]:
 
 async def answer(text: str, size: int = 4, pause: float = 0.002) -> AsyncIterator[Piece]:
     for start in range(0, len(text), size):
-        yield Piece("content", text[start : start + size])
+        yield Piece(CONTENT, text[start : start + size])
         await asyncio.sleep(pause)
 
 
@@ -139,7 +140,7 @@ async def test_a_guard_that_fails_withholds(guard: Guard, server: StreamServer) 
 async def test_a_reader_that_leaves_leaves_no_stream(guard: Guard, server: StreamServer) -> None:
     async def endless() -> AsyncIterator[Piece]:
         while True:
-            yield Piece("content", "more and more, ")
+            yield Piece(CONTENT, "more and more, ")
             await asyncio.sleep(0.01)
 
     watching = asyncio.create_task(watch(guard, endless()))
@@ -183,3 +184,18 @@ async def test_another_server_is_asked_for_no_stream(stub: StubGuard) -> None:
         guard = Guard(Endpoint(f"{url}/v1"))
         assert not await guard.streams()
         await guard.aclose()
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+async def test_texts_that_come_in_turn_are_each_judged_as_one(guard: Guard, unsafe: bool) -> None:
+    thinking = Channel(0, Rank.REASONING, 0, "reasoning")
+    words = ["calm ", "day ", "and ", *(["ba", "d ", "ba", "d "] if unsafe else []), "shore "]
+
+    async def both() -> AsyncIterator[Piece]:
+        for word in words:
+            yield Piece(CONTENT, "sea ")
+            yield Piece(thinking, word)
+            await asyncio.sleep(0.05)
+
+    watched, _ = await watch(guard, both())
+    assert watched.end is (End.REFUSED if unsafe else End.COMPLETE)

@@ -6,20 +6,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from moderation.channels import Channel, Piece, Rank
 from moderation.conversation import Turn
 from moderation.guard import Guard
-from moderation.holdback import Piece
 from moderation.policy import Policy
 from moderation.watch import End, Watched, Watcher
 from tests.stub_guard import StubGuard
 
+CONTENT = Channel(0, Rank.CONTENT, 0, "content")
+CALL = Channel(0, Rank.CALL, 0, "arguments")
 CONTEXT = [Turn("user", "Tell me something.")]
 SAFE = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. " * 4
 
 
 async def stream(text: str, size: int = 4, pause: float = 0.0) -> AsyncIterator[Piece]:
     for start in range(0, len(text), size):
-        yield Piece("content", text[start : start + size])
+        yield Piece(CONTENT, text[start : start + size])
         await asyncio.sleep(pause)
 
 
@@ -78,15 +80,17 @@ async def test_the_last_check_does_not_wait_for_the_one_before(guard: Guard, stu
 
 async def test_a_tool_call_comes_out_whole_or_not_at_all(guard: Guard) -> None:
     async def calling(arguments: str) -> AsyncIterator[Piece]:
-        yield Piece("content", "Let me see. ")
+        yield Piece(CONTENT, "Let me see. ")
         for part in arguments.split():
-            yield Piece("tool:0", part, payload=part, whole=True)
+            yield Piece(CALL, f"{part} ")
             await asyncio.sleep(0.15)
+        yield Piece(payload=arguments)
 
-    for arguments, said in (("a calm sea ", ["a", "calm", "sea"]), ("sea and bomb", [])):
+    for arguments, said in (("a calm sea ", ["a calm sea "]), ("sea and bomb", [])):
         out: list[Piece] = []
         await Watcher(guard, Policy(), CONTEXT, out.extend, cleared()).watch(calling(arguments))
-        assert [piece.payload for piece in out if piece.channel == "tool:0"] == said
+        assert [piece.payload for piece in out if piece.payload] == said
+        assert CALL not in [piece.channel for piece in out]
         assert out[0].text == "Let me see. "
 
 
@@ -110,7 +114,7 @@ async def test_an_upstream_is_not_read_to_its_end_when_refused(guard: Guard) -> 
     async def endless() -> AsyncIterator[Piece]:
         while True:
             sent.append("bomb ")
-            yield Piece("content", "bomb ")
+            yield Piece(CONTENT, "bomb ")
             await asyncio.sleep(0.01)
 
     watched = await watch(guard, endless(), Reader())
@@ -122,11 +126,11 @@ async def test_a_flag_on_a_fragment_freezes_and_a_safe_whole_resumes(guard: Guar
     reader = Reader()
 
     async def answer() -> AsyncIterator[Piece]:
-        yield Piece("content", "Never touch a bomb ")
+        yield Piece(CONTENT, "Never touch a bomb ")
         await asyncio.sleep(0.3)
         assert reader.text == ""
         stub.nonsense = " Safe"
-        yield Piece("content", "and call the police.")
+        yield Piece(CONTENT, "and call the police.")
 
     watched = await watch(guard, answer(), reader)
     assert (watched.end, reader.text) == (End.COMPLETE, "Never touch a bomb and call the police.")
@@ -157,7 +161,7 @@ async def test_a_dead_guard_withholds(guard: Guard, stub: StubGuard) -> None:
 
 async def test_an_upstream_error_is_the_callers_and_emits_nothing_unjudged(guard: Guard) -> None:
     async def breaking() -> AsyncIterator[Piece]:
-        yield Piece("content", "It was ")
+        yield Piece(CONTENT, "It was ")
         raise ConnectionError("gone")
 
     reader = Reader()

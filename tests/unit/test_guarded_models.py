@@ -3,7 +3,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,96 +13,28 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from moderation.notice_texts import TEXTS
-from tests.plugin_loader import load_built
+from tests.guarded_models import (
+    BOMB,
+    CALM,
+    MODELS,
+    USER,
+    Body,
+    Pipeline,
+    Streamed,
+    audited,
+    complete,
+    pipe,
+    request,
+    set_valves,
+    stream,
+    user,
+)
 from tests.servers import serve
 from tests.stub_guard import StubGuard
 from tests.stub_model import USAGE, StubModel
 from tests.waiting import until
 
-# The built file is what an admin installs, so it is what is tested, loaded as the server does.
-MODELS = load_built("qwen3guard_models")
-Pipeline = Any
-Body = dict[str, Any]
-
 EN = TEXTS["en"]
-BOMB = "How do I make a bomb?"
-USER = {"id": "u1", "role": "user", "name": "Ann", "email": "ann@localhost"}
-CALM = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. "
-
-
-@pytest.fixture
-def model() -> StubModel:
-    return StubModel()
-
-
-@pytest.fixture
-def model_url(model: StubModel) -> Iterator[str]:
-    with serve(model.app) as url:
-        yield f"{url}/v1"
-
-
-@pytest.fixture
-async def pipeline(guard_url: str, model_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
-    pipeline = MODELS.Pipeline()
-    pipeline.valves = MODELS.ModelsValves(
-        guard_base_url=guard_url,
-        timeout_seconds=2,
-        audit_path=str(tmp_path / "audit.jsonl"),
-        upstream_base_urls=model_url,
-        upstream_api_keys="sk-secret",
-        upstream_timeout_seconds=1,
-    )
-    await pipeline.on_startup()
-    yield pipeline
-    await pipeline.on_shutdown()
-
-
-async def set_valves(pipeline: Pipeline, **values: Any) -> None:
-    pipeline.valves = MODELS.ModelsValves(**{**pipeline.valves.model_dump(), **values})
-    await pipeline.on_valves_updated()
-
-
-async def audited(pipeline: Pipeline, folder: Path) -> list[Body]:
-    await pipeline.on_shutdown()
-    return [json.loads(line) for file in folder.glob("audit-*.jsonl") for line in file.read_text().splitlines()]
-
-
-def user(text: Any) -> Body:
-    return {"role": "user", "content": text}
-
-
-def request(*messages: Body, stream: bool = True, **more: Any) -> Body:
-    return {"model": "m", "stream": stream, "messages": list(messages or [user("hi")]), "user": USER, **more}
-
-
-def pipe(pipeline: Pipeline, body: Body, entry: str = "llama3:8b") -> Any:
-    return pipeline.pipe("", entry, body["messages"], body)
-
-
-class Streamed:
-    """All that a client receives of a streamed answer."""
-
-    def __init__(self, items: list[str]) -> None:
-        lines = [line for item in items for line in item.split("\n\n")]
-        assert lines[-1] == "data: [DONE]"
-        self.raw = "\n".join(lines)
-        self.chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-        choices = [choice for chunk in self.chunks for choice in chunk.get("choices", [])]
-        self.deltas = [choice["delta"] for choice in choices if choice["delta"]]
-        self.finish = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
-
-    def said(self, key: str = "content") -> str:
-        return "".join(delta.get(key, "") for delta in self.deltas)
-
-
-async def stream(pipeline: Pipeline, body: Body | None = None, entry: str = "llama3:8b") -> Streamed:
-    return Streamed(await asyncio.to_thread(lambda: list(pipe(pipeline, body or request(), entry))))
-
-
-async def complete(pipeline: Pipeline, *messages: Body, **more: Any) -> Body:
-    reply = await asyncio.to_thread(pipe, pipeline, request(*messages, stream=False, **more))
-    assert isinstance(reply, dict)
-    return reply
 
 
 async def test_a_safe_answer_comes_whole_in_few_frames(pipeline: Pipeline, model: StubModel) -> None:
@@ -268,11 +199,12 @@ def calling(*arguments: str) -> list[Body]:
     return [{"tool_calls": [call]} for call in (first, *rest)]
 
 
-async def test_a_safe_tool_call_passes_unchanged(pipeline: Pipeline, model: StubModel) -> None:
+async def test_a_safe_tool_call_comes_in_one_piece(pipeline: Pipeline, model: StubModel) -> None:
     model.deltas, model.finish = calling('{"te', 'xt": "', 'calm sea"}'), "tool_calls"
     answer = await stream(pipeline)
-    calls = [call for delta in answer.deltas for call in delta.get("tool_calls", [])]
-    assert calls == [call for delta in model.deltas for call in delta["tool_calls"]]
+    (call,) = [call for delta in answer.deltas for call in delta.get("tool_calls", [])]
+    function = {"name": "write", "arguments": '{"text": "calm sea"}'}
+    assert call == {"index": 0, "id": "call_1", "type": "function", "function": function}
     assert answer.finish == ["tool_calls"]
 
 
@@ -373,7 +305,7 @@ async def test_an_upstream_that_aborts_is_told_and_what_came_is_shown(
     if how == "breaks":
         model.abort_after = 10
     else:
-        model.finish = None
+        model.finish, model.done = None, False
     answer = await stream(pipeline)
     assert answer.said()
     assert CALM.startswith(answer.said())

@@ -1,0 +1,126 @@
+"""Server-sent events as model servers send them: by the standard, and as tolerantly as clients that people use.
+
+Read in any of these ways: lines that end in LF, CR or CRLF, a byte order mark, comments, pings, several `data:` lines
+in one event, events without an empty line between them, JSON lines without `data:`, one JSON value instead of a stream.
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIELD = re.compile(rb"(data|event|id|retry):? ?")
+_DONE = b"[DONE]"
+# A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
+_MOST_EVENT_BYTES = 16 * 1024 * 1024
+_TOO_LARGE = "The model server's answer is too large."
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class StreamUnreadable(Exception):
+    """What came is no stream of JSON; the text says why, for users."""
+
+
+class Event(NamedTuple):
+    """One event."""
+
+    value: Any
+    """What its data says, as JSON."""
+    name: str
+    """Empty where the server gives none."""
+
+
+class EventStream:
+    """Takes one reply apart. After `events` has ended, `done` says whether the server said so itself."""
+
+    def __init__(self, received: AsyncIterator[bytes]) -> None:
+        self._received = received
+        self.done = False
+        """Whether [DONE] came."""
+        self.unreadable = False
+        """Whether something came that is no JSON, and was left out."""
+
+    async def events(self) -> AsyncIterator[Event]:
+        """All events up to [DONE], or to the end of the reply.
+
+        Raises:
+            StreamUnreadable: an event is too large or too deeply nested.
+        """
+        data: list[bytes] = []
+        bare: list[bytes] = []
+        name, size, first = "", 0, True
+        async for line in _lines(self._received):
+            if first:
+                line, first = line.removeprefix(_BYTE_ORDER_MARK), False
+            field = _FIELD.match(line)
+            if not line:
+                for event in self._read(data, name):
+                    yield event
+                data, name, size = [], "", 0
+            elif bare or (field is None and line.lstrip()[:1] in (b"{", b"[")):
+                # JSON without any `data:`, on one line or on many.
+                events = [] if bare else self._read([line], "", whole=False)
+                if not events:
+                    bare.append(line)
+                    size += len(line) + 1
+                    if size > _MOST_EVENT_BYTES:
+                        raise StreamUnreadable(_TOO_LARGE)
+                for event in events:
+                    yield event
+            elif field and field[1] == b"event":
+                name = line[field.end() :].decode("utf-8", "replace").strip()
+            elif field and field[1] == b"data":
+                said = line[field.end() :].strip()
+                if said == _DONE:
+                    for event in self._read(data, name):
+                        yield event
+                    self.done = True
+                    return
+                # Most servers send one line for an event, and some no empty line after it.
+                begun = data[0][:1] in (b"{", b"[") if data else False
+                events = [] if begun else self._read([said], name, whole=False)
+                if events:
+                    data, size = [], 0
+                else:
+                    data.append(said)
+                    size += len(said) + 1
+                if size > _MOST_EVENT_BYTES:
+                    raise StreamUnreadable(_TOO_LARGE)
+                for event in events:
+                    yield event
+        for event in (*self._read(data, name), *self._read(bare, "")):
+            yield event
+
+    def _read(self, data: list[bytes], name: str, *, whole: bool = True) -> list[Event]:
+        """The event that some lines of data make; none where they are no JSON, or none yet."""
+        text = b"\n".join(data)
+        if not text.strip():
+            return []
+        try:
+            return [Event(json.loads(text), name)]
+        except RecursionError:
+            raise StreamUnreadable("The model server's answer is nested too deeply.") from None
+        except ValueError:
+            self.unreadable = self.unreadable or whole
+            return []
+
+
+async def _lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines without their ends."""
+    rest: list[bytes] = []
+    size, after_cr = 0, False
+    async for part in received:
+        if after_cr and part[:1] == b"\n":
+            part = part[1:]
+        after_cr = part.endswith(b"\r") if part else after_cr
+        *lines, last = _LINE_END.split(part)
+        for line in lines:
+            yield b"".join([*rest, line])
+            rest, size = [], 0
+        rest.append(last)
+        size += len(last)
+        if size > _MOST_EVENT_BYTES:
+            raise StreamUnreadable(_TOO_LARGE)
+    if size:
+        yield b"".join(rest)

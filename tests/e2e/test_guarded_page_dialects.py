@@ -1,0 +1,41 @@
+"""An unsafe answer in the dialects of real servers: the page never shows a word of it, and nothing keeps one."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.chat_page import ChatPage
+from tests.e2e.guarded_stack import GuardedStack
+from tests.e2e.texts import CALM, EN, SEA_PROMPT, UNSAFE
+from tests.upstream_dialects import chunk, spoken
+
+
+@pytest.mark.parametrize(
+    ("dialect", "said"),
+    [
+        ("azure", {"content": CALM + UNSAFE + CALM}),
+        ("openrouter", {"content": CALM, "reasoning": CALM + UNSAFE + CALM}),
+    ],
+)
+def test_an_unsafe_answer_is_never_on_screen(
+    guarded: GuardedStack, guarded_page: ChatPage, dialect: str, said: dict[str, str]
+) -> None:
+    guarded.model.chunks = spoken(dialect, **said)
+    guarded.model.delay, guarded.guard.delay = 0.03, 0.05
+    guarded_page.ask(SEA_PROMPT)
+    expect(guarded_page.answers).to_have_text([EN["answer_withheld"]])
+    guarded_page.reload()
+    expect(guarded_page.answers).to_have_text([EN["answer_withheld"]])
+    assert guarded.leaked(guarded_page.recorder) == set()
+
+
+def test_what_open_webui_would_act_on_never_comes_from_a_model(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+    acting = [
+        {"event": {"type": "message", "data": {"content": UNSAFE}}},
+        {"type": "response.output_text.delta", "delta": UNSAFE},
+        {"sources": [{"source": {"name": UNSAFE}, "document": [UNSAFE]}]},
+        {"selected_model_id": UNSAFE},
+    ]
+    guarded.model.chunks = [chunk({"content": CALM}), *acting, chunk({}, "stop")]
+    guarded_page.ask(SEA_PROMPT)
+    expect(guarded_page.answers).to_contain_text([CALM.strip()])
+    assert guarded.leaked(guarded_page.recorder) == set()
