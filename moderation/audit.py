@@ -29,7 +29,7 @@ class AuditRecord(BaseModel):
     guard: str | None = None
     """The guard model's name."""
     direction: str | None = None
-    """`prompt`, `response`, `history`, or `task` for Open WebUI's own requests (titles, tags, …)."""
+    """`prompt`, `response`, `history`, `tools` for their definitions, `task` for Open WebUI's own requests."""
     severity: str | None = None
     categories: tuple[str, ...] = ()
     probabilities: dict[str, float] | None = None

@@ -49,7 +49,7 @@ class Exchange:
     Args:
         moderator: judges, words and records.
         upstream: answers.
-        request: what the upstream is sent, but for `messages`.
+        request: as the client sent it, without `messages`, for the upstream's model.
         messages: as the client sent them.
         mark: what the inlet knew.
         head: who asks, for the audit.
@@ -76,7 +76,7 @@ class Exchange:
         self._task = mark.task
         self._continues = bool(messages) and messages[-1].get("role") == "assistant"
         self._head = head
-        self._prompt = Prompt(moderator, messages, mark, self._record_prompt)
+        self._prompt = Prompt(moderator, messages, mark, self._record_prompt, request)
 
     async def answered(self, attempt: Callable[[Cleaned, Cleared], Awaitable[Attempted]]) -> Attempted:
         """What `attempt` makes of the messages that may be sent.
@@ -111,9 +111,9 @@ class Exchange:
             await _end(reviewing)
             await _end(trying)
 
-    def sent(self, messages: list[Body]) -> Body:
-        """The request with these messages."""
-        return {**self.request, "messages": messages}
+    def sent(self, cleaned: Cleaned) -> Body:
+        """What the upstream is sent."""
+        return {**cleaned.fields, "messages": cleaned.messages}
 
     def check_media(self, kinds: Collection[str]) -> None:
         """Raises MediaWithheld for parts that nobody can judge, unless they may pass."""
@@ -167,8 +167,8 @@ class Exchange:
             verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
         self.moderator.audit.record(self._head.model_copy(update=known), text=text, verdict=verdict, decision=decision)
 
-    def _record_prompt(self, message: Body, review: Review, newest: bool) -> None:
-        direction = "task" if self._task else "prompt" if newest else "history"
+    def _record_prompt(self, message: Body, review: Review, direction: str) -> None:
+        direction = "task" if self._task and direction != "tools" else direction
         self.moderator.record(self._head.model_copy(update={"direction": direction}), message, review)
 
     def _placed(self, notice: str) -> str:

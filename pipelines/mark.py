@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from pipelines.signing import is_signed, sign
-from pipelines.webui import Body, messages_of, object_or_empty, quoted_by_task, task_of
+from pipelines.task_prompt import quoted_by_task
+from pipelines.webui import Body, messages_of, object_or_empty, task_of
 
 MARK_KEY = "qwen3guard_mark"
 # A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
@@ -39,7 +40,7 @@ class Mark(BaseModel):
 
 
 def put_mark(body: Body, user: dict[str, Any], *, by_admin: bool = True) -> None:
-    """Mark a request on its way to a guarded model.
+    """Mark a request on its way to a guarded model. Without a key that is secret there is no mark.
 
     Args:
         by_admin: whether only an admin can have written what will be put in front of its system text.
@@ -60,7 +61,12 @@ def put_mark(body: Body, user: dict[str, Any], *, by_admin: bool = True) -> None
         **{key: str(value) for key, value in told.items() if value},
     )
     data = mark.model_dump_json()
-    body[MARK_KEY] = {"data": data, "signature": sign(data)}
+    signature = sign(data, "mark")
+    # A client's own must not stay either.
+    body.pop(MARK_KEY, None)
+    if signature is None:
+        return
+    body[MARK_KEY] = {"data": data, "signature": signature}
     if mark.anchor:
         _set_anchor(messages_of(body), mark.anchor)
 
@@ -68,7 +74,7 @@ def put_mark(body: Body, user: dict[str, Any], *, by_admin: bool = True) -> None
 def take_mark(body: Body, user: str) -> Mark:
     """The mark of this request, taken off; an empty one where there is none, or somebody else's."""
     entry = object_or_empty(body.pop(MARK_KEY, None))
-    if not is_signed(entry.get("data"), entry.get("signature")):
+    if not is_signed(entry.get("data"), entry.get("signature"), "mark"):
         return Mark()
     try:
         mark = Mark.model_validate_json(entry["data"])

@@ -14,8 +14,12 @@ from moderation.policy import Action, Decision, Policy, Strictness
 from moderation.review import Message, Review, known_reviews, review
 from moderation.verdict import Verdict
 from pipelines.log import log
+from pipelines.messages import MessageReading, read, reading, replace, role_of
 from pipelines.valves import DEFAULT, NOTHING, Address, Categories, LenientValves, Text, chosen, parse_categories
-from pipelines.webui import Body, newest_turn, read, replace, role_of, unreadable_parts
+from pipelines.webui import Body, newest_turn
+
+# Where a message stands, as whose it is judged, and what it holds.
+Held = tuple[int, Literal["user", "assistant"], MessageReading]
 
 
 class ModerationValves(LenientValves):
@@ -89,40 +93,54 @@ class Moderator:
         )
         self.audit = Audit(Path(chosen(valves.audit_path) or home / "audit.jsonl"), keep_text=valves.audit_text)
 
-    def report(self, mended: str | None) -> None:
-        """Say in the log and in the audit which settings were replaced, and what was done to their file."""
-        for problem in filter(None, [mended, *self.valves.problems]):
+    def report(self, at_start: Sequence[str | None]) -> None:
+        """Say in the log and in the audit which settings were replaced, and what was found `at_start`."""
+        for problem in filter(None, [*at_start, *self.valves.problems]):
             log.warning("%s", problem)
             self.audit.record(AuditRecord(event="setting", problem=problem))
 
     async def review(self, messages: list[Body]) -> list[Review | None]:
         """A review of each message; None for those that nobody judges."""
-        judged, texts = self._texts(messages)
-        found = await review(texts, self.guard, self.policy, self.notices, within=self.valves.timeout_seconds)
+        judged = self._judged(messages)
+        found = await review(
+            self._texts(judged), self.guard, self.policy, self.notices, within=self.valves.timeout_seconds
+        )
         return self._placed(messages, judged, found)
 
     def known(self, messages: list[Body]) -> list[Review | None]:
         """What `review` would say without asking the guard; None also for messages that were not judged before."""
-        judged, texts = self._texts(messages)
-        return self._placed(messages, judged, known_reviews(texts, self.guard, self.policy, self.notices))
+        judged = self._judged(messages)
+        found = known_reviews(self._texts(judged), self.guard, self.policy, self.notices)
+        return self._placed(messages, judged, found)
 
     def role_of(self, message: Body) -> Literal["user", "assistant"] | None:
         """As whose a message is judged; None for those that nobody judges."""
         return role_of(message) or ("user" if self.valves.system_prompts == "judge" else None)
 
-    def _texts(self, messages: list[Body]) -> tuple[list[int], list[Message]]:
+    def _judged(self, messages: list[Body]) -> list[Held]:
+        """The messages that somebody judges."""
         roles = [(index, self.role_of(message)) for index, message in enumerate(messages)]
-        judged = [(index, role) for index, role in roles if role]
-        return [index for index, _ in judged], [read(messages[index], role=role) for index, role in judged]
+        return [(index, role, reading(messages[index])) for index, role in roles if role]
 
-    def _placed(self, messages: list[Body], judged: list[int], found: Sequence[Review | None]) -> list[Review | None]:
+    def _texts(self, judged: list[Held]) -> list[Message]:
+        return [held.as_said_by(role) for _, role, held in judged]
+
+    def _placed(
+        self,
+        messages: list[Body],
+        judged: list[Held],
+        found: Sequence[Review | None],
+    ) -> list[Review | None]:
         reviews: list[Review | None] = [None] * len(messages)
         newest = newest_turn(messages)
-        for index, result in zip(judged, found, strict=True):
-            parts = unreadable_parts(messages[index])
+        for (index, _, held), result in zip(judged, found, strict=True):
+            parts = held.media
             if parts and self.valves.images == "withhold" and (result is None or result.decision.passes):
                 result = self.unread(parts)
-            if index == newest and self._was_removed(messages[index]):
+            elif parts and result is None:
+                # Nothing to judge is no reason for no record.
+                result = Review(Verdict(severity=None), Decision(action=Action.PASS, flagged=Action.PASS), 0, False)
+            if index == newest and self._was_removed(messages[index], held.text):
                 verdict = Verdict.none("this turn was refused before, and is asked again")
                 result = Review(verdict, Decision(action=Action.REFUSE, flagged=Action.REFUSE), 0, False)
             reviews[index] = result
@@ -134,9 +152,9 @@ class Moderator:
         closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
         return Review(verdict, closed.decide(verdict), 0, True)
 
-    def _was_removed(self, message: Body) -> bool:
+    def _was_removed(self, message: Body, text: str) -> bool:
         """Whether nothing is left of a user's turn, as where an answer to a refused one is asked for again."""
-        removed = self.notices.recognises(read(message, role="user").text, [NoticeKind.TURN_REMOVED])
+        removed = self.notices.recognises(text, [NoticeKind.TURN_REMOVED])
         return removed and role_of(message) == "user" and self.policy.mode == "enforce"
 
     def notice(self, result: Review, message: Body, refused: NoticeKind) -> str:
@@ -150,8 +168,8 @@ class Moderator:
         replace(message, self.notices.removed(role, read(message, role=role).text))
 
     def record(self, head: AuditRecord, message: Body, result: Review) -> None:
-        known = {"guard": self.guard.model, "unjudged": unreadable_parts(message), "milliseconds": result.milliseconds}
-        text = read(message, role="user")
+        text = reading(message)
+        known = {"guard": self.guard.model, "unjudged": text.media, "milliseconds": result.milliseconds}
         self.audit.record(
             head.model_copy(update=known),
             text="\n".join((text.text, *text.asides)),

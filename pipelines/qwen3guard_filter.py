@@ -11,23 +11,23 @@ from moderation.notice import NoticeKind
 from moderation.policy import Action
 from moderation.review import Review
 from moderation.verdict import Verdict
+from pipelines.extra_fields import ExtraFields
 from pipelines.log import log
 from pipelines.mark import put_mark
+from pipelines.messages import decisive, mark_once, read, replace
 from pipelines.model_ids import guarded, is_guarded
 from pipelines.moderator import ModerationValves, Moderator
 from pipelines.reply import attach
+from pipelines.signing import unsigned
+from pipelines.task_prompt import quoted_by_task, without_quotes
 from pipelines.valves import NOTHING, Targets, Text, chosen, mend_saved_valves, words
 from pipelines.webui import (
     Body,
     emptied,
-    mark_once,
     messages_of,
     neutral_answer,
     newest_turn,
     object_or_empty,
-    quoted_by_task,
-    read,
-    replace,
     task_of,
 )
 
@@ -49,7 +49,7 @@ class Pipeline:
         self.type = "filter"
         self.name = "Qwen3Guard"
         self._home = Path(__file__).with_suffix("")
-        self._mended = mend_saved_valves(self._home)
+        self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = Valves()
         self._moderator: Moderator | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -108,23 +108,33 @@ class Pipeline:
             return {**body, "model": guarded(model)}
         messages = messages_of(body)
         quoted = quoted_by_task(body)
-        reviews, quoted_reviews = await asyncio.gather(moderator.review(messages), moderator.review(quoted))
-        newest = newest_turn(messages)
-        for index, (message, result) in enumerate(zip(messages, reviews, strict=True)):
-            if result and (index >= newest or result.fresh):
-                direction = "task" if task_of(body) else "prompt" if index >= newest else "history"
+        judged = [without_quotes(message, quoted) for message in messages]
+        fields = {name: value for name, value in body.items() if name != "messages"}
+        reviews, quoted_reviews, extra = await asyncio.gather(
+            moderator.review(judged),
+            moderator.review(quoted),
+            ExtraFields(moderator, fields, host=True).review(),
+        )
+        decides = decisive(messages, newest_turn(messages))
+        for message, result, newest in zip(judged, reviews, decides, strict=True):
+            if result and (newest or result.fresh):
+                direction = "task" if task_of(body) else "prompt" if newest else "history"
                 moderator.record(self._head(body, user, direction), message, result)
         for message, result in zip(quoted, quoted_reviews, strict=True):
             if result and (result.fresh or not result.decision.passes):
                 moderator.record(self._head(body, user, "task"), message, result)
-        barred = zip([*quoted, *messages[newest:]], [*quoted_reviews, *reviews[newest:]], strict=True)
-        for message, result in barred:
-            if result and not result.decision.passes:
+        for direction, message, result in extra.judged:
+            moderator.record(self._head(body, user, direction), message, result)
+        barred = zip([*quoted, *judged], [*quoted_reviews, *reviews], [*([True] * len(quoted)), *decides], strict=True)
+        for message, result, newest in barred:
+            if newest and result and not result.decision.passes:
                 return self._refusal(body, result, message)
-        for message, result in zip(messages[:newest], reviews[:newest], strict=True):
+        if extra.refused:
+            return self._refusal(body, extra.refused[1], extra.refused[0])
+        for message, result in zip(messages, reviews, strict=True):
             if result and not result.decision.passes:
                 moderator.remove(message)
-        return body
+        return {**extra.fields, "messages": messages}
 
     async def _outlet(self, body: Body, user: dict[str, Any]) -> Body:
         moderator = self._current()
@@ -134,7 +144,10 @@ class Pipeline:
         if self._exempt(body, user, "response"):
             return body
         messages = messages_of(body)
-        reviews = await moderator.review(messages)
+        # Sources are the documents that the page shows behind a click; a refused answer loses them.
+        reviews = await moderator.review(
+            [{key: value for key, value in message.items() if key != "sources"} for message in messages]
+        )
         ids = [message.get("id") for message in messages]
         newest = ids.index(body.get("id")) if body.get("id") in ids else len(messages) - 1
         asked: tuple[Body, Review | None] = {}, None
@@ -215,8 +228,8 @@ class Pipeline:
                 task = asyncio.get_running_loop().create_task(retired.aclose())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
-            self._moderator.report(self._mended)
-            self._mended = None
+            self._moderator.report(self._at_start)
+            self._at_start = []
         return self._moderator
 
 

@@ -14,6 +14,7 @@ from pipelines.mark import put_mark
 from pipelines.model_ids import REFUSAL_ENTRY
 from pipelines.refusal import refuse
 from pipelines.service import ModelsValves, Service
+from pipelines.signing import unsigned
 from pipelines.valves import mend_saved_valves
 from pipelines.webui import Body
 
@@ -28,7 +29,7 @@ class Pipeline:
         self.type = "manifold"
         self.name = ""
         self._home = Path(__file__).with_suffix("")
-        self._mended = mend_saved_valves(self._home)
+        self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = ModelsValves()
         self._lock = threading.Lock()
         self._loop: BackgroundLoop | None = None
@@ -91,8 +92,8 @@ class Pipeline:
                 if retired:
                     # It finishes what it serves, and nobody's Save waits for that.
                     self._loop.submit(self._retire(retired))
-                self._service.moderator.report(self._mended)
-                self._mended = None
+                self._service.moderator.report(self._at_start)
+                self._at_start = []
             return self._service
 
     async def _retire(self, service: Service) -> None:

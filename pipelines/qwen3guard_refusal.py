@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pipelines.log import log
 from pipelines.refusal import refuse
+from pipelines.signing import unsigned
 
 
 class Pipeline:
@@ -13,6 +15,8 @@ class Pipeline:
 
     def __init__(self) -> None:
         self.name = "Qwen3Guard refusal"
+        if problem := unsigned():
+            log.warning("%s", problem)
 
     def pipe(
         self, user_message: Any, model_id: str, messages: list[dict[str, Any]], body: dict[str, Any]

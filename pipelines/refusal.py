@@ -7,11 +7,17 @@ from typing import Any
 
 from moderation.notice import NoticeKind, Notices
 from pipelines.reply import attached
+from pipelines.webui import is_neutral_answer
 
 
 def refuse(asked: Any, model_id: str, body: dict[str, Any]) -> dict[str, Any] | Iterator[dict[str, Any] | str]:
-    """The attached reply; for anybody who writes to the refusal model directly, a plain refusal."""
-    text = attached(body) or Notices().text(NoticeKind.PROMPT_REFUSED, asked if isinstance(asked, str) else "")
+    """The attached reply; for anybody who writes to the refusal model directly, a plain refusal.
+
+    Without a signed reply the filter's own words stand in the prompt: what can only be one of ours is said as it is.
+    """
+    prompt = asked if isinstance(asked, str) else ""
+    is_ours = Notices().recognises(prompt) or is_neutral_answer(prompt)
+    text = attached(body) or (prompt if is_ours else Notices().text(NoticeKind.PROMPT_REFUSED, prompt))
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model_id}
     message = {"role": "assistant", "content": text}
     if not body.get("stream"):

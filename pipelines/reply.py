@@ -12,13 +12,14 @@ REPLY_KEY = "qwen3guard_reply"
 
 
 def attach(body: dict[str, Any], text: str) -> None:
-    """Let the refusal model answer this request with `text`."""
-    body[REPLY_KEY] = {"text": text, "signature": sign(text)}
+    """Let the refusal model answer this request with `text`, where that can be signed."""
+    if signature := sign(text, "notice"):
+        body[REPLY_KEY] = {"text": text, "signature": signature}
 
 
 def attached(body: dict[str, Any]) -> str | None:
     """The text that was attached by this Pipelines server; None where there is none, or somebody else's."""
     reply = body.get(REPLY_KEY)
-    if not isinstance(reply, dict) or not is_signed(reply.get("text"), reply.get("signature")):
+    if not isinstance(reply, dict) or not is_signed(reply.get("text"), reply.get("signature"), "notice"):
         return None
     return str(reply["text"])

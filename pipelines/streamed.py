@@ -75,7 +75,7 @@ class Streamed:
     async def _attempt(self, cleaned: Cleaned, cleared: Cleared) -> Watched | None:
         """None where nobody judges."""
         exchange, terms, self._reader = self._exchange, self._exchange.terms, AnswerReader()
-        pieces = self._pieces(cleaned.messages)
+        pieces = self._pieces(cleaned)
         if terms.exempt:
             held = HoldBack()
             async for piece in pieces:
@@ -94,10 +94,10 @@ class Streamed:
         )
         return await self._watcher.watch(pieces)
 
-    async def _pieces(self, messages: list[Body]) -> AsyncIterator[Piece]:
+    async def _pieces(self, cleaned: Cleaned) -> AsyncIterator[Piece]:
         exchange, reader, number = self._exchange, self._reader, 0
         try:
-            async with exchange.upstream.stream(exchange.sent(messages), exchange.headers) as chunks:
+            async with exchange.upstream.stream(exchange.sent(cleaned), exchange.headers) as chunks:
                 async for chunk in chunks:
                     pieces = list(reader.pieces_of(chunk))
                     exchange.check_media(reader.media)

@@ -44,7 +44,7 @@ class Unstreamed:
 
     async def _attempt(self, cleaned: Cleaned, cleared: Cleared) -> Body:
         exchange = self._exchange
-        reply = await exchange.upstream.complete(exchange.sent(cleaned.messages), exchange.headers)
+        reply = await exchange.upstream.complete(exchange.sent(cleaned), exchange.headers)
         if exchange.terms.exempt:
             return reply
         try:

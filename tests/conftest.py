@@ -1,5 +1,6 @@
 """Marks tests by their folder, and gives all of them a guard that does as it is told."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from moderation.endpoint import Endpoint
 from moderation.guard import Guard
 from tests.servers import serve
 from tests.stub_guard import StubGuard
+
+# As every Pipelines server should have one; tests of the default take it away.
+os.environ.setdefault("PIPELINES_API_KEY", "a-key-for-tests")
 
 _FOLDERS = ("integration", "e2e")
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.json_text import find, is_blob, is_text, media_of
+from pipelines.json_text import as_text, find, is_blob, is_text, media_of, without_media
 
 BLOB = "aB3/" * 40
 PICTURE = f"data:image/png;base64,{BLOB}"
@@ -63,7 +63,7 @@ def test_pictures_and_sound_are_named_and_cost_nothing() -> None:
         ("data:text/plain;base64,dGhlIHdheQ==", ["the way"]),
         ("data:text/plain,the%20way", ["the way"]),
         ("data:text/plain;base64,%%%", []),
-        ("data:image/png;base64,AAAA) the way", ["data:image/png;base64,AAAA) the way"]),
+        ("data:image/png;base64,AAAA) the way", [") the way"]),
         ("data:image/svg+xml;utf8,<svg><text>the way</text></svg>", ["<svg><text>the way</text></svg>"]),
     ],
 )
@@ -83,3 +83,49 @@ def test_no_depth_is_too_deep() -> None:
 def test_texts_come_in_order() -> None:
     value = {"b": "first one", "a": [{"text": "second"}, "the third"], "the key": "last one"}
     assert find(value).texts == ["first one", "second", "the third", "the key", "last one"]
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "kinds"),
+    [
+        (f"![a]({PICTURE}) and", "![a]() and", ["image"]),
+        (f"<img src='{PICTURE}'>{PICTURE}", "<img src=''>", ["image"]),
+        ("data:audio/wav;base64,AAAA", "", ["audio"]),
+        ("DATA:Application/PDF;BASE64,JVBERi0", "", ["file"]),
+        ("data:image/svg+xml,<svg>the way</svg>", "data:image/svg+xml,<svg>the way</svg>", []),
+        ("data:image/png;base64,HowDoIGoThere", "data:image/png;base64,HowDoIGoThere", []),
+        ("data:image/png;base64," + "thewaytoschool" * 9, "data:image/png;base64," + "thewaytoschool" * 9, []),
+        ("the data: a picture;base64,", "the data: a picture;base64,", []),
+    ],
+)
+def test_media_amid_text_is_taken_out_and_words_stay(text: str, left: str, kinds: list[str]) -> None:
+    assert without_media(text) == (left, kinds)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("iVBORw0KGgo" + BLOB * 2, "image"),
+        ("/9j/" + "A" * 400, "image"),
+        ("UklGR" + BLOB * 2, "image"),
+        ("JVBERi0" + BLOB * 2, "file"),
+        ("data:image/png;base64," + "A" * 400, "image"),
+        ("data:image/png,How do I go there?", None),
+        ("data:image/png;base64,HowDoIGoThere", None),
+        ("/9j/ is how it begins", None),
+        ("JVBERi0", None),
+    ],
+)
+def test_a_file_is_known_by_how_it_begins(value: str, kind: str | None) -> None:
+    assert media_of(value) == kind
+
+
+def test_an_object_is_read_as_json_without_base64() -> None:
+    assert as_text({"a": "ü", "b": [1, {"c": True}]}) == ('{"a": "ü", "b": [1, {"c": true}]}', False)
+    assert as_text({"a": BLOB * 2, "b": "the way"}) == ('{"a": "", "b": "the way"}', True)
+    deepest: Any = "the way"
+    for _ in range(100_000):
+        deepest = [deepest]
+    assert as_text(deepest) == ("the way", False)
+    while isinstance(deepest, list):
+        deepest = deepest[0]

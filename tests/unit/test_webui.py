@@ -4,16 +4,9 @@ from typing import Any
 import pytest
 
 from moderation.review import Message
-from pipelines.webui import (
-    emptied,
-    messages_of,
-    neutral_answer,
-    quoted_by_task,
-    read,
-    replace,
-    role_of,
-    unreadable_parts,
-)
+from pipelines.messages import read, replace, role_of
+from pipelines.task_prompt import quoted_by_task
+from pipelines.webui import emptied, messages_of, neutral_answer
 
 
 @pytest.mark.parametrize(
@@ -66,7 +59,7 @@ def test_a_replaced_answer_holds_the_notice_and_nothing_else() -> None:
     }
     replace(message, "NOTICE")
     assert "bad" not in json.dumps(message)
-    assert read(message, role="assistant") == Message("assistant", "NOTICE", ("{}",))
+    assert read(message, role="assistant") == Message("assistant", "NOTICE")
     assert message["output"][0]["content"] == [{"type": "output_text", "text": "NOTICE"}]  # type: ignore[index]
 
 
@@ -93,17 +86,17 @@ def test_odd_messages_become_none_at_all(messages: Any) -> None:
     assert messages_of(body) == [] == body["messages"]
 
 
-def test_images_are_named_as_unreadable() -> None:
-    assert unreadable_parts({"content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}) == ("image_url",)
-    assert unreadable_parts({"content": "text"}) == ()
-
-
 @pytest.mark.parametrize(
     ("task_body", "quoted"),
     [
         ({"messages": [{"role": "user", "content": "a"}, "x"]}, [("user", "a")]),
         ({"prompt": "p", "responses": ["r", "s"]}, [("user", "p"), ("assistant", "r"), ("assistant", "s")]),
         ({"prompt": 3, "responses": "odd", "messages": {}}, [("user", 3)]),
+        (
+            {"prompt": "p", "type": "a search query for bread", "model": "m"},
+            [("user", "p"), ("user", "a search query for bread")],
+        ),
+        ({"messages": [{"role": "user", "content": "a", "sources": ["x"]}]}, [("user", "a")]),
         ("odd", []),
     ],
 )
