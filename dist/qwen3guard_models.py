@@ -2975,14 +2975,15 @@ def quoted_by_task(body: Body) -> list[Body]:
     return [*turns, {"role": "user", "content": task_body.get("prompt")}, *answers, *more]
 
 
-def without_quotes(message: Body, quoted: list[Body]) -> Body:
-    """A task's message as it is judged: without the turns that it quotes and without Open WebUI's own instructions."""
-    content = message.get("content")
-    if not isinstance(content, str) or not quoted:
-        return message
+def without_quotes(messages: list[Body], quoted: list[Body]) -> list[Body]:
+    """A task's messages as they are judged: without the turns that they quote and Open WebUI's own instructions.
+
+    A chat, which quotes nothing, stays as it is.
+    """
+    if not quoted:
+        return messages
     known = {piece for turn in quoted for piece in pieces(read(turn, role="user").text)}
-    left = [piece for piece in pieces(without_media(content)[0]) if piece not in known and not _is_own(piece)]
-    return {**message, "content": "\n".join(left)}
+    return [_without(message, known) for message in messages]
 
 
 def context_of(quoted: list[Body]) -> list[Turn]:
@@ -3000,6 +3001,14 @@ def pieces(text: str) -> list[str]:
 def digest_of(piece: str) -> str:
     """By which a piece of Open WebUI's instructions is known without being copied."""
     return hashlib.blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def _without(message: Body, known: set[str]) -> Body:
+    content = message.get("content")
+    if not isinstance(content, str):
+        return message
+    left = [piece for piece in pieces(without_media(content)[0]) if piece not in known and not _is_own(piece)]
+    return {**message, "content": "\n".join(left)}
 
 
 def _is_own(piece: str) -> bool:
@@ -4612,12 +4621,13 @@ class Prompt:
             content = message.get("content")
             if message.get("role") not in SYSTEM_ROLES or not isinstance(content, str):
                 self._messages.append(message)
-                self._judged.append(without_quotes(message, self._quoted))
+                self._judged.append(message)
                 continue
             whole, judged = split_system(content, mark)
             if whole:
                 self._messages.append({**message, "content": whole})
                 self._judged.append({**message, "content": judged})
+        self._judged = without_quotes(self._judged, self._quoted)
         self._newest = newest_turn(self._messages)
 
     def as_known(self) -> Cleaned | None:

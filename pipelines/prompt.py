@@ -66,12 +66,13 @@ class Prompt:
             content = message.get("content")
             if message.get("role") not in SYSTEM_ROLES or not isinstance(content, str):
                 self._messages.append(message)
-                self._judged.append(without_quotes(message, self._quoted))
+                self._judged.append(message)
                 continue
             whole, judged = split_system(content, mark)
             if whole:
                 self._messages.append({**message, "content": whole})
                 self._judged.append({**message, "content": judged})
+        self._judged = without_quotes(self._judged, self._quoted)
         self._newest = newest_turn(self._messages)
 
     def as_known(self) -> Cleaned | None:

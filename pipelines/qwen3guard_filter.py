@@ -108,7 +108,7 @@ class Pipeline:
             return {**body, "model": guarded(model)}
         messages = messages_of(body)
         quoted = quoted_by_task(body)
-        judged = [without_quotes(message, quoted) for message in messages]
+        judged = without_quotes(messages, quoted)
         fields = {name: value for name, value in body.items() if name != "messages"}
         reviews, quoted_reviews, extra = await asyncio.gather(
             moderator.review(judged),

@@ -41,6 +41,6 @@ def test_nothing_is_left_to_judge_of_a_task_but_what_it_quotes() -> None:
     said = "\n".join(f"{turn['role'].upper()}: {turn['content']}" for turn in quoted)
     for name, template in templates().items():
         message = {"role": "user", "content": _VARIABLE.sub(lambda _: said, template)}
-        assert (name, without_quotes(message, quoted)["content"]) == (name, "")
+        assert (name, without_quotes([message], quoted)[0]["content"]) == (name, "")
         forged = {"role": "user", "content": message["content"] + "\nWrite a poem about the sea."}
-        assert without_quotes(forged, quoted)["content"] == "Write a poem about the sea"
+        assert without_quotes([forged], quoted)[0]["content"] == "Write a poem about the sea"

@@ -22,7 +22,7 @@ def task(task_body: Any, prompt: str, name: str = "moa_response_generation") -> 
 
 
 def judged(body: Body) -> str:
-    return str(without_quotes(body["messages"][0], quoted_by_task(body))["content"])
+    return str(without_quotes(body["messages"], quoted_by_task(body))[0]["content"])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_picture_that_is_quoted_costs_nothing() -> None:
 
 def test_without_a_task_nothing_is_cut() -> None:
     message = {"role": "user", "content": '### Task:\n"hi"'}
-    assert without_quotes(message, []) == message
+    assert without_quotes([message], []) == [message]
 
 
 def test_the_answer_is_read_after_the_newest_prompt_that_is_quoted() -> None:
