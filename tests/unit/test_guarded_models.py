@@ -289,6 +289,7 @@ async def test_an_unsafe_prompt_is_refused_also_where_the_upstream_fails(pipelin
 
 
 async def test_a_silent_upstream_is_given_up(pipeline: Pipeline, model: StubModel) -> None:
+    await set_valves(pipeline, upstream_timeout_seconds=1)
     model.wait = 30
     answer = await stream(pipeline)
     assert answer.chunks[-2]["error"]["code"] == 504
