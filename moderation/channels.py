@@ -117,7 +117,7 @@ class Channels:
         Args:
             unfinished: so many characters at the end of the text that grew last are left for the next reading.
         """
-        text, spans = "", []
+        spans: list[Span] = []
         parts: list[str] = []
         before: Channel | None = None
         at = 0
@@ -131,12 +131,11 @@ class Channels:
                 parts.append(" " if first.rank is Rank.CALL and before[:3] == first[:3] else "\n")
                 at += 1
             parts.append(held.readable[:length])
-            ends = tuple((channel, min(length, text.readable_length)) for channel, text in channels)
+            ends = tuple((channel, min(length, said.readable_length)) for channel, said in channels)
             spans.append(Span(at, length, ends))
             at += length
             before = first
-        text = "".join(parts)
-        return Reading(text, tuple(spans), self.arrived - unfinished)
+        return Reading("".join(parts), tuple(spans), self.arrived - unfinished)
 
     def _said_once(self) -> list[list[tuple[Channel, ContinuousText]]]:
         """Channels with text, those together that say the same: the longest first, then those that it begins with."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -79,13 +79,11 @@ class Upstream:
         Raises:
             UpstreamFailed
         """
-        try:
+        with self._failing():
             async with self._call("GET", "/models", timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS)) as reply:
                 if reply.status in (404, 405, 501):
                     return None
                 told = await self._read(reply)
-        except _FAILURES as error:
-            raise self._failed(error) from None
         # Together sends the list itself; Ollama's own shape has `models`, each with a `name`.
         listed = object_or_empty(told)
         entries = told if isinstance(told, list) else listed.get("data", listed.get("models"))
@@ -99,11 +97,9 @@ class Upstream:
         Raises:
             UpstreamFailed
         """
-        try:
+        with self._failing():
             async with self._call("POST", "/chat/completions", body, headers) as reply:
                 told = await self._read(reply)
-        except _FAILURES as error:
-            raise self._failed(error) from None
         self._raise_error_in(told)
         if not list(objects_in(object_or_empty(told).get("choices"))):
             raise UpstreamFailed("The model server's answer is no chat completion.", 502)
@@ -118,12 +114,12 @@ class Upstream:
         Raises:
             UpstreamFailed: here, and while chunks are read: also when the answer breaks off.
         """
-        try:
-            async with self._call("POST", "/chat/completions", body, headers) as reply:
+        async with AsyncExitStack() as call:
+            with self._failing():
+                reply = await call.enter_async_context(self._call("POST", "/chat/completions", body, headers))
                 await self._accept(reply)
-                yield self._chunks(reply.content)
-        except _FAILURES as error:
-            raise self._failed(error) from None
+            # What goes wrong with whoever reads the chunks is no failure of the server.
+            yield self._chunks(reply.content)
 
     async def aclose(self) -> None:
         if self._opened is not None:
@@ -149,8 +145,14 @@ class Upstream:
     async def _chunks(self, content: aiohttp.StreamReader) -> AsyncIterator[Body]:
         stream = EventStream(content.iter_any())
         complete = has_choices = answered = False
-        async for value, name in stream.events():
+        events = stream.events()
+        while True:
+            with self._failing():
+                event = await anext(events, None)
+            if event is None:
+                break
             answered = True
+            value, name = event
             self._raise_error_in(value, name)
             chunk = object_or_empty(value)
             for choice in objects_in(chunk.get("choices")):
@@ -209,6 +211,14 @@ class Upstream:
         is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
         if error or (is_error or ("detail" in value and "choices" not in value)):
             raise UpstreamFailed("The model server failed", 502, self._words({"error": error} if error else value))
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Whatever a server does wrong in this block is an UpstreamFailed."""
+        try:
+            yield
+        except _FAILURES as error:
+            raise self._failed(error) from None
 
     def _failed(self, error: Exception) -> UpstreamFailed:
         if isinstance(error, TimeoutError):

@@ -49,3 +49,14 @@ async def test_an_upstream_that_cannot_be_reached_fails_in_words() -> None:
         await upstream.models()
     assert raised.value.status == 502
     await upstream.aclose()
+
+
+async def test_an_error_of_whoever_reads_is_not_the_servers() -> None:
+    model = StubModel()
+    with serve(model.app) as url:
+        upstream = Upstream(f"{url}/v1", None, 5)
+        with pytest.raises(ValueError, match="ours"):
+            async with upstream.stream({"stream": True, "messages": []}) as chunks:
+                async for _ in chunks:
+                    raise ValueError("ours")
+        await upstream.aclose()
