@@ -1,5 +1,7 @@
 """Servers as they were met, one row each: how they answer `/v1/models`, `/tokenize` and chat completions."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,35 +17,33 @@ from moderation.verdict import Category, Severity
 from tests.servers import serve
 
 VERDICT = "Safety: Unsafe\nCategories: Violent"
-NOT_FOUND = (404, {"detail": "Not Found"})
 NO_MODEL = (400, {"error": {"message": "model is required", "type": "invalid_request_error"}})
 UNKNOWN = (404, {"error": {"message": "no such model"}})
 Answer = tuple[int, Any]
+FILES = [json.loads(path.read_text()) for path in sorted(Path(__file__).parents[1].glob("cases/guards/*.json"))]
 
 
 def reply(status: int, body: Any) -> Response:
     return PlainTextResponse(body, status) if isinstance(body, str) else JSONResponse(body, status)
 
 
+def answer_in(case: dict[str, Any], name: str) -> Answer | None:
+    return (case[name]["status"], case[name]["body"]) if name in case else None
+
+
 @pytest.mark.parametrize(
     ("listed", "tokenize", "without_model", "message"),
     [
-        # Its /tokenize takes `content` and never counts; the reply counts as reasoning.
-        pytest.param(
-            {"id": "Qwen3Guard-Gen-4B-Q4_K_M.gguf", "owned_by": "llamacpp"},
-            (200, {"tokens": []}),
-            None,
-            {"content": "", "reasoning_content": VERDICT},
-            id="llama.cpp",
+        *(
+            pytest.param(
+                case["models"]["data"][0],
+                answer_in(case, "tokenize"),
+                answer_in(case, "chat_without_model"),
+                case["chat"]["body"]["choices"][0]["message"],
+                id=case["name"],
+            )
+            for case in FILES
         ),
-        pytest.param(
-            {"id": "qwen3guard:0.6b", "owned_by": "library"},
-            (404, "404 page not found"),
-            NO_MODEL,
-            {"content": VERDICT},
-            id="Ollama",
-        ),
-        pytest.param({"id": "guard"}, NOT_FOUND, UNKNOWN, {"content": VERDICT}, id="a proxy that forwards /v1 only"),
         # The same under other names: a missing capability comes in many shapes.
         pytest.param(
             {"id": "guard"}, (200, ""), UNKNOWN, {"content": None, "reasoning": VERDICT}, id="vLLM, reasoning"

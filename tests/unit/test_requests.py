@@ -91,6 +91,11 @@ WHERE_WORDS_HIDE: dict[str, Body] = {
     },
 }
 
+# Disguised words are not undone yet.
+_LATER = ("emoji_inside_words", "hidden_in_variation_selectors", "invisible_between_letters")
+CASES = [json.loads(path.read_text()) for path in sorted(Path(__file__).parents[1].glob("cases/requests/*.json"))]
+CASES = [case for case in CASES if case["name"] not in _LATER]
+
 
 def in_history(role: str, hidden: Body) -> list[Body]:
     return [user("hi"), {"role": role, "content": "ok", **hidden}, user("go on")]
@@ -220,6 +225,11 @@ def asked(stub: StubGuard) -> list[str]:
 async def records(pipeline: Any, folder: Path) -> list[Body]:
     await pipeline.on_shutdown()
     return [json.loads(line) for file in folder.glob("audit-*.jsonl") for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["name"]))
+async def test_a_case_from_the_world(send: Send, case: Body) -> None:
+    assert not says_bomb(await send(request(*case["messages"], **case.get("extra", {}))))
 
 
 @pytest.mark.parametrize("position", POSITIONS)

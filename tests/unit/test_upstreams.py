@@ -55,8 +55,12 @@ async def test_an_error_of_whoever_reads_is_not_the_servers() -> None:
     model = StubModel()
     with serve(model.app) as url:
         upstream = Upstream(f"{url}/v1", None, 5)
-        with pytest.raises(ValueError, match="ours"):
+
+        async def read() -> None:
             async with upstream.stream({"stream": True, "messages": []}) as chunks:
                 async for _ in chunks:
                     raise ValueError("ours")
+
+        with pytest.raises(ValueError, match="ours"):
+            await read()
         await upstream.aclose()
