@@ -29,8 +29,9 @@ _SIGNALLED = 128
 
 
 def start(argv: tuple[str, ...], env: dict[str, str]) -> "subprocess.Popen[bytes]":
-    """Start `argv` under this program, in a session of their own; its output comes from `stdout` of what is returned.
+    """Start `argv` under this program, in a session and a process group of their own.
 
+    The output of `argv` comes from `stdout` of what is returned.
     Closing `stdin` of what is returned asks for the end, and so does the caller's own death: the system closes it then.
     The status is that of `argv`, or 128 and the number of the signal that ended it.
     """
@@ -116,7 +117,6 @@ class _Reaper:
             argv,
             os.environ,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-            setpgroup=0,  # A signal to its own process group does not reach us.
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two, and what is ignored is inherited.
         )
 

@@ -119,9 +119,7 @@ class VllmServer:
         except subprocess.TimeoutExpired:  # It was stopped, or nothing on this machine gets on.
             process.kill()
             process.wait()
-        ender.kill_all(process.pid)  # Nothing is left, unless it was killed itself.
-        if self._relay is not None:
-            self._relay.join(timeout=2.0)
+        self._clear_up()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
@@ -208,13 +206,18 @@ class VllmServer:
         status = self._running().poll()
         if status is None:
             return
-        if self._relay is not None:
-            self._relay.join(timeout=2.0)
+        self._clear_up()
         said = "\n".join(self._tail)
         remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "Read vLLM's lines above.")
         errors = [line for line in self._tail if "rror: " in line and "root cause" not in line]
         last = errors[-1] if errors else "it printed no error."
         raise VllmFailed(f"vLLM ended with status {status}: {last[:300]}", remedy)
+
+    def _clear_up(self) -> None:
+        """After the end: nothing is left, unless what vLLM ran under was killed itself; the last lines are relayed."""
+        ender.kill_all(self.process_id)
+        if self._relay is not None:
+            self._relay.join(timeout=2.0)
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None

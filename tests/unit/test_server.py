@@ -160,12 +160,19 @@ def test_a_signal_to_what_vllm_runs_under_ends_all(number: signal.Signals):
         assert left_of(processes) == []
 
 
+def test_what_vllm_runs_under_may_be_killed_itself():
+    with running_leader("child(DEAF)") as (running, _, processes):
+        os.kill(running.process_id, signal.SIGKILL)
+        with pytest.raises(VllmFailed):
+            running.wait()
+        assert left_of(processes) == []
+
+
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_what_vllm_runs_under_may_be_killed_or_stopped_itself(monkeypatch: pytest.MonkeyPatch, number: signal.Signals):
+def test_what_vllm_runs_under_may_be_stopped_and_all_is_killed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ender, "KILL_SECONDS", 1.0)
     with running_leader("child(DEAF)") as (running, _, processes):
-        os.kill(running.process_id, number)
+        os.kill(running.process_id, signal.SIGSTOP)
     assert left_of(processes) == []
 
 
