@@ -116,10 +116,14 @@ def examine(
     ] = None,
     model: _GuardModel = "auto",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one reply.")] = 10,
+    pipelines: Annotated[
+        str | None,
+        typer.Option(help="Address of the Pipelines server, whose key is looked at too.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, for scripts.")] = False,
 ) -> None:
-    """Say what is right and wrong with a guard, and what to do about it. Status 1 where something failed."""
-    report = asyncio.run(doctor.examine(url, api_key or None, model, timeout))
+    """Say what is right and wrong with a guard, and what to do about it. Status 1 if something failed."""
+    report = asyncio.run(doctor.examine(url, api_key or None, model, timeout, pipelines))
     if as_json:
         print(report.model_dump_json(indent=2))
     else:

@@ -4,8 +4,9 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from guard_server.doctor_checks import CHECKS, About, Check
+from guard_server.doctor_checks import CHECKS, About, Check, heard
 from guard_server.doctor_patient import Patient
+from guard_server.doctor_pipelines import secret_key
 from guard_server.doctor_problems import Failed, Fatal, Notable, Unfit
 from guard_server.doctor_server import Server
 
@@ -50,7 +51,9 @@ class Report(BaseModel):
         return not any(finding.level is Level.FAILURE for finding in self.findings)
 
 
-async def examine(url: str, key: str | None = None, model: str = "auto", seconds: float = 10) -> Report:
+async def examine(
+    url: str, key: str | None = None, model: str = "auto", seconds: float = 10, pipelines: str | None = None
+) -> Report:
     """Check the endpoint from the outside, as a client would use it.
 
     Args:
@@ -58,6 +61,7 @@ async def examine(url: str, key: str | None = None, model: str = "auto", seconds
         key: sent as a bearer.
         model: a name from the server's /v1/models, or "auto", as in `moderation.Endpoint`.
         seconds: to wait for one reply.
+        pipelines: the address of a Pipelines server whose key is looked at too.
     """
     findings: list[Finding] = []
     obstacle: str | None = None
@@ -69,6 +73,11 @@ async def examine(url: str, key: str | None = None, model: str = "auto", seconds
             else:
                 finding = _finding(check, Level.NOT_CHECKED, f"see {obstacle!r} above")
             findings.append(finding)
+        if pipelines:
+            check = Check(
+                "key of the Pipelines server", heard(lambda _: secret_key(pipelines, seconds)), About.PIPELINES
+            )
+            findings.append((await _find(check, patient))[0])
         return Report(url=server.url, model=patient.model, findings=tuple(findings))
 
 

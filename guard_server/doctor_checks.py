@@ -267,6 +267,8 @@ class About(StrEnum):
     """How the server is set up, whatever its model thinks."""
     VERDICTS = "verdicts"
     """What the model thinks of the card's examples: its weights."""
+    PIPELINES = "pipelines"
+    """How the Pipelines server is set up."""
 
 
 class Check(NamedTuple):
@@ -275,7 +277,7 @@ class Check(NamedTuple):
     about: About = About.ENDPOINT
 
 
-def _heard(look: Callable[[Patient], Awaitable[str]], *, fatal: bool = False) -> Callable[[Patient], Awaitable[str]]:
+def heard(look: Callable[[Patient], Awaitable[str]], *, fatal: bool = False) -> Callable[[Patient], Awaitable[str]]:
     """`look`, for which no reply at all is a failure."""
 
     async def heard(patient: Patient) -> str:
@@ -288,20 +290,20 @@ def _heard(look: Callable[[Patient], Awaitable[str]], *, fatal: bool = False) ->
 
 
 CHECKS = (
-    Check("reachable", _heard(_reachable, fatal=True)),
-    Check("key", _heard(_key)),
-    Check("model", _heard(_is_qwen3guard, fatal=True)),
-    Check("server", _heard(_server)),
-    Check("context", _heard(_context)),
-    Check("template", _heard(_template)),
-    Check("one-token verdicts", _heard(_one_token)),
-    Check("prefix cache", _heard(_prefix_cache)),
-    Check("latency of ten verdicts", _heard(_latency)),
-    Check("stream endpoint", _heard(_stream)),
-    Check("moderations endpoint", _heard(_moderations)),
-    Check("version of vLLM", _heard(_version)),
-    Check("bomb prompt", _heard(_bomb), About.VERDICTS),
-    Check("refusal", _heard(_refusal), About.VERDICTS),
+    Check("reachable", heard(_reachable, fatal=True)),
+    Check("key", heard(_key)),
+    Check("model", heard(_is_qwen3guard, fatal=True)),
+    Check("server", heard(_server)),
+    Check("context", heard(_context)),
+    Check("template", heard(_template)),
+    Check("one-token verdicts", heard(_one_token)),
+    Check("prefix cache", heard(_prefix_cache)),
+    Check("latency of ten verdicts", heard(_latency)),
+    Check("stream endpoint", heard(_stream)),
+    Check("moderations endpoint", heard(_moderations)),
+    Check("version of vLLM", heard(_version)),
+    Check("bomb prompt", heard(_bomb), About.VERDICTS),
+    Check("refusal", heard(_refusal), About.VERDICTS),
 )
 
 

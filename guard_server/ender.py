@@ -78,7 +78,7 @@ def kill_all(root: int, reap: Callable[[], object] = lambda: None) -> set[int]:
     """Kill `members(root)` and wait until they are gone; returns those that are not after KILL_SECONDS.
 
     Args:
-        reap: collects the dead, where they are children of the caller.
+        reap: collects the dead, if they are children of the caller.
     """
     deadline = time.monotonic() + KILL_SECONDS
     # Each time anew: until it is killed, a process can start others.

@@ -14,6 +14,8 @@ _FIELD = re.compile(rb"(data|event|id|retry):? ?")
 _DONE = b"[DONE]"
 # A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
 _MOST_EVENT_BYTES = 16 * 1024 * 1024
+# All of an answer: what nobody can read is not passed on without end.
+_MOST_STREAM_BYTES = 256 * 1024 * 1024
 _TOO_LARGE = "The model server's answer is too large."
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -109,8 +111,9 @@ class EventStream:
 async def _lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Lines without their ends."""
     rest: list[bytes] = []
-    size, after_cr = 0, False
+    size, total, after_cr = 0, 0, False
     async for part in received:
+        total += len(part)
         if after_cr and part[:1] == b"\n":
             part = part[1:]
         after_cr = part.endswith(b"\r") if part else after_cr
@@ -120,7 +123,7 @@ async def _lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             rest, size = [], 0
         rest.append(last)
         size += len(last)
-        if size > _MOST_EVENT_BYTES:
+        if size > _MOST_EVENT_BYTES or total > _MOST_STREAM_BYTES:
             raise StreamUnreadable(_TOO_LARGE)
     if size:
         yield b"".join(rest)

@@ -5,11 +5,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from moderation.endpoint import Endpoint
 from moderation.guard import Guard
 from tests.servers import serve
 from tests.stub_guard import StubGuard
+from tests.waiting import PATIENCE
+
+# An example may take as long as it wants: a slow machine is no error.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 # As every Pipelines server should have one; tests of the default take it away.
 os.environ.setdefault("PIPELINES_API_KEY", "a-key-for-tests")
@@ -37,6 +43,6 @@ def guard_url(stub: StubGuard) -> Iterator[str]:
 
 @pytest.fixture
 async def guard(guard_url: str) -> AsyncIterator[Guard]:
-    guard = Guard(Endpoint(guard_url, timeout=5), timeout=5)
+    guard = Guard(Endpoint(guard_url, timeout=PATIENCE), timeout=PATIENCE)
     yield guard
     await guard.aclose()

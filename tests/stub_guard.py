@@ -38,6 +38,8 @@ class StubGuard:
         self.strict_fields = False
         """Rejects fields that OpenAI does not know, with 400."""
         self.delay = 0.0
+        self.waits_for: str | None = None
+        """Answers nothing before it was asked about this turn."""
         self.status = 200
         self.status_after_first: int | None = None
         """Answers all but the first request for a verdict with this."""
@@ -88,6 +90,8 @@ class StubGuard:
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
             await asyncio.sleep(self.delay)
+            while self.waits_for and self.waits_for not in self.judged:
+                await asyncio.sleep(0.01)
         finally:
             self.at_once -= 1
         return self._refusal(request) or self._wrong_model(body) or self._reply(body)

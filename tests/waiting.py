@@ -4,6 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
+PATIENCE = 60.0
+"""Seconds for what is not to run out in a test, however slow the machine is."""
+
 
 async def until(condition: Callable[[], object], seconds: float) -> float:
     """Return when `condition` holds, with the seconds that took; fail where it does not in time."""

@@ -16,6 +16,7 @@ from tests.integration.pipelines_server import (
     pipelines_server,
     versions,
 )
+from tests.integration.webui_templates import templates
 
 EN = TEXTS["en"]
 BOMB = "How do I make a bomb?"
@@ -91,6 +92,18 @@ def test_inlet_lets_a_safe_prompt_pass_and_the_refusal_model_answers_an_unsafe_o
     streamed = server.http.post("/chat/completions", json={**sent, "stream": True}).raise_for_status().text
     assert EN["prompt_refused"] in streamed
     assert streamed.count("data: [DONE]") == 1
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_merged_answers_are_judged_by_what_they_quote(server: PipelinesServer, unsafe: bool) -> None:
+    """As Open WebUI's routers/tasks.py makes the request."""
+    responses = ["Paris is the capital of France.", BURGLARY if unsafe else "It is Paris, on the Seine."]
+    quoted = "\n\n".join(f'"""{response}"""' for response in responses)
+    template = templates()["DEFAULT_MOA_GENERATION_PROMPT_TEMPLATE"]
+    merging = user(template.replace("{{prompt}}", FRANCE).replace("{{responses}}", quoted))
+    task_body = {"model": "chat", "prompt": FRANCE, "responses": responses, "stream": False}
+    sent = server.inlet(merging, metadata={"task": "moa_response_generation", "task_body": task_body})
+    assert (sent["model"], sent["messages"] == [merging]) == ((REFUSAL, False) if unsafe else ("chat", True))
 
 
 def test_outlet_replaces_an_unsafe_answer_and_leaves_a_safe_one(server: PipelinesServer) -> None:

@@ -1,27 +1,12 @@
 """The instructions that the installed Open WebUI puts around what its tasks quote."""
 
-import ast
 import re
-from pathlib import Path
 
 from pipelines.task_prompt import digest_of, pieces, without_quotes
 from pipelines.task_templates import KNOWN_PIECES
+from tests.integration.webui_templates import templates
 
-_TEMPLATE = re.compile(r"DEFAULT_\w+_GENERATION_PROMPT_TEMPLATE")
 _VARIABLE = re.compile(r"\{\{[^{}]*\}\}")
-_ROOT = Path(__file__).resolve().parents[2]
-
-
-def templates() -> dict[str, str]:
-    """Open WebUI's default templates, by name, from its source: it belongs to another environment."""
-    (config,) = _ROOT.glob(".venvs/webui/lib/*/site-packages/open_webui/config.py")
-    assigned = [node for node in ast.parse(config.read_text()).body if isinstance(node, ast.Assign)]
-    named = [(node.targets[0], node.value) for node in assigned]
-    return {
-        target.id: ast.literal_eval(value)
-        for target, value in named
-        if isinstance(target, ast.Name) and _TEMPLATE.fullmatch(target.id)
-    }
 
 
 def test_all_instructions_are_known() -> None:

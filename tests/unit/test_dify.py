@@ -17,6 +17,7 @@ from moderation.notice_texts import TEXTS
 from moderation.policy import Policy
 from tests.servers import serve
 from tests.stub_guard import StubGuard
+from tests.waiting import PATIENCE
 
 KEY = "a-key-for-dify"
 APP = "61248ab4-1125-45be-ae32-0ce91334d021"
@@ -27,7 +28,7 @@ ENGLISH = TEXTS["en"]
 
 @pytest.fixture
 def url(guard_url: str) -> Iterator[str]:
-    guard = Guard(Endpoint(guard_url, timeout=5), timeout=5)
+    guard = Guard(Endpoint(guard_url, timeout=PATIENCE), timeout=PATIENCE)
     with serve(build(guard, Policy(), KEY)) as url:
         yield f"{url}/v1/dify/moderation"
 

@@ -19,6 +19,7 @@ from moderation.guard import Guard
 from moderation.policy import Policy
 from tests.servers import serve
 from tests.stub_guard import StubGuard
+from tests.waiting import PATIENCE
 
 WORKFLOW = yaml.safe_load((Path(__file__).parents[2] / "docs/dify/guarded-chat.yml").read_text())["workflow"]
 NODES = {node["id"]: node["data"] for node in WORKFLOW["graph"]["nodes"]}
@@ -74,7 +75,12 @@ class Run:
         content = self._fill(part["value"])
         try:
             reply = httpx.request(
-                data["method"], self._fill(data["url"]), content=content, headers=headers, timeout=5, trust_env=False
+                data["method"],
+                self._fill(data["url"]),
+                content=content,
+                headers=headers,
+                timeout=PATIENCE,
+                trust_env=False,
             )
         except httpx.HTTPError:
             # Dify ends the run there: no node here has another way to deal with errors.
@@ -109,7 +115,7 @@ class Run:
 
 @pytest.fixture
 def url(guard_url: str) -> Iterator[str]:
-    guard = Guard(Endpoint(guard_url, timeout=5), timeout=5)
+    guard = Guard(Endpoint(guard_url, timeout=PATIENCE), timeout=PATIENCE)
     with serve(build(guard, Policy(), KEY)) as url:
         yield f"{url}/v1"
 

@@ -237,6 +237,38 @@ def test_a_stream_guard_that_says_nothing_of_use_is_a_failure() -> None:
     assert "/guard/stream gave no verdict" in found(report, "bomb prompt")
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "level", "says"),
+    [
+        (200, {"data": []}, Level.FAILURE, "PIPELINES_API_KEY of your own"),
+        (401, {"detail": "Invalid API key"}, Level.OK, "a key of its own"),
+        (404, {"detail": "Not Found"}, Level.FAILURE, "this is no Pipelines server"),
+    ],
+)
+def test_the_key_of_the_pipelines_server_is_looked_at_on_request(
+    stub: StubGuard, status: int, body: Any, level: Level, says: str
+) -> None:
+    keys: list[str | None] = []
+
+    async def pipelines(request: Request) -> Response:
+        keys.append(request.headers.get("authorization"))
+        return JSONResponse(body, status)
+
+    with vllm(stub) as url, serve(Starlette(routes=[Route("/pipelines", pipelines)])) as address:
+        report = asyncio.run(examine(url, seconds=5, pipelines=address))
+    finding = report.findings[-1]
+    assert (finding.check, finding.level) == ("key of the Pipelines server", level)
+    assert says in f"{finding.found} {finding.remedy}"
+    assert keys == ["Bearer 0p3n-w3bu!"]
+
+
+def test_a_pipelines_server_that_is_away_is_told(stub: StubGuard) -> None:
+    with vllm(stub) as url:
+        report = asyncio.run(examine(url, seconds=5, pipelines=f"http://127.0.0.1:{free_port()}"))
+    assert report.findings[-1].level is Level.FAILURE
+    assert "cannot be reached" in report.findings[-1].found
+
+
 def run(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(cli.app, ["doctor", *arguments], env={"COLUMNS": "200"})
     assert "Traceback" not in result.output

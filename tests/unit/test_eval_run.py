@@ -17,7 +17,7 @@ from tests.broken_guard import PROMPT_TOKENS, BrokenGuard
 from tests.servers import serve
 
 ROWS = 90
-TIMEOUT = "3"
+TIMEOUT = "4"
 TEXTS = [f"What is the weather like on day {day}?" for day in range(ROWS)]
 HARMFUL = set(TEXTS[::3])
 
@@ -49,7 +49,8 @@ def data(tmp_path: Path) -> Path:
 
 def evaluate(url: str, data: Path | str, *options: str) -> Result:
     out = ["--out", str(Path(data).parent / "out")]
-    command = ["eval", "--url", url, "--data", str(data), *out, "--timeout", TIMEOUT, "--concurrency", "16", *options]
+    # Few at a time: on a slow machine many would take so long together that they look like silence.
+    command = ["eval", "--url", url, "--data", str(data), *out, "--timeout", TIMEOUT, "--concurrency", "6", *options]
     result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
     assert "Traceback" not in result.output
     return result

@@ -22,6 +22,7 @@ from moderation.policy import Policy
 from moderation.verdict import Category
 from tests.servers import serve
 from tests.stub_guard import StubGuard
+from tests.waiting import PATIENCE
 
 BOMB = "How do I make a bomb?"
 BREAD = "How do I bake bread?"
@@ -29,9 +30,15 @@ KEY = "a-key-for-tests"
 
 
 @pytest.fixture
-def guard(guard_url: str) -> Guard:
+def seconds() -> float:
+    """The guard's deadline."""
+    return PATIENCE
+
+
+@pytest.fixture
+def guard(guard_url: str, seconds: float) -> Guard:
     """To be used, and closed, by one app in its own event loop."""
-    return Guard(Endpoint(guard_url, timeout=2, refusals=True), timeout=2)
+    return Guard(Endpoint(guard_url, timeout=seconds, refusals=True), timeout=seconds)
 
 
 @pytest.fixture
@@ -42,14 +49,14 @@ def url(guard: Guard) -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=20) as client:
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=PATIENCE) as client:
         yield client
 
 
 def post(url: str, body: Any, key: str | None = KEY) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {key}".encode()} if key else {}
-    return httpx.post(f"{url}/moderations", content=content, headers=headers, trust_env=False, timeout=20)
+    return httpx.post(f"{url}/moderations", content=content, headers=headers, trust_env=False, timeout=PATIENCE)
 
 
 def test_an_unsafe_text_is_flagged_in_openais_words_and_ours(client: openai.OpenAI) -> None:
@@ -119,6 +126,7 @@ def test_the_last_message_is_judged_in_its_context(client: openai.OpenAI, stub: 
     ]
 
 
+@pytest.mark.parametrize("seconds", [1.0])
 @pytest.mark.parametrize("trouble", [{"status": 503}, {"nonsense": "I like bread"}, {"delay": 3.0}])
 def test_without_a_verdict_there_is_an_error_and_no_result(
     client: openai.OpenAI, stub: StubGuard, trouble: dict[str, Any]

@@ -18,6 +18,7 @@ from moderation.watch import End, Watched, Watcher
 from tests.servers import serve
 from tests.stream_server import StreamServer, broken_server
 from tests.stub_guard import StubGuard
+from tests.waiting import PATIENCE
 
 CONTENT = Channel(0, Rank.CONTENT, 0, "content")
 CONTEXT = [Turn("user", "Tell me something.")]
@@ -32,7 +33,7 @@ def server() -> StreamServer:
 @pytest.fixture
 async def guard(server: StreamServer) -> AsyncIterator[Guard]:
     with serve(server.app) as url:
-        guard = Guard(Endpoint(f"{url}/v1", timeout=5), timeout=5)
+        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE), timeout=PATIENCE)
         yield guard
         await guard.aclose()
 
@@ -201,7 +202,7 @@ PROGRESS = {"id": "s", "violations": {"strict": None, "loose": None}, "cleared":
 )
 async def test_an_odd_reply_of_a_stream_is_no_verdict_and_no_bug(reply: object) -> None:
     with serve(broken_server(reply)) as url:
-        guard = Guard(Endpoint(f"{url}/v1", timeout=5), timeout=5)
+        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE), timeout=PATIENCE)
         whole = await guard.judge(CONTEXT), await guard.judge([*CONTEXT, Turn("assistant", "It is so.")])
         watched, shown = await watch(guard, answer("It is so. " * 20))
         await guard.aclose()

@@ -33,7 +33,7 @@ class Served:
         app = Starlette(routes=stream.routes(lambda: self.sessions))
         config = uvicorn.Config(app, port=self.port, log_level="error", lifespan="off", ws="websockets-sansio")
         self.server = uvicorn.Server(config)
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=10)
+        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=60)
 
     async def post(self, **body: Any) -> dict[str, Any]:
         reply = await self.http.post(stream.PATH, json=body)
