@@ -8,6 +8,7 @@ import pytest
 from tests.guarded_models import MODELS, Pipeline
 from tests.servers import serve
 from tests.stub_model import StubModel
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -26,11 +27,11 @@ async def pipeline(guard_url: str, model_url: str, tmp_path: Path) -> AsyncItera
     pipeline = MODELS.Pipeline()
     pipeline.valves = MODELS.ModelsValves(
         guard_base_url=guard_url,
-        timeout_seconds=2,
+        timeout_seconds=PATIENCE,
         audit_path=str(tmp_path / "audit.jsonl"),
         upstream_base_urls=model_url,
         upstream_api_keys="sk-secret",
-        upstream_timeout_seconds=1,
+        upstream_timeout_seconds=PATIENCE,
     )
     await pipeline.on_startup()
     yield pipeline

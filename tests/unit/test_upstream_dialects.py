@@ -17,6 +17,7 @@ from tests.servers import serve
 from tests.stub_guard import StubGuard
 from tests.stub_model import StubModel
 from tests.upstream_dialects import DIALECTS, HEAD, chunk, spoken
+from tests.waiting import PATIENCE
 
 EN = TEXTS["en"]
 CASES = {path.stem: json.loads(path.read_text()) for path in Path(__file__).parents[1].glob("cases/upstreams/*.json")}
@@ -133,7 +134,7 @@ async def test_streamed_and_unstreamed_are_read_as_the_same_text(
     beside = {key: whole[0][key] for key in ("citations", "search_results") if key in whole[0]}
     model.reply = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **beside}
     stub.requests.clear()
-    await set_valves(pipeline, timeout_seconds=3)
+    await set_valves(pipeline, timeout_seconds=2 * PATIENCE)  # A new guard, which remembers no verdict.
     reply = await complete(pipeline)
     assert answers(stub) == [streamed]
     assert reply["choices"][0]["message"]["content"] == CALM
