@@ -16,6 +16,7 @@ from guard_server import ender
 from guard_server.errors import PluginsMissing, PortTaken, VllmFailed
 from guard_server.launch import Launch
 from guard_server.server import VllmServer, check_plugins, check_port
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 # Stands in the place of vLLM: starts a child that says its process id, says it in turn, and waits.
@@ -75,7 +76,7 @@ def started(program: str, lines: list[str], **env: str) -> VllmServer:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
