@@ -4695,6 +4695,7 @@ def _refuses(result: Review | None, decides: bool) -> bool:
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FIELD = re.compile(rb"(data|event|id|retry):? ?")
 _DONE = b"[DONE]"
+_JSON_BEGINS = (b"{", b"[")
 # A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
 _MOST_EVENT_BYTES = 16 * 1024 * 1024
 # All of an answer: what nobody can read is not passed on without end.
@@ -4725,6 +4726,7 @@ class EventStream:
         """Whether [DONE] came."""
         self.unreadable = False
         """Whether something came that is no JSON, and was left out."""
+        self._waiting_bytes = 0
 
     async def events(self) -> AsyncIterator[Event]:
         """All events up to [DONE], or to the end of the reply.
@@ -4734,48 +4736,42 @@ class EventStream:
         """
         data: list[bytes] = []
         bare: list[bytes] = []
-        name, size, first = "", 0, True
+        name, first = "", True
         async for line in _lines(self._received):
             if first:
                 line, first = line.removeprefix(_BYTE_ORDER_MARK), False
             field = _FIELD.match(line)
+            events: list[Event] = []
             if not line:
-                for event in self._read(data, name):
-                    yield event
-                data, name, size = [], "", 0
-            elif bare or (field is None and line.lstrip()[:1] in (b"{", b"[")):
+                events = self._read(data, name)
+                data, name = [], ""
+            elif bare or (field is None and line.lstrip()[:1] in _JSON_BEGINS):
                 # JSON without any `data:`, on one line or on many.
-                events = [] if bare else self._read([line], "", whole=False)
-                if not events:
-                    bare.append(line)
-                    size += len(line) + 1
-                    if size > _MOST_EVENT_BYTES:
-                        raise StreamUnreadable(_TOO_LARGE)
-                for event in events:
-                    yield event
+                events = self._with_line(bare, line, "")
             elif field and field[1] == b"event":
                 name = line[field.end() :].decode("utf-8", "replace").strip()
             elif field and field[1] == b"data":
                 said = line[field.end() :].strip()
-                if said == _DONE:
-                    for event in self._read(data, name):
-                        yield event
-                    self.done = True
-                    return
-                # Most servers send one line for an event, and some no empty line after it.
-                begun = data[0][:1] in (b"{", b"[") if data else False
-                events = [] if begun else self._read([said], name, whole=False)
-                if events:
-                    data, size = [], 0
-                else:
-                    data.append(said)
-                    size += len(said) + 1
-                if size > _MOST_EVENT_BYTES:
-                    raise StreamUnreadable(_TOO_LARGE)
-                for event in events:
-                    yield event
+                self.done = said == _DONE
+                events = self._read(data, name) if self.done else self._with_line(data, said, name)
+            for event in events:
+                yield event
+            if self.done:
+                return
         for event in (*self._read(data, name), *self._read(bare, "")):
             yield event
+
+    def _with_line(self, waiting: list[bytes], line: bytes, name: str) -> list[Event]:
+        """The event that `line` is by itself, as with most servers; else it waits for the lines that complete it."""
+        begun = bool(waiting) and waiting[0].lstrip()[:1] in _JSON_BEGINS
+        if not begun and (events := self._read([line], name, whole=False)):
+            waiting.clear()
+            return events
+        self._waiting_bytes = len(line) + 1 + (self._waiting_bytes if waiting else 0)
+        waiting.append(line)
+        if self._waiting_bytes > _MOST_EVENT_BYTES:
+            raise StreamUnreadable(_TOO_LARGE)
+        return []
 
     def _read(self, data: list[bytes], name: str, *, whole: bool = True) -> list[Event]:
         """The event that some lines of data make; none where they are no JSON, or none yet."""

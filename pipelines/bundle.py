@@ -54,13 +54,14 @@ def build(plugin: str) -> str:
 
 
 def _visit(module: str, order: list[str]) -> None:
+    if module in order:
+        return
     for node in ast.parse(_source(module)).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in _OURS:
             if any(alias.asname for alias in node.names) or "." not in node.module:
                 raise BundleError(f"{module}, line {node.lineno}: import names from a module of ours, without `as`")
             _visit(node.module, order)
-    if module not in order:
-        order.append(module)
+    order.append(module)
 
 
 def _source(module: str) -> str:

@@ -21,18 +21,20 @@ def free_port() -> int:
 @contextmanager
 def serve(app: Starlette, port: int | None = None) -> Iterator[str]:
     """Serve `app` on loopback; gives its address."""
-    port = port or free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    # Bound here, so that no other test can take the port in between.
+    listening = socket.create_server(("127.0.0.1", port or 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     server.config.timeout_graceful_shutdown = 1
-    thread = threading.Thread(target=server.run, daemon=True)
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     deadline = time.monotonic() + PATIENCE
     while not server.started:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the server on port {port} did not start")
+            raise TimeoutError("the server did not start")
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
+        listening.close()

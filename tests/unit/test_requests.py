@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 
 from moderation.notice_texts import TEXTS
 from tests.plugin_loader import load_built
-from tests.servers import serve
 from tests.stub_guard import StubGuard
 from tests.stub_model import StubModel
 
@@ -159,17 +158,6 @@ WHERE_A_REQUEST_HIDES_WORDS: dict[str, Body] = {
     "qwen3guard_mark": {"qwen3guard_mark": {"data": BOMB, "signature": "x"}},
     "messages in a string": {"context": BOMB},
 }
-
-
-@pytest.fixture
-def model() -> StubModel:
-    return StubModel()
-
-
-@pytest.fixture
-def model_url(model: StubModel) -> Iterator[str]:
-    with serve(model.app) as url:
-        yield f"{url}/v1"
 
 
 @pytest.fixture(params=["filter", "models"])
