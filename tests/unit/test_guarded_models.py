@@ -49,7 +49,7 @@ async def test_a_safe_answer_comes_whole_in_few_frames(pipeline: Pipeline, model
     assert answer.deltas[0]["role"] == "assistant"
     assert answer.finish == ["stop"]
     assert answer.chunks[-1]["usage"] == USAGE
-    assert len(answer.chunks) < 12
+    assert len(answer.deltas) < 12
 
 
 async def test_a_safe_unstreamed_answer_is_untouched(pipeline: Pipeline) -> None:
@@ -276,7 +276,7 @@ async def test_an_upstreams_error_is_told_without_its_key(
     model.status, model.error = status, "provoked by sk-secret"
     if stream_it:
         answer = await stream(pipeline)
-        assert answer.chunks[0]["error"]["code"] == status
+        assert answer.errors[0]["code"] == status
         text = answer.raw
     else:
         with pytest.raises(HTTPException) as raised:
@@ -296,7 +296,7 @@ async def test_a_silent_upstream_is_given_up(pipeline: Pipeline, model: StubMode
     await set_valves(pipeline, upstream_timeout_seconds=0.5)
     model.wait = PATIENCE
     answer = await stream(pipeline)
-    assert answer.chunks[-2]["error"]["code"] == 504
+    assert answer.errors[0]["code"] == 504
     with pytest.raises(HTTPException) as raised:
         await complete(pipeline)
     assert raised.value.status_code == 504
@@ -314,13 +314,13 @@ async def test_an_upstream_that_aborts_is_told_and_what_came_is_shown(
     answer = await stream(pipeline)
     assert answer.said()
     assert CALM.startswith(answer.said())
-    assert (answer.chunks[-2]["error"]["code"], answer.finish) == (502, ["error"])
+    assert (answer.errors[0]["code"], answer.finish) == (502, ["error"])
 
 
 async def test_a_dead_upstream_stays_listed_and_says_so(pipeline: Pipeline, model: StubModel) -> None:
     await set_valves(pipeline, upstream_base_urls="http://127.0.0.1:1")
     assert pipeline.pipelines() == []
-    assert (await stream(pipeline)).chunks[0]["error"]["code"] == 502
+    assert (await stream(pipeline)).errors[0]["code"] == 502
 
 
 async def test_a_guard_that_dies_mid_stream_withholds_the_rest(
@@ -448,7 +448,7 @@ async def test_an_upstream_that_speaks_otherwise_is_told(pipeline: Pipeline, sen
     with serve(Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])) as url:
         await set_valves(pipeline, upstream_base_urls=f"{url}/v1")
         if sent.startswith("data:"):
-            error = (await stream(pipeline)).chunks[0]["error"]
+            error = (await stream(pipeline)).errors[0]
             told = (error["code"], error["message"])
         else:
             with pytest.raises(HTTPException) as raised:
@@ -515,14 +515,14 @@ async def test_every_turn_is_audited_once(pipeline: Pipeline, model: StubModel, 
 async def test_several_choices_are_judged_each_unstreamed_and_not_streamed(
     pipeline: Pipeline, model: StubModel
 ) -> None:
-    assert "leave n out" in (await stream(pipeline, request(n=2))).chunks[0]["error"]["message"]
+    assert "leave n out" in (await stream(pipeline, request(n=2))).errors[0]["message"]
     assert model.requests == []
 
 
 async def test_an_unknown_model_is_not_found(pipeline: Pipeline) -> None:
     await set_valves(pipeline, models="llama*")
     assert [entry["id"] for entry in pipeline.pipelines()] == ["llama3:8b"]
-    assert (await stream(pipeline, entry="qwen~2Fqwen3")).chunks[0]["error"]["code"] == 404
+    assert (await stream(pipeline, entry="qwen~2Fqwen3")).errors[0]["code"] == 404
 
 
 async def test_the_refusal_model_is_an_entry_on_request(pipeline: Pipeline) -> None:

@@ -331,7 +331,7 @@ async def test_a_reply_that_is_no_completion_is_told_and_recorded(
     model.reply = sent
     if stream_it:
         answer = await stream(pipeline)
-        told, raw = answer.chunks[0]["error"]["message"], answer.raw
+        told, raw = answer.errors[0]["message"], answer.raw
     else:
         with pytest.raises(HTTPException) as raised:
             await complete(pipeline)
@@ -423,7 +423,7 @@ async def test_redirects_are_not_followed_and_said(pipeline: Pipeline, model_url
     with serve(Starlette(routes=[Route("/v1/{path:path}", away, methods=["GET", "POST"])])) as url:
         await set_valves(pipeline, upstream_base_urls=f"{url}/v1")
         answer = await stream(pipeline)
-        assert "redirects" in answer.chunks[0]["error"]["message"]
+        assert "redirects" in answer.errors[0]["message"]
         with pytest.raises(HTTPException, match="redirects"):
             await complete(pipeline)
     assert model.requests == []
