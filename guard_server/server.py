@@ -22,7 +22,6 @@ from guard_server.launch import Launch
 from moderation.prefill import VERDICT_PREFILL, prefilled, severity_after_prefill
 from moderation.verdict import parse_reply
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_SECONDS = 0.5
 _FIRST_VERDICT_SECONDS = 600.0
 _HELLO = {"role": "user", "content": "Good morning!"}
@@ -90,31 +89,37 @@ class VllmServer:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}/v1"
 
+    @property
+    def process_id(self) -> int:
+        """Of the process that vLLM runs under; also the id of the session that vLLM's processes are in."""
+        return self._running().pid
+
     def __enter__(self) -> "VllmServer":
-        self._process = subprocess.Popen(
-            self._launch.argv,
-            env={**self._launch.env, **_environment(self._launch.plugins), **self._launch.forced_env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            # A group of its own: Ctrl-C reaches us alone, and the group can be emptied whatever becomes of vLLM.
-            start_new_session=True,
-        )
-        self._watchdog = ender.watch(self._process.pid)
-        self._relay = threading.Thread(target=self._relay_lines, daemon=True)
-        self._relay.start()
-        self._handlers = {number: signal.signal(number, _stop) for number in _ENDING}
+        env = {**self._launch.env, **_environment(self._launch.plugins), **self._launch.forced_env}
+        self._process = ender.start(self._launch.argv, env)
+        self._handlers = {number: signal.getsignal(number) for number in ender.ENDING}
+        try:
+            self._relay = threading.Thread(target=self._relay_lines, daemon=True)
+            self._relay.start()
+            for number in ender.ENDING:
+                signal.signal(number, _stop)
+        except BaseException:  # Stopped already: nobody else would call it.
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in _ENDING:
+        for number in ender.ENDING:
             signal.signal(number, signal.SIG_IGN)
         process = self._running()
-        ender.end_group(process.pid, process.poll)
-        process.wait()
-        self._watchdog.communicate()
-        if self._relay is not None:
-            self._relay.join(timeout=2.0)
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(2 * (ender.SECONDS + ender.KILL_SECONDS))
+        except subprocess.TimeoutExpired:  # It was stopped, or nothing on this machine gets on.
+            process.kill()
+            process.wait()
+        self._clear_up()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
@@ -201,13 +206,18 @@ class VllmServer:
         status = self._running().poll()
         if status is None:
             return
-        if self._relay is not None:
-            self._relay.join(timeout=2.0)
+        self._clear_up()
         said = "\n".join(self._tail)
         remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "Read vLLM's lines above.")
         errors = [line for line in self._tail if "rror: " in line and "root cause" not in line]
         last = errors[-1] if errors else "it printed no error."
         raise VllmFailed(f"vLLM ended with status {status}: {last[:300]}", remedy)
+
+    def _clear_up(self) -> None:
+        """After the end: nothing is left, unless what vLLM ran under was killed itself; the last lines are relayed."""
+        ender.kill_all(self.process_id)
+        if self._relay is not None:
+            self._relay.join(timeout=2.0)
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None

@@ -47,6 +47,7 @@ class Streamed:
         assert lines[-1] == "data: [DONE]"
         self.raw = "\n".join(lines)
         self.chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+        self.errors = [chunk["error"] for chunk in self.chunks if "error" in chunk]
         choices = [choice for chunk in self.chunks for choice in chunk.get("choices", [])]
         self.deltas = [choice["delta"] for choice in choices if choice["delta"]]
         self.finish = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]

@@ -8,7 +8,7 @@ PATIENCE = 60.0
 """Seconds for what is not to run out in a test, however slow the machine is."""
 
 
-async def until(condition: Callable[[], object], seconds: float) -> float:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> float:
     """Return when `condition` holds, with the seconds that took; fail where it does not in time."""
     started = time.monotonic()
     while not condition():

@@ -12,6 +12,7 @@ from moderation.guard import Guard
 from moderation.verdict import Category, Severity
 from tests.dialects.stand_ins import StandIn
 from tests.servers import free_port, serve
+from tests.waiting import PATIENCE
 
 
 def prompt(text: str) -> list[Turn]:
@@ -51,7 +52,7 @@ async def test_what_a_server_cannot_do_is_found_out_once(guard: Guard, stub: Sta
 
 
 async def test_a_refusal_is_told(guard_url: str, stub: StandIn) -> None:
-    guard = Guard(Endpoint(guard_url, timeout=5, refusals=True))
+    guard = Guard(Endpoint(guard_url, timeout=PATIENCE, refusals=True))
     verdict = await guard.judge([*prompt("hello"), Turn("assistant", "I am unable to do that.")])
     await guard.aclose()
     assert (verdict.severity, verdict.refusal) == (Severity.SAFE, True)
@@ -78,8 +79,8 @@ async def test_another_model_at_the_same_address_judges_anew(guard: Guard, stub:
 
 async def test_what_was_judged_holds_while_nobody_answers(stub: StandIn) -> None:
     port = free_port()
-    async with Endpoint(f"http://127.0.0.1:{port}/v1", timeout=2) as endpoint:
-        guard = Guard(endpoint, timeout=5)
+    async with Endpoint(f"http://127.0.0.1:{port}/v1", timeout=PATIENCE) as endpoint:
+        guard = Guard(endpoint, timeout=PATIENCE)
         with serve(stub.app, port):
             assert (await guard.judge(prompt("hello"))).reached
         assert not (await guard.judge(prompt("and now?"))).reached
@@ -121,18 +122,18 @@ async def test_nonsense_is_not_remembered(guard: Guard, stub: StandIn) -> None:
 
 
 async def test_a_hanging_guard_costs_the_deadline_and_no_more(guard_url: str, stub: StandIn) -> None:
-    stub.delay = 30
+    stub.delay = PATIENCE
     async with Endpoint(guard_url, timeout=0.3) as endpoint:
         started = time.monotonic()
         verdict = await Guard(endpoint, timeout=0.3).judge(prompt("hello"))
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < stub.delay / 2
         assert "no verdict within 0.3 s" in str(verdict.problem)
 
 
 async def test_a_down_guard_turns_callers_away_at_once_and_recovers(stub: StandIn) -> None:
     port = free_port()
     async with Endpoint(f"http://127.0.0.1:{port}/v1") as endpoint:
-        guard = Guard(endpoint, timeout=5)
+        guard = Guard(endpoint, timeout=PATIENCE)
         started = time.monotonic()
         verdicts = await asyncio.gather(*(guard.judge(prompt(f"hello {n}")) for n in range(3)))
         tried = time.monotonic() - started
@@ -147,8 +148,8 @@ async def test_a_down_guard_turns_callers_away_at_once_and_recovers(stub: StandI
 
 async def test_a_server_error_is_retried_within_the_deadline(guard_url: str, stub: StandIn) -> None:
     stub.status = 503
-    async with Endpoint(guard_url, timeout=5) as endpoint:
-        judging = asyncio.create_task(Guard(endpoint, timeout=5).judge(prompt("hello")))
+    async with Endpoint(guard_url, timeout=PATIENCE) as endpoint:
+        judging = asyncio.create_task(Guard(endpoint, timeout=PATIENCE).judge(prompt("hello")))
         await asyncio.sleep(0.2)
         stub.status = 200
         assert (await judging).severity is Severity.SAFE
@@ -235,7 +236,7 @@ async def test_slow_long_turns_do_not_turn_others_away(guard_url: str, stub: Sta
 
 async def test_a_model_is_taken_by_its_name_where_the_admin_gives_one(guard_url: str, stub: StandIn) -> None:
     stub.model = "my-guard"
-    guard = Guard(Endpoint(guard_url, model="my-guard", timeout=5))
+    guard = Guard(Endpoint(guard_url, model="my-guard", timeout=PATIENCE))
     assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE
     await guard.aclose()
     assert (guard.model, {request["model"] for request in stub.requests}) == ("my-guard", {"my-guard"})

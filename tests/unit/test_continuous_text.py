@@ -55,14 +55,14 @@ def test_half_a_character_is_replaced() -> None:
 
 def test_the_cost_is_linear_in_what_arrives() -> None:
     def seconds(count: int) -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         held = ContinuousText()
         for _ in range(count):
             held.append("data:image/")
             held.append("png;base64,")
             held.append("aB3/" * 50 + " ")
         assert held.readable_length > count
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     seconds(100)
     assert min(seconds(8000) for _ in range(3)) < 8 * min(seconds(1000) for _ in range(3)) * 4

@@ -15,6 +15,7 @@ from guard_server import cli
 from guard_server.evaluation.report import Report, load
 from tests.broken_guard import PROMPT_TOKENS, BrokenGuard
 from tests.servers import serve
+from tests.waiting import PATIENCE
 
 ROWS = 90
 TIMEOUT = "4"
@@ -209,13 +210,13 @@ def test_an_interrupted_run_loses_nothing(broken: BrokenGuard, url: str, data: P
         [*command, "--concurrency", "4"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     results = out / "results.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not results.exists() or results.read_bytes().count(b"\n") < 10:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "exception" not in said

@@ -83,9 +83,9 @@ async def test_what_is_sent_is_bounded(sent: bytes) -> None:
 async def test_reading_is_linear_in_what_is_sent() -> None:
     async def seconds(count: int) -> float:
         sent = b"data: {1\n" * count + b"\n" + b"\r" * count + b"a" * count
-        started = time.perf_counter()
+        started = time.process_time()
         await asyncio.wait_for(read(sent, range(0, len(sent), 4096)), 60)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     await seconds(100)
     small = min([await seconds(5_000) for _ in range(3)])

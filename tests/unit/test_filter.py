@@ -10,6 +10,7 @@ from moderation.notice_texts import TEXTS
 from pipelines.webui import Body
 from tests.plugin_loader import load_built
 from tests.stub_guard import StubGuard
+from tests.waiting import PATIENCE, until
 
 # The built files are what an admin installs, so they are what is tested, loaded as the server does.
 FILTER = load_built("qwen3guard_filter")
@@ -25,7 +26,7 @@ USER = {"id": "u1", "role": "user"}
 async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
     pipeline = FILTER.Pipeline()
     pipeline.valves = FILTER.Valves(
-        guard_base_url=guard_url, timeout_seconds=10, audit_path=str(tmp_path / "audit.jsonl")
+        guard_base_url=guard_url, timeout_seconds=PATIENCE, audit_path=str(tmp_path / "audit.jsonl")
     )
     await pipeline.on_startup()
     yield pipeline
@@ -199,9 +200,9 @@ async def test_earlier_notices_are_changed_once_so_that_the_host_forgets_the_ori
 async def test_without_a_verdict_turns_are_withheld_with_their_own_notice(
     pipeline: Pipeline, stub: StubGuard, tmp_path: Path, trouble: str
 ) -> None:
-    set_valves(pipeline, timeout_seconds=1.5)
+    set_valves(pipeline, timeout_seconds=1.5 if trouble == "hanging" else PATIENCE)
     stub.status = 500 if trouble == "down" else 200
-    stub.delay = 5 if trouble == "hanging" else 0
+    stub.delay = PATIENCE if trouble == "hanging" else 0
     stub.nonsense = "no idea" if trouble == "nonsense" else None
     sent = await pipeline.inlet(request(user("hi there")), USER)
     assert "hi there" not in json.dumps(sent)
@@ -210,8 +211,10 @@ async def test_without_a_verdict_turns_are_withheld_with_their_own_notice(
     assert [m["content"] for m in body["messages"]] == ["hi there", EN["not_checked"]]
     assert "Hello!" not in json.dumps(body)
     stub.status, stub.delay, stub.nonsense = 200, 0, None
-    await asyncio.sleep(2.1 if trouble != "nonsense" else 0)
-    assert "hi there" in json.dumps(await pipeline.inlet(request(user("hi there")), USER))
+    # A guard that is down is left in peace for a while.
+    async with asyncio.timeout(PATIENCE):
+        while "hi there" not in json.dumps(await pipeline.inlet(request(user("hi there")), USER)):
+            await asyncio.sleep(0.1)
     records = await audited(pipeline, tmp_path)
     assert {"withhold", "pass"} <= {record.get("action") for record in records}
     assert all(record["problem"] for record in records if record.get("action") == "withhold")
@@ -298,11 +301,12 @@ async def test_a_turn_is_audited_once(pipeline: Pipeline, tmp_path: Path) -> Non
 
 
 async def test_saving_valves_does_not_disturb_turns_in_flight(pipeline: Pipeline, stub: StubGuard) -> None:
-    stub.delay = 0.3
+    stub.waits_for = "nothing that anybody says"
     judging = asyncio.create_task(pipeline.inlet(request(user("hi")), USER))
-    await asyncio.sleep(0.1)
+    await until(lambda: stub.at_once)
     set_valves(pipeline, strictness="loose")
     await pipeline.on_valves_updated()
+    stub.waits_for = None
     assert (await judging)["messages"][0]["content"] == "hi"
 
 

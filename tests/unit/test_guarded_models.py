@@ -32,9 +32,13 @@ from tests.guarded_models import (
 from tests.servers import serve
 from tests.stub_guard import StubGuard
 from tests.stub_model import USAGE, StubModel
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 EN = TEXTS["en"]
+# At a hundredth of a second for each chunk it takes longer than any test waits: an upstream that ended was closed.
+ENDLESS = CALM * 300
+# Requests for verdicts after which something was shown: the prompt is judged, and each check waits for the one before.
+SHOWN = 6
 
 
 async def test_a_safe_answer_comes_whole_in_few_frames(pipeline: Pipeline, model: StubModel) -> None:
@@ -45,7 +49,7 @@ async def test_a_safe_answer_comes_whole_in_few_frames(pipeline: Pipeline, model
     assert answer.deltas[0]["role"] == "assistant"
     assert answer.finish == ["stop"]
     assert answer.chunks[-1]["usage"] == USAGE
-    assert len(answer.chunks) < 12
+    assert len(answer.deltas) < 12
 
 
 async def test_a_safe_unstreamed_answer_is_untouched(pipeline: Pipeline) -> None:
@@ -94,12 +98,12 @@ async def test_a_refused_prompt_is_answered_by_the_notice(
 ) -> None:
     await set_valves(pipeline, prompt_check=check)
     stub.delay = 0.2
-    model.says(CALM * 10)
-    model.delay = 0.05
+    model.says(ENDLESS)
+    model.delay = 0.01
     answer = await stream(pipeline, request(user(BOMB)))
     assert (answer.said(), answer.finish) == (EN["prompt_refused"], ["content_filter"])
     assert len(model.requests) == (1 if check == "parallel" else 0)
-    await until(lambda: model.streaming == 0, 1)
+    await until(lambda: model.streaming == 0)
     reply = await complete(pipeline, user(BOMB))
     assert reply["choices"][0]["message"]["content"] == EN["prompt_refused"]
     assert reply["choices"][0]["finish_reason"] == "content_filter"
@@ -144,13 +148,13 @@ async def test_a_turn_that_was_removed_is_refused_again(pipeline: Pipeline) -> N
 
 
 async def test_an_unsafe_answer_is_never_shown_and_its_upstream_ends(pipeline: Pipeline, model: StubModel) -> None:
-    model.says(CALM + "Then build the bomb so. " + CALM * 20)
+    model.says(CALM + "Then build the bomb so. " + ENDLESS)
     model.delay = 0.01
     answer = await stream(pipeline)
     assert "bomb" not in answer.raw
     assert answer.finish == ["content_filter"]
     assert answer.said().endswith(EN["answer_withheld"])
-    await until(lambda: model.streaming == 0, 1)
+    await until(lambda: model.streaming == 0)
 
 
 async def test_what_was_shown_is_taken_back_where_the_host_can(pipeline: Pipeline, model: StubModel) -> None:
@@ -272,7 +276,7 @@ async def test_an_upstreams_error_is_told_without_its_key(
     model.status, model.error = status, "provoked by sk-secret"
     if stream_it:
         answer = await stream(pipeline)
-        assert answer.chunks[0]["error"]["code"] == status
+        assert answer.errors[0]["code"] == status
         text = answer.raw
     else:
         with pytest.raises(HTTPException) as raised:
@@ -289,10 +293,10 @@ async def test_an_unsafe_prompt_is_refused_also_where_the_upstream_fails(pipelin
 
 
 async def test_a_silent_upstream_is_given_up(pipeline: Pipeline, model: StubModel) -> None:
-    await set_valves(pipeline, upstream_timeout_seconds=1)
-    model.wait = 30
+    await set_valves(pipeline, upstream_timeout_seconds=0.5)
+    model.wait = PATIENCE
     answer = await stream(pipeline)
-    assert answer.chunks[-2]["error"]["code"] == 504
+    assert answer.errors[0]["code"] == 504
     with pytest.raises(HTTPException) as raised:
         await complete(pipeline)
     assert raised.value.status_code == 504
@@ -310,60 +314,58 @@ async def test_an_upstream_that_aborts_is_told_and_what_came_is_shown(
     answer = await stream(pipeline)
     assert answer.said()
     assert CALM.startswith(answer.said())
-    assert (answer.chunks[-2]["error"]["code"], answer.finish) == (502, ["error"])
+    assert (answer.errors[0]["code"], answer.finish) == (502, ["error"])
 
 
 async def test_a_dead_upstream_stays_listed_and_says_so(pipeline: Pipeline, model: StubModel) -> None:
     await set_valves(pipeline, upstream_base_urls="http://127.0.0.1:1")
     assert pipeline.pipelines() == []
-    assert (await stream(pipeline)).chunks[0]["error"]["code"] == 502
+    assert (await stream(pipeline)).errors[0]["code"] == 502
 
 
 async def test_a_guard_that_dies_mid_stream_withholds_the_rest(
     pipeline: Pipeline, model: StubModel, stub: StubGuard
 ) -> None:
-    model.says(CALM * 20)
+    model.says(ENDLESS)
     model.delay = 0.01
     answer = asyncio.create_task(stream(pipeline))
-    await asyncio.sleep(0.6)
+    await until(lambda: len(stub.requests) >= SHOWN)
     stub.status = 500
     done = await answer
-    assert done.said().endswith(EN["not_checked"])
-    assert (CALM * 20).startswith(done.said().removesuffix("\n\n" + EN["not_checked"]))
+    shown, notice, rest = done.said().partition("\n\n" + EN["not_checked"])
+    assert (shown != "", ENDLESS.startswith(shown), notice != "", rest) == (True, True, True, "")
     assert done.finish == ["content_filter"]
-    await until(lambda: model.streaming == 0, 1)
+    await until(lambda: model.streaming == 0)
 
 
-async def test_while_text_is_held_something_comes_every_second(
-    pipeline: Pipeline, model: StubModel, stub: StubGuard
-) -> None:
-    await set_valves(pipeline, timeout_seconds=10)
-    stub.delay = 2.5
-    times: list[float] = []
+async def test_while_text_is_held_something_comes(pipeline: Pipeline, stub: StubGuard) -> None:
+    stub.waits_for = "nothing that anybody says"
 
-    def read() -> None:
-        times.extend(time.monotonic() for _ in pipe(pipeline, request()))
+    def read() -> list[str]:
+        answer = pipe(pipeline, request())
+        beats = [next(answer) for _ in range(3)]
+        stub.waits_for = None
+        return [*beats, *answer]
 
-    started = time.monotonic()
-    await asyncio.to_thread(read)
-    assert max(later - sooner for sooner, later in zip([started, *times], times, strict=False)) < 1
+    answer = Streamed(await asyncio.to_thread(read))
+    assert [chunk["choices"][0]["delta"] for chunk in answer.chunks[:3]] == [{}] * 3
+    assert answer.said() == "Hello there, my friend."
 
 
-async def test_a_reader_who_leaves_ends_the_upstream_within_three_seconds(
-    pipeline: Pipeline, model: StubModel, tmp_path: Path
-) -> None:
-    model.says(CALM * 100)
+async def test_a_reader_who_leaves_ends_the_upstream(pipeline: Pipeline, model: StubModel, tmp_path: Path) -> None:
+    model.says(ENDLESS)
     model.delay = 0.05
     answer = pipe(pipeline, request())
     await asyncio.to_thread(lambda: [next(answer) for _ in range(3)])
-    assert model.streaming == 1
-    assert await until(lambda: model.streaming == 0, 3) > 1.5
+    await until(lambda: model.streaming == 1)
+    # Not at once: a reader may be slow.
+    assert await until(lambda: model.streaming == 0) > 1.5
     records = await audited(pipeline, tmp_path)
     assert ["reader left" in record.get("problem", "") for record in records] == [False, True]
 
 
 async def test_a_slow_reader_is_served(pipeline: Pipeline, model: StubModel) -> None:
-    model.says(CALM * 4)
+    model.says(CALM)
     model.delay = 0.05
 
     def read() -> list[str]:
@@ -373,7 +375,7 @@ async def test_a_slow_reader_is_served(pipeline: Pipeline, model: StubModel) -> 
             lines.append(line)
         return lines
 
-    assert Streamed(await asyncio.to_thread(read)).said() == CALM * 4
+    assert Streamed(await asyncio.to_thread(read)).said() == CALM
 
 
 def ours() -> list[threading.Thread]:
@@ -388,31 +390,30 @@ async def test_a_thousand_aborted_streams_leave_nothing(pipeline: Pipeline, mode
     for _ in range(20):
         answers = [pipe(pipeline, request()) for _ in range(50)]
         await asyncio.to_thread(lambda answers=answers: [next(answer) for answer in answers])
-    await until(lambda: model.streaming == 0, 20)
+    await until(lambda: model.streaming == 0)
     assert len(model.requests) == 1000
-    await until(lambda: not pipeline._service._open, 5)
+    await until(lambda: not pipeline._service._open)
     assert len(ours()) == before
     # The stub's side of the connections is counted too; some idle ones are kept.
-    await until(lambda: len(os.listdir("/proc/self/fd")) < files + 40, 10)
+    await until(lambda: len(os.listdir("/proc/self/fd")) < files + 40)
     await pipeline.on_shutdown()
     assert len(ours()) < before
 
 
-async def test_a_shutdown_ends_answers_readably(pipeline: Pipeline, model: StubModel) -> None:
-    model.says(CALM * 100)
+async def test_a_shutdown_ends_answers_readably(pipeline: Pipeline, model: StubModel, stub: StubGuard) -> None:
+    model.says(ENDLESS)
     model.delay = 0.01
     answer = asyncio.create_task(stream(pipeline))
-    await asyncio.sleep(0.5)
+    await until(lambda: len(stub.requests) >= SHOWN)
     await pipeline.on_shutdown()
     assert (await answer).said().endswith(EN["not_checked"])
     assert model.streaming == 0
 
 
 async def test_a_shutdown_ends_an_unstreamed_answer_with_an_error(pipeline: Pipeline, model: StubModel) -> None:
-    await set_valves(pipeline, upstream_timeout_seconds=30)
-    model.wait = 30
+    model.wait = PATIENCE
     answer = asyncio.create_task(complete(pipeline))
-    await until(lambda: model.requests, 5)
+    await until(lambda: model.requests)
     await pipeline.on_shutdown()
     with pytest.raises(HTTPException) as raised:
         await answer
@@ -447,7 +448,7 @@ async def test_an_upstream_that_speaks_otherwise_is_told(pipeline: Pipeline, sen
     with serve(Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])) as url:
         await set_valves(pipeline, upstream_base_urls=f"{url}/v1")
         if sent.startswith("data:"):
-            error = (await stream(pipeline)).chunks[0]["error"]
+            error = (await stream(pipeline)).errors[0]
             told = (error["code"], error["message"])
         else:
             with pytest.raises(HTTPException) as raised:
@@ -457,15 +458,19 @@ async def test_an_upstream_that_speaks_otherwise_is_told(pipeline: Pipeline, sen
 
 
 async def test_an_upstream_that_is_slow_to_list_keeps_nobody_waiting(pipeline: Pipeline) -> None:
+    asked: list[bool] = []
+
     async def models(request: Any) -> Response:
-        await asyncio.sleep(3.5)
+        while not asked:
+            await asyncio.sleep(0.01)
         return JSONResponse({"data": [{"id": "late"}]})
 
     with serve(Starlette(routes=[Route("/v1/models", models)])) as url:
-        started = time.monotonic()
-        await set_valves(pipeline, upstream_base_urls=f"{url}/v1", upstream_timeout_seconds=30)
-        assert (pipeline.pipelines(), time.monotonic() - started < 3.4) == ([], True)
-        await until(pipeline.pipelines, 5)
+        await set_valves(pipeline, upstream_base_urls=f"{url}/v1")
+        # Nothing is listed before this returns.
+        assert pipeline.pipelines() == []
+        asked.append(True)
+        await until(pipeline.pipelines)
     assert pipeline.pipelines()[0]["id"] == "late"
 
 
@@ -473,7 +478,7 @@ async def test_saving_valves_does_not_disturb_answers_under_way(pipeline: Pipeli
     model.says(CALM * 2)
     model.delay = 0.02
     answer = asyncio.create_task(stream(pipeline))
-    await asyncio.sleep(0.2)
+    await until(lambda: model.streaming)
     await set_valves(pipeline, strictness="loose")
     assert (await answer).said() == CALM * 2
 
@@ -510,14 +515,14 @@ async def test_every_turn_is_audited_once(pipeline: Pipeline, model: StubModel, 
 async def test_several_choices_are_judged_each_unstreamed_and_not_streamed(
     pipeline: Pipeline, model: StubModel
 ) -> None:
-    assert "leave n out" in (await stream(pipeline, request(n=2))).chunks[0]["error"]["message"]
+    assert "leave n out" in (await stream(pipeline, request(n=2))).errors[0]["message"]
     assert model.requests == []
 
 
 async def test_an_unknown_model_is_not_found(pipeline: Pipeline) -> None:
     await set_valves(pipeline, models="llama*")
     assert [entry["id"] for entry in pipeline.pipelines()] == ["llama3:8b"]
-    assert (await stream(pipeline, entry="qwen~2Fqwen3")).chunks[0]["error"]["code"] == 404
+    assert (await stream(pipeline, entry="qwen~2Fqwen3")).errors[0]["code"] == 404
 
 
 async def test_the_refusal_model_is_an_entry_on_request(pipeline: Pipeline) -> None:

@@ -48,10 +48,10 @@ def test_pictures_and_sound_are_named_and_cost_nothing() -> None:
         big,
         [[{"url": "data:audio/wav;base64,AAAA"}]],
     ]
-    started = time.perf_counter()
+    started = time.process_time()
     found = find(parts)
     assert (found.texts, found.media) == (["a cat"], ["image_url", "input_audio", "image", "audio"])
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert media_of(PICTURE) == "image"
     assert is_blob(BLOB)
 

@@ -1,11 +1,13 @@
 """The process part, with small programs in the place of vLLM; tests/integration/test_serve.py has the real one."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,15 +16,57 @@ from guard_server import ender
 from guard_server.errors import PluginsMissing, PortTaken, VllmFailed
 from guard_server.launch import Launch
 from guard_server.server import VllmServer, check_plugins, check_port
+from tests.waiting import PATIENCE
 
-# Starts a child that ignores SIGTERM, as an engine does that hangs; then says its process id and waits.
-STUBBORN = """
-import signal, subprocess, sys, time
-child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
-process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE)
-process.stdout.readline()
-print(process.pid, flush=True)
+ROOT = Path(__file__).parents[2]
+# Stands in the place of vLLM: starts a child that says its process id, says it in turn, and waits.
+LEADER = """
+import subprocess, sys, time
+IMPORTS = "import os, signal, subprocess, sys, time\\n"
+DEAF = IMPORTS + "signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(600)"
+def child(program, *arguments, **options):
+    command = [sys.executable, "-I", "-S", "-c", IMPORTS + program, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, **options).stdout.readline().decode().strip()
+def orphan(**options):
+    return child(f"subprocess.Popen([sys.executable, '-I', '-S', '-c', {DEAF!r}], **{options!r})")
+print(%s, flush=True)
 time.sleep(600)
+"""
+AGAIN = """
+def again(*_): subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"])
+signal.signal(signal.SIGTERM, again)
+print(os.getpid(), flush=True)
+while True: time.sleep(600)
+"""
+FAREWELL = """
+def end(*_):
+    time.sleep(0.5)
+    open(sys.argv[1], "w").close()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+CHILDREN = {
+    "one that ends when asked": "child('print(os.getpid(), flush=True); time.sleep(600)')",
+    "one that ignores SIGTERM": "child(DEAF)",
+    "one in a process group of its own": "child(DEAF, process_group=0)",
+    "one in a session of its own": "child(DEAF, start_new_session=True)",
+    "one that outlives its parent": "orphan()",
+    "one that outlives its parent in a session of its own": "orphan(start_new_session=True)",
+    "one that starts another when asked to end": f"child({AGAIN!r})",
+}
+ORPHANS = [name for name in CHILDREN if "outlives" in name]
+SERVE = """
+import sys, time
+from guard_server import ender
+from tests.unit.test_server import CHILDREN, LEADER, started
+ender.SECONDS = 0.2
+lines = []
+with started(LEADER % CHILDREN[sys.argv[1]], lines) as running:
+    while not lines: time.sleep(0.02)
+    print(running.process_id, *ender.members(running.process_id), flush=True)
+    time.sleep(600)
 """
 
 
@@ -32,44 +76,115 @@ def started(program: str, lines: list[str], **env: str) -> VllmServer:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
 
 
-def gone(process_id: str) -> bool:
+def gone(process: int) -> bool:
     """Ended, or dead and not yet collected by the system."""
-    stat = Path(f"/proc/{process_id}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    return stat(process)[0] in "ZX"
 
 
-# Ends at once when asked to, but its child takes a second for it, as an engine's workers do.
-LINGERING = STUBBORN.replace("signal.SIG_IGN", "lambda *_: (time.sleep(1), exit())")
-# Its child leaves the process group, and stays in the session.
-APART = STUBBORN.replace('child = "import', 'child = "import os; os.setpgid(0, 0); import')
+def parent(process: int) -> int:
+    return int(stat(process)[1])
 
 
-@pytest.mark.parametrize("program", [STUBBORN, LINGERING, APART], ids=["stubborn", "lingering", "apart"])
-def test_leaving_returns_when_every_process_has_ended(program: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ender, "SECONDS", 5.0 if program is LINGERING else 0.5)
+def stat(process: int) -> list[str]:
+    """The state of a process, the process id of its parent, and more."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ["X", "0"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ender, "SECONDS", 0.2)
+
+
+@contextmanager
+def running_leader(child: str) -> Iterator[tuple[VllmServer, int, set[int]]]:
+    """A server that runs, its first process, and all of its processes."""
     lines: list[str] = []
-    with started(program, lines):
+    with started(LEADER % child, lines) as running:
         until(lambda: bool(lines))
-        assert not gone(lines[0])
-    assert gone(lines[0])
+        processes = ender.members(running.process_id)
+        said = int(lines[0])
+        assert said in processes
+        (leader,) = [one for one in processes - {said} if parent(one) == running.process_id]
+        yield running, leader, processes
 
 
-def test_the_watchdog_ends_everything_when_its_parent_is_gone(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ender, "SECONDS", 0.5)
-    process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, start_new_session=True)
-    with process:
-        assert process.stdout is not None
-        child = process.stdout.readline().decode().strip()
-        watchdog = ender.watch(process.pid)
-        assert not gone(child)
-        watchdog.communicate()  # Its input ends, as when the parent is killed.
-        until(lambda: gone(child))
+def left_of(processes: set[int]) -> list[int]:
+    return [process for process in processes if not gone(process)]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("child", CHILDREN)
+def test_on_leaving_nothing_is_left(child: str):
+    with running_leader(CHILDREN[child]) as (running, _, processes):
+        session = running.process_id
+    assert left_of(processes) == []
+    assert ender.members(session) == set()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("child", ORPHANS)
+def test_the_end_of_the_first_process_is_told_when_all_the_others_have_ended(child: str):
+    with running_leader(CHILDREN[child]) as (running, leader, processes):
+        os.kill(leader, signal.SIGKILL)
+        with pytest.raises(VllmFailed, match="status 137"):
+            running.wait()
+        assert left_of(processes) == []
+
+
+@pytest.mark.parametrize("child", ORPHANS)
+def test_killed_it_leaves_nothing(child: str):
+    command = [sys.executable, "-c", SERVE, child]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as serve:
+        assert serve.stdout is not None
+        processes = {int(word) for word in serve.stdout.readline().split()}
+        assert len(processes) >= 3
+        serve.kill()
+        until(lambda: left_of(processes) == [])
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("number", ender.ENDING)
+def test_a_signal_to_what_vllm_runs_under_ends_all(number: signal.Signals):
+    with running_leader("orphan()") as (running, _, processes):
+        os.kill(running.process_id, number)
+        with pytest.raises(VllmFailed, match="status 143"):
+            running.wait()
+        assert left_of(processes) == []
+
+
+def test_what_vllm_runs_under_may_be_killed_itself():
+    with running_leader("child(DEAF)") as (running, _, processes):
+        os.kill(running.process_id, signal.SIGKILL)
+        with pytest.raises(VllmFailed):
+            running.wait()
+        assert left_of(processes) == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_vllm_runs_under_may_be_stopped_and_all_is_killed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ender, "KILL_SECONDS", 1.0)
+    with running_leader("child(DEAF)") as (running, _, processes):
+        os.kill(running.process_id, signal.SIGSTOP)
+    assert left_of(processes) == []
+
+
+def test_what_ends_in_its_own_time_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(ender, "SECONDS", 60.0)
+    farewell = tmp_path / "farewell"
+    # The first process ends at once; nobody but us asks its child to end, which takes its time.
+    with running_leader(f"child({FAREWELL!r}, {str(farewell)!r}, start_new_session=True)") as (_, _, processes):
+        assert not farewell.exists()
+    assert farewell.exists()
+    assert left_of(processes) == []
 
 
 def test_an_early_end_is_told_with_its_error_and_a_remedy():

@@ -52,7 +52,7 @@ async def watch(guard: Guard, pieces: AsyncIterator[Piece], policy: Policy | Non
 
 
 async def nothing_is_left(server: StreamServer) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len(server.sessions):
             await asyncio.sleep(0.01)
 
@@ -96,7 +96,7 @@ async def test_an_answer_is_refused_at_its_second_flagged_token(guard: Guard, se
     await nothing_is_left(server)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 30), st.integers(0, 60))
 async def test_nothing_flagged_is_ever_shown(guard: Guard, size: int, at: int) -> None:
     text = f"{SAFE[:at]} bad1 bad2 {SAFE[at:]}"
@@ -145,7 +145,7 @@ async def test_a_reader_that_leaves_leaves_no_stream(guard: Guard, server: Strea
             await asyncio.sleep(0.01)
 
     watching = asyncio.create_task(watch(guard, endless()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not len(server.sessions):
             await asyncio.sleep(0.01)
     watching.cancel()

@@ -39,7 +39,7 @@ def parts(text: str, cuts: list[int]) -> list[str]:
     return [text[a:b] for a, b in pairwise(borders)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from([PLAIN, DEMO]), TEXTS, st.lists(st.integers(0, 10_000), max_size=60))
 def test_however_a_text_is_cut_its_tokens_are_the_same(plain: PlainText, text: str, cuts: list[int]) -> None:
     tokens = GrowingTokens(plain.encode)
@@ -50,7 +50,7 @@ def test_however_a_text_is_cut_its_tokens_are_the_same(plain: PlainText, text: s
     assert tokens.settled_upto == tokens.length == len(text)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from([PLAIN, DEMO]), TEXTS, st.lists(st.integers(0, 10_000), max_size=60))
 def test_what_is_settled_stays_and_lies_before_what_is_not(plain: PlainText, text: str, cuts: list[int]) -> None:
     tokens, final = GrowingTokens(plain.encode), whole(text, plain)
@@ -63,7 +63,7 @@ def test_what_is_settled_stays_and_lies_before_what_is_not(plain: PlainText, tex
         assert tokens.settled_upto <= (rest[0].start if rest else len(text))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.sampled_from(["hello", " ", "\n", "'s", "!", "7", "你好", "，", "é", "ok", "(x)", "\n\n", " - "])).map(
         "".join

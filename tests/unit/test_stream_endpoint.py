@@ -18,6 +18,7 @@ from guard_server.api.sessions import Limits, Sessions
 from guard_server.api.stream_errors import GuardFailed
 from tests.servers import free_port
 from tests.stub_stream import StubStream
+from tests.waiting import PATIENCE, until
 
 HELLO = [{"role": "user", "content": "Good morning!"}]
 TEXT = "A calm beginning, then bad bad words, and no end."
@@ -33,7 +34,7 @@ class Served:
         app = Starlette(routes=stream.routes(lambda: self.sessions))
         config = uvicorn.Config(app, port=self.port, log_level="error", lifespan="off", ws="websockets-sansio")
         self.server = uvicorn.Server(config)
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=60)
+        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=PATIENCE)
 
     async def post(self, **body: Any) -> dict[str, Any]:
         reply = await self.http.post(stream.PATH, json=body)
@@ -69,12 +70,6 @@ def serve() -> Serve:
             await task
 
     return served
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def exchange(socket: ClientConnection, **message: Any) -> dict[str, Any]:
@@ -154,7 +149,10 @@ async def test_text_that_comes_during_a_judgement_joins_the_next(serve: Serve) -
         await until(lambda: served.model.running == 1)
         for word in ("then ", "more ", "words, ", "and "):
             await socket.send(json.dumps({"text": word}))
-        await asyncio.sleep(0.1)
+        await (await socket.ping())
+        # The server has read them; it lives in this loop, and takes them over in a turn or two for each.
+        for _ in range(50):
+            await asyncio.sleep(0)
         served.model.gate.set()
         assert json.loads(await socket.recv())["received"] == len("First words, ")
         assert json.loads(await socket.recv())["received"] == len("First words, then more words, and ")
@@ -243,10 +241,10 @@ async def test_a_silent_stream_is_closed(serve: Serve) -> None:
 
 
 async def test_a_stream_in_use_is_not_idle(serve: Serve) -> None:
-    async with serve(idle_seconds=0.3) as served:
+    async with serve(idle_seconds=1.5) as served:
         key = (await served.post(messages=HELLO))["id"]
-        for _ in range(6):
-            await asyncio.sleep(0.1)
+        for _ in range(4):
+            await asyncio.sleep(0.5)
             await served.post(id=key, text="still here, ")
 
 

@@ -17,6 +17,7 @@ from tests.servers import serve
 from tests.stub_guard import StubGuard
 from tests.stub_model import StubModel
 from tests.upstream_dialects import DIALECTS, HEAD, chunk, spoken
+from tests.waiting import PATIENCE
 
 EN = TEXTS["en"]
 CASES = {path.stem: json.loads(path.read_text()) for path in Path(__file__).parents[1].glob("cases/upstreams/*.json")}
@@ -138,7 +139,7 @@ async def test_streamed_and_unstreamed_are_read_as_the_same_text(
     beside = {key: whole[0][key] for key in ("citations", "search_results") if key in whole[0]}
     model.reply = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **beside}
     stub.requests.clear()
-    await set_valves(pipeline, timeout_seconds=3)
+    await set_valves(pipeline, timeout_seconds=2 * PATIENCE)  # A new guard, which remembers no verdict.
     reply = await complete(pipeline)
     assert answers(stub) == [streamed]
     assert reply["choices"][0]["message"]["content"] == CALM
@@ -330,7 +331,7 @@ async def test_a_reply_that_is_no_completion_is_told_and_recorded(
     model.reply = sent
     if stream_it:
         answer = await stream(pipeline)
-        told, raw = answer.chunks[0]["error"]["message"], answer.raw
+        told, raw = answer.errors[0]["message"], answer.raw
     else:
         with pytest.raises(HTTPException) as raised:
             await complete(pipeline)
@@ -422,7 +423,7 @@ async def test_redirects_are_not_followed_and_said(pipeline: Pipeline, model_url
     with serve(Starlette(routes=[Route("/v1/{path:path}", away, methods=["GET", "POST"])])) as url:
         await set_valves(pipeline, upstream_base_urls=f"{url}/v1")
         answer = await stream(pipeline)
-        assert "redirects" in answer.chunks[0]["error"]["message"]
+        assert "redirects" in answer.errors[0]["message"]
         with pytest.raises(HTTPException, match="redirects"):
             await complete(pipeline)
     assert model.requests == []
