@@ -36,7 +36,7 @@ async def test_an_unsafe_answer_is_refused_and_nothing_of_it_is_shown(
     received = await guarded_by_vllm.ask(PROMPT)
     assert received.finish == "content_filter"
     assert received.said.endswith(TEXTS["en"]["answer_withheld"])
-    assert not [word for word in ("house", "hairpin", "lock", "stolen") if word in received.raw]
+    assert not [word for word in ("house", "hairpin", "the lock", "stolen") if word in received.raw]
     record = guarded_by_vllm.audit()[-1]
     assert (record["action"], record["severity"]) == ("refuse", "Unsafe")
 
