@@ -15,10 +15,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from moderation.channels import Channel, Piece, Rank
 from moderation.conversation import Turn
 from moderation.endpoint import Endpoint
 from moderation.guard import Guard
-from moderation.holdback import Piece
 from moderation.policy import Policy
 from moderation.watch import End, Watcher
 from tests.integration import guard_environment
@@ -233,9 +233,11 @@ def test_a_conversation_may_fill_the_context_and_no_more(server: Server) -> None
 
 
 async def test_the_watcher_shows_what_is_cleared_and_no_more(server: Server, verdicts: list[dict[str, Any]]) -> None:
+    content = Channel(0, Rank.CONTENT, 0, "content")
+
     async def pieces(answer: str) -> AsyncIterator[Piece]:
         for start in range(0, len(answer), 9):
-            yield Piece("content", answer[start : start + 9])
+            yield Piece(content, answer[start : start + 9])
             await asyncio.sleep(0.005)
 
     async with Endpoint(server.process.url, KEY, timeout=60) as endpoint:
