@@ -161,7 +161,7 @@ class Bench:
 
     async def check(self) -> float:
         took = []
-        body = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
+        body = {"model": StubGuard().model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
         for _ in range(ROUNDS):
             started = time.monotonic()
             (await self.http.post(f"{self.guard}/v1/chat/completions", json=body)).raise_for_status()
