@@ -6,12 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from cachetools import LRUCache
-from circuitbreaker import CircuitBreaker
-
+from moderation.breaker import Breaker
 from moderation.conversation import Conversation, Turn, digest
 from moderation.endpoint import Endpoint
 from moderation.errors import EndpointDown, EndpointError, TooLong
+from moderation.lru_cache import LruCache
 from moderation.neutral import neutralise
 from moderation.one_token import REPLY_TOKENS
 from moderation.problems import shown_address
@@ -56,10 +55,10 @@ class Guard:
         self._endpoint = endpoint
         self._timeout = timeout
         self._context_tokens = context_tokens
-        self._known: LRUCache[tuple[str | None, bytes], Verdict] = LRUCache(cache_size)
+        self._known: LruCache[tuple[str | None, bytes], Verdict] = LruCache(cache_size)
         self._in_flight: dict[bytes, asyncio.Task[Verdict]] = {}
         self._slots = asyncio.Semaphore(concurrency)
-        self._breaker = CircuitBreaker(_BREAK_AFTER, _BREAK_SECONDS, EndpointDown)
+        self._breaker = Breaker(_BREAK_AFTER, _BREAK_SECONDS)
         self._last_reply = 0.0
 
     @property
@@ -121,23 +120,31 @@ class Guard:
         Never raises: an error of ours is logged in whole, and is no word of the endpoint's.
         """
         address = shown_address(self._endpoint.base_url)
-        if self._breaker.opened:
+        if not self._breaker.admits():
             return Verdict.none(f"{address} did not answer a moment ago")
-        started = time.monotonic()
         try:
-            with self._breaker:
-                try:
-                    async with asyncio.timeout(self._timeout):
-                        return await work()
-                except TimeoutError:
-                    problem = f"no verdict within {self._timeout:g} s from {address}"
-                    if self._last_reply < started:
-                        raise EndpointDown(problem) from None
-                    return Verdict.none(problem)
+            verdict = await self._in_time(work, address)
+        except EndpointDown as error:
+            self._breaker.failed()
+            return Verdict.none(str(error))
         except EndpointError as error:
+            self._breaker.succeeded()
             return Verdict.none(str(error))
         except Exception as error:
             return _failed(error)
+        self._breaker.succeeded()
+        return verdict
+
+    async def _in_time(self, work: Callable[[], Awaitable[Verdict]], address: str) -> Verdict:
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await work()
+        except TimeoutError:
+            problem = f"no verdict within {self._timeout:g} s from {address}"
+            if self._last_reply < started:
+                raise EndpointDown(problem) from None
+            return Verdict.none(problem)
 
     async def _judge_once(self, key: bytes, conversation: Conversation) -> Verdict:
         """By what is known of the server now, whatever others find out meanwhile."""
