@@ -21,7 +21,7 @@ UNSEEN_LEVEL = 16
 _READS = {"ms": "id", "yue": "zh", "wuu": "zh"}
 # More than a paragraph tells nothing new.
 _LANGUAGE_SAMPLE = 400
-_SCRIPTS = {
+SCRIPT_LETTERS = {
     "latin": r"[a-zA-Z\u00c0-\u02af\u1e00-\u1eff]",
     "cyrillic": r"[\u0400-\u052f]",
     "arabic": r"[\u0620-\u064a\u066e-\u06ff\u0750-\u077f]",
@@ -30,8 +30,8 @@ _SCRIPTS = {
     "kana": r"[\u3041-\u30ff]",
     "han": r"[\u3005\u3400-\u9fff]",
 }
-# One sign of these says as much as some letters.
-_LETTERS_OF_A_SIGN = {"hangul": 2, "kana": 2, "han": 3}
+# One sign of these says as much as some Latin letters; and English names stand in texts of all of them.
+_LETTERS_OF_A_SIGN = {"cyrillic": 2, "arabic": 2, "devanagari": 2, "hangul": 3, "kana": 3, "han": 4}
 # Written in Chinese and never in Japanese; written in Japanese and never in Chinese.
 _CHINESE_ONLY = "[这這们們么麼什吗嗎说說请請给給你您她怎呢吧啊谢话写读见问题时间东车长门马语难让认识电脑]"
 _JAPANESE_ONLY = "[円駅気図団覚桜単帰働込畑択売読発変対戦経済検広価営児悪楽焼]"
@@ -45,6 +45,10 @@ _ALPHABETS = {
     "pt": _A_TO_Z + "áâãàçéêíóôõúü",
     "it": _A_TO_Z + "àèéìíîòóùú",
     "id": _A_TO_Z + "é",
+    "jv": _A_TO_Z + "éè",
+    "sw": _A_TO_Z,
+    "tl": _A_TO_Z + "ñ",
+    "uz": _A_TO_Z,
     "tr": "abcçdefgğhıijklmnoöprsştuüvyzâîû",
     "ru": "абвгдеёжзийклмнопрстуфхцчшщъыьэюя",
     "uk": "абвгґдеєжзиіїйклмнопрстуфхцчшщьюя",
@@ -54,6 +58,8 @@ _ALPHABETS = {
     "ar": "ءآأؤإئابةتثجحخدذرزسشصضطظعغفقكلمنهوىي",
 }
 _STRANGE_LETTER = 24
+# More people write the languages of notices than their neighbours.
+_PRIOR = 6
 # A text with more of these than a name brings is in none of the languages with a profile.
 _STRANGE_SHARE = 0.02
 # As is one that is far from all profiles: the mean level of its pairs and words.
@@ -84,10 +90,9 @@ class LanguageProfiles:
             for language, levels in profiles.items():
                 for level, packed in enumerate(levels):
                     pairs, _, words = packed.partition("|")
-                    found = [pairs[i : i + 2] for i in range(0, len(pairs), 2)] + [
-                        f" {word} " for word in words.split()
-                    ]
-                    for feature in found:
+                    features = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
+                    features += [f" {word} " for word in words.split()]
+                    for feature in features:
                         self._points[script].setdefault(feature, []).append((language, UNSEEN_LEVEL - level))
 
     def nearest(self, script: str, text: str) -> str | None:
@@ -96,11 +101,11 @@ class LanguageProfiles:
         seen = [known[feature] for feature in language_features(text) if feature in known]
         if not seen:
             return None
-        points = dict.fromkeys(self._languages[script], 0)
+        points = {language: _PRIOR if language in TOLD_APART else 0 for language in self._languages[script]}
         for found in seen:
             for language, more in found:
                 points[language] += more
-        letters = Counter(re.findall(_SCRIPTS[script], text.lower()))
+        letters = Counter(re.findall(SCRIPT_LETTERS[script], text.lower()))
         strange = {
             language: sum(count for letter, count in letters.items() if letter not in own)
             for language, own in _ALPHABETS.items()
@@ -137,7 +142,7 @@ def language_of(text: str, told: str | None = None, profiles: LanguageProfiles |
     """
     own = _own_language(told)
     sample = unicodedata.normalize("NFKC", _NO_WORDS.sub(" ", text[:_LANGUAGE_SAMPLE]))[:_LANGUAGE_SAMPLE]
-    signs = {script: len(re.findall(pattern, sample)) for script, pattern in _SCRIPTS.items()}
+    signs = {script: len(re.findall(pattern, sample)) for script, pattern in SCRIPT_LETTERS.items()}
     weights = {script: count * _LETTERS_OF_A_SIGN.get(script, 1) for script, count in signs.items()}
     weights["han"] += weights.pop("kana")
     script = max(weights, key=weights.__getitem__)

