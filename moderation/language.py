@@ -58,11 +58,12 @@ _ALPHABETS = {
     "ar": "ءآأؤإئابةتثجحخدذرزسشصضطظعغفقكلمنهوىي",
 }
 _STRANGE_LETTER = 24
-# More people write the languages of notices than their neighbours.
+# More people write the languages of notices than their neighbours; and English is the notice that most can read.
 _PRIOR = 6
-# A text with more of these than a name brings is in none of the languages with a profile.
+_ENGLISH_PRIOR = 18
+# A text with more strange letters than a name brings is in a language without a profile.
 _STRANGE_SHARE = 0.02
-# As is one that is far from all profiles: the mean level of its pairs and words.
+# So is one that is far from all profiles: the mean level of its pairs and words.
 _FAR = 5
 # Chance grows with the square root of a text's length. Scripts whose languages differ in their letters need less lead.
 _LEADS = {"latin": 0.5}
@@ -101,7 +102,9 @@ class LanguageProfiles:
         seen = [known[feature] for feature in language_features(text) if feature in known]
         if not seen:
             return None
-        points = {language: _PRIOR if language in TOLD_APART else 0 for language in self._languages[script]}
+        points = {language: _PRIOR * (language in TOLD_APART) for language in self._languages[script]}
+        if "en" in points:
+            points["en"] = _ENGLISH_PRIOR
         for found in seen:
             for language, more in found:
                 points[language] += more

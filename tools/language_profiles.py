@@ -11,7 +11,7 @@ import math
 import re
 import sys
 import tomllib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -69,8 +69,8 @@ def build(lines: Mapping[str, list[str]]) -> Table:
 
 def _script(counts: dict[str, Counter[str]], kept: int) -> dict[str, tuple[str, ...]]:
     totals = {language: counter.total() for language, counter in counts.items()}
-    everywhere: Counter[str] = Counter()
-    worth: Counter[str] = Counter()
+    everywhere: dict[str, float] = defaultdict(float)
+    worth: dict[str, float] = defaultdict(float)
     for language, counter in counts.items():
         for feature, count in counter.items():
             everywhere[feature] += count / totals[language] / len(counts)

@@ -60,7 +60,8 @@ def test_a_prompt_and_the_notices_are_in_their_language(language: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "??", "42", "x", "qwzx", "\ud800", "\u200b", "🙂🙂", "no", "lol", "---\n***"]
+    "text",
+    ["", " ", "??", "42", "x", "qwzx", "\ud800", "\u200b", "🙂🙂", "no", "lol", "---\n***", "Mix flour.", "A bomb."],
 )
 def test_english_is_the_guess_where_nothing_tells(text: str) -> None:
     assert language_of(text) == "en"
@@ -142,9 +143,8 @@ def test_signs_that_two_languages_share_are_read_by_the_readers_setting(
 def test_a_long_text_costs_no_more_than_its_beginning(language: str) -> None:
     text = f"{PROMPTS[language]} " * 50_000
     assert language_of(text) == language
-    best = min(_seconds(text) for _ in range(20))
-    # A millisecond is the aim; the machine may be busy.
-    assert best < 0.005
+    # Half a millisecond of the processor's time on the machine where this was written.
+    assert min(_seconds(text) for _ in range(20)) < 0.005
 
 
 @pytest.mark.parametrize("text", ["a" * 1_000_000, "@" * 1_000_000, "`" * 1_000_000, "海" * 1_000_000, "́" * 1_000_000])
@@ -163,6 +163,7 @@ def test_readers_of_a_neighbour_get_its_notices() -> None:
 
 
 def _seconds(text: str) -> float:
-    started = time.perf_counter()
+    """Of the processor's time, so that other work on the machine does not count."""
+    started = time.thread_time()
     language_of(text)
-    return time.perf_counter() - started
+    return time.thread_time() - started
