@@ -1,0 +1,1 @@
+"""Generators of files that stand in the project; nothing here runs in a product."""
