@@ -1,0 +1,177 @@
+"""Words that were split, by spaces, signs, emoji or line breaks: put together again if that makes words."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from moderation.lookalikes import hidden_word
+from moderation.unicode_tables import MARK_CHARS
+from moderation.words import is_english, known_words
+
+# Single characters of a word, each from the next by the same few characters.
+_SEPARATOR = rf"(?:[^\w{MARK_CHARS}]|_){{1,8}}"
+_LETTER = r"[^\W_]"
+_NO_LETTER = rf"(?![^\W_]|[{MARK_CHARS}])"
+_SPELLED = re.compile(rf"(?<![^\W_])(?<![{MARK_CHARS}\\]){_LETTER}(?:{_SEPARATOR}{_LETTER}{_NO_LETTER}){{2,}}")
+_SPELLED_PARTS = re.compile(rf"({_SEPARATOR})")
+# Korean syllables: words of one are common.
+_SYLLABLES = re.compile("[\uac00-\ud7a3]")
+# A few characters each, of a script without spaces.
+_HAN = "\u3040-\u30ff\u3400-\u9fff"
+_SPELLED_HAN = re.compile(rf"[{_HAN}]{{1,2}}(?:([^\w\n，。、；：？！（）《》「」“”‘’…—,.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))")
+
+# A piece of a word, or a word; what is beside an apostrophe is none.
+_FRAGMENT = re.compile(r"(?<![^\W_])(?<!['’\\])[A-Za-z]{1,14}(?![^\W_]|['’])")
+_LONGEST_SEPARATOR = 8
+_LONGEST_WORD_LETTERS = 20
+_MOST_FRAGMENTS = 6
+# Between parts of names, of hyphenated words and of lists; what it divides seldom hides anything.
+_PUNCTUATION = re.compile(r"[-‐‑.,/_:;&()\[\]{}\"'%=<>\\]\Z|(?!(.)\1*\Z)[!-/:-@\[-`{-~]{2,8}\Z")
+_SPACE = re.compile(r"[ \t]{1,2}\Z|[ \t]*\n[ \t]*\Z")
+# Letters that make no known word count as a word if there are so many.
+_FEWEST_UNKNOWN = 6
+# With a short word before, the rest must make a word of so many letters: "a ttack", but not "a bed".
+_FEWEST_AFTER_A_WORD = 6
+
+
+class _Kind(IntEnum):
+    """What divides two fragments."""
+
+    SIGNS = 0
+    """Signs that seldom stand within a word, and emoji."""
+    SPACE = 1
+    PUNCTUATION = 2
+
+
+class _Join(NamedTuple):
+    """Fragments that make a word."""
+
+    start: int
+    stop: int
+    kind: _Kind
+    long: bool
+    """Whether the word is long enough to count alone; shorter ones count beside such."""
+
+
+def joined(text: str) -> str:
+    """`text` with what was split put together; the same text if nothing was."""
+    text = _SPELLED_HAN.sub(lambda found: found[0].replace(found[1], ""), text)
+    text = _SPELLED.sub(lambda found: _of_letters(found[0]), text)
+    return _of_fragments(text)
+
+
+def _of_letters(spelled: str) -> str:
+    """Letters one by one, as words: where the separator is another one than usual, a word ends."""
+    letters = _SPELLED_PARTS.split(spelled)
+    separators = letters[1::2]
+    usual = Counter(separators).most_common(1)[0][0]
+    words, word = [], letters[0]
+    for separator, letter in zip(separators, letters[2::2], strict=True):
+        if separator != usual and (usual.isspace() or any(map(str.isspace, separator))):
+            words.append(word)
+            word = ""
+        word += letter
+    words.append(word)
+    read = [_as_words(word, all_alike=len(set(separators)) == 1) for word in words]
+    if not any(found and len(word) > 2 for word, found in zip(words, read, strict=True)):
+        return spelled
+    return " ".join(found or word for word, found in zip(words, read, strict=True))
+
+
+def _as_words(letters: str, *, all_alike: bool) -> str | None:
+    """The word or words that letters without spaces make; None if they make none."""
+    if letters.lower() in known_words() and (len(letters) > 3 or all_alike):
+        return letters
+    if len(letters) > 3 and (found := hidden_word(letters)):
+        return found
+    if not letters.isascii() and len(letters) >= (_FEWEST_UNKNOWN if _SYLLABLES.match(letters) else 4):
+        return letters
+    return _cut_into_words(letters.lower()) if len(letters) >= _FEWEST_UNKNOWN else None
+
+
+def _cut_into_words(letters: str) -> str | None:
+    """The fewest words that `letters` can be cut into; letters of no word are allowed, but not many."""
+    known = known_words()
+    best: list[tuple[int, int, int]] = [(0, 0, 0)]
+    for end in range(1, len(letters) + 1):
+        cost, unknown, _ = best[end - 1]
+        options = [(cost + 3, unknown + 1, end - 1)]
+        for start in range(max(0, end - _LONGEST_WORD_LETTERS), end):
+            if letters[start:end] in known:
+                options.append((best[start][0] + 2, best[start][1], start))
+        best.append(min(options))
+    if best[-1][1] * 4 > len(letters):
+        return None
+    cuts, end = [], len(letters)
+    while end:
+        cuts.append(letters[best[end][2] : end])
+        end = best[end][2]
+    longest = max(map(len, cuts))
+    return " ".join(reversed(cuts)) if longest >= 4 or 3 * len(cuts) <= len(letters) else None
+
+
+def _of_fragments(text: str) -> str:
+    """Join pieces that are no words if they make one.
+
+    Spaces and punctuation stand between pieces in every language that this knows too few words of, and in code: there
+    the text must be English, or be rid of most of what are no words.
+    """
+    found = list(_FRAGMENT.finditer(text))
+    words = [fragment[0].lower() for fragment in found]
+    known = known_words()
+    strange = [word not in known for word in words]
+    joins: list[_Join] = []
+    at = 0
+    while at < len(found):
+        join = _join_from(text, found, words, strange, at) if strange[at] or True in strange[at + 1 : at + 2] else None
+        joins += [join] if join else []
+        at = join.stop if join else at + 1
+    used = sum(join.stop - join.start for join in joins)
+    short = sum(odd and len(word) <= 3 for word, odd in zip(words, strange, strict=True))
+    if not is_english(words) and 2 * (short - used) > used:
+        joins = [join for join in joins if join.kind is _Kind.SIGNS]
+    if not any(join.long for join in joins):
+        return text
+    parts, end = list[str](), 0
+    for join in joins:
+        parts += [text[end : found[join.start].start()], *(one[0] for one in found[join.start : join.stop])]
+        end = found[join.stop - 1].end()
+    return "".join([*parts, text[end:]])
+
+
+def _join_from(
+    text: str, found: Sequence[re.Match[str]], words: Sequence[str], strange: Sequence[bool], first: int
+) -> _Join | None:
+    """The longest word that the fragments from `first` on make."""
+    known = known_words()
+    join, word, strangers, kinds = None, words[first], int(strange[first]), set[_Kind]()
+    for at in range(first + 1, min(first + _MOST_FRAGMENTS, len(found))):
+        kind = _kind_of(text[found[at - 1].end() : found[at].start()][: _LONGEST_SEPARATOR + 1])
+        word += words[at]
+        if kind is None or len(word) > _LONGEST_WORD_LETTERS:
+            break
+        kinds.add(kind)
+        strangers += strange[at]
+        count = at + 1 - first
+        if word not in known or not strangers or len(set(words[first : at + 1])) == 1:
+            continue
+        after_a_word = count == 2 and len(words[first]) <= 2 and len(word) >= _FEWEST_AFTER_A_WORD
+        if _Kind.PUNCTUATION in kinds:
+            fits = strangers == count and len(word) > 3
+        elif _Kind.SPACE in kinds:
+            fits = strangers == count or after_a_word
+        else:
+            fits = True
+        if fits:
+            join = _Join(first, at + 1, max(kinds), len(word) > (2 if kinds == {_Kind.SIGNS} else 3))
+    return join
+
+
+def _kind_of(separator: str) -> _Kind | None:
+    if _SPACE.match(separator):
+        return _Kind.SPACE
+    if len(separator) > _LONGEST_SEPARATOR or any(char.isalnum() or char.isspace() for char in separator):
+        return None
+    return _Kind.PUNCTUATION if _PUNCTUATION.match(separator) else _Kind.SIGNS

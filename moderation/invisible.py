@@ -1,0 +1,121 @@
+"""Characters that nobody sees: they are dropped, what is hidden in them is told, and emoji keep what they are made of."""
+
+import re
+
+from moderation.unicode_tables import EMOJI_CHARS, UNSEEN_CHARS
+
+_UNSEEN_RUN = re.compile(f"[{UNSEEN_CHARS}]+")
+_OTHER_BREAK = re.compile("\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
+_EMOJI_CHAR = re.compile(f"[{EMOJI_CHARS}]")
+_JOINER, _KEYCAP, _EMOJI_STYLE, _BLACK_FLAG = "\u200d", "\u20e3", "\ufe0f", "\U0001f3f4"
+# England, Scotland, Wales: the only flags that are written in tag characters.
+_TAG_FLAGS = frozenset("".join(chr(0xE0000 + ord(char)) for char in f"{name}\x7f") for name in ("gbeng", "gbsct", "gbwls"))
+_SELECTOR_RUN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
+# Fewer hidden letters than this, one by one between others, are what splits a word, not a message.
+_FEWEST_LETTERS = 3
+
+
+def visible(text: str) -> tuple[str, list[int]]:
+    """`text` as its reader sees it, invisible characters resolved, and the place in `text` of each character left.
+
+    For text that still grows: what comes later only adds to it.
+    """
+    if not (_UNSEEN_RUN.search(text) or _OTHER_BREAK.search(text)):
+        return text, list(range(len(text)))
+    chars: list[str] = []
+    places: list[int] = []
+    end = 0
+    for run in _UNSEEN_RUN.finditer(text):
+        chars += text[end : run.start()]
+        places += range(end, run.start())
+        kept, told = _resolved(text, run)
+        chars += kept
+        places += range(run.start(), run.start() + len(kept))
+        if len(told) > 1:
+            chars += [char for char, _ in told]
+            places += [run.start() + place for _, place in told]
+        end = run.end()
+    chars += text[end:]
+    places += range(end, len(text))
+    # A carriage return and its line feed are one break.
+    left = [at for at, char in enumerate(chars) if char != "\r" or chars[at + 1 : at + 2] != ["\n"]]
+    return "".join("\n" if _OTHER_BREAK.match(chars[at]) else chars[at] for at in left), [places[at] for at in left]
+
+
+def seen(text: str) -> str:
+    """A complete `text` as its reader sees it, all line breaks alike.
+
+    Text hidden in runs of tags or variation selectors stands in place; hidden letters that stand one by one between
+    others, or a run within a word, stand at the end, so that the word can be read.
+    """
+    aside: list[str] = []
+
+    def shown(run: re.Match[str]) -> str:
+        kept, told = _resolved(text, run)
+        words = "".join(char for char, _ in told) or _from_bits(run[0])
+        around = text[run.start() - 1 : run.start()].isalnum() and text[run.end() : run.end() + 1].isalnum()
+        if len(words) == 1 or (words and around):
+            aside.append(words)
+            return kept
+        return kept + words
+
+    if _UNSEEN_RUN.search(text):
+        text = _UNSEEN_RUN.sub(shown, text)
+        if len(set("".join(aside).lower())) >= _FEWEST_LETTERS:
+            text += "\n" + "".join(aside)
+    return _OTHER_BREAK.sub("\n", text)
+
+
+def _resolved(text: str, run: re.Match[str]) -> tuple[str, list[tuple[str, int]]]:
+    """What stays of a run as it is, and the text hidden in the rest: characters and their places in the run."""
+    chars = run[0]
+    kept = _emoji_part(text[run.start() - 1 : run.start()], chars, text[run.end() : run.end() + 1])
+    told: list[tuple[str, int]] = []
+    if len(kept) < len(chars):
+        told = [(chr(ord(char) - 0xE0000), at) for at, char in enumerate(chars) if "\U000e0020" <= char <= "\U000e007e"]
+        for selectors in _SELECTOR_RUN.finditer(chars, len(kept)):
+            told += [(char, selectors.start() + at) for char, at in _from_selectors(selectors[0])]
+        told.sort(key=lambda char_and_place: char_and_place[1])
+    return kept, told
+
+
+def _emoji_part(before: str, chars: str, after: str) -> str:
+    """What of a run makes the emoji around it: selector and joiner, keycap, or flag."""
+    if before == _BLACK_FLAG and chars in _TAG_FLAGS:
+        return chars
+    if chars == _EMOJI_STYLE and after == _KEYCAP:
+        return chars
+    if not _EMOJI_CHAR.match(before):
+        return ""
+    style = chars[:1] if chars[:1] in ("\ufe0e", _EMOJI_STYLE) and chars[1:2] < "\ufe00" else ""
+    if chars[len(style) :] == _JOINER and _EMOJI_CHAR.match(after):
+        return chars
+    return style
+
+
+def _from_selectors(selectors: str) -> list[tuple[str, int]]:
+    """Text in variation selectors: each is a byte, or half of one if only the first sixteen are used."""
+    codes = [ord(char) for char in selectors]
+    values = [code - 0xFE00 if code < 0xE0000 else code - 0xE0100 + 16 for code in codes]
+    step = 1
+    if max(values) < 16:
+        values, step = [high * 16 + low for high, low in zip(values[::2], values[1::2], strict=False)], 2
+    told, place = [], 0
+    for char in bytes(values).decode("utf-8", "ignore"):
+        if char.isprintable():
+            told.append((char, min(place, len(codes) - 1)))
+        place += step * len(char.encode())
+    return told
+
+
+def _from_bits(run: str) -> str:
+    """Text in a run of two different characters, which stand for 0 and 1; nothing if it is none."""
+    two = sorted(set(run))
+    if len(two) != 2 or len(run) < 16:
+        return ""
+    for zero in two:
+        bits = "".join("0" if char == zero else "1" for char in run[: len(run) // 8 * 8])
+        told = bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)).decode("utf-8", "replace")
+        if told.isascii() and told.isprintable():
+            return told
+    return ""

@@ -1,0 +1,115 @@
+"""Letters in other letters' clothes: of other alphabets, of fancy fonts, digits and signs, and under heaps of marks."""
+
+import re
+from collections.abc import Iterator
+
+from moderation.unicode_tables import ALPHABETS, CAPITAL_LOOKALIKES, LOOKALIKES, MARK_CHARS
+from moderation.words import known_words
+
+_LOOKS = {ord(char): letter for char, letter in zip(LOOKALIKES[::2], LOOKALIKES[1::2], strict=True)}
+_CAPITAL_LOOKS = _LOOKS | {
+    ord(char): letter for char, letter in zip(CAPITAL_LOOKALIKES[::2], CAPITAL_LOOKALIKES[1::2], strict=True)
+}
+_LOOK_KEYS = "".join(map(re.escape, map(chr, _CAPITAL_LOOKS)))
+_LOOKING_WORD = re.compile(rf"(?<!\\)(?:[^\W_]|[{_LOOK_KEYS}])*[{_LOOK_KEYS}](?:[^\W_]|[{_LOOK_KEYS}])*")
+_OTHER_ALPHABET = re.compile(f"[{ALPHABETS}]")
+# Letters of those alphabets that look like no Latin one: where they are, the alphabet is meant.
+_MEANT_ALPHABET = re.compile(rf"(?![{_LOOK_KEYS}])[\u0370-\u052f\u0531-\u0587\u05d0-\u05ea\u13a0-\u13ff]")
+_CYRILLIC = re.compile("[\u0400-\u052f]")
+
+# Digits and signs as letters, in two ways, since some stand for two.
+_LEET_KEYS = "0123456789@$!|€£"
+_LEET = (str.maketrans(_LEET_KEYS, "oizeasgtbgasiiel"), str.maketrans(_LEET_KEYS, "olzeasbtbgasllel"))
+_LEET_SIGNS = re.escape(_LEET_KEYS)
+_LEET_WORD = re.compile(
+    rf"(?<![^\W_])(?<![{_LEET_SIGNS}])[A-Za-z]{{0,20}}[{_LEET_SIGNS}][A-Za-z{_LEET_SIGNS}]{{1,20}}(?![^\W_])"
+)
+_DRAWN = {
+    "|\\/|": "m", "/\\/\\": "m", "\\/\\/": "w", "|-|": "h", "]-[": "h", "}{": "h", ")-(": "h", "|\\|": "n", "/\\": "a",
+    "|_|": "u", "(_)": "u", "|)": "d", "[)": "d", "|<": "k", "|{": "k", "|3": "b", "|=": "f", "|*": "p", "><": "x", "\\/": "v",
+    "()": "o", "[]": "o", "¥": "y", "|_": "l",
+}  # fmt: skip
+_DRAWN_LETTER = re.compile("|".join(map(re.escape, sorted(_DRAWN, key=len, reverse=True))))
+_DRAWN_WORD = re.compile(r"(?<!\S)\S{2,60}(?!\S)")
+_WORD_END = re.compile(r"[.,;:!?'\")]*\Z")
+
+_MARK = f"[{MARK_CHARS}]"
+_MARKED_WORD = re.compile(rf"(?:[A-Za-zÀ-ɏͰ-ԯ]{_MARK}*)*[A-Za-zÀ-ɏͰ-ԯ]{_MARK}(?:[A-Za-zÀ-ɏͰ-ԯ]{_MARK}*)*")
+_MARKS = re.compile(_MARK + "+")
+# These go through or around a letter; no language is spelled with them.
+_OVERLAY = re.compile("[\u0332-\u0338\u0305\u033f\u20d0-\u20ff\u0489]")
+
+
+def letters_of(word: str) -> Iterator[str]:
+    """`word` in small plain letters, in each way that it may be read."""
+    small = word.lower()
+    yield small
+    for looks in (_LOOKS, _CAPITAL_LOOKS):
+        plain = small.translate(looks)
+        yield plain
+        for leet in _LEET:
+            yield plain.translate(leet)
+
+
+def hidden_word(word: str) -> str | None:
+    """The known word that `word` is in disguise; None if there is none, or if it is one as it stands."""
+    known = known_words()
+    if word.lower() in known:
+        return None
+    return next((plain for plain in letters_of(word) if plain in known and len(plain) > 2), None)
+
+
+def without_marks(text: str) -> str:
+    """`text`, not normalised yet, without marks that hide a word: struck through, heaped, or on letters of a known word."""
+    return _MARKED_WORD.sub(_without_marks, text)
+
+
+def _without_marks(word: re.Match[str]) -> str:
+    marks = len("".join(_MARKS.findall(word[0])))
+    plain = _MARKS.sub("", word[0])
+    if _OVERLAY.search(word[0]) or 2 * marks > len(plain) > 1 or plain.lower() in known_words():
+        return plain
+    return word[0]
+
+
+def plain_letters(text: str) -> str:
+    """`text` with the words undone that are written in look-alikes, in leetspeak, or in letters drawn with signs."""
+    if not text.isascii():
+        alphabet_meant = _MEANT_ALPHABET.search(text) is not None
+        text = _LOOKING_WORD.sub(lambda word: _of_looks(word[0], alphabet_meant), text)
+    text = _LEET_WORD.sub(lambda word: _of_leet(word[0]), text)
+    if "|" in text or "/\\" in text or "\\/" in text or "¥" in text:
+        text = _DRAWN_WORD.sub(lambda word: _of_drawing(word[0]), text)
+    return text
+
+
+def _of_looks(word: str, alphabet_meant: bool) -> str:
+    others = len(_OTHER_ALPHABET.findall(word))
+    if others == len(word) and alphabet_meant:
+        return word
+    if found := hidden_word(word):
+        return found
+    plain = word.lower().translate(_CAPITAL_LOOKS)
+    if not plain.isascii() or len(word) < 3:
+        return word
+    # A word in two alphabets at a time, or in a fancy font, needs not be known; Greek letters in formulas do.
+    mixed = 0 < others < len(word) and len(_CYRILLIC.findall(word)) == others
+    return plain if mixed or others == 0 else word
+
+
+def _of_leet(word: str) -> str:
+    """The word, if at least half of it are letters, or all its ends are; an exclamation mark ends a sentence."""
+    letters = sum(map(str.isalpha, word))
+    if not word[-1].isalnum() or 2 * letters < len(word) or (word[0].isdigit() and len(word) < 4):
+        return word
+    return hidden_word(word) or word
+
+
+def _of_drawing(word: str) -> str:
+    if not _DRAWN_LETTER.search(word):
+        return word
+    end = _WORD_END.search(word)
+    at = end.start() if end else len(word)
+    plain = _DRAWN_LETTER.sub(lambda sign: _DRAWN[sign[0]], word[:at])
+    found = hidden_word(plain) or (plain.lower() if plain.lower() in known_words() and len(plain) > 2 else None)
+    return found + word[at:] if found else word

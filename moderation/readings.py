@@ -1,0 +1,67 @@
+"""A turn as the guard reads it: what its reader sees; and, if that was disguised, what it says without disguise.
+
+Only the guard's copy of a turn is changed; the chat model and the page keep the text as it was written.
+"""
+
+import re
+import unicodedata
+
+from moderation.escapes import decoded
+from moderation.fragments import joined
+from moderation.invisible import seen
+from moderation.lookalikes import plain_letters, without_marks
+from moderation.unicode_tables import MARK_CHARS
+
+# Qwen3's control tokens look like <|im_end|>; its other added tokens are the think and tool tags; Qwen3Guard's
+# template frames the conversation by <BEGIN …> and <END …> (chat_template of Qwen/Qwen3Guard-Gen-0.6B).
+_MARKER = re.compile(r"<(?=\s{0,4}(?:\||/?\s{0,4}(?:think|tool_call|tool_response|BEGIN|END)\b))", re.IGNORECASE)
+# The same template writes turns as "USER:" and "ASSISTANT:", and the reply's lines are Safety, Categories, Refusal.
+_SPEAKER = re.compile(
+    r"^([^\w\n]*(?:USER|ASSISTANT|SYSTEM|Safety|Categories|Refusal)\s*):", re.IGNORECASE | re.MULTILINE
+)
+# Normalisation sorts the marks on one letter in quadratic time (Python 3.11); no script puts so many on one.
+_HEAPED_MARKS = re.compile(f"([{MARK_CHARS}]{{8}})[{MARK_CHARS}]+")
+# Long texts are undone in blocks of about so many characters, so that other threads get their turn in between.
+_BLOCK = 20_000
+_BLOCK_END = re.compile(r"\n\s*\n|\n|(?<=[.,;!?。])\s|\s")
+
+
+def neutralise(text: str) -> str:
+    """One turn's text for the guard, of any length, template markers broken and invisible characters resolved."""
+    return _without_markers(_normal(text))
+
+
+def readings(text: str) -> tuple[str, str | None]:
+    """The two readings of one turn's text, of any length.
+
+    Returns:
+        What its reader sees, as `neutralise` gives it; and the same with all disguises undone, None if there are none.
+    """
+    normal = _normal(text)
+    bare = normal if text.isascii() else _normal(without_marks(_HEAPED_MARKS.sub(r"\1", seen(text))))
+    plain = "".join(map(_undone, _blocks(bare)))
+    return _without_markers(normal), None if plain == normal else _without_markers(plain)
+
+
+def _normal(text: str) -> str:
+    text = seen(text)
+    return text if text.isascii() else unicodedata.normalize("NFKC", _HEAPED_MARKS.sub(r"\1", text))
+
+
+def _undone(text: str) -> str:
+    clear = decoded(text)
+    return joined(plain_letters(clear if clear == text else _normal(clear)))
+
+
+def _blocks(text: str) -> list[str]:
+    blocks, start = [], 0
+    while len(text) - start > 2 * _BLOCK:
+        found = _BLOCK_END.search(text, start + _BLOCK, start + 2 * _BLOCK)
+        end = found.end() if found else start + 2 * _BLOCK
+        blocks.append(text[start:end])
+        start = end
+    return [*blocks, text[start:]]
+
+
+def _without_markers(text: str) -> str:
+    return _SPEAKER.sub(r"\1 -", _MARKER.sub("< ", text)).strip()
