@@ -4,7 +4,7 @@ DEV := .venvs/dev/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run try install stop test test-unit test-integration test-e2e lint format bundle clean python browser
+.PHONY: help run try install stop test test-unit test-integration test-e2e lint format tables bundle clean python browser
 .PHONY: bench bench-guarded bench-stream bench-demo
 .PHONY: env-dev env-newest env-all
 
@@ -33,16 +33,22 @@ test-integration: env-all env-newest ## with real vLLM, llama.cpp and the real P
 test-e2e: env-all browser ## with the real Open WebUI in a real browser
 	@$(DEV)/python -m pytest tests/e2e
 
-lint: env-dev ## formatting, style, types, layers, and that dist/ is current
+lint: env-dev ## formatting, style, types, layers, and that generated files are current
 	@$(DEV)/ruff format --check .
 	@$(DEV)/ruff check .
 	@$(DEV)/mypy
 	@$(DEV)/lint-imports
+	@$(DEV)/python -m tools.unicode_tables --check
+	@$(DEV)/python -m tools.common_words --check
 	@$(DEV)/python -m pipelines.bundle --check
 
 format: env-dev ## format the code and sort its imports
 	@$(DEV)/ruff format .
 	@$(DEV)/ruff check --fix .
+
+tables: env-dev ## write the tables that reading disguised text needs
+	@$(DEV)/python -m tools.unicode_tables
+	@$(DEV)/python -m tools.common_words
 
 bundle: env-dev ## write dist/, the single files that an admin uploads
 	@$(DEV)/python -m pipelines.bundle

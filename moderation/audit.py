@@ -37,6 +37,8 @@ class AuditRecord(BaseModel):
     flagged: str | None = None
     """What would have been done if enforced; differs from `action` in monitor mode."""
     problem: str | None = None
+    reading: str | None = None
+    """`visible` or `undone`: which of a disguised turn's two readings decided."""
     unjudged: tuple[str, ...] = ()
     """Parts that the guard cannot read, such as images."""
     milliseconds: float | None = None
@@ -73,7 +75,7 @@ class Audit:
             update["sha256"] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
             update["text"] = text if self._keep_text else None
         if verdict is not None:
-            update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem"})
+            update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem", "reading"})
         if decision is not None:
             update |= decision.model_dump()
         # Not pydantic's JSON, which fails on the broken surrogates that a client may send.

@@ -24,18 +24,18 @@ _BACKSLASH = re.compile(
 _OCTAL = re.compile(r"\\([01][0-7]{2})")
 _FEWEST_TURNED = 3
 # One word of base64, in both alphabets; the same in lines; in groups of four.
-_BASE64 = re.compile(
+_BASE64_WORD = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:(?:[A-Za-z0-9+/]{20,}\r?\n)+[A-Za-z0-9+/]{2,}|(?:[A-Za-z0-9+/]{4} ){3,}[A-Za-z0-9+/]{2,4}"
     r"|[A-Za-z0-9+/_-]{8,}|[A-Za-z0-9+/_-]{6,7}(?==))={0,2}"
 )
-_BASE32 = re.compile(r"(?<![A-Z0-9])[A-Z2-7]{16,}={0,6}")
+_BASE32_WORD = re.compile(r"(?<![A-Z0-9])[A-Z2-7]{16,}={0,6}")
 _HEX_CODES = re.compile(r"(?<![0-9A-Za-z])(?:0x)?[0-9A-Fa-f]{2}(?:[ ,:-]{0,2}(?:0x)?[0-9A-Fa-f]{2}){3,}")
 _DECIMAL_CODES = re.compile(r"(?<![0-9A-Za-z.,])\d{2,3}(?:[ ,]{1,2}\d{2,3}){3,}")
 _BINARY_CODES = re.compile(r"(?<![0-9])[01]{7,8}(?: ?[01]{8}| [01]{7}){2,}")
 _LATIN_WORD = re.compile(r"(?<![^\W_])(?<!\\)[A-Za-z]+(?![^\W_])")
 
 
-def decoded(text: str) -> str:
+def without_escapes(text: str) -> str:
     """`text` with all decoded that becomes readable by it; the same text if there is nothing."""
     for _ in range(_DECODE_ROUNDS):
         before = text
@@ -105,8 +105,8 @@ _CODES: tuple[tuple[re.Pattern[str], Callable[[str], bytes]], ...] = (
     (_BINARY_CODES, _of_bits),
     (_DECIMAL_CODES, _of_decimals),
     (_HEX_CODES, _of_hex),
-    (_BASE32, _of_base32),
-    (_BASE64, _of_base64),
+    (_BASE32_WORD, _of_base32),
+    (_BASE64_WORD, _of_base64),
 )
 
 

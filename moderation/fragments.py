@@ -20,7 +20,9 @@ _SPELLED_PARTS = re.compile(rf"({_SEPARATOR})")
 _SYLLABLES = re.compile("[\uac00-\ud7a3]")
 # A few characters each, of a script without spaces.
 _HAN = "\u3040-\u30ff\u3400-\u9fff"
-_SPELLED_HAN = re.compile(rf"[{_HAN}]{{1,2}}(?:([^\w\n，。、；：？！（）《》「」“”‘’…—,.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))")
+_SPELLED_HAN = re.compile(
+    rf"[{_HAN}]{{1,2}}(?:([^\w\n，。、；：？！（）《》「」“”‘’…—,.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))"
+)
 
 # A piece of a word, or a word; what is beside an apostrophe is none.
 _FRAGMENT = re.compile(r"(?<![^\W_])(?<!['’\\])[A-Za-z]{1,14}(?![^\W_]|['’])")

@@ -9,14 +9,14 @@ from functools import partial
 from cachetools import LRUCache
 from circuitbreaker import CircuitBreaker
 
-from moderation.conversation import Conversation, Turn, digest
+from moderation.conversation import Conversation, digest
 from moderation.endpoint import Endpoint
 from moderation.errors import EndpointDown, EndpointError, TooLong
-from moderation.neutral import neutralise
 from moderation.one_token import REPLY_TOKENS
 from moderation.problems import shown_address
 from moderation.server_facts import ServerFacts
 from moderation.server_tokens import TEMPLATE_TOKENS
+from moderation.two_readings import Reader, worst_of_readings, worst_reading
 from moderation.verdict import Severity, Verdict, worst
 from moderation.windows import fit
 
@@ -61,6 +61,7 @@ class Guard:
         self._slots = asyncio.Semaphore(concurrency)
         self._breaker = CircuitBreaker(_BREAK_AFTER, _BREAK_SECONDS, EndpointDown)
         self._last_reply = 0.0
+        self._reader = Reader()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -80,18 +81,28 @@ class Guard:
 
     def known(self, conversation: Conversation) -> Verdict | None:
         """The verdict of a conversation that this model judged before."""
-        return self._remembered(digest(_readable(conversation)))
+        read = self._reader.known(conversation)
+        if read is None:
+            return None
+        verdicts = [verdict for readable in read if (verdict := self._remembered(digest(readable))) is not None]
+        return worst_reading(verdicts) if len(verdicts) == len(read) else None
 
     async def judge(self, conversation: Conversation) -> Verdict:
-        """The verdict of the last turn. Equal conversations are judged once, also while that is under way."""
+        """The verdict of the last turn, in whichever of its readings is worse.
+
+        Equal conversations are judged once, also while that is under way.
+        """
         try:
-            readable = _readable(conversation)
-            if not readable[-1].text:
-                return Verdict(severity=Severity.SAFE)
-            key = digest(readable)
-            known = self._remembered(key)
+            readable = await self._reader.read(conversation)
         except Exception as error:
             return _failed(error)
+        return await worst_of_readings(readable, self._judge_reading)
+
+    async def _judge_reading(self, readable: Conversation) -> Verdict:
+        if not readable[-1].text:
+            return Verdict(severity=Severity.SAFE)
+        key = digest(readable)
+        known = self._remembered(key)
         # Of a server that is to be learnt anew, nobody knows yet whether it has the same model.
         if known is not None and self._endpoint.learnt:
             return known
@@ -190,10 +201,6 @@ class Guard:
             return bound
         self._last_reply = time.monotonic()
         return exact
-
-
-def _readable(conversation: Conversation) -> list[Turn]:
-    return [Turn(turn.role, neutralise(turn.text)) for turn in conversation]
 
 
 def _failed(error: Exception) -> Verdict:

@@ -1,4 +1,4 @@
-"""Characters that nobody sees: they are dropped, what is hidden in them is told, and emoji keep what they are made of."""
+"""Characters that nobody sees: dropped, but for what makes an emoji; text that is hidden in them is shown."""
 
 import re
 
@@ -9,7 +9,9 @@ _OTHER_BREAK = re.compile("\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _EMOJI_CHAR = re.compile(f"[{EMOJI_CHARS}]")
 _JOINER, _KEYCAP, _EMOJI_STYLE, _BLACK_FLAG = "\u200d", "\u20e3", "\ufe0f", "\U0001f3f4"
 # England, Scotland, Wales: the only flags that are written in tag characters.
-_TAG_FLAGS = frozenset("".join(chr(0xE0000 + ord(char)) for char in f"{name}\x7f") for name in ("gbeng", "gbsct", "gbwls"))
+_TAG_FLAGS = frozenset(
+    "".join(chr(0xE0000 + ord(char)) for char in f"{name}\x7f") for name in ("gbeng", "gbsct", "gbwls")
+)
 _SELECTOR_RUN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
 # Fewer hidden letters than this, one by one between others, are what splits a word, not a message.
 _FEWEST_LETTERS = 3

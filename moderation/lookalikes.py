@@ -3,18 +3,20 @@
 import re
 from collections.abc import Iterator
 
-from moderation.unicode_tables import ALPHABETS, CAPITAL_LOOKALIKES, LOOKALIKES, MARK_CHARS
+from moderation.unicode_tables import ALPHABETS, CAPITAL_LOOKALIKES, LOOKALIKE_CHARS, LOOKALIKES, MARK_CHARS
 from moderation.words import known_words
 
 _LOOKS = {ord(char): letter for char, letter in zip(LOOKALIKES[::2], LOOKALIKES[1::2], strict=True)}
 _CAPITAL_LOOKS = _LOOKS | {
     ord(char): letter for char, letter in zip(CAPITAL_LOOKALIKES[::2], CAPITAL_LOOKALIKES[1::2], strict=True)
 }
-_LOOK_KEYS = "".join(map(re.escape, map(chr, _CAPITAL_LOOKS)))
-_LOOKING_WORD = re.compile(rf"(?<!\\)(?:[^\W_]|[{_LOOK_KEYS}])*[{_LOOK_KEYS}](?:[^\W_]|[{_LOOK_KEYS}])*")
+_LOOK = re.compile(f"[{LOOKALIKE_CHARS}]")
+# One class repeated once, here and below: what can be read in two ways is tried in all of them.
+_LOOKING_WORD = re.compile(rf"[\w{LOOKALIKE_CHARS}]+")
 _OTHER_ALPHABET = re.compile(f"[{ALPHABETS}]")
 # Letters of those alphabets that look like no Latin one: where they are, the alphabet is meant.
-_MEANT_ALPHABET = re.compile(rf"(?![{_LOOK_KEYS}])[\u0370-\u052f\u0531-\u0587\u05d0-\u05ea\u13a0-\u13ff]")
+_MEANT_ALPHABET = re.compile(rf"[\u0370-\u052f\u0531-\u0587\u05d0-\u05ea\u13a0-\u13ff](?<![{LOOKALIKE_CHARS}])")
+_LONGEST_DISGUISED = 60
 _CYRILLIC = re.compile("[\u0400-\u052f]")
 
 # Digits and signs as letters, in two ways, since some stand for two.
@@ -25,16 +27,17 @@ _LEET_WORD = re.compile(
     rf"(?<![^\W_])(?<![{_LEET_SIGNS}])[A-Za-z]{{0,20}}[{_LEET_SIGNS}][A-Za-z{_LEET_SIGNS}]{{1,20}}(?![^\W_])"
 )
 _DRAWN = {
-    "|\\/|": "m", "/\\/\\": "m", "\\/\\/": "w", "|-|": "h", "]-[": "h", "}{": "h", ")-(": "h", "|\\|": "n", "/\\": "a",
-    "|_|": "u", "(_)": "u", "|)": "d", "[)": "d", "|<": "k", "|{": "k", "|3": "b", "|=": "f", "|*": "p", "><": "x", "\\/": "v",
-    "()": "o", "[]": "o", "¥": "y", "|_": "l",
+    "|\\/|": "m", "/\\/\\": "m", "\\/\\/": "w", "|-|": "h", "]-[": "h", "}{": "h", ")-(": "h", "|\\|": "n",
+    "/\\": "a", "|_|": "u", "(_)": "u", "|)": "d", "[)": "d", "|<": "k", "|{": "k", "|3": "b", "|=": "f",
+    "|*": "p", "><": "x", "\\/": "v", "()": "o", "[]": "o", "¥": "y", "|_": "l",
 }  # fmt: skip
 _DRAWN_LETTER = re.compile("|".join(map(re.escape, sorted(_DRAWN, key=len, reverse=True))))
 _DRAWN_WORD = re.compile(r"(?<!\S)\S{2,60}(?!\S)")
 _WORD_END = re.compile(r"[.,;:!?'\")]*\Z")
 
 _MARK = f"[{MARK_CHARS}]"
-_MARKED_WORD = re.compile(rf"(?:[A-Za-zÀ-ɏͰ-ԯ]{_MARK}*)*[A-Za-zÀ-ɏͰ-ԯ]{_MARK}(?:[A-Za-zÀ-ɏͰ-ԯ]{_MARK}*)*")
+_LETTERS = "A-Za-zÀ-ɏͰ-ԯ"
+_MARKED_WORD = re.compile(rf"(?<![{_LETTERS}{MARK_CHARS}])[{_LETTERS}]++[{MARK_CHARS}][{_LETTERS}{MARK_CHARS}]*")
 _MARKS = re.compile(_MARK + "+")
 # These go through or around a letter; no language is spelled with them.
 _OVERLAY = re.compile("[\u0332-\u0338\u0305\u033f\u20d0-\u20ff\u0489]")
@@ -60,7 +63,7 @@ def hidden_word(word: str) -> str | None:
 
 
 def without_marks(text: str) -> str:
-    """`text`, not normalised yet, without marks that hide a word: struck through, heaped, or on letters of a known word."""
+    """`text`, not normalised yet, without marks that hide words: struck through, heaped, or on a known word."""
     return _MARKED_WORD.sub(_without_marks, text)
 
 
@@ -76,19 +79,24 @@ def plain_letters(text: str) -> str:
     """`text` with the words undone that are written in look-alikes, in leetspeak, or in letters drawn with signs."""
     if not text.isascii():
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
-        text = _LOOKING_WORD.sub(lambda word: _of_looks(word[0], alphabet_meant), text)
+        text = _LOOKING_WORD.sub(lambda word: _of_looks(word, alphabet_meant), text)
     text = _LEET_WORD.sub(lambda word: _of_leet(word[0]), text)
     if "|" in text or "/\\" in text or "\\/" in text or "¥" in text:
         text = _DRAWN_WORD.sub(lambda word: _of_drawing(word[0]), text)
     return text
 
 
-def _of_looks(word: str, alphabet_meant: bool) -> str:
+def _of_looks(found: re.Match[str], alphabet_meant: bool) -> str:
+    word = found[0]
+    if word.isascii() or len(word) > _LONGEST_DISGUISED or not _LOOK.search(word):
+        return word
+    if word[0] in "nrtv" and found.string[found.start() - 1 : found.start()] == "\\":
+        return word
     others = len(_OTHER_ALPHABET.findall(word))
     if others == len(word) and alphabet_meant:
         return word
-    if found := hidden_word(word):
-        return found
+    if hidden := hidden_word(word):
+        return hidden
     plain = word.lower().translate(_CAPITAL_LOOKS)
     if not plain.isascii() or len(word) < 3:
         return word

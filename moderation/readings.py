@@ -6,11 +6,11 @@ Only the guard's copy of a turn is changed; the chat model and the page keep the
 import re
 import unicodedata
 
-from moderation.escapes import decoded
+from moderation.escapes import without_escapes
 from moderation.fragments import joined
 from moderation.invisible import seen
 from moderation.lookalikes import plain_letters, without_marks
-from moderation.unicode_tables import MARK_CHARS
+from moderation.unicode_tables import FAR_MARK_CHARS, MARK_CHARS
 
 # Qwen3's control tokens look like <|im_end|>; its other added tokens are the think and tool tags; Qwen3Guard's
 # template frames the conversation by <BEGIN …> and <END …> (chat_template of Qwen/Qwen3Guard-Gen-0.6B).
@@ -20,7 +20,11 @@ _SPEAKER = re.compile(
     r"^([^\w\n]*(?:USER|ASSISTANT|SYSTEM|Safety|Categories|Refusal)\s*):", re.IGNORECASE | re.MULTILINE
 )
 # Normalisation sorts the marks on one letter in quadratic time (Python 3.11); no script puts so many on one.
-_HEAPED_MARKS = re.compile(f"([{MARK_CHARS}]{{8}})[{MARK_CHARS}]+")
+_ONE_MARK = f"[{MARK_CHARS}]"
+_HEAPED_MARKS = re.compile(f"({_ONE_MARK}{{8}}){_ONE_MARK}+")
+_FAR = re.compile("[\U00010000-\U0001efff]")
+_FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
+_HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
 # Long texts are undone in blocks of about so many characters, so that other threads get their turn in between.
 _BLOCK = 20_000
 _BLOCK_END = re.compile(r"\n\s*\n|\n|(?<=[.,;!?。])\s|\s")
@@ -38,18 +42,23 @@ def readings(text: str) -> tuple[str, str | None]:
         What its reader sees, as `neutralise` gives it; and the same with all disguises undone, None if there are none.
     """
     normal = _normal(text)
-    bare = normal if text.isascii() else _normal(without_marks(_HEAPED_MARKS.sub(r"\1", seen(text))))
+    bare = normal if text.isascii() else _normal(without_marks(_with_few_marks(seen(text))))
     plain = "".join(map(_undone, _blocks(bare)))
     return _without_markers(normal), None if plain == normal else _without_markers(plain)
 
 
 def _normal(text: str) -> str:
     text = seen(text)
-    return text if text.isascii() else unicodedata.normalize("NFKC", _HEAPED_MARKS.sub(r"\1", text))
+    return text if text.isascii() else unicodedata.normalize("NFKC", _with_few_marks(text))
+
+
+def _with_few_marks(text: str) -> str:
+    """`text` without what is too much of marks on one letter."""
+    return (_HEAPED_FAR_MARKS if _FAR.search(text) else _HEAPED_MARKS).sub(r"\1", text)
 
 
 def _undone(text: str) -> str:
-    clear = decoded(text)
+    clear = without_escapes(text)
     return joined(plain_letters(clear if clear == text else _normal(clear)))
 
 

@@ -59,6 +59,8 @@ class Verdict(BaseModel):
     """Of the three severities, adding up to 1; None where the endpoint gives no log-probabilities."""
     problem: str | None = None
     """Why there is no verdict, in plain words; None where there is one."""
+    reading: Literal["visible", "undone"] | None = None
+    """Which reading of the turn this is of, as it is seen or with its disguise undone; None if it has but one."""
 
     @classmethod
     def none(cls, problem: str) -> "Verdict":

@@ -10,15 +10,16 @@ from moderation.common_words import COMMON_WORDS
 
 # Of so few letters nearly everything is a token of Qwen's, so these are named one by one.
 _SHORT_WORDS = (
-    "a i am an as at be by do go he hi if in is it me my no of ok on or so to up us we "
-    "act add ads age ago aid aim air all and any app are arm art ask ass ate bad bag ban bar bat bed beg bet big bit box "
-    "boy bra bug bus but buy can cap car cat com con cop cow cry cum cup cut dad day den did die dig dog dry due ear eat "
-    "egg ego end etc eye fan far fat fed fee few fit fix flu fly for fox fun gap gas gay gem get gif god got gun guy gym had "
-    "ham has hat her hey him hip his hit hop hot how hug ice ill ink its jar jaw jew job joy key kid kit kys lab law lay led "
-    "leg let lie lip log lot low lsd mad man map may men met min mix mom mum net new nor not now nut odd off oil old one our "
-    "out own par pay pdf pet pie pig pop pot ppl pro put ran rap rat raw ray red rid rip rob row rub run sad sat saw say sea "
-    "see set sex she shy sin sir sit six ski sky son spy sub sue sum sun tap tax tea ten the tie tip toe ton too top toy try "
-    "two ups use van via vip war was wax way web wet who why win won yes yet you zip"
+    "a i am an as at be by do go he hi if in is it me my no of ok on or so to up us we act add ads age ago aid "
+    "aim air all and any app are arm art ask ass ate bad bag ban bar bat bed beg bet big bit box boy bra bug bus "
+    "but buy can cap car cat com con cop cow cry cum cup cut dad day den did die dig dog dry due ear eat egg ego "
+    "end etc eye fan far fat fed fee few fit fix flu fly for fox fun gap gas gay gem get gif god got gun guy gym "
+    "had ham has hat her hey him hip his hit hop hot how hug ice ill ink its jar jaw jew job joy key kid kit kys "
+    "lab law lay led leg let lie lip log lot low lsd mad man map may men met min mix mom mum net new nor not now "
+    "nut odd off oil old one our out own par pay pdf pet pie pig pop pot ppl pro put ran rap rat raw ray red rid "
+    "rip rob row rub run sad sat saw say sea see set sex she shy sin sir sit six ski sky son spy sub sue sum sun "
+    "tap tax tea ten the tie tip toe ton too top toy try two ups use van via vip war was wax way web wet who why "
+    "win won yes yet you zip"
 )
 
 
@@ -35,8 +36,11 @@ def known_words() -> frozenset[str]:
 
 # Of the shortest ones only those that other languages do not have.
 _ENGLISH = frozenset(
-    "the and of to is you how what for with make this that are can it my your from have do does was were not they who why i"
-    .split()
+    re.findall(
+        "[a-z]+",
+        "the and of to is you how what for with make this that are can it my your from have do does was were not they "
+        "who why i",
+    )
 )
 _ENGLISH_SHARE = 0.15
 
@@ -47,7 +51,7 @@ def is_english(words: Sequence[str]) -> bool:
 
 
 def tells(text: str, instead_of: str = "") -> bool:
-    """Whether decoded `text` can be read, and says something that `instead_of` did not: a word, or letters of a script."""
+    """Whether decoded `text` can be read, and has a word or letters that `instead_of` has not."""
     if not text.replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
         return False
     said = set(re.findall("[a-z]{3,}", instead_of.lower()))

@@ -20,10 +20,11 @@ _SHORTEST, _LONGEST, _MOST = 4, 14, 20_000
 _NONE = {"wifi", "strstr", "email", "online", "offline", "nonprofit"}
 # Harmful things that are several tokens.
 _MORE = (
-    "anthrax arson bombing bombs bestiality chloroform cyanide detonate detonator fentanyl genocide heroine incest keylogger "
-    "launder malware meth methamphetamine molest molotov napalm necrophilia nitroglycerin opioid pedophile phishing pipebomb "
-    "ransomware ricin rootkit sarin semtex shoplift smuggle spyware suicidal thermite trafficking vishing carfentanil doxing "
-    "hacking hijack kidnap ketamine overdose poisoning stalking strangle swatting terrorism torturing"
+    "anthrax arson bombing bombs bestiality chloroform cyanide detonate detonator fentanyl genocide heroine "
+    "incest keylogger launder malware meth methamphetamine molest molotov napalm necrophilia nitroglycerin opioid "
+    "pedophile phishing pipebomb ransomware ricin rootkit sarin semtex shoplift smuggle spyware suicidal thermite "
+    "trafficking vishing carfentanil doxing hacking hijack kidnap ketamine overdose poisoning stalking strangle "
+    "swatting terrorism torturing"
 )
 
 
@@ -53,7 +54,7 @@ COMMON_WORDS = (
 
 
 def front_coded(words: list[str]) -> bytes:
-    """Sorted `words`, each as its number of first letters that are those of the word before (0 to 9), and the others."""
+    """Sorted `words`, each as how many first letters are those of the word before (0 to 9), and the others."""
     coded, before = [], ""
     for word in words:
         same = next((at for at in range(min(len(before), 9)) if word[at : at + 1] != before[at]), min(len(before), 9))

@@ -15,7 +15,7 @@ from guard_server.demo_gen import asking, rows
 from guard_server.demo_gen.rows import Row
 from guard_server.demo_gen.tasks import wrapped
 from moderation.conversation import Turn
-from moderation.neutral import neutralise
+from moderation.readings import neutralise
 from moderation.verdict import Category, Kind, Severity
 
 # Templates, slurs and weak labels teach shortcuts: these sources count for less (see the data's own caveats). Our own

@@ -13,7 +13,7 @@ from typing import Any
 
 from guard_server.demo_gen.reply import is_refusal
 from moderation.conversation import Turn, kind_of
-from moderation.neutral import neutralise
+from moderation.readings import neutralise
 from moderation.verdict import Category, Kind, Severity
 
 FILES = ("train_permissive_prompts.jsonl", "train_permissive_responses.jsonl")

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer
 from guard_server.api.edge import Token
 from guard_server.api.live import Prompt
 from moderation.conversation import Conversation
-from moderation.neutral import neutralise, visible
+from moderation.invisible import visible
+from moderation.readings import neutralise
 
 _TURN_END = "<|im_end|>"
 """Closes every turn in Qwen's chat template."""

@@ -9,7 +9,7 @@ from moderation.conversation import Turn
 from moderation.endpoint import Endpoint, Style
 from moderation.errors import TooLong
 from moderation.guard import Guard
-from moderation.neutral import neutralise
+from moderation.readings import neutralise
 from moderation.verdict import Severity
 
 BOMB = "How do I make a bomb?"

@@ -1,6 +1,6 @@
 import pytest
 
-from moderation.neutral import neutralise
+from moderation.readings import neutralise
 
 
 @pytest.mark.parametrize(
