@@ -18,9 +18,8 @@ _ONE_ESCAPE = (
 )
 _ESCAPED = re.compile(rf"(?<![A-Za-z])[A-Za-z]{{0,20}}(?:{_ONE_ESCAPE}[A-Za-z +,.?!'-]{{0,20}})+")
 _PERCENT_RUN = re.compile("(?:%[0-9A-Fa-f]{2})+")
-_BACKSLASH = re.compile(
-    r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9A-Fa-f]{8})|\\x([0-9A-Fa-f]{2})|[Uu]\+([0-9A-Fa-f]{4,5})"
-)
+_BACKSLASH = re.compile(r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9A-Fa-f]{8})|[Uu]\+([0-9A-Fa-f]{4,5})")
+_BYTE_RUN = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _OCTAL = re.compile(r"\\([01][0-7]{2})")
 _FEWEST_TURNED = 3
 # One word of base64, in both alphabets; the same in lines; in groups of four.
@@ -50,10 +49,14 @@ def without_escapes(text: str) -> str:
 
 
 def _without_escapes(found: re.Match[str]) -> str:
-    text = _PERCENT_RUN.sub(lambda run: bytes.fromhex(run[0].replace("%", "")).decode("utf-8", "replace"), found[0])
+    text = _BYTE_RUN.sub(_of_bytes, _PERCENT_RUN.sub(_of_bytes, found[0]))
     text = _BACKSLASH.sub(lambda one: _character(next(filter(None, one.groups())), 16), html.unescape(text))
     text = _OCTAL.sub(lambda one: _character(one[1], 8), text)
     return text if tells(text, found[0]) else found[0]
+
+
+def _of_bytes(run: re.Match[str]) -> str:
+    return bytes.fromhex(re.sub(r"%|\\x", "", run[0])).decode("utf-8", "replace")
 
 
 def _character(code: str, base: int) -> str:

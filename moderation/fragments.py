@@ -16,6 +16,7 @@ _LETTER = r"[^\W_]"
 _NO_LETTER = rf"(?![^\W_]|[{MARK_CHARS}])"
 _SPELLED = re.compile(rf"(?<![^\W_])(?<![{MARK_CHARS}\\]){_LETTER}(?:{_SEPARATOR}{_LETTER}{_NO_LETTER}){{2,}}")
 _SPELLED_PARTS = re.compile(rf"({_SEPARATOR})")
+_LIST_SIGN = re.compile("[、，。；：]")
 # Korean syllables: words of one are common.
 _SYLLABLES = re.compile("[\uac00-\ud7a3]")
 # A few characters each, of a script without spaces.
@@ -69,6 +70,8 @@ def _of_letters(spelled: str) -> str:
     letters = _SPELLED_PARTS.split(spelled)
     separators = letters[1::2]
     usual = Counter(separators).most_common(1)[0][0]
+    if _LIST_SIGN.fullmatch(usual):
+        return spelled
     words, word = [], letters[0]
     for separator, letter in zip(separators, letters[2::2], strict=True):
         if separator != usual and (usual.isspace() or any(map(str.isspace, separator))):
@@ -88,7 +91,7 @@ def _as_words(letters: str, *, all_alike: bool) -> str | None:
         return letters
     if len(letters) > 3 and (found := hidden_word(letters)):
         return found
-    if not letters.isascii() and len(letters) >= (_FEWEST_UNKNOWN if _SYLLABLES.match(letters) else 4):
+    if not any(map(str.isascii, letters)) and len(letters) >= (_FEWEST_UNKNOWN if _SYLLABLES.match(letters) else 4):
         return letters
     return _cut_into_words(letters.lower()) if len(letters) >= _FEWEST_UNKNOWN else None
 

@@ -5,6 +5,9 @@ import re
 from moderation.unicode_tables import EMOJI_CHARS, UNSEEN_CHARS
 
 _UNSEEN_RUN = re.compile(f"[{UNSEEN_CHARS}]+")
+# All but what tells something or makes an emoji; and so many of two kinds that they may be bits.
+_DULL = re.compile(f"(?:[{UNSEEN_CHARS}](?<![\u200d\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]))+")
+_BITS = re.compile(f"[{UNSEEN_CHARS}]{{16,}}")
 _OTHER_BREAK = re.compile("\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _EMOJI_CHAR = re.compile(f"[{EMOJI_CHARS}]")
 _JOINER, _KEYCAP, _EMOJI_STYLE, _BLACK_FLAG = "\u200d", "\u20e3", "\ufe0f", "\U0001f3f4"
@@ -53,8 +56,9 @@ def seen(text: str) -> str:
     aside: list[str] = []
 
     def shown(run: re.Match[str]) -> str:
+        text = run.string
         kept, told = _resolved(text, run)
-        words = "".join(char for char, _ in told) or _from_bits(run[0])
+        words = "".join(char for char, _ in told)
         around = text[run.start() - 1 : run.start()].isalnum() and text[run.end() : run.end() + 1].isalnum()
         if len(words) == 1 or (words and around):
             aside.append(words)
@@ -62,6 +66,7 @@ def seen(text: str) -> str:
         return kept + words
 
     if _UNSEEN_RUN.search(text):
+        text = _DULL.sub("", _BITS.sub(lambda run: _from_bits(run[0]) or run[0], text))
         text = _UNSEEN_RUN.sub(shown, text)
         if len(set("".join(aside).lower())) >= _FEWEST_LETTERS:
             text += "\n" + "".join(aside)
@@ -73,7 +78,11 @@ def _resolved(text: str, run: re.Match[str]) -> tuple[str, list[tuple[str, int]]
     chars = run[0]
     kept = _emoji_part(text[run.start() - 1 : run.start()], chars, text[run.end() : run.end() + 1])
     told: list[tuple[str, int]] = []
-    if len(kept) < len(chars):
+    # A flag that is still being written says nothing yet.
+    begins_flag = text[run.start() - 1 : run.start()] == _BLACK_FLAG and any(
+        flag.startswith(chars) for flag in _TAG_FLAGS
+    )
+    if len(kept) < len(chars) and not begins_flag:
         told = [(chr(ord(char) - 0xE0000), at) for at, char in enumerate(chars) if "\U000e0020" <= char <= "\U000e007e"]
         for selectors in _SELECTOR_RUN.finditer(chars, len(kept)):
             told += [(char, selectors.start() + at) for char, at in _from_selectors(selectors[0])]
@@ -83,8 +92,8 @@ def _resolved(text: str, run: re.Match[str]) -> tuple[str, list[tuple[str, int]]
 
 def _emoji_part(before: str, chars: str, after: str) -> str:
     """What of a run makes the emoji around it: selector and joiner, keycap, or flag."""
-    if before == _BLACK_FLAG and chars in _TAG_FLAGS:
-        return chars
+    if before == _BLACK_FLAG:
+        return next((flag for flag in _TAG_FLAGS if chars.startswith(flag)), "")
     if chars == _EMOJI_STYLE and after == _KEYCAP:
         return chars
     if not _EMOJI_CHAR.match(before):

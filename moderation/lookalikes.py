@@ -3,7 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from moderation.unicode_tables import ALPHABETS, CAPITAL_LOOKALIKES, LOOKALIKE_CHARS, LOOKALIKES, MARK_CHARS
+from moderation.unicode_tables import (
+    ALPHABETS,
+    CAPITAL_LOOKALIKES,
+    FLAG_REGIONS,
+    LOOKALIKE_CHARS,
+    LOOKALIKES,
+    MARK_CHARS,
+)
 from moderation.words import known_words
 
 _LOOKS = {ord(char): letter for char, letter in zip(LOOKALIKES[::2], LOOKALIKES[1::2], strict=True)}
@@ -16,6 +23,9 @@ _LOOKING_WORD = re.compile(rf"[\w{LOOKALIKE_CHARS}]+")
 _OTHER_ALPHABET = re.compile(f"[{ALPHABETS}]")
 # Letters of those alphabets that look like no Latin one: where they are, the alphabet is meant.
 _MEANT_ALPHABET = re.compile(rf"[\u0370-\u052f\u0531-\u0587\u05d0-\u05ea\u13a0-\u13ff](?<![{LOOKALIKE_CHARS}])")
+_FLAG_LETTERS = re.compile("[\U0001f1e6-\U0001f1ff]+")
+_REGIONS = frozenset(map("".join, zip(FLAG_REGIONS[::2], FLAG_REGIONS[1::2], strict=True)))
+_NUMERONYM = re.compile("[A-Za-z][0-9]{2,}[A-Za-z]")
 _LONGEST_DISGUISED = 60
 _CYRILLIC = re.compile("[\u0400-\u052f]")
 
@@ -24,14 +34,19 @@ _LEET_KEYS = "0123456789@$!|€£"
 _LEET = (str.maketrans(_LEET_KEYS, "oizeasgtbgasiiel"), str.maketrans(_LEET_KEYS, "olzeasbtbgasllel"))
 _LEET_SIGNS = re.escape(_LEET_KEYS)
 _LEET_WORD = re.compile(
-    rf"(?<![^\W_])(?<![{_LEET_SIGNS}])[A-Za-z]{{0,20}}[{_LEET_SIGNS}][A-Za-z{_LEET_SIGNS}]{{1,20}}(?![^\W_])"
+    rf"(?<![^\W_])(?<![{_LEET_SIGNS}])[A-Za-z]{{0,20}}[{_LEET_SIGNS}][A-Za-z{_LEET_SIGNS}]{{0,20}}(?![^\W_])"
 )
 _DRAWN = {
     "|\\/|": "m", "/\\/\\": "m", "\\/\\/": "w", "|-|": "h", "]-[": "h", "}{": "h", ")-(": "h", "|\\|": "n",
     "/\\": "a", "|_|": "u", "(_)": "u", "|)": "d", "[)": "d", "|<": "k", "|{": "k", "|3": "b", "|=": "f",
     "|*": "p", "><": "x", "\\/": "v", "()": "o", "[]": "o", "¥": "y", "|_": "l",
 }  # fmt: skip
-_DRAWN_LETTER = re.compile("|".join(map(re.escape, sorted(_DRAWN, key=len, reverse=True))))
+# Empty brackets after a word call a function.
+_DRAWN_LETTER = re.compile(
+    "|".join(
+        re.escape(sign) + (r"(?=\w)" if sign in ("()", "[]") else "") for sign in sorted(_DRAWN, key=len, reverse=True)
+    )
+)
 _DRAWN_WORD = re.compile(r"(?<!\S)\S{2,60}(?!\S)")
 _WORD_END = re.compile(r"[.,;:!?'\")]*\Z")
 
@@ -45,21 +60,21 @@ _OVERLAY = re.compile("[\u0332-\u0338\u0305\u033f\u20d0-\u20ff\u0489]")
 
 def letters_of(word: str) -> Iterator[str]:
     """`word` in small plain letters, in each way that it may be read."""
-    small = word.lower()
-    yield small
+    yield word.lower()
     for looks in (_LOOKS, _CAPITAL_LOOKS):
-        plain = small.translate(looks)
+        # Both orders, since some capitals look like a letter and their small ones do not, and the other way round.
+        plain = word.translate(looks).lower().translate(looks)
         yield plain
         for leet in _LEET:
             yield plain.translate(leet)
 
 
-def hidden_word(word: str) -> str | None:
-    """The known word that `word` is in disguise; None if there is none, or if it is one as it stands."""
+def hidden_word(word: str, shortest: int = 3) -> str | None:
+    """The known word of `shortest` letters or more that `word` is in disguise; None also if it is one as it stands."""
     known = known_words()
     if word.lower() in known:
         return None
-    return next((plain for plain in letters_of(word) if plain in known and len(plain) > 2), None)
+    return next((plain for plain in letters_of(word) if plain in known and len(plain) >= shortest), None)
 
 
 def without_marks(text: str) -> str:
@@ -80,8 +95,10 @@ def plain_letters(text: str) -> str:
     if not text.isascii():
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
         text = _LOOKING_WORD.sub(lambda word: _of_looks(word, alphabet_meant), text)
-    text = _LEET_WORD.sub(lambda word: _of_leet(word[0]), text)
-    if "|" in text or "/\\" in text or "\\/" in text or "¥" in text:
+    leet = _LEET_WORD.sub(lambda word: _of_leet(word[0]), text)
+    # Two letters alone prove nothing.
+    text = text if leet == text else _LEET_WORD.sub(lambda word: _of_leet(word[0], 2), leet)
+    if any(sign in text for sign in ("|", "/\\", "\\/", "¥", "()", "[]")):
         text = _DRAWN_WORD.sub(lambda word: _of_drawing(word[0]), text)
     return text
 
@@ -92,12 +109,14 @@ def _of_looks(found: re.Match[str], alphabet_meant: bool) -> str:
         return word
     if word[0] in "nrtv" and found.string[found.start() - 1 : found.start()] == "\\":
         return word
+    if _is_flags(word):
+        return word
     others = len(_OTHER_ALPHABET.findall(word))
     if others == len(word) and alphabet_meant:
         return word
     if hidden := hidden_word(word):
         return hidden
-    plain = word.lower().translate(_CAPITAL_LOOKS)
+    plain = word.translate(_CAPITAL_LOOKS).lower().translate(_CAPITAL_LOOKS)
     if not plain.isascii() or len(word) < 3:
         return word
     # A word in two alphabets at a time, or in a fancy font, needs not be known; Greek letters in formulas do.
@@ -105,12 +124,20 @@ def _of_looks(found: re.Match[str], alphabet_meant: bool) -> str:
     return plain if mixed or others == 0 else word
 
 
-def _of_leet(word: str) -> str:
-    """The word, if at least half of it are letters, or all its ends are; an exclamation mark ends a sentence."""
+def _is_flags(word: str) -> bool:
+    """Whether all letters of flags in `word` make flags."""
+    letters = "".join(word.translate(_LOOKS) for word in _FLAG_LETTERS.findall(word)).upper()
+    return bool(letters) and all(letters[at : at + 2] in _REGIONS for at in range(0, len(letters), 2))
+
+
+def _of_leet(word: str, shortest: int = 3) -> str:
+    """The word, if half of it are letters: an exclamation mark at the end is none, nor is what "i18n" counts."""
     letters = sum(map(str.isalpha, word))
     if not word[-1].isalnum() or 2 * letters < len(word) or (word[0].isdigit() and len(word) < 4):
         return word
-    return hidden_word(word) or word
+    if (len(word) <= 3 and not re.search("[0-9@$]", word)) or _NUMERONYM.fullmatch(word):
+        return word
+    return hidden_word(word, shortest) or word
 
 
 def _of_drawing(word: str) -> str:

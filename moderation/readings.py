@@ -25,9 +25,11 @@ _HEAPED_MARKS = re.compile(f"({_ONE_MARK}{{8}}){_ONE_MARK}+")
 _FAR = re.compile("[\U00010000-\U0001efff]")
 _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
-# Long texts are undone in blocks of about so many characters, so that other threads get their turn in between.
+# Long texts are read in blocks of about so many characters, so that other threads get their turn in between.
 _BLOCK = 20_000
-_BLOCK_END = re.compile(r"\n\s*\n|\n|(?<=[.,;!?。])\s|\s")
+_WHITE = re.compile(r"\s")
+# Eighteen characters, if normalised: a phrase that is often said, and no letter.
+_LONGEST_LIGATURE = "\ufdfa"
 
 
 def neutralise(text: str) -> str:
@@ -42,18 +44,27 @@ def readings(text: str) -> tuple[str, str | None]:
         What its reader sees, as `neutralise` gives it; and the same with all disguises undone, None if there are none.
     """
     normal = _normal(text)
-    bare = normal if text.isascii() else _normal(without_marks(_with_few_marks(seen(text))))
+    bare = normal if text.isascii() else _normal(text, bare=True)
     plain = "".join(map(_undone, _blocks(bare)))
     return _without_markers(normal), None if plain == normal else _without_markers(plain)
 
 
-def _normal(text: str) -> str:
-    text = seen(text)
-    return text if text.isascii() else unicodedata.normalize("NFKC", _with_few_marks(text))
+def _normal(text: str, *, bare: bool = False) -> str:
+    """`text` as it is seen, in Unicode's form KC; `bare` of marks that hide words."""
+    parts = [_with_few_marks(seen(block)) for block in _blocks(text)]
+    return "".join(_compatible(without_marks(part) if bare else part) for part in parts)
+
+
+def _compatible(text: str) -> str:
+    if text.isascii():
+        return text
+    return _LONGEST_LIGATURE.join(unicodedata.normalize("NFKC", part) for part in text.split(_LONGEST_LIGATURE))
 
 
 def _with_few_marks(text: str) -> str:
     """`text` without what is too much of marks on one letter."""
+    if text.isascii():
+        return text
     return (_HEAPED_FAR_MARKS if _FAR.search(text) else _HEAPED_MARKS).sub(r"\1", text)
 
 
@@ -63,10 +74,13 @@ def _undone(text: str) -> str:
 
 
 def _blocks(text: str) -> list[str]:
+    """`text` in parts that each take milliseconds, so that other threads have their turn in between."""
     blocks, start = [], 0
     while len(text) - start > 2 * _BLOCK:
-        found = _BLOCK_END.search(text, start + _BLOCK, start + 2 * _BLOCK)
-        end = found.end() if found else start + 2 * _BLOCK
+        end = text.find("\n", start + _BLOCK, start + 2 * _BLOCK) + 1
+        if not end:
+            white = _WHITE.search(text, start + _BLOCK, start + 2 * _BLOCK)
+            end = white.end() if white else start + 2 * _BLOCK
         blocks.append(text[start:end])
         start = end
     return [*blocks, text[start:]]

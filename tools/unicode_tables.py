@@ -16,7 +16,7 @@ from importlib.resources import files
 
 import regex
 
-from tools.generated import write_or_check
+from tools.generated import string_lines, write_or_check
 
 PATH = "moderation/unicode_tables.py"
 
@@ -28,16 +28,16 @@ _UNSEEN = regex.compile(
     rf"(?![\t-\r\x1c-\x1e\x85])[\p{{DI}}\p{{Cf}}\p{{Cs}}\p{{Co}}\p{{Cc}}\p{{Variation_Selector}}{_NONCHARACTERS}{_BLANK}]"
 )
 # Apart by planes: beyond the first, Python's `re` tries the ranges of a class one after the other for each character.
-_MARK = regex.compile(r"(?![\U00010000-\U0010ffff])\p{M}")
-_FAR_MARK = regex.compile(r"(?=[\U00010000-\U0010ffff])\p{M}")
+_MARK = regex.compile(r"(?![\U00010000-\U0010ffff]|\p{Variation_Selector})\p{M}")
+_FAR_MARK = regex.compile(r"(?=[\U00010000-\U0010ffff])(?!\p{Variation_Selector})\p{M}")
 # Digits, # and * are emoji too where a keycap follows: that is looked at apart.
 _EMOJI = regex.compile(r"(?![0-9#*])[\p{Emoji}\p{Extended_Pictographic}]")
 # Alphabets some of whose letters look like Latin ones; all other look-alikes are Latin letters in a fancy font.
 _ALPHABET = regex.compile(r"[\p{Cyrillic}\p{Greek}\p{Armenian}\p{Cherokee}\p{Coptic}\p{Lisu}\p{Hebrew}]")
 # Letters of living languages that stay as they are: a word with them is spelled, not disguised.
-_SPELLED = regex.compile(
-    r"[\u0000-\u017f\u01a0\u01a1\u01af\u01b0\u01cd-\u01dc\u0218-\u021b\u0253\u0257\u0199\u0259\u1ea0-\u1ef9]"
-)
+_SPELLED = regex.compile(r"[\u0000-\u017f\u01a0\u01a1\u01af\u01b0\u01cd-\u01dc\u0218-\u021b\u0259\u1ea0-\u1ef9]")
+# Regions with a flag that are no country by ISO 3166.
+_MORE_FLAGS = "AC CP DG EA EU IC TA UN XK"
 _NAMED = (
     re.compile(r"LATIN (?:LETTER )?SMALL CAPITAL (?:LETTER )?([A-Z])\b"),
     re.compile(r"LATIN LETTER SMALL CAPITAL ([A-Z])$"),
@@ -101,7 +101,18 @@ CAPITAL_LOOKALIKES = (
 {_pairs(capitals)}
 )
 """As above: small letters whose capitals look like a Latin one."""
+
+FLAG_REGIONS = (
+{_flags()}
+)
+"""Two letters each: regions that have a flag."""
 '''
+
+
+def _flags() -> str:
+    table = files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text(encoding="utf-8")
+    regions = {*re.findall(r"(?m)^([A-Z]{2})\t", table), *_MORE_FLAGS.split()}
+    return string_lines("".join(sorted(regions)))
 
 
 def _lookalikes() -> dict[str, str]:
