@@ -83,8 +83,12 @@ def _resolved(text: str, run: re.Match[str]) -> tuple[str, list[tuple[str, int]]
         flag.startswith(chars) for flag in _TAG_FLAGS
     )
     if len(kept) < len(chars) and not begins_flag:
-        told = [(chr(ord(char) - 0xE0000), at) for at, char in enumerate(chars) if "\U000e0020" <= char <= "\U000e007e"]
-        for selectors in _SELECTOR_RUN.finditer(chars, len(kept)):
+        told = [
+            (chr(ord(char) - 0xE0000), at)
+            for at, char in enumerate(chars)
+            if at >= len(kept) and "\U000e0020" <= char <= "\U000e007e"
+        ]
+        for selectors in _SELECTOR_RUN.finditer(chars):
             told += [(char, selectors.start() + at) for char, at in _from_selectors(selectors[0])]
         told.sort(key=lambda char_and_place: char_and_place[1])
     return kept, told
@@ -98,7 +102,7 @@ def _emoji_part(before: str, chars: str, after: str) -> str:
         return chars
     if not _EMOJI_CHAR.match(before):
         return ""
-    style = chars[:1] if chars[:1] in ("\ufe0e", _EMOJI_STYLE) and chars[1:2] < "\ufe00" else ""
+    style = chars[:1] if chars[:1] in ("\ufe0e", _EMOJI_STYLE) else ""
     if chars[len(style) :] == _JOINER and _EMOJI_CHAR.match(after):
         return chars
     return style
