@@ -197,6 +197,13 @@ def evaluate(
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Rows that are judged at the same time.")] = 8,
     timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for one verdict, retries included.")] = 30,
     retry: Annotated[bool, typer.Option("--retry", help="Ask again wherever no verdict came.")] = False,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Judge each row disguised as well, by what is seen alone and by both readings: emoji, base64, … "
+            "or all; may be given several times."
+        ),
+    ] = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(help="`published`, or the folder of another run; may be given several times."),
@@ -218,6 +225,7 @@ def evaluate(
                 splits=split or [],
                 sample=sample,
                 retry=retry,
+                attacks=attack or [],
                 compare=compare or [],
                 wanted=threshold,
             ),

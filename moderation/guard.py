@@ -42,6 +42,7 @@ class Guard:
         context_tokens: the guard's context; 0 to learn it from the endpoint.
         cache_size: verdicts remembered, by the hash of their conversation.
         concurrency: requests to the endpoint at a time.
+        two_readings: whether a disguised turn is judged without its disguise as well.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Guard:
         context_tokens: int = 0,
         cache_size: int = 10_000,
         concurrency: int = 64,
+        two_readings: bool = True,
     ) -> None:
         self._endpoint = endpoint
         self._timeout = timeout
@@ -61,7 +63,7 @@ class Guard:
         self._slots = asyncio.Semaphore(concurrency)
         self._breaker = CircuitBreaker(_BREAK_AFTER, _BREAK_SECONDS, EndpointDown)
         self._last_reply = 0.0
-        self._reader = Reader()
+        self._reader = Reader(undo=two_readings)
 
     @property
     def endpoint(self) -> Endpoint:

@@ -17,9 +17,14 @@ _LONGEST_KEPT = 1_500
 
 
 class Reader:
-    """Reads turns, and remembers which of them have a second reading. To be used from one event loop."""
+    """Reads turns, and remembers which of them have a second reading. To be used from one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        undo: False for the first reading alone.
+    """
+
+    def __init__(self, *, undo: bool = True) -> None:
+        self._undo = undo
         self._second: dict[bytes, str | None] = {}
 
     async def read(self, conversation: Conversation) -> list[Conversation]:
@@ -42,6 +47,8 @@ class Reader:
     def known(self, conversation: Conversation) -> list[Conversation] | None:
         """What `read` gives, for a last turn that was read before; else None."""
         text = conversation[-1].text
+        if not self._undo:
+            return _conversations_read(conversation, neutralise(text), None)
         key = _hash(text)
         if key not in self._second:
             return None

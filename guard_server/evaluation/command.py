@@ -9,7 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from guard_server.errors import UnreadableData
 from guard_server.evaluation import markdown, picture, report
+from guard_server.evaluation.attacks import disguised
 from guard_server.evaluation.data import chosen
 from guard_server.evaluation.metrics import judged
 from guard_server.evaluation.results import Result, Results, open_results
@@ -35,6 +37,8 @@ class Options:
     sample: int | None = None
     """At most so many rows of each set, always the same ones."""
     retry: bool = False
+    attacks: list[str] = field(default_factory=list)
+    """Disguises by name: see `attacks`."""
     compare: list[str] = field(default_factory=list)
     wanted: float | None = None
     """False-positive rate to search a threshold for."""
@@ -49,6 +53,10 @@ def evaluate(options: Options, out: Console) -> None:
     rows = _sampled(chosen(options.data, options.splits), options.sample)
     others = [report.load(Path(name)) for name in options.compare if name != PUBLISHED]
     target = asyncio.run(found(options.target))
+    if options.attacks and target.kind == "stream":
+        raise UnreadableData("A Stream model has no second reading to compare.", "Name a Qwen3Guard-Gen by --url.")
+    if options.attacks:
+        rows = list(disguised(rows, options.attacks))
     if target.kind == "stream":
         rows = asyncio.run(located(rows, target.url, target.key))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -131,4 +139,5 @@ def _sampled(rows: Sequence[Row], size: int | None) -> list[Row]:
 def _described(options: Options) -> list[str]:
     chosen: Iterable[str] = [f"split {split}" for split in options.splits]
     size = [f"{options.sample} rows of each set"] if options.sample else []
-    return [*options.data, *chosen, *size]
+    attacks: Iterable[str] = [f"attack {name}" for name in options.attacks]
+    return [*options.data, *chosen, *size, *attacks]

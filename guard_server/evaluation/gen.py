@@ -7,7 +7,7 @@ from typing import Any, Self
 from guard_server.evaluation.results import REJECTIONS, Outcome, Result
 from guard_server.evaluation.rows import Question
 from moderation.completion_wire import CompletionWire
-from moderation.conversation import Conversation, digest
+from moderation.conversation import Conversation
 from moderation.endpoint import Endpoint
 from moderation.errors import EndpointError
 from moderation.guard import Guard
@@ -73,12 +73,12 @@ class GenAsker:
         meter = self._endpoint
         meter.reset(refusals=question.refusal)
         # A guard of its own for each: nothing is remembered, and no circuit is broken by the silence before.
-        guard = Guard(meter, timeout=self._timeout, cache_size=1)
+        guard = Guard(meter, timeout=self._timeout, cache_size=1, two_readings=question.two_readings)
         started, clock = time.time(), time.perf_counter()
         verdict = await guard.judge(question.conversation)
         seconds = time.perf_counter() - clock
         return Result(
-            key=digest(question.conversation).hex(),
+            key=question.key,
             endpoint=self._url,
             model=self._model,
             outcome=self._outcome(verdict, seconds),

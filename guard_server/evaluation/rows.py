@@ -23,6 +23,13 @@ class Question(NamedTuple):
     conversation: Conversation
     refusal: bool
     """Whether also if the answer refuses its prompt."""
+    two_readings: bool = True
+    """Whether the turn is also judged without its disguise, as the filter does; Stream knows no second reading."""
+
+    @property
+    def key(self) -> str:
+        """Equal for equal questions about the verdict: one on one is one on all."""
+        return digest(self.conversation).hex() + ("" if self.two_readings else "-visible")
 
 
 class Row(BaseModel):
@@ -44,13 +51,15 @@ class Row(BaseModel):
     """Whether an answer refuses its prompt; None where the data does not say."""
     span: tuple[int, int] | None = None
     """The first harmful sentence of the last turn: its first character, and the one behind its last."""
+    two_readings: bool = True
+    """See `Question`."""
     sentence: tuple[int, ...] = ()
     """The same sentence in the model's tokens, where the data marks it so; see `sentences.located`."""
 
     @cached_property
     def key(self) -> str:
         """Equal for equal conversations: a verdict on one is a verdict on all."""
-        return digest(self.conversation).hex()
+        return self.question.key
 
     @property
     def task(self) -> Kind:
@@ -58,7 +67,7 @@ class Row(BaseModel):
 
     @property
     def question(self) -> Question:
-        return Question(self.conversation, self.refusal is not None)
+        return Question(self.conversation, self.refusal is not None, self.two_readings)
 
 
 class _Message(BaseModel):

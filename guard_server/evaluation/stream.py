@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from guard_server.evaluation.results import REJECTIONS, Flag, Outcome, Result
 from guard_server.evaluation.rows import Question
-from moderation.conversation import digest, kind_of
+from moderation.conversation import kind_of
 from moderation.endpoint import Endpoint
 from moderation.errors import EndpointError, TooLong
 from moderation.policy import Strictness
@@ -62,7 +62,7 @@ class StreamAsker:
             # An answer has a verdict at every token, and so no probability of its own.
             verdict = verdict.model_copy(update={"probabilities": None})
         return Result(
-            key=digest(conversation).hex(),
+            key=question.key,
             endpoint=self._url,
             model=self._model,
             outcome=outcome,
