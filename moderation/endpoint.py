@@ -1,8 +1,9 @@
 """The wire to one Qwen3Guard-Gen endpoint: any server that speaks OpenAI's chat completions.
 
-A server started by `guard_server` has a chat template that takes `verdict_prefill`, so that one generated token holds
-the verdict and the three severities' probabilities. Other servers are read in full. What a server can do is found out
-from its first replies, best style first: what one cannot do is asked for in the next style, within the same request.
+A server started by `guard_server` has a lean route for verdicts, and a chat template that takes `verdict_prefill`, so
+that one generated token holds the verdict and the three severities' probabilities. Other servers are read in full. What
+a server can do is found out from its first replies, best way first: what one cannot do is asked for in the next way,
+within the same request.
 """
 
 import time
@@ -24,6 +25,7 @@ from moderation.server_tokens import ServerTokens
 from moderation.stream_wire import StreamWire
 from moderation.transport import new_client
 from moderation.verdict import Verdict, parse_reply
+from moderation.verdict_wire import VerdictWire, is_passing
 
 # Of the key, of load, or of something on the way: the next style would meet the same.
 _NOT_OF_THE_STYLE = (401, 403, 408, 429, 502, 503, 504)
@@ -57,9 +59,11 @@ class Endpoint:
         self._client = new_client(self.base_url, api_key, timeout)
         self._completions = CompletionWire(self._client, self.base_url)
         self._streams = StreamWire(self._client)
+        self._verdicts = VerdictWire(self._client)
         self._record = ServerRecord()
         self._tokens = ServerTokens(self._completions, self._record)
         self._first_style = Style.ONE_TOKEN
+        self._lean_is_wanted = True
 
     @property
     def model(self) -> str | None:
@@ -87,14 +91,15 @@ class Endpoint:
 
     @property
     def style(self) -> Style:
-        """How verdicts are asked for. May be set, for who compares the styles."""
+        """How chat completions are asked for verdicts. May be set, for who compares the styles: then by these alone."""
         return self._record.facts.style if self._record.facts else self._first_style
 
     @style.setter
     def style(self, style: Style) -> None:
         self._first_style = style
+        self._lean_is_wanted = False
         if self._record.facts is not None:
-            self._record.note(self._record.facts, style=style, style_is_proven=False)
+            self._record.note(self._record.facts, style=style, style_is_proven=False, lean=False)
 
     async def ask(self, conversation: Conversation, facts: ServerFacts | None = None) -> Verdict:
         """The verdict of the last turn.
@@ -111,7 +116,8 @@ class Endpoint:
             if facts.streams:
                 verdict = await self._streams.judge(conversation)
             else:
-                verdict = await self._ask_in_some_style(facts, conversation)
+                lean = await self._ask_lean(facts, conversation) if facts.lean else None
+                verdict = lean or await self._ask_in_some_style(facts, conversation)
         if verdict.problem is None:
             return verdict
         return verdict.model_copy(update={"problem": without_key(verdict.problem, self._key)})
@@ -198,15 +204,29 @@ class Endpoint:
             raise EndpointRefused(f"{address}/models lists no model: name the guard's model in the settings")
         models.sort(key=lambda model: "guard" not in model.id.lower())
         model = models[0] if models else None
+        ours = model is not None and model.owned_by == "vllm"
+        streams = ours and await self._streams.offered()
+        name = model.id if model else self._wanted_model
         return ServerFacts(
             number=0,
             learnt_at=time.monotonic(),
-            model=model.id if model else self._wanted_model,
+            model=name,
             context_tokens=model.context_tokens if model else None,
             owner=model.owned_by if model else None,
-            streams=model is not None and model.owned_by == "vllm" and await self._streams.offered(),
+            streams=streams,
+            lean=ours and not streams and self._lean_is_wanted and await self._verdicts.offered(name),
             style=self._first_style,
         )
+
+    async def _ask_lean(self, facts: ServerFacts, conversation: Conversation) -> Verdict | None:
+        """None where chat completions are to be asked instead. Raises TooLong."""
+        try:
+            verdict = await self._verdicts.judge(facts.model, conversation, refusals=self._refusals)
+        except (openai.OpenAIError, OddReply, EndpointRefused) as error:
+            if not (isinstance(error, openai.OpenAIError) and is_passing(error)):
+                self._record.note(facts, lean=False)
+            return None
+        return verdict if verdict.reached else None
 
     async def _ask_in_some_style(self, facts: ServerFacts, conversation: Conversation) -> Verdict:
         verdict = None

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint
 from moderation.errors import StreamLost, TooLong
 from moderation.guard import Guard
 from moderation.policy import Policy
+from moderation.server import Server
 from moderation.stream_verdict import answer_verdict
 from moderation.stream_wire import as_messages, ending_with_user
 from moderation.verdict import Severity, Verdict
@@ -60,7 +60,7 @@ class GrowingAnswer:
 class _Stream:
     """One stream at the endpoint, opened again with all text where that has lost it, or took no more."""
 
-    def __init__(self, endpoint: Endpoint, policy: Policy, context: list[Turn]) -> None:
+    def __init__(self, endpoint: Server, policy: Policy, context: list[Turn]) -> None:
         self._endpoint = endpoint
         self._policy = policy
         self._messages = as_messages(ending_with_user(context))

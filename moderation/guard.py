@@ -10,11 +10,11 @@ from cachetools import LRUCache
 from circuitbreaker import CircuitBreaker
 
 from moderation.conversation import Conversation, Turn, digest
-from moderation.endpoint import Endpoint
 from moderation.errors import EndpointDown, EndpointError, TooLong
 from moderation.neutral import neutralise
 from moderation.one_token import REPLY_TOKENS
 from moderation.problems import shown_address
+from moderation.server import Server
 from moderation.server_facts import ServerFacts
 from moderation.server_tokens import TEMPLATE_TOKENS
 from moderation.verdict import Severity, Verdict, worst
@@ -46,7 +46,7 @@ class Guard:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Server,
         *,
         timeout: float = 10,
         context_tokens: int = 0,
@@ -63,7 +63,7 @@ class Guard:
         self._last_reply = 0.0
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoint(self) -> Server:
         return self._endpoint
 
     async def streams(self) -> bool:

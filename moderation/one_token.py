@@ -14,7 +14,7 @@ REPLY_TOKENS = 128
 # As many as OpenAI's API allows: enough to hold all three labels where the ids of their tokens are not known.
 TOP_LOGPROBS = 20
 # "Yes" and "No" are one token each of Qwen's vocabulary; a smaller one may spell them.
-_WORD_TOKENS = 4
+WORD_TOKENS = 4
 
 
 class OneTokenVerdicts:
@@ -49,7 +49,7 @@ class OneTokenVerdicts:
             verdict = verdict.model_copy(update={"categories": said.categories})
         if refusals and kind_of(conversation) == "response":
             start = f"{start} {', '.join(verdict.categories) or None}\nRefusal:"
-            said = await self._go_on(model, conversation, start, _WORD_TOKENS)
+            said = await self._go_on(model, conversation, start, WORD_TOKENS)
             verdict = verdict.model_copy(update={"refusal": said.refusal})
         return verdict
 

@@ -35,6 +35,8 @@ class ServerFacts(BaseModel):
     """The word under `owned_by`, which tells vLLM, SGLang, llama.cpp and Ollama apart."""
     streams: bool = False
     """Whether it is a Qwen3Guard-Stream behind `guard_server`, which judges growing answers token by token."""
+    lean: bool = False
+    """Whether it is a Qwen3Guard-Gen behind `guard_server`, which takes conversations as they are: see verdict_wire."""
     style: Style = Style.ONE_TOKEN
     """The best style that has not failed."""
     style_is_proven: bool = False

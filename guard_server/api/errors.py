@@ -3,7 +3,9 @@
 ApiError        an HTTP status and a code, with what to do
 ├── Invalid     the request says something that cannot be (400)
 ├── WrongKey    no key, or not ours (401)
+├── UnknownModel  a model that the server does not have (404)
 ├── TooLarge    a body or a batch beyond the bounds (413)
+├── Busy        too much waits already (503)
 └── NoVerdict   the guard did not judge: nothing is known of the text (503)
 """
 
@@ -37,8 +39,16 @@ class WrongKey(ApiError):
     status, code = HTTPStatus.UNAUTHORIZED, "invalid_api_key"
 
 
+class UnknownModel(ApiError):
+    status, code = HTTPStatus.NOT_FOUND, "model_not_found"
+
+
 class TooLarge(ApiError):
     status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"
+
+
+class Busy(ApiError):
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "busy"
 
 
 class NoVerdict(ApiError):

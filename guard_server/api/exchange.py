@@ -1,8 +1,9 @@
 """One JSON object in, one JSON object out: what all moderation routes share."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -11,9 +12,10 @@ from guard_server.api.errors import ApiError, Invalid, TooLarge
 
 MAX_BYTES = 2**20
 """Of one request. A megabyte of text is some thirty windows of the guard's default context: seconds of work."""
-_CLIENT_LEFT = 499
+CLIENT_LEFT = 499
 
 Fields = dict[str, Any]
+_Result = TypeVar("_Result")
 
 
 def exchange(answer: Callable[[Fields, Request], Awaitable[Fields]]) -> Callable[[Request], Awaitable[Response]]:
@@ -25,7 +27,7 @@ def exchange(answer: Callable[[Fields, Request], Awaitable[Fields]]) -> Callable
         except ApiError as error:
             return json_response(error.body, error.status)
         except ClientDisconnect:
-            return Response(status_code=_CLIENT_LEFT)
+            return Response(status_code=CLIENT_LEFT)
 
     return endpoint
 
@@ -35,14 +37,39 @@ def json_response(body: Fields, status: int = 200) -> Response:
     return Response(json.dumps(body), status, media_type="application/json")
 
 
-async def _fields(request: Request) -> Fields:
-    body = b""
+async def body_of(request: Request) -> bytes:
+    """Raises TooLarge beyond `MAX_BYTES`."""
+    body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > MAX_BYTES:
             raise TooLarge(f"a request may have {MAX_BYTES} bytes: send fewer or shorter texts at a time")
+    return bytes(body)
+
+
+async def unless_gone(request: Request, work: Awaitable[_Result]) -> _Result:
+    """The result of `work`, which is cancelled when the client leaves. Raises ClientDisconnect then."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.create_task(_left(request))
     try:
-        fields = json.loads(body)
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _fields(request: Request) -> Fields:
+    try:
+        fields = json.loads(await body_of(request))
     except (ValueError, RecursionError):
         raise Invalid("the body is not JSON: send an object, with Content-Type: application/json") from None
     if not isinstance(fields, dict):

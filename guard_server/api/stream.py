@@ -1,10 +1,10 @@
 """`/v1/guard/stream`: an answer judged while it grows, over a WebSocket or by plain POST. See docs/guard-stream.md."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from guard_server.api.errors import ApiError, Invalid
+from guard_server.api.exchange import CLIENT_LEFT, unless_gone
 from guard_server.api.labels import Reading
 from guard_server.api.live import LiveStream, Progress
 from guard_server.api.sessions import Limits, Sessions
@@ -23,8 +24,6 @@ from moderation.verdict import Category, Severity
 PATH = "/v1/guard/stream"
 _QUEUED = 256
 """Messages that wait for a judgement under way; further ones wait in the network."""
-_CLIENT_LEFT = 499
-_Result = TypeVar("_Result")
 
 
 class Message(BaseModel):
@@ -96,7 +95,7 @@ class _Endpoint:
         except ApiError as error:
             return JSONResponse(error.body, error.status)
         except ClientDisconnect:
-            return Response(status_code=_CLIENT_LEFT)
+            return Response(status_code=CLIENT_LEFT)
 
     async def _answer(self, request: Request) -> Response:
         piece = self._parse(await self._body(request))
@@ -108,7 +107,7 @@ class _Endpoint:
         try:
             stream = known or self._open(key, piece)
             try:
-                reply = await _unless_gone(request, self._judge(stream, [piece], opening=not known))
+                reply = await unless_gone(request, self._judge(stream, [piece], opening=not known))
             except Conflict:
                 # The client is told where to go on from.
                 parked = bool(known)
@@ -256,23 +255,3 @@ def _progress(progress: Progress) -> dict[str, Any]:
         "violations": violations,
         "final": progress.final,
     }
-
-
-async def _unless_gone(request: Request, work: Awaitable[_Result]) -> _Result:
-    """The result of `work`, which is cancelled when the client leaves. Raises ClientDisconnect then."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.create_task(_left(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -1,6 +1,5 @@
 """The routes that vLLM's server gets from this project, by what the model that it serves can do."""
 
-import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,14 +9,20 @@ from fastapi import FastAPI
 from starlette.datastructures import State
 from starlette.routing import BaseRoute
 from vllm.engine.protocol import EngineClient
+from vllm.renderers.chat_utils import load_chat_template
 from vllm.tasks import SupportedTask
 
-from guard_server.api import dify, moderations, stream
+from guard_server.api import dify, moderations, stream, verdicts
 from guard_server.api.sessions import Limits, Sessions
 from guard_server.vllm_plugin import MODERATION_ENDPOINTS, STREAM_ENDPOINTS
 from guard_server.vllm_plugin.engine import VllmStreamModel
-from moderation.endpoint import Endpoint
+from guard_server.vllm_plugin.judge import EngineJudge
+from guard_server.vllm_plugin.prompts import Prompts
+from guard_server.vllm_plugin.server import EngineServer
 from moderation.guard import Guard
+
+_AT_ONCE = 256
+"""Verdicts of one server that are in the engine at a time; it computes as many in one step by default."""
 
 
 class Mount(NamedTuple):
@@ -56,19 +61,24 @@ def stream_endpoints() -> Endpoints:
     return Endpoints(STREAM_ENDPOINTS, "token_classify", [streams])
 
 
+class _GenGuard:
+    """A Qwen3Guard-Gen: the engine itself, and with windows, cache and deadline in front of it."""
+
+    def __init__(self, client: EngineClient, args: Namespace) -> None:
+        template = load_chat_template(args.chat_template)
+        prompts = Prompts(client.renderer.get_tokenizer(), template, args.default_chat_template_kwargs)
+        names = args.served_model_name or [args.model]
+        self.judge = EngineJudge(client, prompts, names)
+        self.guard = Guard(EngineServer(self.judge, names[0]), concurrency=_AT_ONCE)
+
+
 def moderation_endpoints() -> Endpoints:
     """Beside a Qwen3Guard-Gen."""
-    moderation = Mount(lambda guard: [*moderations.routes(guard), *dify.routes(guard)], _guard)
-    return Endpoints(MODERATION_ENDPOINTS, "generate", [moderation])
 
+    def routes(gen: Callable[[], _GenGuard]) -> list[BaseRoute]:
+        def guard() -> Guard:
+            return gen().guard
 
-def _guard(client: EngineClient, args: Namespace) -> Guard:
-    """Judges through this very server, so that its verdicts are those that every client gets.
+        return [*moderations.routes(guard), *dify.routes(guard), *verdicts.routes(lambda: gen().judge)]
 
-    `serve` leaves TLS and sockets to a proxy before the server, so it can be reached in plain HTTP on this machine.
-    """
-    host = "127.0.0.1" if args.host in (None, "", "0.0.0.0", "::") else args.host
-    address = f"[{host}]" if ":" in host else host
-    # vLLM takes several keys, or one from the environment.
-    key = (args.api_key or [os.environ.get("VLLM_API_KEY") or "EMPTY"])[0]
-    return Guard(Endpoint(f"http://{address}:{args.port}/v1", key, refusals=True))
+    return Endpoints(MODERATION_ENDPOINTS, "generate", [Mount(routes, _GenGuard)])
