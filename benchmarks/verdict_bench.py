@@ -21,9 +21,11 @@ import aiohttp
 from jinja2 import Environment
 from rich.console import Console
 from rich.table import Table
+from tokenizers import Tokenizer
 
 from guard_server.catalog import DEMO_FOLDER
 from moderation.prefill import VERDICT_PREFILL, prefilled
+from moderation.verdict import Severity
 from tests.integration.guard_process import guard_process
 
 IN_FLIGHT = 32
@@ -35,25 +37,9 @@ ALONE = 100
 URL = os.environ.get("GUARD_URL")
 """A server that runs already, as `serve demo` starts it; one is started where this is not set."""
 
-_WORDS = (
-    *(
-        "we",
-        "walked",
-        "along",
-        "the",
-        "river",
-        "and",
-        "talked",
-        "about",
-        "weather",
-        "bread",
-        "flowers",
-        "music",
-        "rain",
-    ),
-    *("gardens", "birds", "soup", "letters", "summer", "windows", "chairs", "mountains", "paper", "while", "our"),
-    *("friends", "baked", "apples", "for", "evening"),
-)
+_WORDS = "we walked along the river and talked about bread flowers music rain gardens birds soup and letters".split()  # noqa: SIM905
+# Another run's texts are not these, so nothing is remembered of them.
+_RUN = random.randrange(10**6)
 _NUMBERS = count()
 
 Ask = Callable[[aiohttp.ClientSession], Awaitable[None]]
@@ -113,7 +99,7 @@ async def _chat(session: aiohttp.ClientSession) -> None:
         "temperature": 0,
         "max_tokens": 1,
         "logprobs": True,
-        "top_logprobs": 3,
+        "logprob_token_ids": _LABELS,
         **prefilled(VERDICT_PREFILL),
     }
     reply = await _post(session, "chat/completions", body)
@@ -163,11 +149,12 @@ async def _seconds(work: Awaitable[object]) -> float:
 
 def _text() -> str:
     """A plain one that was never sent before, of about forty tokens."""
-    number = next(_NUMBERS)
-    words = random.Random(number).choices(_WORDS, k=30)
-    return f"Walk {number}: {' '.join(words)}."
+    return f"Walk {_RUN}.{next(_NUMBERS)}: {' '.join(random.choices(_WORDS, k=30))}."
 
 
+_LABELS = [
+    Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json")).token_to_id(f" {severity}") for severity in Severity
+]
 _TEMPLATE = Environment().from_string((DEMO_FOLDER / "chat_template.jinja").read_text(encoding="utf-8"))
 
 

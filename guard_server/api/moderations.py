@@ -1,6 +1,5 @@
 """`POST /v1/moderations`: OpenAI's Moderations API, answered by Qwen3Guard. See docs/api.md."""
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from guard_server.api.categories import result_of
 from guard_server.api.errors import Invalid, NoVerdict, TooLarge
-from guard_server.api.exchange import Fields, exchange
+from guard_server.api.exchange import Fields, exchange, for_each
 from guard_server.api.texts import conversation_of, is_part, text_of
 from moderation.conversation import Conversation, Turn
 from moderation.guard import Guard
@@ -31,7 +30,7 @@ def routes(guard: Callable[[], Guard], policy: Policy | None = None) -> list[Bas
     async def moderate(fields: Fields, request: Request) -> Fields:
         judge = guard()
         conversations = _conversations(fields)
-        verdicts = await asyncio.gather(*map(judge.judge, conversations))
+        verdicts = await for_each(judge.judge, conversations)
         _all_reached(verdicts)
         return {
             "id": f"modr-{uuid.uuid4().hex}",

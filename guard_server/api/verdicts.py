@@ -3,8 +3,8 @@
 Whoever asks does the rest: `moderation.Guard` cleans texts, cuts long turns, remembers verdicts and has a deadline.
 """
 
-import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from guard_server.api.errors import ApiError, Busy, Invalid, UnknownModel
-from guard_server.api.exchange import CLIENT_LEFT, body_of, json_response, unless_gone
+from guard_server.api.exchange import CLIENT_LEFT, body_of, for_each, json_response, unless_gone
 from moderation.conversation import Conversation
 from moderation.errors import EndpointError, TooLong
 from moderation.verdict import Verdict
@@ -24,6 +24,7 @@ from moderation.verdict_wire import (
     VerdictsReply,
     VerdictsRequest,
     WireError,
+    WireTurn,
     WireVerdict,
     as_conversation,
     as_told,
@@ -79,16 +80,14 @@ class _Endpoint:
             raise Busy(f"{self._waiting} conversations wait already: try again later")
         self._waiting += len(asked.conversations)
         try:
-            works = [_one(judge, as_conversation(turns), asked.refusals) for turns in asked.conversations]
-            # A task costs as much as all else here.
-            return [await works[0]] if len(works) == 1 else await asyncio.gather(*works)
+            return await for_each(partial(_one, judge, refusals=asked.refusals), asked.conversations)
         finally:
             self._waiting -= len(asked.conversations)
 
 
-async def _one(judge: Judge, conversation: Conversation, refusals: bool) -> WireVerdict:
+async def _one(judge: Judge, turns: list[WireTurn], *, refusals: bool) -> WireVerdict:
     try:
-        return as_told(await judge.judge(conversation, refusals=refusals))
+        return as_told(await judge.judge(as_conversation(turns), refusals=refusals))
     except TooLong as error:
         return WireVerdict(error=WireError(code="too_long", message=str(error), limit=error.limit))
     except EndpointError as error:

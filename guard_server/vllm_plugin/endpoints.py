@@ -46,7 +46,8 @@ class Endpoints:
     def attach_router(self, app: FastAPI) -> None:
         """Called by vLLM once its own routes stand."""
         for number, mount in enumerate(self._mounts):
-            app.router.routes.extend(mount.routes(partial(self._behind.__getitem__, number)))
+            # First, since the router tries one after another, and vLLM has dozens.
+            app.router.routes[:0] = mount.routes(partial(self._behind.__getitem__, number))
 
     async def init_state(self, engine_client: EngineClient | None, state: State, args: Namespace) -> None:
         """Called by vLLM once the engine runs."""
