@@ -47,16 +47,17 @@ class Judge(Protocol):
         ...
 
 
-def routes(judge: Callable[[], Judge]) -> list[BaseRoute]:
+def routes(judge: Callable[[], Judge], most_waiting: int = MOST_WAITING) -> list[BaseRoute]:
     """The endpoint's routes; `judge` is asked at each request."""
-    endpoint = _Endpoint(judge)
+    endpoint = _Endpoint(judge, most_waiting)
     path = f"/v1{VERDICTS_PATH}"
     return [Route(path, endpoint.post, methods=["POST"]), Route(path, endpoint.describe, methods=["GET"])]
 
 
 class _Endpoint:
-    def __init__(self, judge: Callable[[], Judge]) -> None:
+    def __init__(self, judge: Callable[[], Judge], most_waiting: int) -> None:
         self._provide = judge
+        self._most_waiting = most_waiting
         self._waiting = 0
 
     async def describe(self, request: Request) -> Response:
@@ -76,7 +77,7 @@ class _Endpoint:
         judge = self._provide()
         if asked.model is not None and asked.model not in judge.models:
             raise UnknownModel(f"this server has {' or '.join(judge.models)}", "model")
-        if self._waiting + len(asked.conversations) > MOST_WAITING:
+        if self._waiting + len(asked.conversations) > self._most_waiting:
             raise Busy(f"{self._waiting} conversations wait already: try again later")
         self._waiting += len(asked.conversations)
         try:

@@ -12,7 +12,7 @@ from moderation.endpoint import Endpoint
 from moderation.errors import EndpointError
 from moderation.guard import Guard
 from moderation.replies import GuardCompletion
-from moderation.server_facts import ServerFacts
+from moderation.server_facts import ServerFacts, Style
 from moderation.verdict import Verdict
 
 
@@ -35,6 +35,8 @@ class _Meter(Endpoint):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # The lean route, whose verdicts are the same, tells no tokens.
+        self.style = Style.ONE_TOKEN
         self.reset(refusals=False)
 
     def reset(self, *, refusals: bool) -> None:
