@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run try install stop test test-unit test-integration test-e2e lint format bundle clean python browser
-.PHONY: bench bench-guarded bench-stream bench-demo
+.PHONY: bench bench-guarded bench-stream bench-verdicts bench-demo
 .PHONY: env-dev env-newest env-all
 
 help: ## show this
@@ -55,6 +55,9 @@ bench-guarded: env-all ## measure what guarded models cost and leak
 
 bench-stream: env-all ## measure what Qwen3Guard-Stream costs on vLLM
 	@.venvs/guard/bin/python -m benchmarks.stream_bench
+
+bench-verdicts: env-all ## measure what a verdict costs beside the model, over each route
+	@$(DEV)/python -m benchmarks.verdict_bench
 
 bench-demo: env-all ## measure the demo guard on sources that it never saw (well over an hour)
 	@.venvs/guard/bin/python -m benchmarks.demo_bench
