@@ -29,10 +29,10 @@ from moderation.verdict import Severity
 from tests.integration.guard_process import guard_process
 
 IN_FLIGHT = 32
-SINGLES = 640
-LISTS = 40
+SINGLES = 320
+LISTS = 20
 """Lists of `IN_FLIGHT` texts, two at a time."""
-ROUNDS = 4
+ROUNDS = 8
 ALONE = 100
 URL = os.environ.get("GUARD_URL")
 """A server that runs already, as `serve demo` starts it; one is started where this is not set."""
