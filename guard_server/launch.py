@@ -10,6 +10,7 @@ from guard_server.checkpoint import Checkpoint
 from guard_server.errors import NotEnoughMemory, UnsupportedFlag
 from guard_server.hardware import Hardware
 from guard_server.vllm_plugin import CONFIG_FORMAT, MODEL, MODERATION_ENDPOINTS, STREAM_ENDPOINTS
+from moderation.verdict_wire import VERDICTS_PATH
 
 GIB = 1024**3
 
@@ -86,7 +87,8 @@ def plan(options: Options, checkpoint: Checkpoint, hardware: Hardware, template:
         *("--host", options.host, "--port", str(options.port)),
         *("--max-model-len", str(length)),
         *("--dtype", dtype),
-        *("--disable-access-log-for-endpoints", "/health"),
+        # A line for each verdict would cost a good part of the verdict.
+        *("--disable-access-log-for-endpoints", f"/health,/v1{VERDICTS_PATH}"),
     ]
     env = {
         "VLLM_NO_USAGE_STATS": "1",  # A guard sees private text: it reports to nobody.
