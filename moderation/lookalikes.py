@@ -25,8 +25,12 @@ _OTHER_ALPHABET = re.compile(f"[{ALPHABETS}]")
 _MEANT_ALPHABET = re.compile(rf"[\u0370-\u052f\u0531-\u0587\u05d0-\u05ea\u13a0-\u13ff](?<![{LOOKALIKE_CHARS}])")
 _FLAG_LETTERS = re.compile("[\U0001f1e6-\U0001f1ff]+")
 _REGIONS = frozenset(map("".join, zip(FLAG_REGIONS[::2], FLAG_REGIONS[1::2], strict=True)))
+# Of a word in leetspeak, unless there are so many others.
+_LEAST_LETTERS = 0.33
+_FEWEST_LEET_WORDS = 3
 _NUMERONYM = re.compile("[A-Za-z][0-9]{2,}[A-Za-z]")
 _LONGEST_DISGUISED = 60
+_CYRILLIC_LOOKS = {code: letter for code, letter in (_CAPITAL_LOOKS | _LOOKS).items() if 0x400 <= code < 0x530}
 _CYRILLIC = re.compile("[\u0400-\u052f]")
 
 # Digits and signs as letters, in two ways, since some stand for two.
@@ -94,10 +98,10 @@ def plain_letters(text: str) -> str:
     """`text` with the words undone that are written in look-alikes, in leetspeak, or in letters drawn with signs."""
     if not text.isascii():
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
-        text = _LOOKING_WORD.sub(lambda word: _of_looks(word, alphabet_meant), text)
-    leet = _LEET_WORD.sub(lambda word: _of_leet(word[0]), text)
-    # Two letters alone prove nothing.
-    text = text if leet == text else _LEET_WORD.sub(lambda word: _of_leet(word[0], 2), leet)
+        looked_at = _LOOKING_WORD.sub(lambda word: _of_looks(word, alphabet_meant), text)
+        # Beside other words of the kind, short ones are some too.
+        text = text if looked_at == text or alphabet_meant else looked_at.translate(_CYRILLIC_LOOKS)
+    text = _of_leetspeak(text)
     if any(sign in text for sign in ("|", "/\\", "\\/", "¥", "()", "[]")):
         text = _DRAWN_WORD.sub(lambda word: _of_drawing(word[0]), text)
     return text
@@ -130,10 +134,26 @@ def _is_flags(word: str) -> bool:
     return bool(letters) and all(letters[at : at + 2] in _REGIONS for at in range(0, len(letters), 2))
 
 
-def _of_leet(word: str, shortest: int = 3) -> str:
-    """The word, if half of it are letters: an exclamation mark at the end is none, nor is what "i18n" counts."""
+def _of_leetspeak(text: str) -> str:
+    found: list[str] = []
+
+    def plain(word: re.Match[str]) -> str:
+        hidden = _of_leet(word[0])
+        found.extend([hidden] if hidden != word[0] else [])
+        return hidden
+
+    leet = _LEET_WORD.sub(plain, text)
+    if not found:
+        return text
+    # Beside other words of the kind, words of two letters or with few letters left are some too.
+    least = 0.0 if len(found) >= _FEWEST_LEET_WORDS else _LEAST_LETTERS
+    return _LEET_WORD.sub(lambda word: _of_leet(word[0], 2, least), leet)
+
+
+def _of_leet(word: str, shortest: int = 3, least: float = _LEAST_LETTERS) -> str:
+    """The word, if enough of it are letters: an exclamation mark at the end is none, nor is what "i18n" counts."""
     letters = sum(map(str.isalpha, word))
-    if not word[-1].isalnum() or 2 * letters < len(word) or (word[0].isdigit() and len(word) < 4):
+    if not word[-1].isalnum() or letters < least * len(word) or (least and word[0].isdigit() and len(word) < 4):
         return word
     if (len(word) <= 3 and not re.search("[0-9@$]", word)) or _NUMERONYM.fullmatch(word):
         return word
