@@ -16,11 +16,12 @@ _LETTER = r"[^\W_]"
 _NO_LETTER = rf"(?![^\W_]|[{MARK_CHARS}])"
 _SPELLED = re.compile(rf"(?<![^\W_])(?<![{MARK_CHARS}\\]){_LETTER}(?:{_SEPARATOR}{_LETTER}{_NO_LETTER}){{2,}}")
 _SPELLED_PARTS = re.compile(rf"({_SEPARATOR})")
-_LIST_SIGN = re.compile("[、，。；：]")
+_HAN = "\u3040-\u30ff\u3400-\u9fff"
+_LIST_SIGN = re.compile("[、，。；：,;:]")
+_HAN_LETTER = re.compile(f"[{_HAN}]")
 # Korean syllables: words of one are common.
 _SYLLABLES = re.compile("[\uac00-\ud7a3]")
 # A few characters each, of a script without spaces.
-_HAN = "\u3040-\u30ff\u3400-\u9fff"
 _SPELLED_HAN = re.compile(
     rf"[{_HAN}]{{1,2}}(?:([^\w\n，。、；：？！（）《》「」“”‘’…—,.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))"
 )
@@ -70,7 +71,7 @@ def _of_letters(spelled: str) -> str:
     letters = _SPELLED_PARTS.split(spelled)
     separators = letters[1::2]
     usual = Counter(separators).most_common(1)[0][0]
-    if _LIST_SIGN.fullmatch(usual):
+    if _LIST_SIGN.fullmatch(usual) and _HAN_LETTER.search(spelled):
         return spelled
     words, word = [], letters[0]
     for separator, letter in zip(separators, letters[2::2], strict=True):

@@ -29,6 +29,7 @@ _REGIONS = frozenset(map("".join, zip(FLAG_REGIONS[::2], FLAG_REGIONS[1::2], str
 _LEAST_LETTERS = 0.33
 _FEWEST_LEET_WORDS = 3
 _NUMERONYM = re.compile("[A-Za-z][0-9]{2,}[A-Za-z]")
+_NUMBERED = re.compile("[A-Za-z]+[0-9]")
 _LONGEST_DISGUISED = 60
 _CYRILLIC_LOOKS = {code: letter for code, letter in (_CAPITAL_LOOKS | _LOOKS).items() if 0x400 <= code < 0x530}
 _CYRILLIC = re.compile("[\u0400-\u052f]")
@@ -151,9 +152,11 @@ def _of_leetspeak(text: str) -> str:
 
 
 def _of_leet(word: str, shortest: int = 3, least: float = _LEAST_LETTERS) -> str:
-    """The word, if enough of it are letters: an exclamation mark at the end is none, nor is what "i18n" counts."""
+    """The word, if enough of it are letters; a mark at the end of a sentence is none, nor is the number in "word5"."""
     letters = sum(map(str.isalpha, word))
     if not word[-1].isalnum() or letters < least * len(word) or (least and word[0].isdigit() and len(word) < 4):
+        return word
+    if shortest > 2 and _NUMBERED.fullmatch(word):
         return word
     if (len(word) <= 3 and not re.search("[0-9@$]", word)) or _NUMERONYM.fullmatch(word):
         return word

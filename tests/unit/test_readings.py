@@ -364,6 +364,8 @@ HARMLESS = {
     "key": "sk-proj-Zx81LmQ0aVtRw3NpYb7KcE5Ud2Hf9Gj4 and eyJhbGciOiJIUzI1NiJ9",
     "codes": "H2O, CO2, MP3, B2B, K8s, i18n, a11y, log4j, sha256, utf8, GPT-4o, Qwen3Guard, int32_t, x86_64, 4K, 1st",
     "numbers": "72, 65, 101, 98, 110, 121, 99, 87; 2024-05-17 10:30; 01001101; 192.168.0.1; 3.14159; 48 6f",
+    "numbered": "word5 word15 Fe3+ and var1, the4 of them",
+    "Chinese, names": "祁，齐，钱，徐，光这五个姓",
     "answers": "1. A\n2. C\n3. B\n4. D\n5. A",
     "tongue": "The plural of 'a' is 'as'; b, c and d: I, II, III; Q: is it? A: it is.",
     "HTML": '<p class="a">Caf&eacute; &amp; bar &#8211; it&#39;s &lt;open&gt;&nbsp;now</p>',
