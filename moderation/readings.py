@@ -26,7 +26,7 @@ _FAR = re.compile("[\U00010000-\U0001efff]")
 _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
 # Long texts are read in blocks of about so many characters, so that other threads get their turn in between.
-_BLOCK = 20_000
+_BLOCK = 5_000
 _WHITE = re.compile(r"\s")
 # Eighteen characters, if normalised: a phrase that is often said, and no letter.
 _LONGEST_LIGATURE = "\ufdfa"
