@@ -1,11 +1,15 @@
 # Everything is built in folders of the checkout: .venvs (environments) and .run (data and logs).
-PYTHON ?= python3.11
+# Any Python from 3.9 on: uv finds or fetches the 3.11 that the environments have.
+PYTHON ?= python3
 DEV := .venvs/dev/bin
+# Most tests wait for a server, so there are more processes than cores.
+TEST_PROCESSES ?= 6
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run try install stop test test-unit test-integration test-e2e lint format bundle clean python browser
-.PHONY: bench bench-guarded bench-stream bench-demo
+.PHONY: help run try install stop test test-unit test-integration test-e2e test-models lint format tables bundle wheel lock
+.PHONY: clean browser
+.PHONY: bench bench-guarded bench-growth bench-stream bench-verdicts bench-demo
 .PHONY: env-dev env-newest env-all
 
 help: ## show this
@@ -22,30 +26,55 @@ install: env-all ## build the environments and start nothing
 stop: ## stop a demo whose terminal is gone
 	@$(DEV)/supervisorctl -c .run/supervisord.conf shutdown || { echo "no demo of this checkout runs"; exit 1; }
 
-test: test-unit test-integration test-e2e ## all tests
+test: env-all env-newest browser ## all tests, side by side
+	@$(DEV)/python -m pytest -n $(TEST_PROCESSES) tests
 
 test-unit: env-dev ## the tests that take seconds
 	@$(DEV)/python -m pytest -n 4 tests/unit tests/dialects
 
 test-integration: env-all env-newest ## with real vLLM, llama.cpp and the real Pipelines server
-	@$(DEV)/python -m pytest tests/integration
+	@$(DEV)/python -m pytest -n $(TEST_PROCESSES) tests/integration
 
 test-e2e: env-all browser ## with the real Open WebUI in a real browser
-	@$(DEV)/python -m pytest tests/e2e
+	@$(DEV)/python -m pytest -n $(TEST_PROCESSES) tests/e2e
 
-lint: env-dev ## formatting, style, types, layers, and that dist/ is current
+test-models: env-all ## all six published models with random weights; `test` serves one of each kind
+	@$(DEV)/python -m pytest tests/integration/test_published_models.py --all-models
+
+lint: env-dev ## formatting, style, types, layers, and that generated files are current
 	@$(DEV)/ruff format --check .
 	@$(DEV)/ruff check .
 	@$(DEV)/mypy
 	@$(DEV)/lint-imports
-	@$(DEV)/python -m pipelines.bundle --check
+	@$(DEV)/python -m tools.language_profiles --check
+	@$(DEV)/python -m tools.unicode_tables --check
+	@$(DEV)/python -m tools.common_words --check
+	@$(DEV)/python -m tools.bundle --check
+	@$(DEV)/python -m tools.openapi --check
+	@$(DEV)/python -m tools.commands_reference --check
+	@$(DEV)/python -m tools.valves_reference --check
+	@$(DEV)/python -m tools.locks --check
 
 format: env-dev ## format the code and sort its imports
 	@$(DEV)/ruff format .
 	@$(DEV)/ruff check --fix .
 
+tables: env-dev ## write the generated tables: for undoing obfuscation, detecting languages, and docs/reference
+	@$(DEV)/python -m tools.unicode_tables
+	@$(DEV)/python -m tools.common_words
+	@$(DEV)/python -m tools.language_profiles
+	@$(DEV)/python -m tools.commands_reference
+	@$(DEV)/python -m tools.valves_reference
+	@$(DEV)/python -m tools.openapi
+
 bundle: env-dev ## write dist/, the single files that an admin uploads
-	@$(DEV)/python -m pipelines.bundle
+	@$(DEV)/python -m tools.bundle
+
+wheel: env-dev ## build the wheel into .run/wheel
+	@$(DEV)/python -m build --wheel --outdir .run/wheel
+
+lock: env-dev ## write locks/ after a change of dependencies in pyproject.toml; UPGRADE=1 takes the newest of everything
+	@$(DEV)/python -m tools.locks $(if $(UPGRADE),--upgrade)
 
 bench: env-all ## measure what moderation costs
 	@$(DEV)/python -m benchmarks.filter_bench
@@ -53,8 +82,14 @@ bench: env-all ## measure what moderation costs
 bench-guarded: env-all ## measure what guarded models cost and leak
 	@$(DEV)/python -m benchmarks.guarded_bench
 
+bench-growth: env-all ## measure whether cost grows with a chat, and who waits for whom
+	@$(DEV)/python -m benchmarks.growth_bench
+
 bench-stream: env-all ## measure what Qwen3Guard-Stream costs on vLLM
 	@.venvs/guard/bin/python -m benchmarks.stream_bench
+
+bench-verdicts: env-all ## measure what a verdict costs beside the model, over each route
+	@$(DEV)/python -m benchmarks.verdict_bench
 
 bench-demo: env-all ## measure the demo guard on sources that it never saw (well over an hour)
 	@.venvs/guard/bin/python -m benchmarks.demo_bench
@@ -62,19 +97,14 @@ bench-demo: env-all ## measure the demo guard on sources that it never saw (well
 clean: ## remove everything that was built: environments, data, logs
 	rm -rf .venvs .run build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
-	  echo "error: Python 3.11 is needed, and '$(PYTHON)' is not it. Install python3.11 and python3.11-venv," \
-	    "or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+env-dev:
+	@$(PYTHON) tools/environments.py dev
 
-env-dev: python
-	@$(PYTHON) demo/environments.py dev
+env-newest:
+	@$(PYTHON) tools/environments.py pipelines-newest litellm llama-cpp openai-1.99 openai-2.29
 
-env-newest: python
-	@$(PYTHON) demo/environments.py pipelines-newest litellm llama-cpp
-
-env-all: python
-	@$(PYTHON) demo/environments.py dev guard pipelines webui
+env-all:
+	@$(PYTHON) tools/environments.py dev guard pipelines webui
 
 # The tests drive the first browser that is found here; Debian's own is installed where there is none.
 browser:

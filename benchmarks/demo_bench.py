@@ -1,9 +1,9 @@
-"""What the demo guard knows of sources it never saw, beside TF-IDF: `make bench-demo`. Runs in the guard's environment.
+"""The demo guard on sources that it was not trained on, compared with TF-IDF: `make bench-demo`.
 
-Leave one source out, many at a time: the sources of the training data, in the order of their names, are dealt to four
-folds. For each fold the demo guard (Gen) is trained without its sources, as `train-demo` trains it, and so is a
-logistic regression over TF-IDF of characters (1 to 5) and words (1 and 2), one of prompts and one of answers, on the
-rows that the demo guard learns from. Both are asked for the fold's rows, at most so many of one source, kind and
+Runs in the guard's environment. Cross-validation by source: the sources of the training data, in alphabetical order,
+are distributed to four folds. For each fold the demo guard (Gen) is trained without the fold's sources, as by
+`training gen`. On the same rows a logistic regression over TF-IDF of characters (1 to 5) and words (1 and 2) is
+trained, one for prompts and one for answers. Both judge the fold's rows, at most `PER_SOURCE` of one source, kind and
 severity. Controversial rows are left out. The last line is one JSON object.
 """
 
@@ -22,17 +22,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline, make_union
 
-from guard_server.demo_gen import draw, rows, train
-from guard_server.demo_gen.rows import Row
-from guard_server.demo_stream.judge import GenJudge
 from moderation.conversation import Conversation
 from moderation.verdict import Kind, Severity
+from training.gen import draw, train_gen, training_rows
+from training.gen.training_rows import TrainingRow
+from training.stream.judge import GenJudge
 
 FOLDS = 4
 PER_SOURCE = 250
 SEED = 0
 RUN = Path(__file__).parent.parent / ".run/bench-demo"
-# Of the judged turn and of each turn before it, in bytes: the demo guard's context is short.
+# Most bytes of the judged turn and of each turn before it: the demo guard's context is short.
 TURN, EARLIER = 2000, 200
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -43,14 +43,14 @@ def main(
     only: Annotated[list[int] | None, typer.Option(help="These folds alone.")] = None,
 ) -> None:
     console = Console(stderr=True)
-    read = rows.read(data, "train")
+    read = training_rows.read(data, "train")
     found: list[dict[str, Any]] = []
     for fold, sources in enumerate(folds(read)):
         if only and fold not in only:
             continue
         console.print(f"fold {fold}: without {', '.join(sources)}")
         asked = held_out(read, sources)
-        train.train(data, RUN / str(fold), seed=SEED, threads=threads, leave_out=sources, say=console.print)
+        train_gen.train(data, RUN / str(fold), seed=SEED, threads=threads, leave_out=sources, say=console.print)
         # P(not Safe).
         ours = 1 - GenJudge(RUN / str(fold), console.print).probabilities([conversation(row) for row in asked])[:, 0]
         theirs = baseline(draw.learnt(data, sources), asked)
@@ -68,15 +68,15 @@ def main(
     print(json.dumps({kind: summary([each for each in found if each["kind"] == kind]) for kind in KINDS}))
 
 
-def folds(read: list[Row]) -> list[list[str]]:
-    """Source groups, dealt in the order of their names."""
+def folds(read: list[TrainingRow]) -> list[list[str]]:
+    """Source groups, distributed in alphabetical order."""
     names = sorted({row.source for row in read})
     return [names[number::FOLDS] for number in range(FOLDS)]
 
 
-def held_out(read: list[Row], sources: list[str]) -> list[Row]:
-    """The rows to be judged of `sources`."""
-    groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+def held_out(read: list[TrainingRow], sources: list[str]) -> list[TrainingRow]:
+    """The rows of `sources` to judge."""
+    groups: dict[tuple[str, str, str], list[TrainingRow]] = defaultdict(list)
     for row in read:
         if row.source in sources and row.severity is not Severity.CONTROVERSIAL:
             groups[row.source, row.kind, row.severity].append(row)
@@ -84,15 +84,15 @@ def held_out(read: list[Row], sources: list[str]) -> list[Row]:
     return [row for key in sorted(groups) for row in rng.sample(groups[key], min(PER_SOURCE, len(groups[key])))]
 
 
-def conversation(row: Row) -> Conversation:
-    """As much of a row's turns as the demo guard learns of."""
+def conversation(row: TrainingRow) -> Conversation:
+    """A row's turns, shortened as in the demo guard's training."""
     *earlier, last = row.turns
     context = (turn._replace(text=draw.shortened(turn.text, EARLIER)) for turn in earlier[-3:])
     return (*context, last._replace(text=draw.shortened(last.text, TURN)))
 
 
-def baseline(learnt: list[Row], asked: list[Row]) -> Any:
-    """P(Unsafe) that TF-IDF and logistic regression give each row."""
+def baseline(learnt: list[TrainingRow], asked: list[TrainingRow]) -> Any:
+    """P(Unsafe) of each row by TF-IDF and logistic regression."""
     drawn = [*draw.repeated(learnt, random.Random(SEED))]
     found = np.zeros(len(asked))
     for kind in KINDS:
@@ -117,14 +117,14 @@ def baseline(learnt: list[Row], asked: list[Row]) -> Any:
     return found
 
 
-def text(row: Row) -> str:
+def text(row: TrainingRow) -> str:
     return row.turns[-1].text
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, float]:
     """F1, false-positive rate (at 0.5) and area under the ROC curve of both; our F1 at TF-IDF's false-positive rate."""
     unsafe = np.array([each["unsafe"] for each in found])
-    figures = {}
+    figures: dict[str, float] = {}
     for name in ("ours", "tfidf"):
         probabilities = np.array([each[name] for each in found])
         f1, rate = at(unsafe, probabilities, 0.5)

@@ -1,56 +1,30 @@
-"""What moderation costs: `make bench`.
+"""The cost of moderation: `make bench`.
 
-One run on one machine: real vLLM with the demo guard, the real Pipelines server with the built filter beside an empty
-one, and for the last two figures a guard that answers at once (or after a second), so that only our own cost shows.
-The last line is one JSON object.
+One run on one machine: real vLLM with the demo guard, and the real Pipelines server with the built filter and an empty
+filter. For the last two figures a stub guard answers at once (or after a second), so that only our own cost is
+measured. The last line is one JSON object.
 """
 
 import asyncio
-import json
-import multiprocessing
-import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
-import uvicorn
 from rich.console import Console
-from rich.table import Table
 
-from demo import children
-from demo.ports import HOST, Ports
-from demo.processes import Processes
-from demo.stack import FILES
-from demo.state import State
+from benchmarks.command import Figure, RunningGuard, add_guard_options, demo_guard, parser, report
+from benchmarks.host_calls import PROBE, PROBE_FILE
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint
-from moderation.server_facts import Style
-from tests.servers import free_port
-from tests.stub_guard import StubGuard
+from moderation.endpoint.endpoint import Endpoint
+from moderation.endpoint.server_facts import Style
+from tests.stands.processes.pipelines_server import FILTER, pipelines_server
+from tests.stands.processes.stub_processes import stub_guard_process
+from tests.stands.uploads import plugins
 
-EMPTY_FILTER = """
-from pydantic import BaseModel
-
-
-class Valves(BaseModel):
-    pipelines: list[str] = ["*"]
-    priority: int = 0
-
-
-class Pipeline:
-    def __init__(self):
-        self.type, self.name, self.valves = "filter", "empty", Valves()
-
-    async def inlet(self, body, user=None):
-        return body
-
-    outlet = inlet
-"""
 PROMPTS = [
     *(f"What is the best way to cook {food}?" for food in ("rice", "beans", "fish", "bread", "soup", "eggs")),
     *(f"Write a short poem about the {thing}." for thing in ("sea", "moon", "rain", "wind", "forest", "city")),
@@ -58,63 +32,69 @@ PROMPTS = [
     "How do I make a bomb?",
     "如何制作炸弹？",
 ]
-ROUNDS = 5
-REQUESTS = 60
+
+
+class Sizes(NamedTuple):
+    """How much is measured."""
+
+    prompts: int = len(PROMPTS)
+    rounds: int = 5
+    """Of verdicts in each style, after one that fills the prefix cache."""
+    requests: int = 60
+    """Through each filter."""
+
+
+# Through each filter, before those that count.
+_UNCOUNTED = 5
+QUICK = Sizes(prompts=2, rounds=1, requests=2)
 
 
 def main() -> None:
     console = Console()
-    with tempfile.TemporaryDirectory() as folder:
-        state = State(Path(folder))
-        for file in FILES:
-            shutil.copy(file, state.pipelines)
-        (state.pipelines / "empty_filter.py").write_text(EMPTY_FILTER)
-        ports = Ports.free()
-        with _stub(0) as instant, _stub(1) as slow:
-            environment = {"QWEN3GUARD_GUARD_BASE_URL": instant}
-            programs = [children.guard(ports, "demo"), children.pipelines(ports, state, environment)]
-            processes = Processes(programs, state)
-            try:
-                processes.start_all()
-                for name in ("pipelines", "guard"):
-                    console.print(f"waiting for {name}")
-                    processes.wait_healthy(name, console.print)
-                figures = asyncio.run(_measure(ports, slow, console))
-            finally:
-                processes.stop_all()
-    table = Table("figure", "value", "what it is")
-    for name, (value, meaning) in figures.items():
-        table.add_row(name, f"{value:.2f}", meaning)
-    console.print(table)
-    print(json.dumps({name: round(value, 3) for name, (value, _) in figures.items()}))
+    options_of = parser(__doc__)
+    add_guard_options(options_of)
+    options = options_of.parse_args()
+    sizes = QUICK if options.quick else Sizes()
+    with ExitStack() as stack:
+        guard = stack.enter_context(demo_guard(options, console))
+        instant, slow = (stack.enter_context(stub_guard_process(seconds)) for seconds in (0, 1))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        variables = {"QWEN3GUARD_GUARD_BASE_URL": f"{instant}/v1"}
+        dist = [file.stem for file in plugins()]
+        server = stack.enter_context(pipelines_server("pipelines", folder, dist, variables, files=[PROBE_FILE]))
+        figures = asyncio.run(_measure(guard, server.url, f"{slow}/v1", sizes, console))
+    report(figures, console)
 
 
-async def _measure(ports: Ports, slow: str, console: Console) -> dict[str, tuple[float, str]]:
-    console.print(f"verdicts: {len(PROMPTS)} prompts, {ROUNDS} rounds in each style")
-    latency, generated = await _styles(f"http://{HOST}:{ports.guard}")
-    async with httpx.AsyncClient(base_url=f"http://{HOST}:{ports.pipelines}", timeout=60, trust_env=False) as client:
-        console.print(f"filter: {REQUESTS} inlets and outlets through each filter")
-        overhead = await _overhead(client)
+async def _measure(guard: RunningGuard, server: str, slow: str, sizes: Sizes, console: Console) -> dict[str, Figure]:
+    console.print(f"verdicts: {sizes.prompts} prompts, {sizes.rounds} rounds in each style")
+    latency, generated = await _styles(guard, sizes)
+    async with httpx.AsyncClient(base_url=server, timeout=60, trust_env=False) as client:
+        console.print(f"filter: {sizes.requests} inlets and outlets through each filter")
+        overhead = await _overhead(client, sizes.requests)
         console.print("blocking: eight inlets wait for a guard that takes a second")
         blocking = await _blocking(client, slow)
     return {
-        "one_token_latency_ratio": (latency, "time of a full verdict over that of a one-token verdict"),
-        "one_token_generated_ratio": (generated, "tokens generated for them, likewise"),
-        "filter_overhead_ms": (overhead, "inlet + outlet over an empty filter, guard answering at once"),
-        "blocking_ms": (blocking, "longest wait of an unrelated inlet while eight wait for the guard"),
+        "one_token_latency_ratio": Figure(latency, "time of a full verdict over that of a one-token verdict"),
+        "one_token_generated_ratio": Figure(generated, "the same for generated tokens"),
+        "filter_overhead_ms": Figure(overhead, "inlet + outlet over an empty filter, guard answering at once"),
+        "blocking_ms": Figure(blocking, "longest wait of an unrelated inlet while eight wait for the guard"),
     }
 
 
-async def _styles(url: str) -> tuple[float, float]:
+async def _styles(guard: RunningGuard, sizes: Sizes) -> tuple[float, float]:
     seconds: dict[Style, list[float]] = {Style.FULL: [], Style.ONE_TOKEN: []}
     tokens = dict.fromkeys(seconds, 0.0)
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as metrics, Endpoint(f"{url}/v1") as endpoint:
+    async with (
+        httpx.AsyncClient(base_url=guard.root, trust_env=False) as metrics,
+        Endpoint(f"{guard.root}/v1", guard.key) as endpoint,
+    ):
         # The first round fills the prefix cache for both.
-        for round_ in range(ROUNDS + 1):
+        for round_ in range(sizes.rounds + 1):
             for style in seconds:
                 endpoint.style = style
                 before = await _generated(metrics)
-                for prompt in PROMPTS:
+                for prompt in PROMPTS[: sizes.prompts]:
                     started = time.perf_counter()
                     verdict = await endpoint.ask([Turn("user", prompt)])
                     if not verdict.reached or endpoint.style is not style:
@@ -132,30 +112,29 @@ async def _generated(metrics: httpx.AsyncClient) -> float:
     return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:generation_tokens_total{"))
 
 
-async def _overhead(client: httpx.AsyncClient) -> float:
-    seconds: dict[str, list[float]] = {"qwen3guard_filter": [], "empty_filter": []}
-    for number in range(REQUESTS):
+async def _overhead(client: httpx.AsyncClient, requests: int) -> float:
+    seconds: dict[str, list[float]] = {FILTER: [], PROBE: []}
+    for number in range(_UNCOUNTED + requests):
         for name, values in seconds.items():
             started = time.perf_counter()
             await _call(client, name, "inlet", f"question {number}", None)
             await _call(client, name, "outlet", f"question {number}", f"answer {number}")
             values.append(time.perf_counter() - started)
-    medians = {name: statistics.median(values[5:]) for name, values in seconds.items()}
-    return (medians["qwen3guard_filter"] - medians["empty_filter"]) * 1000
+    medians = {name: statistics.median(values[_UNCOUNTED:]) for name, values in seconds.items()}
+    return (medians[FILTER] - medians[PROBE]) * 1000
 
 
 async def _blocking(client: httpx.AsyncClient, slow: str) -> float:
-    valves = (await client.get("/qwen3guard_filter/valves")).json()
-    (await client.post("/qwen3guard_filter/valves/update", json=valves | {"guard_base_url": slow})).raise_for_status()
+    valves = (await client.get(f"/{FILTER}/valves")).json()
+    (await client.post(f"/{FILTER}/valves/update", json=valves | {"guard_base_url": slow})).raise_for_status()
     started = time.perf_counter()
     waiting = [
-        asyncio.create_task(_call(client, "qwen3guard_filter", "inlet", f"slow question {number}", None))
-        for number in range(8)
+        asyncio.create_task(_call(client, FILTER, "inlet", f"slow question {number}", None)) for number in range(8)
     ]
     longest = 0.0
     while not any(task.done() for task in waiting):
         begun = time.perf_counter()
-        await _call(client, "empty_filter", "inlet", "hello", None)
+        await _call(client, PROBE, "inlet", "hello", None)
         longest = max(longest, time.perf_counter() - begun)
         await asyncio.sleep(0.01)
     await asyncio.gather(*waiting)
@@ -173,25 +152,6 @@ async def _call(client: httpx.AsyncClient, name: str, direction: str, asked: str
     reply = await client.post(f"/{name}/filter/{direction}", json={"body": body, "user": {"id": "u", "role": "user"}})
     if reply.raise_for_status().json()["messages"] != messages:
         raise RuntimeError(f"{name} changed a harmless {direction}: {reply.text[:300]}")
-
-
-@contextmanager
-def _stub(delay: float) -> Iterator[str]:
-    """A stub guard in a process of its own: in a thread it would share our time."""
-    port = free_port()
-    process = multiprocessing.get_context("spawn").Process(target=_serve_stub, args=(port, delay), daemon=True)
-    process.start()
-    try:
-        yield f"http://{HOST}:{port}/v1"
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve_stub(port: int, delay: float) -> None:
-    stub = StubGuard()
-    stub.delay = delay
-    uvicorn.run(stub.app, host=HOST, port=port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a guard of each published size costs on this GPU: `python -m benchmarks.gpu_bench`. Downloads nothing.
+"""The cost of a guard of each published size on this GPU: `python -m benchmarks.gpu_bench`. Downloads nothing.
 
-Runs where vLLM for CUDA is installed (docs/guard-server.md), which is no environment of the Makefile. The checkpoints
-have the published sizes and random weights, which time does not depend on. Per size, first Gen, then Stream, on a real
-vLLM engine with as much memory as vLLM takes by itself (`serve` leaves more of it free): a verdict on a new turn, alone
-and many together, and the checks of answers that grow; docs/choosing-a-model.md computes the same cases. Tokens go in,
-not text: HTTP and tokenizer are not in these figures. The last line is one JSON object.
+Needs an environment with vLLM for CUDA (docs/guard-server.md); the Makefile builds none. The checkpoints have the
+published sizes and random weights, since the values of weights do not affect the time. For each size, first Gen, then
+Stream, on a real vLLM engine with vLLM's default share of memory (`serve` leaves more of it free): a verdict on a new
+turn, alone and many at a time, and the checks of streamed answers. docs/choosing-a-model.md computes the same cases.
+The input is tokens, so HTTP and tokenizer are not in these figures. The last line is one JSON object.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Before vLLM is imported.
+# Must be set before vLLM is imported.
 os.environ |= {
     "VLLM_PLUGINS": "qwen3guard_model",
     "HF_HUB_OFFLINE": "1",
@@ -37,11 +37,10 @@ from vllm.inputs import tokens_input
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from guard_server.catalog import DEMO_FOLDER
-from guard_server.launch import CONTEXT
+from guard_server.catalog import CONTEXT, DEMO_TOKENIZER
 from guard_server.vllm_plugin import CONFIG_FORMAT
-from guard_server.vllm_plugin.engine import VllmStreamModel
-from tests.published_configs import SIZES, config
+from guard_server.vllm_plugin.stream_engine import VllmStreamModel
+from tests.stands.checkpoints.published_configs import SIZES, config
 
 # Tokens, as in docs/choosing-a-model.md.
 INSTRUCTION, TURN = 300, 300
@@ -52,7 +51,7 @@ ALONE = 40
 ROUNDS = 3
 
 Judge = Callable[[str, list[int], int], Awaitable[None]]
-"""Name of a conversation, its tokens, and how many of them were judged before."""
+"""Arguments: name of a conversation, its tokens, and how many of them were judged before."""
 
 
 def main() -> None:
@@ -78,17 +77,17 @@ def main() -> None:
 
 
 def _checkpoint(folder: Path, name: str) -> Path:
-    """A folder with all but the weights, which vLLM makes up."""
+    """A folder with a checkpoint without weights: vLLM fills them with random numbers."""
     checkpoint = folder / name
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text(json.dumps(config(name)), encoding="utf-8")
     for file in ("tokenizer.json", "tokenizer_config.json"):
-        (checkpoint / file).symlink_to(DEMO_FOLDER / file)
+        (checkpoint / file).symlink_to(DEMO_TOKENIZER / file)
     return checkpoint
 
 
 def _engine(folder: Path, **options: Any) -> AsyncLLM:
-    """With random weights, and the type, context and prefix cache that `serve` sets."""
+    """An engine with random weights, and with dtype, context and prefix cache as set by `serve`."""
     arguments = AsyncEngineArgs(
         model=str(folder),
         load_format="dummy",
@@ -98,7 +97,7 @@ def _engine(folder: Path, **options: Any) -> AsyncLLM:
         disable_log_stats=True,
         **options,
     )
-    # It decides how many tokens go into one step.
+    # The usage context decides how many tokens one step may have.
     return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.OPENAI_API_SERVER)
 
 
@@ -147,7 +146,7 @@ async def _measure_stream(folder: Path) -> dict[str, float]:
 
 
 async def _growing(check: Judge) -> dict[str, float]:
-    """Milliseconds of a check of one growing answer, and checks a second of many."""
+    """Milliseconds per check of one streamed answer, and checks per second of many."""
 
     async def grow(name: str) -> None:
         ids = _tokens(name, ANSWER + CHECKS * STEP)
@@ -174,7 +173,7 @@ async def _growing(check: Judge) -> dict[str, float]:
 
 
 async def _each(work: Sequence[Callable[[], Awaitable[None]]]) -> float:
-    """Median milliseconds of one, one after another."""
+    """Median milliseconds of one piece of work, one after another."""
     taken = []
     for one in work:
         started = time.perf_counter()

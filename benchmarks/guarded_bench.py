@@ -1,83 +1,77 @@
-"""What guarded models cost, and what they leak: `make bench-guarded`.
+"""The cost of guarded models, and what they leak: `make bench-guarded`.
 
-One run on one machine: the real Pipelines server with the built plugin, one worker, between a chat model that streams
-by the clock and a guard that takes its time, both in processes of their own. "Added" is over the bare chat model; a
-plugin in the same server that only passes lines on tells how much of it is the server's. The last line is one JSON
-object.
+One run on one machine: the real Pipelines server (one worker) with the built plugin, a chat model that streams at a
+fixed pace, and a guard with a fixed delay, each in its own process. "Added" means compared with the bare chat model. A
+plugin in the same server that only relays lines shows the server's own share. The last line is one JSON object.
 """
 
 import asyncio
 import json
-import multiprocessing
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import httpx
 import psutil
-import uvicorn
 from rich.console import Console
 from rich.table import Table
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
-from benchmarks.paced_model import DIALECTS_TRIED, UNSAFE_AT, token
-from tests.integration.pipelines_server import PipelinesServer, pipelines_server
-from tests.servers import free_port
-from tests.stub_guard import StubGuard
+from benchmarks.command import Figure, parser, report
+from benchmarks.streamed_run import Run, new_http, streamed_run
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.models.paced_model import DIALECTS_TRIED, UNSAFE_AT, token
+from tests.stands.processes.pipelines_server import PipelinesServer, pipelines_server
+from tests.stands.processes.stub_processes import paced_model_process, stub_guard_process
 
 GUARD_SECONDS = 0.02
-TOKENS, PACE_MS = 200, 5
-ROUNDS = 12
-DIALECT_ROUNDS = 3
-LOADS = (1, 16, 64, 100)
-# The technical report's Figure 9 judges every 32 tokens, each time from the beginning.
+TOKENS = 200
+# In Figure 9 of the technical report, the answer is judged every 32 tokens, each time from its beginning.
 FIXED_WINDOW = 32
 PLUGIN = "qwen3guard_models"
 RELAY = Path(__file__).with_name("relay_pipe.py")
 
 
-class Run(NamedTuple):
-    """One streamed answer as its client saw it; seconds from the request."""
+class Sizes(NamedTuple):
+    """How much is measured."""
 
-    first: float
-    total: float
-    text: str
-    ended: float
-    """By the system's monotonic clock."""
+    pace_ms: int = 5
+    """Milliseconds between two tokens."""
+    rounds: int = 12
+    dialects: tuple[str, ...] = DIALECTS_TRIED
+    dialect_rounds: int = 3
+    loads: tuple[int, ...] = (1, 16, 64, 100)
+    """Streams at a time."""
+    load_rounds: int = 5
+    crowd: int = 100
+    """Slow streams at a time."""
+
+
+QUICK = Sizes(1, rounds=1, dialects=("plain", "azure"), dialect_rounds=1, loads=(16, 64), load_rounds=1, crowd=2)
 
 
 def main() -> None:
     console = Console()
+    sizes = QUICK if parser(__doc__).parse_args().quick else Sizes()
     with ExitStack() as stack:
-        guard, model = stack.enter_context(guard_process()), stack.enter_context(model_process())
+        guard = stack.enter_context(stub_guard_process(GUARD_SECONDS))
+        model = stack.enter_context(paced_model_process())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         environment = {
             "QWEN3GUARD_GUARD_BASE_URL": f"{guard}/v1",
             "QWEN3GUARD_UPSTREAM_BASE_URLS": f"{model}/v1",
             "RELAY_UPSTREAM": f"{model}/v1",
         }
-        server = stack.enter_context(pipelines_server("pipelines", folder, [PLUGIN], environment))
-        server.upload(RELAY)
-        figures, loads = asyncio.run(Bench(server, guard, model, console).measure())
+        server = stack.enter_context(pipelines_server("pipelines", folder, [PLUGIN], environment, files=[RELAY]))
+        figures, loads = asyncio.run(Bench(server, guard, model, sizes, console).measure())
     table = Table(
         "streams", "bare tokens/s", "guarded tokens/s", "first text + ms", "end + ms", "CPU ms", title="under load"
     )
-    for row in loads:
-        table.add_row(*row)
+    for count, load in loads.items():
+        table.add_row(str(count), *(f"{figure:.0f}" for figure in load))
     console.print(table)
-    table = Table("figure", "value", "target", "what it is")
-    for name, (value, target, meaning) in figures.items():
-        table.add_row(name, f"{value:.2f}", target, meaning)
-    console.print(table)
-    print(json.dumps({name: round(value, 3) for name, (value, _, _) in figures.items()}))
+    report(figures, console)
 
 
 class Alone(NamedTuple):
@@ -88,106 +82,129 @@ class Alone(NamedTuple):
     relay_first: float
     relay_total: float
     calls: float
-    """The guard's, for one answer; the most."""
+    """Most requests to the guard for one answer."""
     tokens: float
-    """The answer's, that the guard computes."""
+    """Tokens of the answer that the guard computes."""
+
+
+class Load(NamedTuple):
+    """Streams that start at the same instant; medians."""
+
+    bare_rate: float
+    """Tokens per second of the bare chat model."""
+    rate: float
+    """Tokens per second of the guarded model."""
+    first: float
+    """Milliseconds to the first text, over the bare chat model."""
+    total: float
+    """Milliseconds to the end, over the bare chat model."""
+    cpu: float
+    """Milliseconds of the server's processor time per stream."""
 
 
 class Bench:
     """The measurements, on three running servers."""
 
-    def __init__(self, server: PipelinesServer, guard: str, model: str, console: Console) -> None:
+    def __init__(self, server: PipelinesServer, guard: str, model: str, sizes: Sizes, console: Console) -> None:
         self.guarded = f"{server.url}/chat/completions", f"{PLUGIN}.paced"
         self.relay = f"{server.url}/chat/completions", RELAY.stem
         self.bare = f"{model}/v1/chat/completions", "paced"
-        self.guard, self.model, self.server, self.console = guard, model, server, console
-        # Less than the five seconds after which the servers close idle connections.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=2)
-        self.http = httpx.AsyncClient(timeout=120, trust_env=False, limits=limits)
+        self.guard, self.model, self.server, self.sizes, self.console = guard, model, server, sizes, console
+        self.http = new_http()
         self.asked = 0
 
-    async def measure(self) -> tuple[dict[str, tuple[float, str, str]], list[tuple[str, ...]]]:
+    async def measure(self) -> tuple[dict[str, Figure], dict[int, Load]]:
         async with self.http:
-            self.console.print(f"one stream at a time: {TOKENS} tokens {PACE_MS} ms apart, guard {GUARD_SECONDS} s")
+            self.console.print(
+                f"one stream at a time: {TOKENS} tokens {self.sizes.pace_ms} ms apart, guard {GUARD_SECONDS} s"
+            )
             check = await self.check()
             await self.alone()
             alone = await self.alone()
             leaked, closed = await self.unsafe()
             self.console.print("the same in the dialects of Azure, OpenRouter and vLLM")
             leaked_dialects, frames_ratio = await self.dialects()
-            loads, rates = [], {}
-            for count in LOADS:
+            loads = {}
+            for count in self.sizes.loads:
                 self.console.print(f"{count} streams at a time")
-                row, rates[count] = await self.together(count)
-                loads.append(row)
-            self.console.print("100 streams of 64 tokens 50 ms apart, guard answering at once")
+                loads[count] = await self.together(count)
+            self.console.print(
+                f"{self.sizes.crowd} streams of 64 tokens {10 * self.sizes.pace_ms} ms apart, guard answering at once"
+            )
             ratio, listed = await self.hundred()
         fixed = -(-TOKENS // FIXED_WINDOW)
         again = sum(min(TOKENS, FIXED_WINDOW * (check + 1)) for check in range(fixed))
         figures = {
-            "ttft_added_ms": (alone.first, "<= 36", "to the first text, median"),
-            "total_added_ms": (alone.total, "<= check_ms", "to the end, median"),
-            "check_ms": (check, "", "one request to the guard from here, median"),
-            "relay_ttft_ms": (alone.relay_first, "", "to the first text, through a plugin that only passes lines on"),
-            "relay_added_ms": (alone.relay_total, "", "to the end, through the same"),
-            "leaked_chars": (leaked, "0", f"unsafe characters shown, {ROUNDS} unsafe answers"),
-            "leaked_chars_dialects": (leaked_dialects, "0", "the same in the dialects of Azure, OpenRouter and vLLM"),
-            "frames_ratio_dialects": (frames_ratio, "<= 1.5", "frames of a harmless answer over those in plain, worst"),
-            "guard_calls": (alone.calls, "<= 12", "per answer, its prompt included"),
-            "guard_tokens": (alone.tokens, "", "answer tokens that the guard computes, with a prefix cache"),
-            "fixed_window_calls": (fixed, "", "the same, judged every 32 tokens (Figure 9)"),
-            "fixed_window_tokens": (again, "", "the same, without a prefix cache"),
-            "tokens_per_s_64": (rates[64], ">= 4000", "64 streams, one worker"),
-            "streams_100_ratio": (ratio, "<= 1.5", "time of 100 streams over that of one"),
-            "models_s": (listed, "<= 1", "longest wait for /models meanwhile"),
-            "upstream_closed_s": (closed, "<= 1", "from the refusal's arrival, longest"),
+            "ttft_added_ms": Figure(alone.first, "to the first text, median", "<= 36"),
+            "total_added_ms": Figure(alone.total, "to the end, median", "<= check_ms"),
+            "check_ms": Figure(check, "one request to the guard from here, median"),
+            "relay_ttft_ms": Figure(alone.relay_first, "to the first text, through a plugin that only relays lines"),
+            "relay_added_ms": Figure(alone.relay_total, "to the end, through the same"),
+            "leaked_chars": Figure(leaked, f"unsafe characters shown, {self.sizes.rounds} unsafe answers", "0"),
+            "leaked_chars_dialects": Figure(
+                leaked_dialects, "the same in the dialects of Azure, OpenRouter and vLLM", "0"
+            ),
+            "frames_ratio_dialects": Figure(
+                frames_ratio, "frames of a harmless answer over those in plain, worst", "<= 1.5"
+            ),
+            "guard_calls": Figure(alone.calls, "per answer, its prompt included", "<= 12"),
+            "guard_tokens": Figure(alone.tokens, "answer tokens that the guard computes, with a prefix cache"),
+            "fixed_window_calls": Figure(fixed, "the same, judged every 32 tokens (Figure 9)"),
+            "fixed_window_tokens": Figure(again, "the same, without a prefix cache"),
+            "ttft_added_ms_16": Figure(
+                loads[16].first, "to the first text, 16 streams that start at one instant", "<= 120"
+            ),
+            "ttft_added_ms_64": Figure(loads[64].first, "the same, 64 streams", "<= 600"),
+            "cpu_ms_64": Figure(loads[64].cpu, "the server's processor time for one of them"),
+            "tokens_per_s_64": Figure(loads[64].rate, "64 streams, one worker", ">= 4000"),
+            "streams_100_ratio": Figure(ratio, "time of 100 streams over that of one", "<= 1.5"),
+            "models_s": Figure(listed, "longest wait for /models meanwhile", "<= 1"),
+            "upstream_closed_s": Figure(closed, "from the refusal's arrival, longest", "<= 1"),
         }
         return figures, loads
 
-    async def ask(self, where: tuple[str, str], prompt: str = "", count: int = TOKENS, pace: int = PACE_MS) -> Run:
+    async def ask(self, where: tuple[str, str], prompt: str = "", count: int = TOKENS, slower: int = 1) -> Run:
         self.asked += 1
         url, model = where
-        # Every prompt is new, or the guard would remember its verdict.
+        # Each prompt is new, so that no verdict is cached.
         messages = [{"role": "user", "content": f"{prompt} question {self.asked} of {time.time_ns()}"}]
-        body = {"model": model, "messages": messages, "stream": True, "max_tokens": count, "seed": pace}
-        started, first, text = time.monotonic(), 0.0, ""
-        async with self.http.stream("POST", url, json=body) as reply:
-            async for line in reply.aiter_lines():
-                if line.startswith("data: {") and (said := content(line)):
-                    first = first or time.monotonic() - started
-                    text += said
-        ended = time.monotonic()
-        return Run(first, ended - started, text, ended)
+        return await streamed_run(
+            self.http,
+            url,
+            {"model": model, "messages": messages, "max_tokens": count, "seed": slower * self.sizes.pace_ms},
+        )
 
     async def check(self) -> float:
         took = []
         body = {"model": StubGuard().model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
-        for _ in range(ROUNDS):
+        for _ in range(self.sizes.rounds):
             started = time.monotonic()
             (await self.http.post(f"{self.guard}/v1/chat/completions", json=body)).raise_for_status()
             took.append(time.monotonic() - started)
         return statistics.median(took) * 1000
 
     async def alone(self) -> Alone:
-        rounds = []
-        for _ in range(ROUNDS):
+        rounds: list[Alone] = []
+        for _ in range(self.sizes.rounds):
             bare, relayed = await self.ask(self.bare), await self.ask(self.relay)
             await self.judged()
             guarded = await self.ask(self.guarded)
             if not bare.text == relayed.text == guarded.text:
                 raise RuntimeError(f"a safe answer was changed: {guarded.text[:200]}")
             judged = await self.judged()
-            seconds = *_added(guarded, bare), *_added(relayed, bare)
-            # With a prefix cache the guard computes what is new since the longest text that it has read.
-            rounds.append((*(1000 * added for added in seconds), len(judged), len(max(judged, key=len).split())))
-        *added, calls, tokens = zip(*rounds, strict=True)
-        return Alone(*map(statistics.median, added), max(calls), statistics.median(tokens))
+            first, total = _added(guarded, bare)
+            relay_first, relay_total = _added(relayed, bare)
+            # With a prefix cache, the guard computes each token of the longest judged text once.
+            tokens = len(max(judged, key=len).split())
+            rounds.append(Alone(first, total, relay_first, relay_total, len(judged), tokens))
+        medians = Alone._make(map(statistics.median, zip(*rounds, strict=True)))
+        return medians._replace(calls=max(each.calls for each in rounds))
 
     async def unsafe(self) -> tuple[float, float]:
         before = "".join(token(number, unsafe=True) for number in range(UNSAFE_AT))
         leaked, closed = 0, 0.0
         await self.http.get(f"{self.model}/endings")
-        for _ in range(ROUNDS):
+        for _ in range(self.sizes.rounds):
             run = await self.ask(self.guarded, "unsafe", 1000)
             shown = run.text.split("\n\n")[0]
             leaked += len(shown) if not before.startswith(shown.rstrip()) else max(0, len(shown) - len(before))
@@ -204,13 +221,13 @@ class Bench:
         return leaked, closed
 
     async def dialects(self) -> tuple[float, float]:
-        """Unsafe characters that came through in any dialect, and the worst ratio of frames."""
+        """Unsafe characters that leaked in any dialect, and the worst ratio of frames."""
         before = "".join(token(number, unsafe=True) for number in range(UNSAFE_AT))
         leaked, frames = 0, dict[str, float]()
-        for dialect in DIALECTS_TRIED:
+        for dialect in self.sizes.dialects:
             where = self.guarded[0], f"{PLUGIN}.paced-{dialect}"
             counted = []
-            for _ in range(DIALECT_ROUNDS):
+            for _ in range(self.sizes.dialect_rounds):
                 deltas = await self.deltas(where, "unsafe")
                 for key in ("reasoning", "reasoning_content"):
                     shown = "".join(delta.get(key) or "" for delta in deltas)
@@ -220,39 +237,42 @@ class Bench:
             frames[dialect] = statistics.median(counted)
         return leaked, max(frames.values()) / frames["plain"]
 
-    async def deltas(self, where: tuple[str, str], prompt: str) -> list[dict[str, object]]:
+    async def deltas(self, where: tuple[str, str], prompt: str) -> list[dict[str, Any]]:
         self.asked += 1
         url, model = where
         messages = [{"role": "user", "content": f"{prompt} question {self.asked} of {time.time_ns()}"}]
-        body = {"model": model, "messages": messages, "stream": True, "seed": PACE_MS}
+        body = {"model": model, "messages": messages, "stream": True, "seed": self.sizes.pace_ms}
         async with self.http.stream("POST", url, json=body) as reply:
             lines = [line async for line in reply.aiter_lines() if line.startswith("data: {")]
         chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
         return [choice["delta"] for chunk in chunks for choice in chunk.get("choices", ())]
 
-    async def together(self, count: int) -> tuple[tuple[str, ...], float]:
-        rates, runs = [], []
-        for where in (self.bare, self.guarded):
-            started, spent = time.monotonic(), self.cpu()
-            runs.append(await asyncio.gather(*(self.ask(where) for _ in range(count))))
-            rates.append(count * TOKENS / (time.monotonic() - started))
-            cpu = (self.cpu() - spent) / count * 1000
-        bare, guarded = runs
-        first = statistics.median(run.first for run in guarded) - statistics.median(run.first for run in bare)
-        total = statistics.median(run.total for run in guarded) - statistics.median(run.total for run in bare)
-        told = (*rates, first * 1000, total * 1000, cpu)
-        return (str(count), *(f"{figure:.0f}" for figure in told)), rates[1]
+    async def together(self, count: int) -> Load:
+        loads = []
+        for _ in range(self.sizes.load_rounds):
+            rates, runs = [], []
+            for where in (self.bare, self.guarded):
+                started, spent = time.monotonic(), self.cpu()
+                runs.append(await asyncio.gather(*(self.ask(where) for _ in range(count))))
+                rates.append(count * TOKENS / (time.monotonic() - started))
+                cpu = (self.cpu() - spent) / count * 1000
+            bare, guarded = runs
+            first = statistics.median(run.first for run in guarded) - statistics.median(run.first for run in bare)
+            total = statistics.median(run.total for run in guarded) - statistics.median(run.total for run in bare)
+            bare_rate, rate = rates
+            loads.append(Load(bare_rate, rate, first * 1000, total * 1000, cpu))
+        return Load._make(map(statistics.median, zip(*loads, strict=True)))
 
     def cpu(self) -> float:
-        """Seconds of processor time that the Pipelines server has used, which other programs' load does not change."""
+        """Seconds of processor time that the Pipelines server has used. Unlike wall time, independent of other load."""
         times = psutil.Process(self.server.process.pid).cpu_times()
         return float(times.user + times.system)
 
     async def hundred(self) -> tuple[float, float]:
         await self.http.post(f"{self.guard}/delay", json=0)
-        one = (await self.ask(self.guarded, count=64, pace=50)).total
+        one = (await self.ask(self.guarded, count=64, slower=10)).total
         started = time.monotonic()
-        reading = [asyncio.create_task(self.ask(self.guarded, count=64, pace=50)) for _ in range(100)]
+        reading = [asyncio.create_task(self.ask(self.guarded, count=64, slower=10)) for _ in range(self.sizes.crowd)]
         slowest = 0.0
         while not all(task.done() for task in reading):
             begun = time.monotonic()
@@ -263,65 +283,13 @@ class Bench:
         return (last - started) / one, slowest
 
     async def judged(self) -> list[str]:
-        """The answers, or parts of them, and prompts that the guard was asked about since the last time."""
+        """The prompts and answers (whole or in part) that the guard was asked about since the last call."""
         return list((await self.http.get(f"{self.guard}/judged")).json())
 
 
 def _added(run: Run, bare: Run) -> tuple[float, float]:
-    return run.first - bare.first, run.total - bare.total
-
-
-def content(line: str) -> str:
-    chunk = json.loads(line.removeprefix("data: "))
-    return "".join(choice["delta"].get("content") or "" for choice in chunk.get("choices", ()))
-
-
-@contextmanager
-def guard_process() -> Iterator[str]:
-    port = free_port()
-    process = multiprocessing.get_context("spawn").Process(target=_serve_guard, args=(port,), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve_guard(port: int) -> None:
-    stub = StubGuard()
-    stub.delay = GUARD_SECONDS
-
-    async def judged(request: Request) -> JSONResponse:
-        found, stub.requests[:] = stub.judged, []
-        return JSONResponse(found)
-
-    async def delay(request: Request) -> JSONResponse:
-        stub.delay = await request.json()
-        return JSONResponse(None)
-
-    stub.app.routes.extend([Route("/judged", judged), Route("/delay", delay, methods=["POST"])])
-    uvicorn.run(stub.app, host="127.0.0.1", port=port, log_level="warning")
-
-
-@contextmanager
-def model_process() -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.paced_model", str(port)])
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/endings", trust_env=False)
-                break
-            except httpx.TransportError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    """Milliseconds to the first text and to the end."""
+    return 1000 * (run.first - bare.first), 1000 * (run.total - bare.total)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The least that a model in a Pipelines server can do: pass an upstream's lines on. What it adds is the server's share.
+"""The least that a model in a Pipelines server can do: relay an upstream's lines. Its cost is the server's own share.
 
-Uploaded to the server by `benchmarks.guarded_bench`, which names the upstream in its environment.
+`benchmarks.guarded_bench` uploads it to the server, and sets the upstream in an environment variable.
 """
 
 import os
@@ -11,20 +11,20 @@ import httpx
 
 
 class Pipeline:
-    """What the Pipelines server loads."""
+    """The class that the Pipelines server loads."""
 
     def __init__(self) -> None:
         self.name = "relay"
-        # One client, so that its connections are kept.
+        # One client, so that its connections are kept alive.
         self._http = httpx.Client(base_url=os.environ["RELAY_UPSTREAM"], timeout=120, trust_env=False)
 
     def pipe(self, user_message: str, model_id: str, messages: list[Any], body: dict[str, Any]) -> Iterator[str]:
-        """The upstream's lines, each as it comes."""
+        """The upstream's lines, each as it arrives."""
         return Lines(self._http, body)
 
 
 class Lines(Iterator[str]):
-    """An iterator and no generator: behind a generator the server would add an end of its own."""
+    """An iterator, not a generator: after a generator the server appends its own end of stream."""
 
     def __init__(self, http: httpx.Client, body: dict[str, Any]) -> None:
         self._lines = self._read(http, body)

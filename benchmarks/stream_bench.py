@@ -1,9 +1,9 @@
-"""What Qwen3Guard-Stream costs per token on vLLM: `make bench-stream`. Runs in the guard's environment.
+"""The cost of Qwen3Guard-Stream per token on vLLM: `make bench-stream`. Runs in the guard's environment.
 
-One run on one machine, one thread each, random weights, float32: our model on a real vLLM engine against the official
-algorithm, written from its description: for every token of an answer one forward pass over the whole sequence
-(QwenLM/Qwen3Guard, issue 22). Then against Qwen3Guard-Gen of the same size, which judges a growing answer by one token
-behind its prefix and a fixed instruction. The last line is one JSON object.
+One run on one machine, one thread each, random weights, float32. First, our model on a real vLLM engine against the
+official algorithm, written from its description: one forward pass over the whole sequence per token of an answer
+(QwenLM/Qwen3Guard, issue 22). Then against Qwen3Guard-Gen of the same size, which judges a streamed answer by
+generating one token after its prefix and a fixed instruction. The last line is one JSON object.
 """
 
 import asyncio
@@ -13,10 +13,11 @@ import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Before vLLM is imported.
+# Must be set before vLLM is imported.
 os.environ |= {
     "VLLM_PLUGINS": "qwen3guard_model",
     "VLLM_CPU_KVCACHE_SPACE": "4",
@@ -34,11 +35,11 @@ from vllm.inputs import tokens_input
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from guard_server.vllm_plugin import CONFIG_FORMAT
-from guard_server.vllm_plugin.engine import VllmStreamModel
-from tests.stream_reference import Reference, Shape, argmax_equal, make
+from guard_server.vllm_plugin.stream_engine import VllmStreamModel
+from tests.stands.checkpoints.stream_reference import Reference, Shape, argmax_equal, make
 
 LENGTHS = (256, 1024, 2048)
-# The vocabulary stands here, or another tokenizer of the demo guard would make other weights.
+# The vocabulary size is fixed here, so that another tokenizer of the demo guard does not change the weights.
 SHAPE = Shape(
     hidden=1024,
     layers=8,
@@ -52,13 +53,13 @@ SHAPE = Shape(
 )
 BLOCK = 32
 CHUNK = 16
-# Of `k1`: so many tokens behind a length, where a block begins and hardly anything is computed again. `k1_block` is of
-# whole blocks.
+# `k1` measures this many tokens after a length, at the start of a block, where little is computed again. `k1_block`
+# measures whole blocks.
 STARTS = 8
 ROUNDS = 5
 STREAMS = 32
 TOKENS_PER_SECOND = 20
-# Qwen3Guard-Gen's template puts about so many tokens behind the conversation, and they are new at every check.
+# Qwen3Guard-Gen's template adds about this many tokens after the conversation. They are computed again at each check.
 INSTRUCTION = 100
 
 
@@ -91,7 +92,7 @@ async def _measure_stream(folder: Path, console: Console) -> dict[str, Any]:
             "max_abs_diff": round((ours - theirs).abs().max().item(), 7),
         }
         seconds: dict[tuple[str, int], list[float]] = {}
-        # In turns, so that whatever else the machine does meets all of them; and the best counts, since it only adds.
+        # Alternately, so that other load on the machine affects all of them. The minimum counts: other load only adds.
         for number in range(ROUNDS):
             for length in LENGTHS:
                 console.print(f"round {number + 1} of {ROUNDS}: per token at length {length}")
@@ -99,7 +100,7 @@ async def _measure_stream(folder: Path, console: Console) -> dict[str, Any]:
                 for name, size, places in (("k1", 1, behind), ("k1_block", 1, blocks), ("k16", CHUNK, blocks)):
                     taken = await _steps(model, f"{name}-{length}-{number}", ids, places, size)
                     seconds.setdefault((name, length), []).append(taken)
-                taken = _timed(lambda end=length: official.rows(ids[:end]))
+                taken = _timed(partial(official.rows, ids[:length]))
                 seconds.setdefault(("official", length), []).append(taken)
         best = {what: min(values) for what, values in seconds.items()}
         for length in LENGTHS:
@@ -153,7 +154,7 @@ def _arguments(folder: Path, **options: Any) -> AsyncEngineArgs:
 
 
 def _as_gen(stream: Path, gen: Path) -> None:
-    """The same backbone as a language model: the output layer is the embeddings."""
+    """Write the same backbone as a language model whose output layer is the embeddings (tied)."""
     gen.mkdir()
     weights = {name: tensor for file in stream.glob("*.safetensors") for name, tensor in load_file(file).items()}
     backbone = {name: tensor for name, tensor in weights.items() if name.startswith("model.")}
@@ -178,7 +179,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 async def _steps(model: VllmStreamModel, name: str, ids: list[int], places: range, size: int) -> float:
-    """Seconds of one step of `size` tokens, on the mean over `places`, which begin where a block does."""
+    """Mean seconds per step of `size` tokens over `places`, which begin at the start of a block."""
     await model.rows(name, ids[: places.start], 0)
     started = time.perf_counter()
     for upto in range(places.start + size, places.stop + 1, size):
@@ -187,7 +188,7 @@ async def _steps(model: VllmStreamModel, name: str, ids: list[int], places: rang
 
 
 async def _together(model: VllmStreamModel) -> float:
-    """Tokens a second of all streams, each of which goes from 256 tokens to 512 in chunks."""
+    """Tokens per second of all streams together. Each grows from 256 tokens to 512 in chunks."""
 
     async def one(number: int, first: int, last: int) -> None:
         ids = _tokens(number, last)
@@ -202,7 +203,7 @@ async def _together(model: VllmStreamModel) -> float:
 
 
 async def _growing(judge: Callable[[list[int], int], Awaitable[None]]) -> float:
-    """Seconds to judge one answer of 512 tokens every 16."""
+    """Seconds to judge an answer of 512 tokens every 16 tokens."""
     answer = _tokens(97, 512)
     started = time.perf_counter()
     for upto in range(CHUNK, len(answer) + 1, CHUNK):

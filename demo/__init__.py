@@ -1,1 +1,1 @@
-"""What `make run` and `make try` add: a scripted chat model, the stack of servers, its set-up through Open WebUI."""
+"""The demo of `make run` and `make try`: a scripted chat model, the stack of servers, and the setup of Open WebUI."""

@@ -1,20 +1,20 @@
-"""What can go wrong while the demo comes up. Every message names the cause and the remedy.
+"""Errors of the demo. Each message names the cause and the remedy.
 
-StackError
-├── PortTaken      a port is in use before anything was started
+StackError         the stack cannot start, or cannot go on
+├── DemoPortTaken  another program uses a port that the demo needs
 ├── NotBuilt       a file or an environment that `make` builds is missing
 ├── ChildFailed    a server ended by itself
 ├── NotReady       a server runs but does not answer in time
-└── SetupFailed    Open WebUI refused a step of the set-up
+└── SetupFailed    Open WebUI refused a step of the setup
 """
 
 
 class StackError(Exception):
-    """The stack cannot come up or cannot go on."""
+    """The stack cannot start, or cannot go on."""
 
 
-class PortTaken(StackError):
-    """A port is in use before anything was started."""
+class DemoPortTaken(StackError):
+    """Another program uses a port that the demo needs."""
 
 
 class NotBuilt(StackError):
@@ -30,4 +30,4 @@ class NotReady(StackError):
 
 
 class SetupFailed(StackError):
-    """Open WebUI refused a step of the set-up."""
+    """Open WebUI refused a step of the setup."""

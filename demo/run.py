@@ -1,4 +1,4 @@
-"""`make run`: everything up, wired and healthy, until Ctrl-C.
+"""`make run`: starts and connects all servers, and runs until Ctrl-C.
 
 PROTECTION=guarded|filter|both chooses what protects the chats.
 """
@@ -13,23 +13,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 
-from demo.children import ROOT
-from demo.connection import Connection
 from demo.errors import StackError
-from demo.ports import Ports
-from demo.protection import Protection
 from demo.screen import Screen
-from demo.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
+from demo.stack.ports import Ports
+from demo.stack.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
+from demo.state import ROOT
+from demo.webui_client.protection import Protection
+from demo.webui_client.provision import Connection
 
 FOLDER = ROOT / ".run"
 
 _PROTECTION = {
     Protection.GUARDED: "The models are guarded: answers are judged while they stream.\n"
     "PROTECTION=both make run also connects the same model behind the filter alone, to compare.",
-    Protection.FILTER: "The filter watches over models that are connected directly: it sees answers when they are\n"
-    "complete, so an unsafe one is on screen until then. PROTECTION=guarded make run is safer.",
-    Protection.BOTH: "Choose on the page: the guarded model judges answers while they stream; with the other one the\n"
-    "filter does so when they are complete, so that an unsafe one is on screen until then.",
+    Protection.FILTER: "The models are connected directly, and the filter checks them: it sees an answer only when it\n"
+    "is complete, so an unsafe answer is on screen until then. PROTECTION=guarded make run is safer.",
+    Protection.BOTH: "Choose a model on the page: the guarded one judges answers while they stream. For the other\n"
+    "one, the filter checks an answer when it is complete, so an unsafe answer is on screen until then.",
 }
 
 
@@ -64,25 +64,25 @@ def _welcome(console: Console, stack: Stack) -> None:
         f"  as a user    {stack.user_account.email}    {stack.user_account.password}",
         f"  as the admin {stack.admin_account.email}   {stack.admin_account.password}",
         "",
-        "To try (these stand on the page of a new chat):",
-        f"  {SAFE_PROMPT:<46} it is answered",
-        f"  {UNSAFE_PROMPT:<46} it is refused",
+        "Prompts to try (the page of a new chat suggests them):",
+        f"  {SAFE_PROMPT:<46} is answered",
+        f"  {UNSAFE_PROMPT:<46} is refused",
     ]
     if "chat" in stack.processes.children:
         lines.append(f"  {UNSAFE_ANSWER_PROMPT:<46} the answer is withheld")
     lines += [
         "",
         _PROTECTION[stack.protection],
-        *(f"[yellow]Connected besides, without guarded models: {url}[/yellow]" for url in stack.others),
+        *(f"[yellow]Also connected, without guarded models: {url}[/yellow]" for url in stack.others),
         "",
         f"Logs: {_short(stack.state.logs)}   Audit: {_short(stack.state.audit)}",
-        "Ctrl-C stops everything; the next `make run` finds it as it was.",
+        "Ctrl-C stops everything. The next `make run` keeps all chats and settings.",
     ]
     console.print(Panel("\n".join(lines), title="Qwen3Guard for Open WebUI", expand=False))
     if not os.environ.get("MODEL"):
         console.print(
-            "The guard is the demo model: it tells plain cases apart and is no protection. "
-            "MODEL=gen-0.6b make run takes Qwen3Guard-Gen-0.6B."
+            "The guard is the demo model: it recognises plain cases only and is no protection. "
+            "`MODEL=gen-0.6b make run` uses Qwen3Guard-Gen-0.6B."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: one line per step, with the seconds since the start."""
+"""Output to the terminal: one line per step, with the seconds since the start."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rich.markup import escape
 
 
 class Screen:
-    """Progress lines, and the one red line when it fails."""
+    """Prints progress lines, and a red line for an error."""
 
     def __init__(self) -> None:
-        # A log has no width of its own, and a table in 80 columns is hard to read.
+        # A log file has no width, and a table in the default 80 columns is hard to read.
         self.console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
         self.begun = time.monotonic()
 

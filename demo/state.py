@@ -1,4 +1,4 @@
-"""The folder where one stack keeps what it must remember: data, logs, secrets."""
+"""The folder with the persistent state of one stack: data, logs, secrets."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 import secrets
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+VENVS = ROOT / ".venvs"
+
 
 class State:
-    """Paths below one folder, made when first asked for, and secrets drawn once and kept."""
+    """Paths below one folder, and secrets that are created once and kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -22,7 +25,7 @@ class State:
 
     @property
     def pipelines(self) -> Path:
-        """The Pipelines server's folder: uploaded files, and beside each its valves."""
+        """The Pipelines server's folder: uploaded files, and next to each a folder with its valves."""
         return self.folder / "pipelines"
 
     @property
@@ -36,15 +39,15 @@ class State:
 
     @property
     def chat_log(self) -> Path:
-        """What the scripted chat model was asked, one JSON line per request."""
+        """The requests to the scripted chat model, one JSON line each."""
         return self.logs / "chat_requests.jsonl"
 
     def log(self, name: str) -> Path:
-        """Everything that the named program printed since the stack last started."""
+        """The output of the named program since the stack last started."""
         return self.logs / f"{name}.log"
 
     def secret(self, name: str) -> str:
-        """The secret of that name, drawn at the first call; readable by this user only."""
+        """The secret of that name, created at the first call. Its file is readable by this user only."""
         path = self.folder / "secrets.json"
         known = json.loads(path.read_text()) if path.exists() else {}
         if name not in known:
@@ -55,7 +58,7 @@ class State:
 
     @property
     def wired(self) -> list[str]:
-        """The addresses that the last start connected Open WebUI to."""
+        """The addresses that Open WebUI was connected to at the last start."""
         return list(json.loads(self._wired.read_text())) if self._wired.exists() else []
 
     @wired.setter

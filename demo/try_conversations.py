@@ -1,6 +1,6 @@
-"""`make try`: three conversations of an ordinary user through the whole stack, and whether each went as it should.
+"""`make try`: plays three conversations of an ordinary user through the whole stack, and checks each of them.
 
-Each is held twice: with the guarded model, and with the same model connected directly, behind the filter.
+Each is played twice: with the guarded model, and with the same model connected directly and checked by the filter.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 
 from rich.table import Table
 
-from demo.chat_model import MODEL, SCRIPT
-from demo.children import ROOT
+from demo.chat_model.script import Script
+from demo.chat_model.server import MODEL, SCRIPT
 from demo.errors import StackError
-from demo.ports import Ports
-from demo.protection import Protection
 from demo.screen import Screen
-from demo.script import Script
-from demo.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
-from demo.visitor import Seen, Visitor
-from moderation.notice import NoticeKind, Notices
+from demo.stack.ports import Ports
+from demo.stack.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
+from demo.state import ROOT
+from demo.webui_client.protection import Protection
+from demo.webui_client.visitor import Seen, Visitor
+from moderation.notices.notice import NoticeKind, Notices
 
 FOLDER = ROOT / ".run/try"
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """One prompt, and what must become of it."""
+    """One prompt, and the expected result."""
 
     what: str
     prompt: str
@@ -50,20 +50,20 @@ CONVERSATIONS = [
 
 @dataclass(frozen=True)
 class Played:
-    """How a conversation went: both ends of it, and every wrong thing in it."""
+    """A played conversation: what the user saw, what the chat model got, and all faults."""
 
     protection: Protection
     conversation: Conversation
     seen: Seen
     title: str
-    """What the sidebar shows."""
+    """The chat's title in the sidebar."""
     received: list[dict[str, Any]]
     """The request bodies that the chat model got while the user waited."""
     faults: list[str]
 
 
 def main() -> int:
-    """Returns the exit status: 0 when every conversation is as it should be."""
+    """Returns the exit status: 0 if every conversation went as expected."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = Screen()
     try:
@@ -85,12 +85,12 @@ def main() -> int:
     faults = [f"{one.protection}: {one.conversation.what}: {fault}" for one in played for fault in one.faults]
     for fault in faults:
         screen.fail(StackError(fault))
-    screen.say("everything is stopped; " + ("each conversation is as it should be" if not faults else "see above"))
+    screen.say("everything is stopped; " + ("each conversation went as expected" if not faults else "see above"))
     return 1 if faults else 0
 
 
 def play(stack: Stack, protection: Protection, screen: Screen) -> list[Played]:
-    """Asks everything as the user, streamed as the page does it, and then looks at both ends."""
+    """Asks all prompts as the user, streamed as the page does it, and then compares what both ends got."""
     visitor = Visitor(stack.user, stack.model if protection.guarded else MODEL)
     stack.clear_chat_log()
     seen, ends = [], [0]
@@ -116,10 +116,10 @@ def play(stack: Stack, protection: Protection, screen: Screen) -> list[Played]:
 def find_faults(
     protection: Protection, conversation: Conversation, seen: Seen, title: str, log: list[dict[str, Any]]
 ) -> list[str]:
-    """What is not as it should be; `log` is all that the chat model got. Texts come from the script and the notices.
+    """All differences from the expected result. `log` is all that the chat model got.
 
-    A guarded model may start on a prompt that turns out unsafe (what it says is thrown away), and cannot rewrite the
-    record of what its user wrote.
+    Expected texts come from the script and the notices. A guarded model may start an answer before the prompt is judged
+    (a refused prompt's answer is discarded), and cannot change the stored prompt.
     """
     planned = Script.load(SCRIPT).reply({"messages": [{"role": "user", "content": conversation.prompt}]}).content
     wrong = []
@@ -145,7 +145,7 @@ def _holds(body: object, text: str) -> bool:
 
 
 def table(played: list[Played]) -> Table:
-    """One row per conversation, for people."""
+    """One row per conversation, for the terminal."""
     rows = Table(show_lines=True)
     for heading in (
         "protection",
@@ -178,8 +178,8 @@ def _summary(received: list[dict[str, Any]]) -> str:
 
 
 def _fate(one: Played) -> str:
-    thrown_away = one.protection.guarded and one.received and not one.conversation.sent_on
-    return "\n(what it said was thrown away)" if thrown_away else ""
+    discarded = one.protection.guarded and one.received and not one.conversation.sent_on
+    return "\n(its answer was discarded)" if discarded else ""
 
 
 def _is_task(body: dict[str, Any]) -> bool:

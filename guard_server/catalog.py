@@ -1,8 +1,8 @@
-"""The models that this project knows by a short name.
+"""The models that have a short name in this project.
 
 Ids, parameters and context are those of the model cards (huggingface.co/Qwen, modelscope.cn/models/Qwen). A Qwen3Guard
-model has the architecture of the Qwen3 model of its size, so layers, key-value heads and head size are those that
-config.json of Qwen/Qwen3-0.6B, -4B and -8B gives.
+model has the architecture of the Qwen3 model of its size, so layers, key-value heads and head size are those in
+config.json of Qwen/Qwen3-0.6B, -4B and -8B.
 """
 
 import difflib
@@ -15,8 +15,11 @@ from guard_server.errors import UnknownModel
 
 Hub = Literal["huggingface", "modelscope"]
 
+CONTEXT = 10240
+"""Context in tokens with which a guard is served: the value in the article that this project follows."""
+
 DEFAULT = "gen-0.6b"
-"""Small enough for any GPU, and a real guard: the demo guard is served only to those who ask for it by name."""
+"""A real guard, small enough for any GPU. The demo guard is served only if it is named."""
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _BYTES_OF_BFLOAT16 = 2
@@ -24,7 +27,7 @@ _BYTES_OF_BFLOAT16 = 2
 
 @dataclass(frozen=True)
 class Model:
-    """A known model. A demo guard lives in a folder of this package; the others on two hubs, under one id."""
+    """A model with a short name. A demo guard is in a folder of this package, the others on two hubs with one id."""
 
     name: str
     kind: Literal["gen", "stream"]
@@ -32,7 +35,7 @@ class Model:
     modelscope: str | None = None
     folder: Path | None = None
     parameters: int = 0
-    """As stored, an output layer tied to the embeddings counted too; 0 for a demo guard: see its config.json."""
+    """As stored, including an output layer that is tied to the embeddings; 0 for a demo guard: see its config.json."""
     context: int = 0
     """Tokens; 0 for a demo guard."""
     kv_bytes_per_token: int = 0
@@ -44,7 +47,7 @@ class Model:
 
     @property
     def real(self) -> str:
-        """The smallest model of this kind that is no demonstration."""
+        """The smallest model of this kind that is not a demo."""
         return f"{self.kind}-0.6b"
 
     @property
@@ -54,7 +57,7 @@ class Model:
 
     @property
     def served_names(self) -> tuple[str, ...]:
-        """What /v1/models lists; the first is what a client gets that asks for no name."""
+        """The names in /v1/models; the first is used in replies to requests that name no model."""
         return ("qwen3guard-" + self.name,) if self.huggingface is None else (self.huggingface, self.name)
 
     def on(self, hub: Hub) -> str | None:
@@ -62,7 +65,7 @@ class Model:
 
 
 def kv_bytes_per_token(layers: int, kv_heads: int, head_dim: int, bytes_per_value: int = _BYTES_OF_BFLOAT16) -> int:
-    """A key and a value of `head_dim` numbers for every key-value head of every layer."""
+    """Size in bytes: a key and a value of `head_dim` numbers for every key-value head of every layer."""
     return 2 * layers * kv_heads * head_dim * bytes_per_value
 
 
@@ -83,8 +86,10 @@ def _pair(size: str, parameters: int, layers: int) -> tuple[Model, Model]:
 
 
 _PAIRS = (_pair("0.6B", 751_632_384, 28), _pair("4B", 4_022_468_096, 36), _pair("8B", 8_190_735_360, 36))
-DEMO_FOLDER = Path(__file__).parent / "demo_model"
-DEMO_STREAM_FOLDER = Path(__file__).parent / "demo_stream_model"
+DEMO_FOLDER = Path(__file__).parent / "demo_guard/gen"
+DEMO_STREAM_FOLDER = Path(__file__).parent / "demo_guard/stream"
+DEMO_TOKENIZER = Path(__file__).parent / "demo_guard/tokenizer"
+"""The two files of the tokenizer that both demo guards share."""
 
 MODELS: dict[str, Model] = {
     model.name: model
@@ -97,8 +102,14 @@ MODELS: dict[str, Model] = {
 }
 
 
+def tokenizer_of(folder: Path) -> Path:
+    """The folder with the tokenizer of the model in `folder`: its own, except for the demo guards."""
+    demo = folder.resolve() in (DEMO_FOLDER.resolve(), DEMO_STREAM_FOLDER.resolve())
+    return DEMO_TOKENIZER if demo else folder
+
+
 def find(wanted: str) -> Model | Path | str:
-    """What a user means by `wanted`: a known model (by short name or hub id), a folder, or another hub id.
+    """The model that `wanted` names: one of ours (by short name or hub id), a folder, or another hub id.
 
     Raises:
         UnknownModel: it is none of these; the remedy names the closest short names.

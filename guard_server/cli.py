@@ -1,5 +1,6 @@
-"""`python -m guard_server`: serve a Qwen3Guard, offer moderation APIs in front of one, examine, evaluate, train one."""
+"""Serve a Qwen3Guard, offer moderation APIs in front of one, examine one, evaluate one."""
 
+# Only what `--help` needs is imported here; each command imports the rest itself. A test checks that.
 import asyncio
 import sys
 from pathlib import Path
@@ -7,33 +8,48 @@ from typing import Annotated, Literal
 
 import typer
 
-from guard_server import catalog, doctor, doctor_table, serving
-from guard_server.console import err, errors_told, needing, out, warn_if_open
-from guard_server.launch import CONTEXT, Options
-from guard_server.server import check_port
-from moderation.endpoint import Endpoint
-from moderation.errors import EndpointError
-from moderation.guard import Guard
-from moderation.policy import Policy
+from guard_server import __version__, catalog
+from guard_server.console_output import err, errors_reported, out, warn_if_open
+from guard_server.serve.pip_commands import needing
+from moderation.policy import Strictness
 from moderation.verdict import Category
 
-# Options that several commands have.
-_GuardUrl = Annotated[str, typer.Option(envvar="GUARD_URL", help="The guard's address, as the OpenAI SDK takes it.")]
-_GuardModel = Annotated[str, typer.Option(help="The guard's model, as /v1/models names it.")]
-_Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
-_Port = Annotated[int, typer.Option(min=1, max=65535)]
-_TrainingData = Annotated[
-    Path, typer.Option(exists=True, file_okay=False, help="Folder of the training data (*.jsonl).")
+# Options of several commands: one name and one variable for one thing. `--api-key` is the key that clients must send to
+# the server that the command starts; `--guard-key` is the key that the command sends to a guard.
+_GuardUrl = Annotated[
+    str, typer.Option("--guard-url", envvar="GUARD_URL", help="The guard's OpenAI-compatible address, ending in /v1.")
 ]
-_Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+_GuardKey = Annotated[
+    str | None,
+    typer.Option(
+        "--guard-key", envvar=["GUARD_API_KEY", "VLLM_API_KEY"], help="Key that the guard requires.", show_default=False
+    ),
+]
+_GuardModel = Annotated[
+    str, typer.Option("--model", help="The guard's model, by its name in /v1/models; auto: the one listed there.")
+]
+_Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
+_Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 _Split = Annotated[list[str] | None, typer.Option(help="Only rows of this split; may be given several times.")]
+
+_GUARD_URL = "http://127.0.0.1:8000/v1"
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
-    # A callback makes Typer keep the names of the commands even where there is one only.
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    # Typer reads the program's own options from this signature; the callback above does all the work.
     pass
 
 
@@ -51,32 +67,33 @@ def serve(
     host: _Host = "127.0.0.1",
     port: _Port = 8000,
     hub: Annotated[Literal["huggingface", "modelscope"], typer.Option(help="Where to download from.")] = "huggingface",
-    max_model_len: Annotated[int, typer.Option(min=1, help="Longest conversation in tokens.")] = CONTEXT,
+    max_model_len: Annotated[int, typer.Option(min=1, help="Longest conversation in tokens.")] = catalog.CONTEXT,
     api_key: Annotated[
         str | None,
         typer.Option(envvar=["GUARD_API_KEY", "VLLM_API_KEY"], help="Key that clients must send.", show_default=False),
     ] = None,
 ) -> None:
-    """Serve MODEL on vLLM, with an OpenAI-compatible API. Further options go to vLLM as they are."""
+    """Serve MODEL on vLLM, with an OpenAI-compatible API. Further options go to vLLM unchanged."""
+    from guard_server.serve import serving
+    from guard_server.serve.launch import ServeOptions
+
     if model is not None and model.startswith("-"):
         raise typer.BadParameter(f"name the model before vLLM's own options: serve {catalog.DEFAULT} {model} …")
-    with errors_told():
+    with errors_reported():
         if model is None:
             model = catalog.DEFAULT
             out.print(f"No model named: serving {model}. (The demo guard is `serve demo`; it is not for production.)")
-        options = Options(host, port, hub, max_model_len, api_key or None, tuple(context.args))
+        options = ServeOptions(host, port, hub, max_model_len, api_key or None, tuple(context.args))
         serving.serve(model, options)
 
 
 @app.command()
 def api(
-    guard_url: _GuardUrl = "http://127.0.0.1:8000/v1",
-    guard_key: Annotated[
-        str | None, typer.Option(envvar="GUARD_API_KEY", help="Key that the guard wants.", show_default=False)
-    ] = None,
+    guard_url: _GuardUrl = _GUARD_URL,
+    guard_key: _GuardKey = None,
     model: _GuardModel = "auto",
     strictness: Annotated[
-        Literal["strict", "loose"], typer.Option(help="strict flags Controversial texts, loose does not.")
+        Strictness, typer.Option(help="strict flags Controversial texts, loose does not.")
     ] = "strict",
     host: _Host = "127.0.0.1",
     port: _Port = 8010,
@@ -84,13 +101,19 @@ def api(
         str | None,
         typer.Option(envvar="MODERATION_API_KEY", help="Key that clients must send.", show_default=False),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one verdict.")] = 10,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one verdict, retries included.")] = 10,
 ) -> None:
     """Serve /v1/moderations (OpenAI's) and /v1/dify/moderation in front of any endpoint of Qwen3Guard-Gen."""
-    with errors_told():
+    with errors_reported():
         with needing("api"):
             from guard_server.api.app import build
             from guard_server.api.app import serve as serve_app
+        from guard_server.serve.vllm_process import check_port
+        from moderation.endpoint.endpoint import Endpoint
+        from moderation.errors import EndpointError
+        from moderation.guard import Guard
+        from moderation.policy import Policy
+
         check_port(host, port)
         warn_if_open(host, api_key)
         endpoint = Endpoint(guard_url, guard_key or "EMPTY", model, timeout, refusals=True)
@@ -100,7 +123,7 @@ def api(
                 await endpoint.learn()
             except EndpointError as problem:
                 err.print(f"Warning: no guard yet: {problem}", style="yellow", markup=False)
-                err.print(f"  Until it answers, nothing passes. Try: python -m guard_server doctor --url {guard_url}")
+                err.print(f"  Until it answers, nothing passes. Try: qwen3guard doctor --guard-url {guard_url}")
 
         guard = Guard(endpoint, timeout=timeout)
         out.print(f"Moderation on http://{host}:{port}/v1, judged by {guard_url}. Ctrl-C stops it.", markup=False)
@@ -110,64 +133,25 @@ def api(
 
 @app.command("doctor")
 def examine(
-    url: _GuardUrl = "http://127.0.0.1:8000/v1",
-    api_key: Annotated[
-        str | None, typer.Option(envvar="GUARD_API_KEY", help="Key that the guard wants.", show_default=False)
-    ] = None,
+    guard_url: _GuardUrl = _GUARD_URL,
+    guard_key: _GuardKey = None,
     model: _GuardModel = "auto",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one reply.")] = 10,
     pipelines: Annotated[
         str | None,
-        typer.Option(help="Address of the Pipelines server, whose key is looked at too.", show_default=False),
+        typer.Option(help="Address of the Pipelines server, whose key is checked too.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, for scripts.")] = False,
 ) -> None:
-    """Say what is right and wrong with a guard, and what to do about it. Status 1 if something failed."""
-    report = asyncio.run(doctor.examine(url, api_key or None, model, timeout, pipelines))
+    """Check a guard, and report problems with remedies. Status 1 if something failed."""
+    from guard_server.doctor import examination, table
+
+    report = asyncio.run(examination.examine(guard_url, guard_key or None, model, timeout, pipelines))
     if as_json:
         print(report.model_dump_json(indent=2))
     else:
-        doctor_table.show(report, out)
+        table.show(report, out)
     sys.exit(0 if report.healthy else 1)
-
-
-@app.command()
-def train_demo(
-    data: _TrainingData,
-    out_folder: Annotated[Path, typer.Option("--out", help="Where to write the demo guard.")] = catalog.DEMO_FOLDER,
-    seed: int = 0,
-    threads: _Threads = 2,
-) -> None:
-    """Train the demo guard from scratch: 20 to 60 minutes on two cores; equal weights on one machine."""
-    with errors_told(), needing("cpu,train"):
-        try:
-            from guard_server.demo_gen import train as trainer  # It imports torch.
-
-            trainer.train(data=data, out=out_folder, seed=seed, threads=threads)
-        except FileNotFoundError as error:
-            raise typer.BadParameter(f"{error.filename} is missing.", param_hint="--data") from error
-
-
-@app.command()
-def train_demo_stream(
-    data: _TrainingData,
-    gen: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="The demo guard that it starts from and learns of.")
-    ] = catalog.DEMO_FOLDER,
-    out_folder: Annotated[
-        Path, typer.Option("--out", help="Where to write the demo Stream guard.")
-    ] = catalog.DEMO_STREAM_FOLDER,
-    seed: int = 0,
-    threads: _Threads = 2,
-) -> None:
-    """Train the demo Stream guard on the demo guard: minutes on two cores; equal weights on one machine."""
-    with errors_told(), needing("cpu,train"):
-        try:
-            from guard_server.demo_stream import train as trainer  # It imports torch.
-
-            trainer.train(data=data, out=out_folder, gen=gen, seed=seed, threads=threads)
-        except FileNotFoundError as error:
-            raise typer.BadParameter(f"{error.filename} is missing.", param_hint="--data or --gen") from error
 
 
 @app.command("eval")
@@ -175,49 +159,57 @@ def evaluate(
     data: Annotated[
         list[str],
         typer.Option(
-            help="Labelled rows: a JSON Lines file, a folder of some, a data set's hub id, or ID=FOLDER for a copy of "
-            "it; may be given several times.",
+            help="Labelled rows: a JSON Lines file, a folder of such files, a data set's hub id, or ID=FOLDER for a "
+            "copy of that data set; may be given several times.",
             show_default=False,
         ),
     ],
-    url: Annotated[
-        str, typer.Option(help="Address of Qwen3Guard-Gen or -Stream, ending in /v1.")
-    ] = "http://localhost:8000/v1",
-    api_key: Annotated[
-        str, typer.Option(envvar=["GUARD_API_KEY", "VLLM_API_KEY"], help="Its key.", show_default=False)
-    ] = "EMPTY",
-    model: Annotated[str, typer.Option(help="Model name there; auto takes the one that it lists.")] = "auto",
+    guard_url: _GuardUrl = _GUARD_URL,
+    guard_key: _GuardKey = None,
+    model: _GuardModel = "auto",
     out_folder: Annotated[
-        Path, typer.Option("--out", file_okay=False, help="Results and report; name it again to go on.")
+        Path, typer.Option("--out", file_okay=False, help="Results and report; name it again to continue a run.")
     ] = Path("eval-results"),
     split: _Split = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="At most so many rows of each set, always the same.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="At most this many rows of each set, always the same.", show_default=False),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Rows that are judged at the same time.")] = 8,
     timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for one verdict, retries included.")] = 30,
-    retry: Annotated[bool, typer.Option("--retry", help="Ask again wherever no verdict came.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Ask again for all rows without a verdict.")] = False,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Judge each row disguised as well, with the visible text alone and with both readings: emoji, base64, "
+            "… or all; may be given several times."
+        ),
+    ] = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(help="`published`, or the folder of another run; may be given several times."),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Find the cut with at most this false-positive rate.", show_default=False),
+        typer.Option(
+            min=0, max=1, help="Find the threshold with at most this false-positive rate.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Measure a guard on labelled rows: how right, how fast. Stop it at any time and run it again to go on."""
-    with errors_told():
+    """Measure a guard's accuracy and speed on labelled rows. Stop it at any time and run it again to continue."""
+    with errors_reported():
         with needing("eval"):
-            from guard_server.evaluation import command, run  # They import scikit-learn and matplotlib.
+            from guard_server.evaluation import command
+            from guard_server.evaluation.ask import runner
         command.evaluate(
-            command.Options(
-                target=run.Target(url.rstrip("/"), api_key, model, timeout, concurrency),
+            command.EvaluationOptions(
+                target=runner.Target(guard_url.rstrip("/"), guard_key or "EMPTY", model, timeout, concurrency),
                 data=data,
                 out=out_folder,
                 splits=split or [],
                 sample=sample,
                 retry=retry,
+                attacks=attack or [],
                 compare=compare or [],
                 wanted=threshold,
             ),
@@ -234,19 +226,18 @@ def splice(
             show_default=False,
         ),
     ],
-    out_file: Annotated[Path, typer.Option("--out", dir_okay=False, help="Where to write them, as JSON Lines.")],
+    out_file: Annotated[Path, typer.Option("--out", dir_okay=False, help="File for the answers, as JSON Lines.")],
     split: _Split = None,
     category: Annotated[
         list[Category] | None,
-        typer.Option(help="Only sentences of this category, by its name in the data; may be given several times."),
+        typer.Option(help="Only sentences of this category, by its name; may be given several times."),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many to make.")] = 500,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same answers.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of answers.")] = 500,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
 ) -> None:
     """Make harmless answers with one unsafe sentence at a known place: `eval` says how soon a Stream model flags it."""
-    with errors_told():
-        from guard_server.evaluation import data as sources
-        from guard_server.evaluation import splices
+    with errors_reported():
+        from guard_server.evaluation.data import sources, splices
 
         with needing("eval"):
             rows = sources.chosen(data, split or [])

@@ -1,19 +1,19 @@
-"""What can go wrong while a guard, or a server in front of one, is started or evaluated.
+"""The errors of starting or evaluating a guard, or of starting a server in front of one.
 
 GuardServerError            a cause in one sentence, and the remedy
 ├── UnknownModel            no model, hub id or folder of that name
 ├── UnreadableCheckpoint    a folder or download without config.json or chat template
 ├── HubUnreachable          the hub does not answer and nothing was downloaded before
-├── UnsupportedFlag         a flag for vLLM that `serve` cannot work with
+├── UnsupportedFlag         a flag for vLLM that does not work with `serve`
 ├── VllmMissing             no vLLM in this Python
-├── PluginsMissing          vLLM cannot find what this project adds to it
-├── PortTaken               somebody else listens there
+├── PluginsMissing          vLLM does not find this project's plugins
+├── PortTaken               another program listens on the port
 ├── NotEnoughMemory         the weights and one conversation do not fit
-├── VllmFailed              vLLM ended, or does not judge
-├── ExtraMissing            the packages that only some commands need are not installed
+├── VllmFailed              vLLM ended, or gives no verdicts
+├── ExtraMissing            a package that only some commands need is not installed
 ├── UnreadableData          labelled data that is missing or not in the format
 ├── UnreadableResults       a file of results that is broken or in use
-└── GuardGone               the guard to evaluate does not answer, or stopped to
+└── GuardGone               the guard to evaluate does not answer, or does not answer any more
 """
 
 
@@ -54,8 +54,8 @@ class VllmFailed(GuardServerError): ...
 
 
 class ExtraMissing(GuardServerError):
-    def __init__(self, package: str | None, extra: str) -> None:
-        super().__init__(f"{package} is not installed in this Python.", f"pip install 'qwen3guard-open-webui[{extra}]'")
+    def __init__(self, package: str | None, remedy: str) -> None:
+        super().__init__(f"{package} is not installed in this Python.", remedy)
 
 
 class UnreadableData(GuardServerError): ...

@@ -1,21 +1,33 @@
-"""What the guard is asked about."""
+"""The conversation that the guard is asked about."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from pydantic import BaseModel, ConfigDict
+
 from moderation.verdict import Kind
+
+Role = Literal["user", "assistant"]
 
 
 class Turn(NamedTuple):
     """One message of a conversation, as text."""
 
-    role: Literal["user", "assistant"]
+    role: Role
     text: str
 
 
 Conversation = Sequence[Turn]
-"""Turns, oldest first. The last one is judged; those before it are its context."""
+"""Turns, oldest first. The last one is judged; the turns before it are its context."""
+
+
+class WireTurn(BaseModel):
+    """One message, in OpenAI's shape, on the wires of this project."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Role
+    content: str
 
 
 def kind_of(conversation: Conversation) -> Kind:
@@ -23,11 +35,11 @@ def kind_of(conversation: Conversation) -> Kind:
     return "prompt" if conversation[-1].role == "user" else "response"
 
 
-def digest(conversation: Conversation) -> bytes:
-    """SHA-256 over roles and texts: a key that keeps nobody's words in memory."""
-    sha = hashlib.sha256()
-    for role, text in conversation:
-        data = text.encode("utf-8", "surrogatepass")
-        sha.update(f"{role}:{len(data)}:".encode())
-        sha.update(data)
-    return sha.digest()
+def as_messages(conversation: Conversation) -> list[dict[str, str]]:
+    """A conversation in OpenAI's shape."""
+    return [{"role": turn.role, "content": turn.text} for turn in conversation]
+
+
+def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
+    """Messages as they came over the wire."""
+    return [Turn(message.role, message.content) for message in messages]

@@ -1,19 +1,24 @@
-"""What can go wrong between us and a guard endpoint.
+"""Errors of a request to a guard endpoint.
 
 EndpointError          no verdict from this endpoint
-├── EndpointDown       unreachable, overloaded, failing or silent: worth another try soon
-├── EndpointRefused    it answers, but not to this request: the key, the model or the address is wrong
-├── StreamLost         it does not know a stream, or not so far
+├── EndpointDown       unreachable, overloaded, failing or silent: worth a retry soon
+├── Crowded            not asked, because too many checks wait for it already
+├── EndpointRefused    it answers, but rejects this request: the key, the model or the address is wrong
+├── StreamLost         it has no such stream, or its text of the stream differs from ours
 └── TooLong            the conversation does not fit the guard's context
 """
 
 
 class EndpointError(Exception):
-    """No verdict from this endpoint; the text says why, in words for an admin."""
+    """No verdict from this endpoint. The message gives the reason, in words for an admin."""
 
 
 class EndpointDown(EndpointError):
     """Unreachable, overloaded, failing or silent."""
+
+
+class Crowded(EndpointError):
+    """Too many checks wait for the endpoint, so it was not asked."""
 
 
 class EndpointRefused(EndpointError):
@@ -21,7 +26,7 @@ class EndpointRefused(EndpointError):
 
 
 class StreamLost(EndpointError):
-    """The endpoint has forgotten a stream, or has other text of it than we sent."""
+    """The endpoint has no such stream any more, or its text of the stream differs from what we sent."""
 
 
 class TooLong(EndpointError):
@@ -30,4 +35,4 @@ class TooLong(EndpointError):
     def __init__(self, message: str, limit: int | None = None) -> None:
         super().__init__(message)
         self.limit = limit
-        """Tokens that fit, where the endpoint said so."""
+        """Tokens that fit, if the endpoint reported it."""

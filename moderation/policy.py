@@ -1,6 +1,7 @@
-"""What the admin wants done with a verdict."""
+"""The policy: what the admin wants to happen for a verdict."""
 
 from enum import StrEnum
+from functools import cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -12,14 +13,14 @@ HARMFUL: dict[Strictness, tuple[Severity, ...]] = {
     "strict": (Severity.CONTROVERSIAL, Severity.UNSAFE),
     "loose": (Severity.UNSAFE,),
 }
-"""What each counts as harmful (technical report, section 3.4)."""
+"""Severities that each strictness treats as harmful (technical report, section 3.4)."""
 
 
 def score(verdict: Verdict, strictness: Strictness) -> float | None:
-    """The probability of harm, from 0 to 1; None where the endpoint gave no probabilities."""
+    """The probability of harm, from 0 to 1; None if the endpoint returned no probabilities."""
     if verdict.probabilities is None:
         return None
-    # A sum of floats may be a little more than the whole.
+    # A sum of floats may exceed 1 a little.
     return min(1.0, sum(verdict.probabilities.get(severity, 0.0) for severity in HARMFUL[strictness]))
 
 
@@ -29,22 +30,27 @@ class Action(StrEnum):
     PASS = "pass"
     REFUSE = "refuse"
     WITHHOLD = "withhold"
-    """No verdict could be reached, so nobody reads the turn."""
+    """There is no verdict, so the turn is hidden."""
 
 
 class Decision(BaseModel):
-    """A verdict under a policy."""
+    """The result of applying a policy to a verdict."""
 
     model_config = ConfigDict(frozen=True)
 
     action: Action
-    """What is done."""
+    """What happens."""
     flagged: Action
-    """What would be done if the policy were enforced: differs from `action` in monitor mode only."""
+    """What would happen in `enforce` mode. Differs from `action` in monitor mode only."""
 
     @property
     def passes(self) -> bool:
         return self.action is Action.PASS
+
+
+@cache
+def _decision(action: Action, flagged: Action) -> Decision:
+    return Decision(action=action, flagged=flagged)
 
 
 class Policy(BaseModel):
@@ -55,18 +61,18 @@ class Policy(BaseModel):
     strictness: Strictness = "strict"
     """`strict` refuses Controversial turns, `loose` lets them pass."""
     block_threshold: float = 0
-    """Refuses turns whose `score` is at least this, instead of going by the model's own label, which still counts where
-    there are no probabilities; 0 always goes by the label."""
+    """Refuses turns whose `score` is at least this value. The guard's label is then used only if there are no
+    probabilities. With 0, the label always decides."""
     allowed_categories: frozenset[Category] = frozenset()
-    """A flagged turn passes when all of its categories are among these."""
+    """A flagged turn passes if all of its categories are among these."""
     mode: Literal["enforce", "monitor"] = "enforce"
-    """`monitor` lets everything pass and only records."""
+    """`monitor` lets everything pass and only records it."""
     when_unavailable: Literal["withhold", "allow"] = "withhold"
-    """What to do with a turn that could not be judged."""
+    """What happens to a turn that could not be judged."""
 
     def decide(self, verdict: Verdict) -> Decision:
         flagged = self._flagged(verdict)
-        return Decision(action=Action.PASS if self.mode == "monitor" else flagged, flagged=flagged)
+        return _decision(Action.PASS if self.mode == "monitor" else flagged, flagged)
 
     def _flagged(self, verdict: Verdict) -> Action:
         if not verdict.reached:

@@ -1,26 +1,29 @@
-"""What Qwen3Guard says of one turn.
+"""Qwen3Guard's verdict on one turn.
 
-The grammar of a reply, its labels and its category names are those of the Qwen3Guard technical report (section 3)
-and of the model cards of Qwen/Qwen3Guard-Gen-0.6B, -4B and -8B.
+The grammar of a reply, its labels and its category names come from the Qwen3Guard technical report (section 3)
+and the model cards of Qwen/Qwen3Guard-Gen-0.6B, -4B and -8B.
 """
 
 import re
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Kind = Literal["prompt", "response"]
 
-# A verdict with all categories in it has 300 characters.
+# Rounding lets three shares of one miss it by a little.
+_SHARE_ROUNDING = 0.001
+# A verdict with all categories has 300 characters.
 _LONGEST_REPLY = 4096
-# The chat template ends in an empty think block; some servers give it back, in whole or from its middle on.
+# The chat template ends with an empty think block; some servers return it with the reply, whole or in part.
 _EMPTY_THOUGHTS = re.compile(r"\A\s*(?:<think>\s*)?</think>")
-_CONTROLS = re.compile(r"(?:\s*(?:<\|\w{1,32}\|>|</s>))+\s*\Z")
+_LAST_CONTROL = re.compile(r"(?:<\|\w{1,32}\|>|</s>)\Z")
+_LONGEST_CONTROL = 36
 
 
 class Severity(StrEnum):
-    """How harmful a turn is. `CONTROVERSIAL` means that it depends on context and on who judges."""
+    """How harmful a turn is. `CONTROVERSIAL` means that it depends on the context and on who judges."""
 
     SAFE = "Safe"
     CONTROVERSIAL = "Controversial"
@@ -28,7 +31,7 @@ class Severity(StrEnum):
 
 
 class Category(StrEnum):
-    """The nine official names. `JAILBREAK` is given for prompts only."""
+    """The nine official names. `JAILBREAK` applies to prompts only."""
 
     VIOLENT = "Violent"
     NON_VIOLENT_ILLEGAL_ACTS = "Non-violent Illegal Acts"
@@ -44,21 +47,36 @@ class Category(StrEnum):
 SEVERITY_ORDER = (Severity.SAFE, Severity.CONTROVERSIAL, Severity.UNSAFE)
 
 
+def _adding_up(shares: dict[Severity, float]) -> dict[Severity, float]:
+    # Also refuses NaN, for which every comparison is false.
+    if len(shares) < len(Severity) or not abs(sum(shares.values()) - 1) <= _SHARE_ROUNDING:
+        raise ValueError("probabilities are of all three severities, and add up to 1")
+    return shares
+
+
+WireProbabilities = Annotated[dict[Severity, Annotated[float, Field(ge=0, le=1)]], AfterValidator(_adding_up)]
+"""Of all three severities, as a server reports them."""
+
+
 class Verdict(BaseModel):
-    """One judgement of one turn; without a severity it says why no verdict could be reached."""
+    """The result of judging one turn. Without a severity there is no verdict, and `problem` gives the reason."""
 
     model_config = ConfigDict(frozen=True)
 
     severity: Severity | None
-    """None where no verdict could be reached."""
+    """None if no verdict could be reached."""
     categories: tuple[Category, ...] = ()
-    """Empty for a safe turn, and where the guard flagged a turn without saying why."""
+    """Empty for a safe turn, and if the guard flagged a turn without naming a category."""
     refusal: bool | None = None
-    """Whether an answer refuses its prompt; None for prompts and where the guard was not asked."""
+    """Whether an answer refuses its prompt; None for prompts, and if the guard was not asked."""
     probabilities: dict[Severity, float] | None = None
-    """Of the three severities, adding up to 1; None where the endpoint gives no log-probabilities."""
+    """Of the three severities, with sum 1; None if the endpoint returns no log-probabilities."""
     problem: str | None = None
-    """Why there is no verdict, in plain words; None where there is one."""
+    """Why there is no verdict, in plain words; None if there is one."""
+    reading: Literal["visible", "undone"] | None = None
+    """The reading that was judged: as it is seen, or with obfuscation undone. None if the turn has only one."""
+    prompt_tokens: int | None = Field(None, exclude=True, repr=False, gt=0)
+    """The server's token count of the prompt; used only between an endpoint and `Guard`."""
 
     @classmethod
     def none(cls, problem: str) -> "Verdict":
@@ -73,9 +91,11 @@ class Verdict(BaseModel):
 def worst(verdicts: list[Verdict]) -> Verdict:
     """The verdict over several windows of one turn.
 
-    An unsafe window decides, whatever became of the others; else a missing verdict does, since an unjudged window could
-    hide anything. Categories of all windows of the deciding severity are joined.
+    An unsafe window decides, whatever the others are. Otherwise a missing verdict decides, since a window that was not
+    judged could contain anything. The categories of all windows with the deciding severity are joined.
     """
+    if len(verdicts) == 1:
+        return verdicts[0]
     unreached = next((verdict for verdict in verdicts if not verdict.reached), None)
     top = max(verdicts, key=_rank)
     if unreached is not None and top.severity is not Severity.UNSAFE:
@@ -85,22 +105,22 @@ def worst(verdicts: list[Verdict]) -> Verdict:
 
 
 def _rank(verdict: Verdict) -> tuple[int, float]:
-    """By severity, then by how far it is from Safe: a threshold may refuse what is labelled Safe."""
+    """Sort key: severity, then probability of harm, since a threshold may refuse a turn that is labelled Safe."""
     harm = 1 - verdict.probabilities[Severity.SAFE] if verdict.probabilities else 0.0
     return SEVERITY_ORDER.index(verdict.severity) if verdict.severity else -1, harm
 
 
 def parse_reply(text: str, kind: Kind) -> Verdict:
-    """Read a full reply, strictly: line by line, each label once, names exactly as published.
+    """Parse a full reply strictly: line by line, each label once, names exactly as published.
 
-    Only what servers leave around it is set aside: an empty think block before it, control tokens after it.
+    Only what some servers leave around the reply is removed: an empty think block before it, control tokens after it.
 
     Args:
         text: the guard's whole reply, e.g. "Safety: Unsafe\\nCategories: Violent".
         kind: "prompt", or "response", whose reply has a `Refusal:` line too.
 
     Returns:
-        The verdict; an unreadable reply is a verdict without severity, never an exception.
+        The verdict. An unreadable reply gives a verdict without severity, never an exception.
     """
     fields: dict[str, str] = {}
     if len(text) > _LONGEST_REPLY:
@@ -125,7 +145,11 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
 
 
 def _bare(text: str) -> str:
-    return _CONTROLS.sub("", _EMPTY_THOUGHTS.sub("", text)).strip()
+    bare = _EMPTY_THOUGHTS.sub("", text).strip()
+    # One by one from the end: a single pattern for all of them would be tried at every space, in quadratic time.
+    while found := _LAST_CONTROL.search(bare, max(0, len(bare) - _LONGEST_CONTROL)):
+        bare = bare[: found.start()].rstrip()
+    return bare
 
 
 def _named_categories(value: str) -> tuple[Category, ...]:

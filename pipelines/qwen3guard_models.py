@@ -1,22 +1,21 @@
 """Guarded models: an upstream's models, with nothing unsafe going in or coming out, whichever way they are called."""
 
 import asyncio
-import threading
 from pathlib import Path
 from typing import Any
 
-from anyio.to_thread import current_default_thread_limiter
-
-from pipelines.answer import Answer
-from pipelines.log import log
-from pipelines.loop import BackgroundLoop
-from pipelines.mark import put_mark
-from pipelines.model_ids import REFUSAL_ENTRY
-from pipelines.refusal import refuse
-from pipelines.service import ModelsValves, Service
-from pipelines.signing import unsigned
-from pipelines.valves import mend_saved_valves
-from pipelines.webui import Body
+from pipelines.lifecycle.answer import Answer
+from pipelines.lifecycle.loop import BackgroundLoop
+from pipelines.lifecycle.saved_valves import mend_saved_valves
+from pipelines.marks.judged_mark import put_outlet_mark
+from pipelines.marks.signed_notice import refuse
+from pipelines.marks.signing import unsigned
+from pipelines.marks.trust_mark import put_mark
+from pipelines.service import Capacity, ModelsValves, Service
+from pipelines.upstreams.model_ids import REFUSAL_ENTRY, is_guarded
+from webui.bodies import Body
+from webui.current_service import CurrentService
+from webui.log import log
 
 # The server waits for a plugin's start and for Save; upstreams that take longer are listed when they answer.
 _START_SECONDS = 3
@@ -31,10 +30,10 @@ class Pipeline:
         self._home = Path(__file__).with_suffix("")
         self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = ModelsValves()
-        self._lock = threading.Lock()
         self._loop: BackgroundLoop | None = None
-        self._service: Service | None = None
+        self._services = CurrentService(self._make_service, self._retire)
         self._serving: set[Service] = set()
+        self._capacity = Capacity()
 
     async def on_startup(self) -> None:
         await self._settle()
@@ -43,16 +42,16 @@ class Pipeline:
         await self._settle()
 
     async def on_shutdown(self) -> None:
-        with self._lock:
-            loop, self._loop = self._loop, None
-            self._service, serving = None, list(self._serving)
+        loop, self._loop = self._loop, None
+        self._services.take()
         if loop:
-            await asyncio.gather(*(loop.run(service.aclose(at_once=True)) for service in serving))
+            await asyncio.gather(*(loop.run(service.aclose(at_once=True)) for service in list(self._serving)))
             await asyncio.to_thread(loop.stop)
 
     def pipelines(self) -> list[dict[str, str]]:
         """The guarded models, from memory: the server asks at every request."""
-        entries = self._service.entries if self._service else []
+        service = self._services.made
+        entries = service.entries if service else []
         return [*entries, {"id": REFUSAL_ENTRY, "name": "Qwen3Guard refusal"}] if self.valves.refusal_entry else entries
 
     async def inlet(self, body: Body, user: dict[str, Any] | None = None) -> Body:
@@ -60,8 +59,14 @@ class Pipeline:
         put_mark(body, user or {})
         return body
 
+    async def outlet(self, body: Body, user: dict[str, Any] | None = None) -> Body:
+        """The chat, marked for the filter's outlet: its newest answer was judged here."""
+        if is_guarded(body.get("model")):
+            put_outlet_mark(body)
+        return body
+
     def pipe(self, user_message: Any, model_id: str, messages: list[Body], body: Body) -> Body | Answer | Any:
-        """The answer: an iterator of lines where it is streamed.
+        """The answer; if it is streamed, an iterator of lines.
 
         Raises:
             HTTPException: the upstream failed, unstreamed.
@@ -72,8 +77,7 @@ class Pipeline:
         return service.stream(model_id, body) if body.get("stream") else service.complete(model_id, body)
 
     async def _settle(self) -> None:
-        limiter = current_default_thread_limiter()
-        limiter.total_tokens = max(limiter.total_tokens, self.valves.threads)
+        self._capacity.threads.provide(self.valves.threads)
         service = self._current()
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -82,20 +86,22 @@ class Pipeline:
             log.warning("no upstream has listed its models yet; asking on")
 
     def _current(self) -> Service:
-        """Made anew when the valves were replaced, which the server does by itself. Called in any thread."""
-        with self._lock:
-            if self._loop is None:
-                self._loop = BackgroundLoop()
-            if self._service is None or self._service.valves is not self.valves:
-                retired, self._service = self._service, Service(self.valves, self._home, self._loop)
-                self._serving.add(self._service)
-                if retired:
-                    # It finishes what it serves, and nobody's Save waits for that.
-                    self._loop.submit(self._retire(retired))
-                self._service.moderator.report(self._at_start)
-                self._at_start = []
-            return self._service
+        return self._services.of(self.valves)
 
-    async def _retire(self, service: Service) -> None:
+    def _make_service(self, valves: ModelsValves) -> Service:
+        if self._loop is None:
+            self._loop = BackgroundLoop()
+        service = Service(valves, self._home, self._loop, self._capacity)
+        self._serving.add(service)
+        service.moderator.report(self._at_start)
+        self._at_start = []
+        return service
+
+    def _retire(self, service: Service) -> None:
+        """It finishes what it serves."""
+        if self._loop:
+            self._loop.submit(self._close(service))
+
+    async def _close(self, service: Service) -> None:
         await service.aclose(at_once=False)
         self._serving.discard(service)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.log import log
-from pipelines.refusal import refuse
-from pipelines.signing import unsigned
+from pipelines.marks.signed_notice import refuse
+from pipelines.marks.signing import unsigned
+from webui.log import log
 
 
 class Pipeline:

@@ -1,8 +1,10 @@
 """All that one set of the guarded models' valves makes, and the requests that it serves."""
 
 import asyncio
-from collections.abc import Coroutine
-from concurrent.futures import CancelledError
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,27 +13,34 @@ from urllib.parse import quote
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
-from moderation.audit import AuditRecord
-from pipelines.answer import Answer
-from pipelines.chunks import end_chunk, error_chunk
-from pipelines.exchange import Exchange, Terms
-from pipelines.host import Host
-from pipelines.log import log
-from pipelines.loop import BackgroundLoop
-from pipelines.mark import take_mark
-from pipelines.moderator import ModerationValves, Moderator
-from pipelines.reply import REPLY_KEY
-from pipelines.streamed import Streamed
-from pipelines.unstreamed import Unstreamed
-from pipelines.upstream import Upstream, UpstreamFailed
-from pipelines.upstreams import Upstreams
-from pipelines.valves import NOTHING, Addresses, HeaderSets, Text, chosen, parse_header_sets, words
-from pipelines.webui import Body, messages_of
+from moderation.verdict import Verdict
+from pipelines.lifecycle.answer import Answer, AnswerWriter
+from pipelines.lifecycle.later_reply import LaterReply
+from pipelines.lifecycle.loop import BackgroundLoop
+from pipelines.lifecycle.places import NoPlace, Place, Places
+from pipelines.lifecycle.server_threads import ServerThreads, in_server_thread
+from pipelines.marks.trust_mark import split_system, take_mark
+from pipelines.upstreams.http_upstream import HttpUpstream
+from pipelines.upstreams.listing import Upstreams
+from pipelines.upstreams.model_ids import decoded
+from pipelines.upstreams.webui_version import Host
+from webui.bodies import Body
+from webui.chat_completions import chunk, delta_choice, end_chunk, error_chunk
+from webui.guarded.guarded_request import GuardedRequest, Terms
+from webui.guarded.streamed import Streamed
+from webui.guarded.unstreamed import Unstreamed
+from webui.guarded.upstream import UpstreamFailed
+from webui.log import log
+from webui.moderator import ModerationValves, Moderator
+from webui.request_context import RequestContext
+from webui.settings import NOTHING, Addresses, HeaderSets, Text, chosen, parse_header_sets, words
 
 Served = TypeVar("Served")
 _CHUNK = {"object": "chat.completion.chunk"}
 # An upstream that did not answer is asked for its models again this soon.
 _RETRY_SECONDS = 5
+# Answers that hold no thread hold memory and connections.
+_MOST_UNSTREAMED = 1000
 
 
 class ModelsValves(ModerationValves):
@@ -57,10 +66,19 @@ class ModelsValves(ModerationValves):
     stream_mode: Literal["hold", "retract"] = Field(
         "hold", description="retract shows text at once and takes it back when it is refused"
     )
-    webui_url: Text = Field(NOTHING, description="Open WebUI's address, to ask for its version; none is taken for 0.12")
+    webui_url: Text = Field(NOTHING, description="Open WebUI's address, to ask for its version; none means 0.12")
     system_prompts: Literal["judge", "trust"] = Field("judge", description="System texts that no admin wrote")
     threads: int = Field(200, ge=40, le=2000, description="Streams at a time in one Pipelines server")
     refusal_entry: bool = Field(False, description="Offer the model that delivers the filter's notices")
+
+
+class Capacity:
+    """What the Pipelines server can do at a time, for all services in it."""
+
+    def __init__(self) -> None:
+        self.threads = ServerThreads()
+        self.streamed = Places(0)
+        self.unstreamed = Places(_MOST_UNSTREAMED)
 
 
 class Service:
@@ -68,24 +86,26 @@ class Service:
 
     Args:
         valves: the settings.
-        home: the plugin's folder beside its file.
+        home: the plugin's own folder.
         loop: may be shared with other services.
+        capacity: is shared with other services.
     """
 
-    def __init__(self, valves: ModelsValves, home: Path, loop: BackgroundLoop) -> None:
+    def __init__(self, valves: ModelsValves, home: Path, loop: BackgroundLoop, capacity: Capacity) -> None:
         self.valves = valves
+        self._capacity = capacity
+        capacity.streamed.limit = valves.threads
         self.moderator = Moderator(valves, home)
         self._loop = loop
         urls = words(valves.upstream_base_urls)
         keys = [chosen(key.strip()) for key in valves.upstream_api_keys.split(",")][: len(urls)]
         headers = parse_header_sets(valves.upstream_headers)[: len(urls)]
         upstreams = [
-            Upstream(url, key, valves.upstream_timeout_seconds, more)
+            HttpUpstream(url, key, valves.upstream_timeout_seconds, more)
             for url, key, more in zip_longest(urls, keys, headers)
         ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
         self._host = Host(chosen(valves.webui_url))
-        self._exempt_roles = [name.lower() for name in words(valves.exempt_roles)]
         self._open: set[asyncio.Task[Any]] = set()
         self._listed = asyncio.Event()
         self._refreshing = loop.submit(self._refresh())
@@ -101,29 +121,31 @@ class Service:
 
     def stream(self, entry_id: str, body: Body) -> Answer:
         """The answer that is being written. For any thread; never raises."""
-        answer = Answer({**_CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": None}]})
+        writer = AnswerWriter(self._capacity.threads.all_busy)
         try:
-            if body.get("n") not in (None, 1):
-                raise UpstreamFailed("Guarded models stream one choice at a time: leave n out.", 400)
-            self._loop.submit(self._serve(Streamed(self._exchange(entry_id, body), answer).write()))
-        except UpstreamFailed as failed:
-            answer.write(error_chunk(str(failed), failed.status))
-            answer.write(end_chunk(_CHUNK, "error"))
-            answer.end()
-        return answer
+            with self._placed(self._capacity.streamed, entry_id, body) as place:
+                # A reader that is gone holds no place, also while the work for it ends.
+                writer.dropped.add_done_callback(lambda _: place.give_back())
+                streamed = Streamed(self._guarded_request(entry_id, body), writer)
+                self._loop.submit(self._serve(streamed.write(), place))
+        except (UpstreamFailed, NoPlace) as failed:
+            writer.write(error_chunk(str(failed), failed.status))
+            writer.write(end_chunk(_CHUNK, "error"))
+            writer.end()
+        return Answer(writer, chunk(_CHUNK, delta_choice({})))
 
     def complete(self, entry_id: str, body: Body) -> Body:
-        """The whole answer. For any thread but the loop's own.
+        """The whole answer. For any thread but the loop's own; one of the Pipelines server's does not wait for it.
 
         Raises:
-            HTTPException: with the upstream's status and words.
+            HTTPException: with the upstream's status and words, or because the server is busy.
         """
         try:
-            return self._loop.submit(self._serve(Unstreamed(self._exchange(entry_id, body)).make())).result()
-        except UpstreamFailed as failed:
+            with self._placed(self._capacity.unstreamed, entry_id, body) as place:
+                reply = self._loop.submit(self._serve(Unstreamed(self._guarded_request(entry_id, body)).make(), place))
+        except (UpstreamFailed, NoPlace) as failed:
             raise HTTPException(failed.status, str(failed)) from None
-        except CancelledError:
-            raise HTTPException(503, "The server is being stopped. Please try again.") from None
+        return LaterReply(reply, _whole) if in_server_thread() else _whole(reply)
 
     async def aclose(self, *, at_once: bool) -> None:
         """End what is served, now or when it is answered, and close all connections. In the background loop."""
@@ -144,41 +166,83 @@ class Service:
             self._listed.set()
             await asyncio.sleep(self.valves.refresh_seconds if all_answered else _RETRY_SECONDS)
 
-    async def _serve(self, work: Coroutine[Any, Any, Served]) -> Served:
+    async def _serve(self, work: Coroutine[Any, Any, Served], place: Place) -> Served:
         task = asyncio.create_task(work)
         self._open.add(task)
         try:
             return await task
         finally:
             self._open.discard(task)
+            place.give_back()
 
-    def _exchange(self, entry_id: str, body: Body) -> Exchange:
+    @contextmanager
+    def _placed(self, places: Places, entry_id: str, body: Body) -> Iterator[Place]:
+        """A place for an answer, given back where its making does not even begin.
+
+        Raises:
+            NoPlace: which is in the audit.
+        """
+        user = user_of(body).get("id") or ""
+        try:
+            place = places.take(str(user))
+        except NoPlace as refused:
+            context = RequestContext(user=str(user), model=decoded(entry_id)[0])
+            self.moderator.audit.record(context.head("prompt"), verdict=Verdict.none(refused.cause))
+            raise
+        try:
+            yield place
+        except BaseException:
+            place.give_back()
+            raise
+
+    def _guarded_request(self, entry_id: str, body: Body) -> GuardedRequest:
         found = self._upstreams.resolve(entry_id)
         if found is None:
             raise UpstreamFailed(f"There is no guarded model {entry_id!r}.", 404)
         upstream, model = found
-        request = {key: value for key, value in body.items() if key not in ("user", REPLY_KEY)}
-        user = body.get("user")
-        asking: dict[str, Any] = user if isinstance(user, dict) else {"id": user}
-        user_id = str(asking.get("id") or "")
+        request = {**body, "model": model}
+        request.pop("user", None)
+        user = user_of(body)
+        user_id = str(user.get("id") or "")
         mark = take_mark(request, user_id)
-        messages = messages_of(request)
-        del request["messages"]
-        head = AuditRecord(user=user_id or None, model=model, chat=mark.chat, message=mark.message)
+        context = RequestContext(
+            user=user_id,
+            role=str(user.get("role") or ""),
+            model=model,
+            chat=mark.chat,
+            message=mark.message,
+            task=mark.task,
+            quoted=mark.quoted,
+            language=mark.language,
+            split_system=partial(split_system, mark=mark),
+        )
         terms = Terms(
             parallel=self.valves.prompt_check == "parallel",
             # What nobody can take back is not shown before it was judged.
             hold=self.valves.stream_mode == "hold" or not (self._host.retracts and mark.on_page),
             retracts=self._host.retracts,
-            exempt=str(asking.get("role") or "").lower() in self._exempt_roles,
-            pictures=self.valves.images == "allow",
+            headers=user_headers(user) if self.valves.upstream_user_headers else {},
         )
-        headers = user_headers(asking) if self.valves.upstream_user_headers else {}
-        return Exchange(self.moderator, upstream, {**request, "model": model}, messages, mark, head, terms, headers)
+        return GuardedRequest(self.moderator, upstream, request, context, terms)
+
+
+def user_of(body: Body) -> dict[str, Any]:
+    """Who asks: Open WebUI sends a user object, a program an id at most."""
+    user = body.get("user")
+    return user if isinstance(user, dict) else {"id": user}
+
+
+def _whole(reply: Future[Body]) -> Body:
+    try:
+        return reply.result()
+    except UpstreamFailed as failed:
+        raise HTTPException(failed.status, str(failed)) from None
+    except CancelledError:
+        raise HTTPException(503, "The server is being stopped. Please try again.") from None
 
 
 def user_headers(user: dict[str, Any]) -> dict[str, str]:
-    """Who asks, as Open WebUI tells the servers of direct connections (its utils/headers.py)."""
-    told = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
+    """Who asks, as Open WebUI says it to the servers of direct connections (its utils/headers.py)."""
+    known = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
     # A header has ASCII characters only; Open WebUI writes names so.
-    return {f"X-OpenWebUI-User-{key}": quote(value, safe=" @+") for key, value in told.items() if value}
+    return {f"X-OpenWebUI-User-{key}": quote(value, safe=" @+") for key, value in known.items() if value}

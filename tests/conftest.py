@@ -1,4 +1,4 @@
-"""Marks tests by their folder, and gives all of them a guard that does as it is told."""
+"""Marks tests by their folder, groups those that share servers, and gives all a guard that does as it is told."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
-from tests.servers import serve
-from tests.stub_guard import StubGuard
-from tests.waiting import PATIENCE
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 # An example may take as long as it wants: a slow machine is no error.
 settings.register_profile("project", deadline=None)
@@ -20,7 +22,30 @@ settings.load_profile("project")
 # As every Pipelines server should have one; tests of the default take it away.
 os.environ.setdefault("PIPELINES_API_KEY", "a-key-for-tests")
 
+# Several engines run on the same cores: one that waits must not spin (libgomp's word, which torch obeys).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 _FOLDERS = ("integration", "e2e")
+_SHARED = {
+    "guard_server": (
+        *("test_api", "test_benchmarks", "test_doctor", "test_eval", "test_guard_on_vllm", "test_pipelines_server"),
+        *("test_serve", "test_upstream_dialects_on_vllm", "test_verdicts_on_vllm"),
+    ),
+    "stack": (
+        *("test_admin_page", "test_answers", "test_bystanders", "test_gaps", "test_guard_trouble", "test_paths"),
+        *("test_prompts", "test_upload"),
+    ),
+    "guarded_stack": (
+        *("test_guarded_page", "test_guarded_page_dialects", "test_guarded_page_limits", "test_guarded_page_tasks"),
+        *("test_guarded_page_real_guard", "test_guarded_page_retract", "test_guarded_page_stream"),
+        *("test_guarded_page_trouble", "test_guarded_surroundings"),
+    ),
+}
+"""Fixtures that start servers for several files, and those files."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-models", action="store_true", help="serve all six published models, not one of each kind")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,6 +53,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for folder in _FOLDERS:
             if folder in Path(item.path).parts:
                 item.add_marker(folder)
+        for fixture in _SHARED.keys() & set(getattr(item, "fixturenames", ())):
+            if item.path.stem not in _SHARED[fixture]:
+                raise pytest.UsageError(f"{item.path} has the fixture {fixture}: name the file in tests/conftest.py.")
+
+
+# Not xdist's own groups, which do nothing with pytest 9.2 (pytest-xdist 3.8.0).
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return _ByServer(config, log)
+
+
+class _ByServer(LoadScopeScheduling):  # type: ignore[misc]
+    """With `-n`, all tests that share a server run in one process, one after another; any other test runs anywhere."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        if path.parent.name not in _FOLDERS:
+            return nodeid
+        return next((fixture for fixture, files in _SHARED.items() if path.stem in files), path.stem)
 
 
 @pytest.fixture
@@ -42,7 +86,13 @@ def guard_url(stub: StubGuard) -> Iterator[str]:
 
 
 @pytest.fixture
-async def guard(guard_url: str) -> AsyncIterator[Guard]:
-    guard = Guard(Endpoint(guard_url, timeout=PATIENCE), timeout=PATIENCE)
+def endpoint(guard_url: str) -> Endpoint:
+    """That of `guard`, which closes it."""
+    return Endpoint(guard_url, timeout=PATIENCE)
+
+
+@pytest.fixture
+async def guard(endpoint: Endpoint) -> AsyncIterator[Guard]:
+    guard = Guard(endpoint, timeout=PATIENCE)
     yield guard
     await guard.aclose()

@@ -1,1 +1,1 @@
-"""Routes that this project adds to a guard: light modules that import no engine."""
+"""Routes that this project adds to a guard, without an import of any engine."""

@@ -17,14 +17,14 @@ from starlette.responses import Response
 
 from guard_server.api import dify, moderations
 from guard_server.api.auth import BearerAuth
-from guard_server.api.errors import error_body
-from guard_server.api.exchange import json_response
+from guard_server.api.error_reply import error_body
+from guard_server.api.http_exchange import json_response
 from moderation.guard import Guard
 from moderation.policy import Policy
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _GRACE_SECONDS = 30
-"""For what is in flight when asked to stop; a verdict has a deadline of its own."""
+"""Time for requests in flight at the end; a verdict has its own deadline."""
 
 
 async def _nothing() -> None:
@@ -37,10 +37,10 @@ def build(
     """An ASGI app with the moderation routes. It closes `guard` when it ends.
 
     Args:
-        guard: who judges.
+        guard: judges the texts.
         policy: which verdicts count as flagged.
-        key: what clients must send as a bearer; None to admit everybody.
-        first: begun when the app starts, in its event loop, which is where `guard` lives; given up when it ends.
+        key: bearer token that clients must send; None for no authentication.
+        first: started together with the app, in the event loop that `guard` uses; cancelled when the app ends.
     """
 
     @asynccontextmanager
@@ -60,12 +60,12 @@ def build(
 
 def serve(app: Starlette, host: str, port: int) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are answered first."""
-    # Requests hold what people wrote: none is logged, not even its address.
+    # Requests contain private text: none is logged, not even its address.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     config = uvicorn.Config(
         app, host, port, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
     )
-    # uvicorn hands the signal on once it has stopped; by then that says nothing new.
+    # uvicorn raises the signal again after it has stopped: to be ignored.
     before = {number: signal.signal(number, _ignore) for number in _ENDING}
     try:
         with suppress(KeyboardInterrupt):

@@ -1,7 +1,7 @@
 """`POST /v1/dify/moderation`: Dify's API extension for content moderation. See docs/dify/README.md.
 
-Dify takes every reply but a 200 to a check of an answer for "nothing found" (output_moderation.py of langgenius/dify),
-so a turn without verdict is answered as flagged, with the notice that it could not be checked.
+Dify treats every reply to a check of an answer as "nothing found", unless it is a 200 (output_moderation.py of
+langgenius/dify), so a turn without verdict is answered as flagged, with the notice that it could not be checked.
 """
 
 import asyncio
@@ -9,37 +9,90 @@ import json
 import logging
 from collections.abc import Callable, Hashable, Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from starlette.requests import Request
-from starlette.routing import BaseRoute, Route
+from pydantic import BaseModel, BeforeValidator, Field
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
-from guard_server.api.errors import ApiError, Invalid
-from guard_server.api.exchange import Fields, exchange
+from guard_server.api.described_route import DescribedRoute
+from guard_server.api.error_reply import ApiError, Invalid, TooLarge
+from guard_server.api.http_exchange import body_of, json_response, parsed
 from moderation.conversation import Turn
 from moderation.guard import Guard
-from moderation.notice import NoticeKind, Notices
+from moderation.notices.notice import NoticeKind, Notices
 from moderation.policy import Action, Policy
 
 PATH = "/v1/dify/moderation"
+_POINTS = ("ping", "app.moderation.input", "app.moderation.output")
 
 _log = logging.getLogger(__name__)
 _Place = TypeVar("_Place", bound=Hashable)
 
 
 class Reaction(StrEnum):
-    """What Dify is to do with a flagged text. Dify calls it `action`."""
+    """What Dify has to do with a flagged text. Dify calls it `action`."""
 
     DIRECT_OUTPUT = "direct_output"
     """The notice is the answer; the chat model is not asked, or its answer is replaced."""
     OVERRIDDEN = "overridden"
-    """The notice stands in for the text, and the app goes on with it."""
+    """The notice replaces the text, and the app goes on with it."""
+
+
+class DifyParams(BaseModel):
+    """Of an input: its variables and the query. Of an output: its text."""
+
+    inputs: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = {}
+    """The value of a variable may also be a number, a list or a file."""
+    query: Any = None
+    text: str | None = None
+
+
+class DifyRequest(BaseModel):
+    """Dify's request, at one of three points."""
+
+    point: str | None = Field(default=None, json_schema_extra={"enum": list(_POINTS)})
+    params: DifyParams | None = None
+    """Not needed with a ping."""
+
+
+class DifyPong(BaseModel):
+    """The reply to a ping."""
+
+    result: Literal["pong"] = "pong"
+
+
+class DifyReply(BaseModel):
+    """Whether the text may pass, and what replaces it."""
+
+    flagged: bool
+    action: Reaction
+    preset_response: str = ""
+    """With `direct_output`: the notice."""
+    inputs: dict[str, Any] = {}
+    """With `overridden`, of an input: all variables, those that were flagged replaced."""
+    query: Any = None
+    """With `overridden`, of an input."""
+    text: str = ""
+    """With `overridden`, of an output."""
+
+
+MODERATE_FOR_DIFY = DescribedRoute(
+    "POST",
+    PATH,
+    "Dify's API extension for content moderation.",
+    (DifyReply, DifyPong),
+    DifyRequest,
+    (Invalid, TooLarge),
+    query=(("action", tuple(Reaction)),),
+)
 
 
 def routes(guard: Callable[[], Guard], policy: Policy | None = None, notices: Notices | None = None) -> list[BaseRoute]:
     """The endpoint's routes; `guard` is asked at each request. The default policy lets only Safe pass."""
     extension = _Extension(guard, policy or Policy(), notices or Notices())
-    return [Route(PATH, exchange(extension.answer), methods=["POST"])]
+    return [MODERATE_FOR_DIFY.at(extension.answer)]
 
 
 class _Extension:
@@ -48,53 +101,49 @@ class _Extension:
         self._policy = policy
         self._notices = notices
 
-    async def answer(self, fields: Fields, request: Request) -> Fields:
+    async def answer(self, request: Request) -> Response:
         try:
-            return await self._answer(fields, _reaction(request))
-        except ApiError:
+            reply = await self._answer(parsed(await body_of(request), DifyRequest, surrogates=True), _reaction(request))
+        except (ApiError, ClientDisconnect):
             raise
         except Exception:
-            # Even a fault of ours must not become a 500.
+            # Even a bug of ours must not become a 500: Dify would let the text pass.
             _log.exception("no verdict")
-            return self._verdict({"": NoticeKind.NOT_CHECKED}, "")
+            reply = self._verdict({"": NoticeKind.NOT_CHECKED}, "")
+        return json_response(reply.model_dump(exclude_unset=isinstance(reply, DifyReply)))
 
-    async def _answer(self, fields: Fields, reaction: Reaction) -> Fields:
-        point = fields.get("point")
-        if point == "ping":
-            return {"result": "pong"}
-        params = fields.get("params")
-        if not isinstance(params, dict):
+    async def _answer(self, asked: DifyRequest, reaction: Reaction) -> DifyReply | DifyPong:
+        if asked.point == "ping":
+            return DifyPong()
+        if asked.params is None:
             raise Invalid("params must be an object", "params")
-        if point == "app.moderation.input":
-            return await self._check_input(params, reaction)
-        if point == "app.moderation.output":
-            return await self._check_output(params, reaction)
-        raise Invalid("point must be ping, app.moderation.input or app.moderation.output", "point")
+        if asked.point == "app.moderation.input":
+            return await self._check_input(asked.params.inputs, asked.params.query, reaction)
+        if asked.point == "app.moderation.output":
+            return await self._check_output(asked.params.text, reaction)
+        raise Invalid(f"point must be one of {', '.join(_POINTS)}", "point")
 
-    async def _check_input(self, params: Mapping[str, Any], reaction: Reaction) -> Fields:
-        inputs, query = params.get("inputs") or {}, params.get("query")
-        if not isinstance(inputs, dict):
-            raise Invalid("params.inputs must be an object", "params.inputs")
+    async def _check_input(self, inputs: Mapping[str, Any], query: Any, reaction: Reaction) -> DifyReply:
         texts = {("inputs", name): _as_text(value) for name, value in inputs.items()}
         if query is not None:
             texts["query", ""] = _as_text(query)
         flagged = await self._flag_prompts(texts)
         if not flagged or reaction is Reaction.DIRECT_OUTPUT:
             return self._verdict(flagged, "\n".join(texts.values()))
-        # What is left goes on without the rest, and is judged so.
+        # The other texts continue without the flagged ones, so they are judged without them, too.
         flagged |= await self._flag_prompts({place: text for place, text in texts.items() if place not in flagged})
         notice = {place: self._notices.text(kind, texts[place]) for place, kind in flagged.items()}
-        return {
-            "flagged": True,
-            "action": reaction,
-            "inputs": {name: notice.get(("inputs", name), value) for name, value in inputs.items()},
-            "query": notice.get(("query", ""), query),
-        }
+        return DifyReply(
+            flagged=True,
+            action=reaction,
+            inputs={name: notice.get(("inputs", name), value) for name, value in inputs.items()},
+            query=notice.get(("query", ""), query),
+        )
 
     async def _flag_prompts(self, texts: Mapping[_Place, str]) -> dict[_Place, NoticeKind]:
-        """Which of the texts may not pass: all, where they pass one by one but not together.
+        """Which of the texts may not pass: all of them if each may pass, but not together.
 
-        The app puts them into one prompt, so that together they may say what none of them says alone.
+        The app puts them into one prompt, so that together they can be harmful even if none of them is.
         """
         together = Turn("user", "\n".join(texts.values()))
         each, whole = await asyncio.gather(
@@ -102,23 +151,22 @@ class _Extension:
         )
         return each or (dict.fromkeys(texts, whole[None]) if whole else {})
 
-    async def _check_output(self, params: Mapping[str, Any], reaction: Reaction) -> Fields:
-        text = params.get("text")
-        if not isinstance(text, str):
+    async def _check_output(self, text: str | None, reaction: Reaction) -> DifyReply:
+        if text is None:
             raise Invalid("params.text must be a string", "params.text")
         flagged = await self._flag({"text": Turn("assistant", text)})
         if not flagged or reaction is Reaction.DIRECT_OUTPUT:
             return self._verdict(flagged, text)
-        return {"flagged": True, "action": reaction, "text": self._notices.text(flagged["text"], text)}
+        return DifyReply(flagged=True, action=reaction, text=self._notices.text(flagged["text"], text))
 
-    def _verdict(self, flagged: Mapping[Any, NoticeKind], text: str) -> Fields:
+    def _verdict(self, flagged: Mapping[Any, NoticeKind], text: str) -> DifyReply:
         kinds = set(flagged.values())
         kind = next(iter(kinds - {NoticeKind.NOT_CHECKED} or kinds), None)
         preset = "" if kind is None else self._notices.text(kind, text)
-        return {"flagged": bool(flagged), "action": Reaction.DIRECT_OUTPUT, "preset_response": preset}
+        return DifyReply(flagged=bool(flagged), action=Reaction.DIRECT_OUTPUT, preset_response=preset)
 
     async def _flag(self, turns: Mapping[_Place, Turn]) -> dict[_Place, NoticeKind]:
-        """Which of the turns may not pass, and what to say in their place."""
+        """Which of the turns may not pass, and the notice that replaces each."""
         guard = self._guard()
         verdicts = await asyncio.gather(*(guard.judge([turn]) for turn in turns.values()))
         flagged: dict[_Place, NoticeKind] = {}
@@ -133,7 +181,7 @@ class _Extension:
 
 
 def _reaction(request: Request) -> Reaction:
-    """From the address that the admin gives Dify, since its requests have no place for settings."""
+    """From the query of the address that Dify calls, since its requests have no field for settings."""
     try:
         return Reaction(request.query_params.get("action", Reaction.DIRECT_OUTPUT))
     except ValueError:
@@ -141,5 +189,4 @@ def _reaction(request: Request) -> Reaction:
 
 
 def _as_text(value: object) -> str:
-    """A variable may hold a number, a list or a file, too."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

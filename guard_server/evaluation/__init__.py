@@ -1,1 +1,1 @@
-"""How good and how fast a guard is, on labelled data. Its statistics and pictures need the extra `eval`."""
+"""Measures the quality and the speed of a guard on labelled data. Statistics and pictures need the extra `eval`."""

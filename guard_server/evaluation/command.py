@@ -1,4 +1,4 @@
-"""`python -m guard_server eval`: from the options to the report."""
+"""`qwen3guard eval`: from the options to the report."""
 
 import asyncio
 from collections import defaultdict
@@ -9,14 +9,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from guard_server.evaluation import markdown, picture, report
-from guard_server.evaluation.data import chosen
-from guard_server.evaluation.metrics import judged
-from guard_server.evaluation.results import Result, Results, open_results
-from guard_server.evaluation.rows import Row
-from guard_server.evaluation.run import Target, found, left, run
-from guard_server.evaluation.sentences import located
-from guard_server.evaluation.timeliness import probes
+from guard_server.errors import UnreadableData
+from guard_server.evaluation.ask.results import Result, Results, open_results
+from guard_server.evaluation.ask.runner import Target, found, left, run
+from guard_server.evaluation.ask.sentence_places import located
+from guard_server.evaluation.data.attacks import disguised
+from guard_server.evaluation.data.rows import Row
+from guard_server.evaluation.data.sources import chosen
+from guard_server.evaluation.figures.metrics import judged
+from guard_server.evaluation.figures.timeliness import probes
+from guard_server.evaluation.report import markdown, picture, report
 
 MARKDOWN = "report.md"
 RESULTS = "results.jsonl"
@@ -24,24 +26,26 @@ PUBLISHED = "published"
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command line says."""
+class EvaluationOptions:
+    """The options of the command line."""
 
     target: Target
     data: list[str]
     out: Path
     splits: list[str] = field(default_factory=list)
-    """Only rows of these splits; all where it is empty."""
+    """Only rows of these splits; all if it is empty."""
     sample: int | None = None
-    """At most so many rows of each set, always the same ones."""
+    """At most this many rows of each set, always the same ones."""
     retry: bool = False
+    attacks: list[str] = field(default_factory=list)
+    """Obfuscations by name: see `attacks`."""
     compare: list[str] = field(default_factory=list)
     wanted: float | None = None
     """False-positive rate to search a threshold for."""
 
 
-def evaluate(options: Options, out: Console) -> None:
-    """Ask for what is not known yet and write the report; a run that is interrupted still writes what it has.
+def evaluate(options: EvaluationOptions, out: Console) -> None:
+    """Ask for the missing verdicts and write the report. An interrupted run writes a report of what it has.
 
     Raises:
         GuardServerError: see `guard_server.errors`.
@@ -49,6 +53,12 @@ def evaluate(options: Options, out: Console) -> None:
     rows = _sampled(chosen(options.data, options.splits), options.sample)
     others = [report.load(Path(name)) for name in options.compare if name != PUBLISHED]
     target = asyncio.run(found(options.target))
+    if options.attacks and target.kind == "stream":
+        raise UnreadableData(
+            "A Stream model has no second reading to compare.", "Name a Qwen3Guard-Gen with --guard-url."
+        )
+    if options.attacks:
+        rows = list(disguised(rows, options.attacks))
     if target.kind == "stream":
         rows = asyncio.run(located(rows, target.url, target.key))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -89,7 +99,7 @@ def _ask(target: Target, rows: Sequence[Row], results: Results, retry: bool, out
 
 
 class _Bar:
-    """How far it is, and what did not come."""
+    """The progress bar, with counts of missing verdicts."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._progress = Progress(
@@ -119,7 +129,7 @@ class _Bar:
 
 
 def _sampled(rows: Sequence[Row], size: int | None) -> list[Row]:
-    """The rows whose hashes come first: no matter in which order the data is, and more rows hold fewer rows' sample."""
+    """The rows with the lowest hashes: independent of their order, and a larger sample contains each smaller one."""
     if size is None:
         return list(rows)
     sets: dict[str, list[Row]] = defaultdict(list)
@@ -128,7 +138,8 @@ def _sampled(rows: Sequence[Row], size: int | None) -> list[Row]:
     return [row for group in sets.values() for row in sorted(group, key=lambda row: row.key)[:size]]
 
 
-def _described(options: Options) -> list[str]:
+def _described(options: EvaluationOptions) -> list[str]:
     chosen: Iterable[str] = [f"split {split}" for split in options.splits]
     size = [f"{options.sample} rows of each set"] if options.sample else []
-    return [*options.data, *chosen, *size]
+    attacks: Iterable[str] = [f"attack {name}" for name in options.attacks]
+    return [*options.data, *chosen, *size, *attacks]

@@ -1,4 +1,4 @@
-"""The config of a Qwen3Guard-Stream checkpoint, whatever it calls its model type."""
+"""Reads the config of a Qwen3Guard-Stream checkpoint, with any `model_type`."""
 
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from guard_server.vllm_plugin import CONFIG_FORMAT
 class GuardConfigParser(ConfigParserBase):  # type: ignore[misc]  # vLLM is not typed here
     """Reads config.json as Qwen3's: a guard is a Qwen3 with heads.
 
-    transformers would look the model type up instead, and run the checkpoint's own code where it does not know it.
+    transformers would use `model_type`, and run the checkpoint's own code if it does not know that type.
     """
 
     @classmethod
     def register(cls) -> None:
-        """Make it vLLM's parser for --config-format; again without effect."""
+        """Register it as vLLM's parser for --config-format. A second call has no effect."""
         try:
             get_config_parser(CONFIG_FORMAT)
         except ValueError:

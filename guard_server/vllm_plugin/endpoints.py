@@ -1,6 +1,5 @@
-"""The routes that vLLM's server gets from this project, by what the model that it serves can do."""
+"""Adds this project's routes to vLLM's server, depending on the tasks of the served model."""
 
-import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,27 +9,34 @@ from fastapi import FastAPI
 from starlette.datastructures import State
 from starlette.routing import BaseRoute
 from vllm.engine.protocol import EngineClient
+from vllm.renderers.chat_utils import load_chat_template
 from vllm.tasks import SupportedTask
 
-from guard_server.api import dify, moderations, stream
-from guard_server.api.sessions import Limits, Sessions
+from guard_server.api import dify, moderations, verdicts
+from guard_server.stream import stream_routes
+from guard_server.stream.sessions import Limits, Sessions
 from guard_server.vllm_plugin import MODERATION_ENDPOINTS, STREAM_ENDPOINTS
-from guard_server.vllm_plugin.engine import VllmStreamModel
-from moderation.endpoint import Endpoint
+from guard_server.vllm_plugin.engine_backend import EngineServer
+from guard_server.vllm_plugin.engine_judge import EngineJudge
+from guard_server.vllm_plugin.prompts import Prompts
+from guard_server.vllm_plugin.stream_engine import VllmStreamModel
 from moderation.guard import Guard
+
+_AT_ONCE = 256
+"""Maximum of concurrent verdicts of one server: as many as the engine computes in one step by default."""
 
 
 class Mount(NamedTuple):
-    """Some routes, and what stands behind them: vLLM wants routes before there is an engine."""
+    """Some routes, and the service that they use. vLLM asks for the routes before there is an engine."""
 
     routes: Callable[[Callable[[], Any]], Sequence[BaseRoute]]
-    """Makes the routes; its argument gives, from the first request on, what `behind` made."""
+    """Makes the routes. Its argument returns, from the first request on, the service that `behind` made."""
     behind: Callable[[EngineClient, Namespace], Any]
-    """Makes it of the engine and vLLM's options."""
+    """Makes the service from the engine and vLLM's options."""
 
 
 class Endpoints:
-    """A plugin of vLLM's group `vllm.endpoint_plugins`: all that is mounted beside models that can do a task."""
+    """A plugin of vLLM's group `vllm.endpoint_plugins`: all routes that are added to models with a certain task."""
 
     def __init__(self, name: str, task: SupportedTask, mounts: Sequence[Mount]) -> None:
         self.name = name
@@ -39,36 +45,46 @@ class Endpoints:
         self._behind: dict[int, Any] = {}
 
     def attach_router(self, app: FastAPI) -> None:
-        """Called by vLLM once its own routes stand."""
+        """Called by vLLM after it has added its own routes."""
         for number, mount in enumerate(self._mounts):
-            app.router.routes.extend(mount.routes(partial(self._behind.__getitem__, number)))
+            # First in the list, since the router tries one route after another, and vLLM has dozens.
+            app.router.routes[:0] = mount.routes(partial(self._behind.__getitem__, number))
 
     async def init_state(self, engine_client: EngineClient | None, state: State, args: Namespace) -> None:
         """Called by vLLM once the engine runs."""
-        assert engine_client is not None, "only vLLM's render server has no engine, and it can do no such task"
+        assert engine_client is not None, "only vLLM's render server has no engine, and it has no such task"
         for number, mount in enumerate(self._mounts):
             self._behind[number] = mount.behind(engine_client, args)
 
 
 def stream_endpoints() -> Endpoints:
-    """Beside a Qwen3Guard-Stream."""
-    streams = Mount(stream.routes, lambda client, args: Sessions(VllmStreamModel(client), Limits()))
+    """For a Qwen3Guard-Stream."""
+
+    def sessions(client: EngineClient, args: Namespace) -> Sessions:
+        return Sessions(VllmStreamModel(client, load_chat_template(args.chat_template)), Limits())
+
+    streams = Mount(stream_routes.routes, sessions)
     return Endpoints(STREAM_ENDPOINTS, "token_classify", [streams])
 
 
+class _GenGuard:
+    """A Qwen3Guard-Gen: the engine itself, and a `Guard` in front of it with windows, cache and deadline."""
+
+    def __init__(self, client: EngineClient, args: Namespace) -> None:
+        template = load_chat_template(args.chat_template)
+        prompts = Prompts(client.renderer.get_tokenizer(), template, args.default_chat_template_kwargs)
+        names = args.served_model_name or [args.model]
+        self.judge = EngineJudge(client, prompts, names)
+        self.guard = Guard(EngineServer(self.judge, names[0]), concurrency=_AT_ONCE)
+
+
 def moderation_endpoints() -> Endpoints:
-    """Beside a Qwen3Guard-Gen."""
-    moderation = Mount(lambda guard: [*moderations.routes(guard), *dify.routes(guard)], _guard)
-    return Endpoints(MODERATION_ENDPOINTS, "generate", [moderation])
+    """For a Qwen3Guard-Gen."""
 
+    def routes(gen: Callable[[], _GenGuard]) -> list[BaseRoute]:
+        def guard() -> Guard:
+            return gen().guard
 
-def _guard(client: EngineClient, args: Namespace) -> Guard:
-    """Judges through this very server, so that its verdicts are those that every client gets.
+        return [*moderations.routes(guard), *dify.routes(guard), *verdicts.routes(lambda: gen().judge)]
 
-    `serve` leaves TLS and sockets to a proxy before the server, so it can be reached in plain HTTP on this machine.
-    """
-    host = "127.0.0.1" if args.host in (None, "", "0.0.0.0", "::") else args.host
-    address = f"[{host}]" if ":" in host else host
-    # vLLM takes several keys, or one from the environment.
-    key = (args.api_key or [os.environ.get("VLLM_API_KEY") or "EMPTY"])[0]
-    return Guard(Endpoint(f"http://{address}:{args.port}/v1", key, refusals=True))
+    return Endpoints(MODERATION_ENDPOINTS, "generate", [Mount(routes, _GenGuard)])

@@ -1,7 +1,7 @@
-"""Qwen3Guard-Stream as a pooling model of vLLM: what the guard thinks at every token of a conversation.
+"""Qwen3Guard-Stream as a pooling model of vLLM: the guard's verdict at every token of a conversation.
 
 Structure and weight names are those of the checkpoints of Qwen/Qwen3Guard-Stream-0.6B, -4B and -8B: a Qwen3 without
-output layer, and behind its last hidden state two branches without biases, each a projection, a norm and two heads.
+output layer, and after its last hidden state two branches without biases, each a projection, a norm and two heads.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class Qwen3ForGuardModel(nn.Module, SupportsLoRA, SupportsPP):  # type: ignore[m
     """One row per token: the logits of the four heads side by side, float32 unless `--hf-overrides` says otherwise.
 
     `[risk level | category | query risk level | query category]`, 3 + 8 + 3 + 9 numbers in the published checkpoints.
-    `guard_server.api.labels` names them.
+    `guard_server.stream.head_labels` names them.
     """
 
     is_pooling_model = True
@@ -43,7 +43,7 @@ class Qwen3ForGuardModel(nn.Module, SupportsLoRA, SupportsPP):  # type: ignore[m
         dtype = vllm_config.model_config.head_dtype
 
         def linear(inputs: int, outputs: int) -> ReplicatedLinear:
-            # On every tensor-parallel rank in whole: the norm between them needs all of it, and they are tiny.
+            # Not split over tensor-parallel ranks: the norm needs the whole projection, and both are tiny.
             return ReplicatedLinear(inputs, outputs, bias=False, params_dtype=dtype, return_bias=False)
 
         hidden, inner = config.hidden_size, config.guard_inner_size
@@ -92,7 +92,7 @@ class Qwen3ForGuardModel(nn.Module, SupportsLoRA, SupportsPP):  # type: ignore[m
         )
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
-        # Checkpoints may carry the output layer that the language model had, tied or not.
+        # A checkpoint may still contain the language model's output layer, tied or not.
         loader = AutoWeightsLoader(self, ignore_unexpected_prefixes=["lm_head."])
         loaded: set[str] = loader.load_weights(weights)
         return loaded

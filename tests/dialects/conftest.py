@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.dialects.stand_ins import STAND_INS, StandIn
+from tests.stands.guards.other_servers import STAND_INS, StandIn
 
 
 @pytest.fixture(params=STAND_INS, ids=[stand_in.__name__ for stand_in in STAND_INS])

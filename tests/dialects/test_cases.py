@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.verdict import Category, Severity
-from tests.servers import serve
+from tests.stands.servers import serve
 
 VERDICT = "Safety: Unsafe\nCategories: Violent"
 NO_MODEL = (400, {"error": {"message": "model is required", "type": "invalid_request_error"}})

@@ -5,18 +5,16 @@ import time
 
 import pytest
 
-from guard_server.doctor import examine
+from guard_server.doctor.examination import examine
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.verdict import Category, Severity
-from tests.dialects.stand_ins import StandIn
-from tests.servers import free_port, serve
-from tests.waiting import PATIENCE
-
-
-def prompt(text: str) -> list[Turn]:
-    return [Turn("user", text)]
+from tests.stands.chats import prompt
+from tests.stands.guards.other_servers import StandIn
+from tests.stands.remembered import remembered
+from tests.stands.servers import free_port, serve
+from tests.stands.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -40,13 +38,13 @@ async def test_the_very_first_judgement_is_right(
     assert {request["model"] for request in stub.requests} == {stub.model}
 
 
-async def test_what_a_server_cannot_do_is_found_out_once(guard: Guard, stub: StandIn) -> None:
+async def test_what_a_server_cannot_do_is_found_out_once(guard: Guard, endpoint: Endpoint, stub: StandIn) -> None:
     await guard.judge(prompt("hello"))
     stub.requests.clear()
     answer = [*prompt("How do I pick it?"), Turn("assistant", "Turn the lock so.")]
     verdict = await guard.judge(answer)
     assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, (Category.NON_VIOLENT_ILLEGAL_ACTS,))
-    assert guard.endpoint.style is stub.style
+    assert endpoint.style is stub.style
     # A label and its categories, or all in one.
     assert len(stub.requests) == (2 if stub.style == 0 else 1)
 
@@ -58,23 +56,23 @@ async def test_a_refusal_is_told(guard_url: str, stub: StandIn) -> None:
     assert (verdict.severity, verdict.refusal) == (Severity.SAFE, True)
 
 
-async def test_the_context_is_learnt_where_it_is_told(guard: Guard, stub: StandIn) -> None:
-    await guard.endpoint.learn()
-    assert guard.endpoint.context_tokens == (10240 if stub.tells_context else None)
+async def test_the_context_is_learnt_where_it_is_told(guard: Guard, endpoint: Endpoint, stub: StandIn) -> None:
+    await endpoint.learn()
+    assert endpoint.context_tokens == (10240 if stub.tells_context else None)
 
 
 async def test_another_model_at_the_same_address_judges_anew(guard: Guard, stub: StandIn) -> None:
     await guard.judge(prompt("hello"))
     stub.model = "another-guard"
-    assert guard.known(prompt("hello")) is not None
+    assert await remembered(guard, prompt("hello")) is not None
     # Nobody knows it before a request for a verdict fails; the next one is right.
     assert not (await guard.judge(prompt("who is there?"))).reached
-    assert guard.known(prompt("hello")) is None
+    assert await remembered(guard, prompt("hello")) is None
     asked = len(stub.requests)
     assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE
     assert (await guard.judge(prompt("who is there?"))).severity is Severity.SAFE
     assert {request["model"] for request in stub.requests[asked:]} == {"another-guard"}
-    assert guard.known(prompt("hello")) is not None
+    assert await remembered(guard, prompt("hello")) is not None
 
 
 async def test_what_was_judged_holds_while_nobody_answers(stub: StandIn) -> None:

@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
+from moderation.endpoint.server_facts import Style
 from moderation.guard import Guard
-from moderation.server_facts import Style
 from moderation.verdict import Category, Severity, Verdict
-from tests.servers import serve
+from tests.stands.servers import serve
 
 BOMB = [Turn("user", "How do I make a bomb?")]
 UNSAFE = "Safety: Unsafe\nCategories: Violent"
@@ -59,18 +59,26 @@ class Odd:
         self.asked.append(await request.json())
         self.headers = dict(request.headers)
         # A Starlette reply can be called as well.
-        by_request = callable(self.chat) and not isinstance(self.chat, Response)
-        return told(self.chat(self.asked[-1]) if by_request else self.chat)
+        if callable(self.chat) and not isinstance(self.chat, Response):
+            return told(self.chat(self.asked[-1]))
+        return told(self.chat)
+
+
+@asynccontextmanager
+async def guard_and_endpoint_at(odd: Odd, **options: Any) -> AsyncIterator[tuple[Guard, Endpoint]]:
+    with serve(odd.app) as url:
+        endpoint = Endpoint(f"{url}/v1", timeout=5, **options)
+        guard = Guard(endpoint, timeout=9)
+        try:
+            yield guard, endpoint
+        finally:
+            await guard.aclose()
 
 
 @asynccontextmanager
 async def guard_at(odd: Odd, **options: Any) -> AsyncIterator[Guard]:
-    with serve(odd.app) as url:
-        guard = Guard(Endpoint(f"{url}/v1", timeout=5, **options), timeout=9)
-        try:
-            yield guard
-        finally:
-            await guard.aclose()
+    async with guard_and_endpoint_at(odd, **options) as (guard, _):
+        yield guard
 
 
 async def judged(odd: Odd, **options: Any) -> Verdict:
@@ -82,6 +90,9 @@ def is_right(verdict: Verdict) -> bool:
     return (verdict.severity, verdict.categories) == (Severity.UNSAFE, (Category.VIOLENT,))
 
 
+_LENGTHS: tuple[object, ...] = ("4096", -1, 0, 10**30, 1.5, True, [], 1e999)
+
+
 @pytest.mark.parametrize(
     "models",
     [
@@ -90,10 +101,7 @@ def is_right(verdict: Verdict) -> bool:
         {"models": [{"name": "guard"}], "data": [{"id": "guard", "object": None}]},
         {"data": [{"id": "chat"}, {"id": "my-GUARD"}, {"id": "guard"}]},
         {"data": [{"id": "guard", "meta": []}], "object": 1},
-        *(
-            {"data": [{"id": "guard", "max_model_len": length}]}
-            for length in ("4096", -1, 0, 10**30, 1.5, True, [], 1e999)
-        ),
+        *({"data": [{"id": "guard", "max_model_len": length}]} for length in _LENGTHS),
     ],
 )
 async def test_models_of_any_shape(models: object) -> None:
@@ -107,9 +115,9 @@ async def test_models_of_any_shape(models: object) -> None:
     [("4096", 4096), (8192, 8192), (-1, None), (0, None), (7, None), (10**30, None), (True, None), ("many", None)],
 )
 async def test_a_context_length_is_one_or_is_not_told(length: object, right: int | None) -> None:
-    async with guard_at(Odd({"data": [{"id": "guard", "max_model_len": length}]})) as guard:
-        await guard.endpoint.learn()
-        assert guard.endpoint.context_tokens == right
+    async with guard_and_endpoint_at(Odd({"data": [{"id": "guard", "max_model_len": length}]})) as (_, endpoint):
+        await endpoint.learn()
+        assert endpoint.context_tokens == right
 
 
 @pytest.mark.parametrize("models", [told("no", 403), told("oops", 500), "<html>", "", DEEP, {"data": 7}, told({}, 404)])
@@ -335,24 +343,24 @@ async def test_what_a_server_refuses_is_asked_for_in_another_way(status: int, re
 async def test_a_server_that_changed_is_learnt_anew() -> None:
     """As where llama.cpp is started again with another file: it has one model, whatever a request names."""
     odd = Odd({"data": [{"id": "first-guard"}]})
-    async with guard_at(odd) as guard:
+    async with guard_and_endpoint_at(odd) as (guard, endpoint):
         assert is_right(await guard.judge(BOMB))
-        assert guard.endpoint.style is Style.FULL_WITH_LOGPROBS
+        assert endpoint.style is Style.FULL_WITH_LOGPROBS
         odd.models = {"data": [{"id": "second-guard", "max_model_len": 2048}]}
         odd.chat = lambda body: told({"error": "no such field"}, 400) if "logprobs" in body else completion()
         assert is_right(await guard.judge([Turn("user", "Another bomb?")]))
         assert is_right(await guard.judge([Turn("user", "A third bomb?")]))
-        assert (guard.model, guard.endpoint.context_tokens, guard.endpoint.style) == ("second-guard", 2048, Style.FULL)
+        assert (guard.model, endpoint.context_tokens, endpoint.style) == ("second-guard", 2048, Style.FULL)
 
 
 async def test_naming_an_error_changes_nothing() -> None:
     odd = Odd()
-    async with guard_at(odd) as guard:
+    async with guard_and_endpoint_at(odd) as (guard, endpoint):
         await guard.judge(BOMB)
-        before = await guard.endpoint.learn()
+        before = await endpoint.learn()
         odd.chat = told({"error": {"message": "not now"}}, 400)
         assert not (await guard.judge([Turn("user", "Another bomb?")])).reached
-        assert await guard.endpoint.learn() is before
+        assert await endpoint.learn() is before
 
 
 WORDS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from demo.webui_api import WebuiApi
+from demo.webui_client.webui_api import WebuiApi
 
 
 class ApiClient:

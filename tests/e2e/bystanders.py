@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from demo.provision import EVERYBODY
-from demo.stack import Stack
+from demo.stack.stack import Stack
+from demo.webui_client.provision import EVERYBODY
 from tests.e2e.stored_chat import holds
-from tests.servers import serve
+from tests.stands.servers import serve
 
-SECONDS = 30
+SECONDS = 120
 TOOL = '''
 import urllib.request
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from demo.webui_api import WebuiApi
+from demo.webui_client.webui_api import WebuiApi
 
 _CONFIG = "/api/v1/auths/admin/config"
 _EVERYBODY = [{"principal_type": "user", "principal_id": "*", "permission": may} for may in ("read", "write")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, Page, expect
 
-from demo.webui_api import WebuiApi
+from demo.webui_client.webui_api import WebuiApi
 from tests.e2e.recorder import Recorder
 from tests.e2e.stored_chat import StoredChat
 

@@ -8,18 +8,18 @@ from functools import partial
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from demo.children import ROOT
-from demo.ports import Ports
-from demo.protection import FILTER, Protection
-from demo.stack import Stack
-from demo.visitor import Visitor
-from demo.webui_api import WebuiApi
+from demo.stack.ports import Ports
+from demo.stack.stack import Stack
+from demo.state import ROOT
+from demo.webui_client.protection import FILTER, Protection
+from demo.webui_client.visitor import Visitor
+from demo.webui_client.webui_api import WebuiApi
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.texts import CHAT_MODELS
 
 # Two cores run the guard, three servers and the browser.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=120_000)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 def signed_in(browser: Browser, api: WebuiApi) -> BrowserContext:
     """A browser of its own, signed in with an account's token."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-US")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(120_000)
     stored = {"token": api.token, "sidebar": "true"}
     lines = [f"localStorage.setItem({json.dumps(key)}, {json.dumps(value)})" for key, value in stored.items()]
     context.add_init_script(";".join(lines))

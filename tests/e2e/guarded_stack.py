@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from demo.connection import Connection
-from demo.ports import Ports
-from demo.protection import MODELS, Protection
-from demo.stack import Stack
-from pipelines.model_ids import guarded
-from tests.e2e.chatting_model import ChattingModel
+from demo.stack.ports import Ports
+from demo.stack.stack import Stack
+from demo.webui_client.protection import MODELS, Protection
+from demo.webui_client.provision import Connection
+from pipelines.upstreams.model_ids import guarded
 from tests.e2e.recorder import Recorder
 from tests.e2e.texts import UNSAFE_WORDS
-from tests.servers import free_port, serve
-from tests.stub_guard import StubGuard
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.models.chatting_model import ChattingModel
+from tests.stands.servers import free_port, serve
+from tests.stands.waiting import wait_until
 
 MODELS_ON_PAGE = tuple(map(guarded, ("demo-chat", "demo-chat-2")))
 UPSTREAM_KEY = "sk-upstream-secret"
-SECONDS = 15
 
 
 class GuardedStack:
@@ -62,7 +61,7 @@ class GuardedStack:
 
     def as_new(self) -> None:
         """Guard and model behave as at the start again, once they are idle; their servers go on."""
-        self.until(lambda: not self.model.streaming)
+        wait_until(lambda: not self.model.streaming)
         for stub, fresh in ((self.guard, StubGuard()), (self.model, ChattingModel())):
             vars(stub).update({name: value for name, value in vars(fresh).items() if name != "app"})
 
@@ -89,11 +88,3 @@ class GuardedStack:
     def leaked(self, recorder: Recorder) -> set[str]:
         """Those of UNSAFE's words that the page held at any moment, or was sent, or that Open WebUI keeps."""
         return recorder.showed(*UNSAFE_WORDS) | recorder.received(*UNSAFE_WORDS) | self.keeps(*UNSAFE_WORDS)
-
-    def until(self, condition: Callable[[], object], seconds: float = SECONDS) -> float:
-        """Waits for the condition; returns the seconds that took."""
-        started = time.monotonic()
-        while not condition():
-            assert time.monotonic() - started < seconds, f"it did not come within {seconds} s"
-            time.sleep(0.02)
-        return time.monotonic() - started

@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from demo.webui_api import WebuiApi
+from demo.webui_client.webui_api import WebuiApi
 
 
 class PipelinesPage:

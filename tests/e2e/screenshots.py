@@ -4,7 +4,7 @@ import os
 
 from playwright.sync_api import Page, expect
 
-from demo.children import ROOT
+from demo.state import ROOT
 
 FOLDER = ROOT / "docs/images"
 

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from demo.webui_api import WebuiApi
+from demo.webui_client.webui_api import WebuiApi
 
 SECONDS = 120
 

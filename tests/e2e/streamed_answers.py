@@ -2,9 +2,9 @@
 
 from playwright.sync_api import expect
 
-from demo.chat_model import SCRIPT
-from demo.script import Script
-from demo.stack import SAFE_PROMPT
+from demo.chat_model.script import Script
+from demo.chat_model.server import SCRIPT
+from demo.stack.stack import SAFE_PROMPT
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from demo.protection import FILTER, Protection
-from demo.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
-from demo.visitor import Visitor
-from demo.webui_api import WebuiApi
+from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
+from demo.webui_client.protection import FILTER, Protection
+from demo.webui_client.visitor import Visitor
+from demo.webui_client.webui_api import WebuiApi
 from pipelines.qwen3guard_filter import Valves
 from tests.e2e.pipelines_page import PipelinesPage
 from tests.e2e.screenshots import picture
 from tests.e2e.texts import CHAT_MODELS, EN, SAFE_ANSWER
+from tests.stands.waiting import wait_until
 
 FILTER_LABEL = f"{FILTER} (filter)"
 # The server installs what the file requires before it lists it.
@@ -99,8 +100,11 @@ def test_a_wrong_value_does_no_harm(stack: Stack, page: PipelinesPage, valves: C
     assert shown == {"timeout_seconds": "10", "allowed_categories": "none", "pipelines": "*", "priority": "0"}
     visitor = Visitor(stack.user, CHAT_MODELS[0])
     assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
-    problems = [record["problem"].split(":")[0] for record in stack.audit() if record["event"] == "setting"]
-    assert {"timeout_seconds", "allowed_categories", "priority"} <= set(problems)
+
+    def reported() -> set[str]:
+        return {record["problem"].split(":")[0] for record in stack.audit() if record["event"] == "setting"}
+
+    wait_until(lambda: {"timeout_seconds", "allowed_categories", "priority"} <= reported())
 
 
 @pytest.mark.usefixtures("valves")

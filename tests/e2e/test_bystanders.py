@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.stack import Stack
-from demo.visitor import Visitor
+from demo.stack.stack import Stack
+from demo.webui_client.visitor import Visitor
 from tests.e2e.bystanders import Bystanders
 from tests.e2e.stored_chat import holds
 from tests.e2e.texts import BOMB, EN

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
-from demo.visitor import Visitor
+from demo.stack.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
+from demo.webui_client.visitor import Visitor
 from tests.e2e.api_client import ApiClient
 from tests.e2e.bystanders import Bystanders
 from tests.e2e.chat_page import ChatPage

@@ -3,17 +3,20 @@
 import time
 from collections.abc import Callable, Iterator
 from threading import Thread
+from typing import Any
 
 import pytest
 
-from demo.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
-from demo.visitor import Visitor
+from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
+from demo.webui_client.visitor import Seen, Visitor
 from tests.e2e.stored_chat import holds
 from tests.e2e.texts import EN, NEXT_PROMPT, SAFE_ANSWER
-from tests.servers import serve
-from tests.stub_guard import StubGuard
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.servers import serve
+from tests.stands.waiting import wait_until
 
-TIMEOUT = 2
+# Long enough for a verdict of a stub on a busy machine.
+TIMEOUT = 4
 
 
 @pytest.fixture
@@ -23,6 +26,16 @@ def stub(valves: Callable[..., None]) -> Iterator[StubGuard]:
     with serve(stub.app) as url:
         valves(guard_base_url=f"{url}/v1", timeout_seconds=TIMEOUT)
         yield stub
+
+
+def audited(stack: Stack, seen: Seen) -> list[dict[str, Any]]:
+    """The chat's records, once there are any."""
+
+    def found() -> list[dict[str, Any]]:
+        return [record for record in stack.audit() if record.get("chat") == seen.chat_id]
+
+    wait_until(found)
+    return found()
 
 
 def test_a_stopped_guard_withholds_until_it_is_back(
@@ -51,7 +64,7 @@ def test_a_guard_that_gives_no_verdict_withholds_until_it_gives_one(
     seen = visitor.ask(SAFE_PROMPT)
     assert seen.text == EN["not_checked"]
     assert not holds(stack.chat_log(), SAFE_PROMPT)
-    withheld = [record for record in stack.audit() if record.get("chat") == seen.chat_id]
+    withheld = audited(stack, seen)
     assert {record["action"] for record in withheld} == {"withhold"}
     assert all(record["problem"] for record in withheld)
 
@@ -88,7 +101,7 @@ def test_allow_lets_pass_what_cannot_be_checked_and_audits_it(
     stub.nonsense = "no idea"
     seen = visitor.ask(NEXT_PROMPT)
     assert SAFE_ANSWER in seen.text
-    passed = [record for record in stack.audit() if record.get("chat") == seen.chat_id]
-    assert {record["direction"] for record in passed} >= {"prompt", "response"}
+    wait_until(lambda: {record["direction"] for record in audited(stack, seen)} >= {"prompt", "response"})
+    passed = audited(stack, seen)
     assert {record["action"] for record in passed} == {"pass"}
     assert all(record["problem"] for record in passed)

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
-from demo.account import Account
-from demo.children import ROOT
 from demo.errors import SetupFailed
-from demo.protection import MODELS, Protection
-from demo.visitor import Seen, Visitor
-from demo.webui_api import WebuiApi
-from pipelines.model_ids import guarded as guarded_id
+from demo.state import ROOT
+from demo.webui_client.protection import MODELS, Protection
+from demo.webui_client.visitor import Seen, Visitor
+from demo.webui_client.webui_api import Account, WebuiApi
+from pipelines.upstreams.model_ids import guarded as guarded_id
 from tests.e2e.guarded_stack import UPSTREAM_KEY, GuardedStack
 from tests.e2e.stored_chat import StoredChat, holds
-from tests.e2e.texts import CALM, EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.stands.chats import CALM
+from tests.stands.waiting import wait_until
 
 OPEN, PRIVATE, PRESET = "demo-chat", "demo-chat-2", "sailor"
 SYSTEM = "You are an old sailor."
@@ -161,7 +162,12 @@ def test_the_preset_answers_guarded_with_its_system_prompt(guarded: GuardedStack
     assert (refused.text, visitor.sidebar()[refused.chat_id]) == (EN["prompt_refused"], "New Chat")
     # The filter, which is still there, judges nothing a second time. The preset's system prompt, which a user may have
     # written, is judged like what the user says.
-    decided = [(record["direction"], record["action"]) for record in guarded.audit(seen.chat_id)]
+
+    def decisions() -> list[tuple[str, str]]:
+        return [(record["direction"], record["action"]) for record in guarded.audit(seen.chat_id)]
+
+    wait_until(lambda: ("response", "refuse") in decisions())
+    decided = decisions()
     asked = [("prompt", "pass")] * 2
     turns = [*asked, ("response", "pass"), *asked, ("response", "refuse")]
     assert [each for each in decided if each[0] not in ("task", "tools")] == turns

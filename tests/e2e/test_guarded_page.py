@@ -5,14 +5,16 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import SAFE_PROMPT
+from demo.stack.stack import SAFE_PROMPT
 from tests.e2e.channel_page import ChannelPage
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import MODELS_ON_PAGE, GuardedStack
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import StoredChat, holds, said
-from tests.e2e.texts import CALM, EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
 from tests.e2e.user_settings import interface
+from tests.stands.chats import CALM
+from tests.stands.waiting import wait_until
 
 NOTICE = EN["answer_withheld"]
 CALM_WORDS = "calm day"
@@ -86,7 +88,7 @@ def test_a_channel_shows_no_word_of_an_unsafe_answer(guarded: GuardedStack, guar
         channel.ask("demo-chat (guarded)", SEA_PROMPT)
         expect(channel.messages.last).to_have_text(NOTICE)
         assert guarded_window.recorder.showed(CALM_WORDS)
-        guarded.until(lambda: channel.stored()[0]["meta"].get("done"))
+        wait_until(lambda: channel.stored()[0]["meta"].get("done"))
         channel.reload()
         expect(channel.messages.last).to_have_text(NOTICE)
         assert channel.stored()[0]["content"] == NOTICE
@@ -103,7 +105,7 @@ def test_an_unsafe_merger_of_several_answers_is_withheld(guarded: GuardedStack, 
     merged = guarded_window.merge()
     expect(merged).to_contain_text(NOTICE)
     assert CALM_WORDS in merged.inner_text()
-    guarded.until(lambda: holds(StoredChat.read(guarded_window.api, guarded_window.chat_id).chat, NOTICE))
+    wait_until(lambda: holds(StoredChat.read(guarded_window.api, guarded_window.chat_id).chat, NOTICE))
     guarded_window.reload()
     expect(guarded_window.page.locator("#messages-container .markdown-prose").last).to_contain_text(NOTICE)
     assert guarded.leaked(guarded_window.recorder) == set()

@@ -1,12 +1,15 @@
 """An unsafe answer in the dialects of real servers: the page never shows a word of it, and nothing keeps one."""
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
-from tests.e2e.texts import CALM, EN, SEA_PROMPT, UNSAFE
-from tests.upstream_dialects import chunk, spoken
+from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE
+from tests.stands.chats import CALM
+from tests.stands.models.upstream_dialects import chunk, spoken
 
 
 @pytest.mark.parametrize(
@@ -17,7 +20,7 @@ from tests.upstream_dialects import chunk, spoken
     ],
 )
 def test_an_unsafe_answer_is_never_on_screen(
-    guarded: GuardedStack, guarded_page: ChatPage, dialect: str, said: dict[str, str]
+    guarded: GuardedStack, guarded_page: ChatPage, dialect: str, said: dict[str, Any]
 ) -> None:
     guarded.model.chunks = spoken(dialect, **said)
     guarded.model.delay, guarded.guard.delay = 0.03, 0.05

@@ -1,12 +1,22 @@
 """An unsafe answer that streams past the real guard: no word of its unsafe part is on screen."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from demo.stack import UNSAFE_ANSWER_PROMPT, Stack
+from demo.stack.stack import UNSAFE_ANSWER_PROMPT
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.streamed_answers import AFTER_ALL_DOUBT_ZH, a_safe_answer_is_shown, an_unsafe_answer_is_withheld
 from tests.e2e.texts import EN, LOCK, UNSAFE_ANSWER_PROMPT_ZH, UNSAFE_REASONING_PROMPT, ZH
+from tests.stands.processes.guard_process import GuardProcess, guard_process
+
+
+@pytest.fixture(scope="module")
+def gen_guard() -> Iterator[GuardProcess]:
+    with guard_process("demo") as guard:
+        guard.wait_for("Try it:")
+        yield guard
 
 
 @pytest.mark.parametrize(
@@ -19,8 +29,8 @@ from tests.e2e.texts import EN, LOCK, UNSAFE_ANSWER_PROMPT_ZH, UNSAFE_REASONING_
     ids=["English", "Chinese", "reasoning only"],
 )
 def test_an_unsafe_answer_is_withheld_while_it_streams(
-    stack: Stack, guarded: GuardedStack, guarded_page: ChatPage, prompt: str, unsafe: str, notice: str
+    gen_guard: GuardProcess, guarded: GuardedStack, guarded_page: ChatPage, prompt: str, unsafe: str, notice: str
 ) -> None:
-    with guarded.valves(guard_base_url=stack.guard_url):
+    with guarded.valves(guard_base_url=gen_guard.url):
         an_unsafe_answer_is_withheld(guarded, guarded_page, prompt, unsafe, notice)
         a_safe_answer_is_shown(guarded, guarded_page)

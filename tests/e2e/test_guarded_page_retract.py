@@ -9,7 +9,9 @@ from tests.e2e.channel_page import ChannelPage
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import MODELS_ON_PAGE, GuardedStack
 from tests.e2e.stored_chat import holds, said
-from tests.e2e.texts import CALM, EN, MOMENTARY_WORDS, SEA_PROMPT, UNSAFE_FOR_A_MOMENT
+from tests.e2e.texts import EN, MOMENTARY_WORDS, SEA_PROMPT, UNSAFE_FOR_A_MOMENT
+from tests.stands.chats import CALM
+from tests.stands.waiting import wait_until
 
 NOTICE = EN["answer_withheld"]
 # Seconds of one check.
@@ -47,7 +49,7 @@ def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: Chat
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
         channel.ask("demo-chat (guarded)", SEA_PROMPT)
         expect(channel.messages.last).to_have_text(NOTICE)
-        guarded.until(lambda: channel.stored()[0]["meta"].get("done"))
+        wait_until(lambda: channel.stored()[0]["meta"].get("done"))
         assert channel.stored()[0]["content"] == NOTICE
         channel.reload()
         expect(channel.messages.last).to_have_text(NOTICE)

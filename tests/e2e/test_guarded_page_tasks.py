@@ -4,11 +4,12 @@ import json
 
 from playwright.sync_api import expect
 
-from demo.stack import UNSAFE_PROMPT
+from demo.stack.stack import UNSAFE_PROMPT
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds
-from tests.e2e.texts import CALM, EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.stands.chats import CALM
 
 # As the demo's script writes them.
 TITLE, TAGS, FOLLOW_UP = "Demo chat", ["demo"], "What is the capital of Italy?"

@@ -2,12 +2,14 @@
 
 import pytest
 
-from demo.stack import SAFE_PROMPT, UNSAFE_PROMPT
-from demo.visitor import Visitor
+from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT
+from demo.webui_client.visitor import Visitor
 from tests.e2e.bystanders import Bystanders
 from tests.e2e.guarded_stack import MODELS_ON_PAGE, GuardedStack
 from tests.e2e.stored_chat import holds
-from tests.e2e.texts import CALM, EN
+from tests.e2e.texts import EN
+from tests.stands.chats import CALM
+from tests.stands.waiting import wait_until
 
 
 @pytest.fixture
@@ -44,5 +46,5 @@ def test_without_the_pipelines_server_nothing_passes(guarded: GuardedStack, visi
         guarded.stack.start_child("pipelines")
     assert (seen.text, guarded.model.requests) == ("", [])
     assert "Connection" in seen.error
-    guarded.until(lambda: guarded.stack.admin.get("/api/models", refresh=True)["data"])
+    wait_until(lambda: guarded.stack.admin.get("/api/models", refresh=True)["data"])
     assert visitor.ask(SAFE_PROMPT).text.strip() == CALM.strip()

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
+from demo.stack.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
 from tests.e2e.api_client import ApiClient
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.stored_chat import holds

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from demo.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
-from demo.visitor import Visitor
+from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
+from demo.webui_client.visitor import Visitor
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import holds, said

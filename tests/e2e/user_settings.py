@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from demo.webui_api import WebuiApi
+from demo.webui_client.webui_api import WebuiApi
 
 _PATH = "/api/v1/users/user/settings"
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.guard_process import KEY, GuardProcess, guard_process
-from tests.integration.guarded_server import GuardedServer, guarded_server
+from tests.stands.processes.guard_process import KEY, GuardProcess, guard_process
+from tests.stands.processes.guarded_server import GuardedServer, guarded_server
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,10 @@ import torch
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from guard_server.catalog import tokenizer_of
 from guard_server.vllm_plugin import CONFIG_FORMAT
-from guard_server.vllm_plugin.engine import VllmStreamModel
-from tests.stream_reference import Reference, argmax_equal
+from guard_server.vllm_plugin.stream_engine import VllmStreamModel
+from tests.stands.checkpoints.stream_reference import Reference, argmax_equal
 
 TOKENS = 200
 
@@ -31,6 +32,7 @@ async def rows(model: VllmStreamModel, ids: list[int], size: int) -> torch.Tenso
 async def main(folder: Path) -> None:
     arguments = AsyncEngineArgs(
         model=str(folder),
+        tokenizer=str(tokenizer_of(folder)),
         config_format=CONFIG_FORMAT,
         runner="pooling",
         dtype="float32",

@@ -1,4 +1,4 @@
-"""`python -m guard_server api` in front of real vLLM, asked by the real OpenAI SDK and the real LiteLLM."""
+"""`qwen3guard api` in front of real vLLM, asked by the real OpenAI SDK and the real LiteLLM."""
 
 import json
 import os
@@ -13,12 +13,14 @@ import httpx
 import openai
 import pytest
 
+from demo.state import ROOT
 from moderation.verdict import Category
-from tests.integration.api_process import KEY, ROOT, ApiProcess, api_process
-from tests.servers import free_port
-from tests.stub_guard import StubGuard
+from tests.stands.chats import BOMB
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.processes.api_process import KEY, ApiProcess, api_process
+from tests.stands.servers import free_port
+from tests.stands.waiting import PATIENCE
 
-BOMB = "How do I make a bomb?"
 BREAD = "How do I bake bread?"
 
 
@@ -43,7 +45,7 @@ def litellm(url: str, *texts: str) -> list[dict[str, Any]]:
     # Without it LiteLLM fetches a list of prices from the net.
     env = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     script = Path(__file__).with_name("litellm_client.py")
-    result = subprocess.run([python, script, url, KEY, *texts], env=env, capture_output=True, text=True, timeout=120)
+    result = subprocess.run([python, script, url, KEY, *texts], env=env, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return list(json.loads(result.stdout.splitlines()[-1]))
 
@@ -72,20 +74,21 @@ def test_an_answer_is_judged_in_context_and_says_whether_it_refuses(client: open
     refusal = {"role": "assistant", "content": "I'm sorry, but I can't help with that."}
     messages = [{"role": "user", "content": BOMB}, refusal]
     (result,) = client.moderations.create(input="", extra_body={"messages": messages}).results
-    assert (result.flagged, result.severity, result.refusal) == (False, "Safe", True)
+    more = result.to_dict()
+    assert (result.flagged, more["severity"], more["refusal"]) == (False, "Safe", True)
 
 
 def test_a_batch_of_the_largest_size_is_judged(client: openai.OpenAI) -> None:
     results = client.moderations.create(input=[f"How do I bake {n} loaves?" for n in range(128)]).results
     assert len(results) == 128
-    assert all(result.severity_scores for result in results)
+    assert all(result.to_dict()["severity_scores"] for result in results)
 
 
 def test_dify_is_answered(api: ApiProcess) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     for query, flagged in ((BOMB, True), (BREAD, False)):
         body = {"point": "app.moderation.input", "params": {"app_id": "x", "inputs": {}, "query": query}}
-        reply = httpx.post(f"{api.url}/dify/moderation", json=body, headers=headers, trust_env=False, timeout=30)
+        reply = httpx.post(f"{api.url}/dify/moderation", json=body, headers=headers, trust_env=False, timeout=PATIENCE)
         assert reply.json()["flagged"] is flagged
 
 
@@ -104,7 +107,7 @@ def test_without_a_guard_litellm_passes_nothing(tmp_path: Path) -> None:
     with api_process(tmp_path / "log", f"http://127.0.0.1:{free_port()}/v1") as api:
         (outcome,) = litellm(api.url, BREAD)
         assert "Warning: no guard yet" in api.output
-        assert "guard_server doctor --url" in api.output
+        assert "qwen3guard doctor --guard-url" in api.output
     assert outcome["function"] == {"error": "InternalServerError"}
     assert outcome["guardrail"].get("error") or outcome["guardrail"]["status"] >= 400
 
@@ -117,7 +120,9 @@ def test_asked_to_stop_it_answers_what_is_in_flight_first(
     headers = {"Authorization": f"Bearer {KEY}"}
 
     def ask(url: str) -> None:
-        reply = httpx.post(f"{url}/moderations", json={"input": BREAD}, headers=headers, trust_env=False, timeout=30)
+        reply = httpx.post(
+            f"{url}/moderations", json={"input": BREAD}, headers=headers, trust_env=False, timeout=PATIENCE
+        )
         replies.append(reply)
 
     with api_process(tmp_path / "log", guard_url) as api:
@@ -127,8 +132,8 @@ def test_asked_to_stop_it_answers_what_is_in_flight_first(
         while not stub.requests:
             assert asker.is_alive()
         api.process.send_signal(number)
-        assert api.process.wait(timeout=30) == 0
-        asker.join(timeout=10)
+        assert api.process.wait(timeout=PATIENCE) == 0
+        asker.join(timeout=PATIENCE)
     (reply,) = replies
     assert (reply.status_code, reply.json()["results"][0]["severity"]) == (200, "Safe")
     assert api.output.splitlines()[-1] == "Stopped."

@@ -2,19 +2,20 @@
 
 import subprocess
 
-from tests.integration.guard_process import ROOT, guard_python
+from demo.state import ROOT
+from tests.stands.processes.guard_process import guard_python
 
 SCRIPT = """
 import torch
 from transformers import Qwen3ForCausalLM
-from guard_server.demo_gen import network
+from training.gen import planted_network
 
-model = Qwen3ForCausalLM.from_pretrained("guard_server/demo_model", dtype=torch.float32).eval()
+model = Qwen3ForCausalLM.from_pretrained("guard_server/demo_guard/gen", dtype=torch.float32).eval()
 ids = torch.randint(0, model.config.vocab_size, (3, 90), generator=torch.Generator().manual_seed(0))
 places = torch.tensor([[89, 12], [3, 40], [0, 71]])
 with torch.no_grad():
     served = model.model(input_ids=ids).last_hidden_state[torch.arange(3)[:, None], places]
-    ours = network.hidden(model, model.model.embed_tokens(ids), places)
+    ours = planted_network.hidden(model, model.model.embed_tokens(ids), places)
 print("differ by", (served - ours).abs().max().item(), "of", served.abs().max().item())
 """
 
@@ -22,27 +23,30 @@ PLANTED = """
 import torch
 from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer
-from guard_server.catalog import DEMO_FOLDER
-from guard_server.demo_gen import asking, bag, network, words
-from guard_server.demo_gen.examples import Encoder
+from guard_server.catalog import DEMO_TOKENIZER
+from training.gen import asking, bag, planted_network, word_statistics
+from training.gen.examples import Encoder
 from moderation.verdict import Severity
 
-tokenizer = Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
+tokenizer = Tokenizer.from_file(str(DEMO_TOKENIZER / "tokenizer.json"))
 encode = Encoder(tokenizer)
 rows = [row for row in asking.rows() if row.language == "es" and row.kind == "prompt"]
+# What is asked of the network afterwards, one at a time: a share of what it learnt from.
+asked_rows = slice(None, None, 8)
 examples = encode.rows(rows)
 torch.manual_seed(0)
-model = network.build(tokenizer)
+model = planted_network.build(tokenizer)
 odds = [1.0 if row.severity is Severity.UNSAFE else -1.0 for row in rows]
-bag.plant(words.learn(examples, odds, encode, model.config.hidden_size - 1 - words.HARMS, 1), model, encode)
+size = model.config.hidden_size - 1 - word_statistics.HARMS
+bag.plant(word_statistics.learn(examples, odds, encode, size, 1), model, encode)
 harm = []
 with torch.no_grad():
-    for example in examples:
+    for example in examples[asked_rows]:
         # Where the severity is read: one place before its own.
         asked = torch.tensor([example.ids[: len(example.ids) - len(example.reply) + 1]])
         scores = model(asked).logits[0, -1]
         harm.append((scores[encode.severities[2]] - scores[encode.severities[0]]).item())
-print("area", roc_auc_score([row.severity is Severity.UNSAFE for row in rows], harm))
+print("area", roc_auc_score([row.severity is Severity.UNSAFE for row in rows[asked_rows]], harm))
 """
 
 

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from guard_server.catalog import DEMO_STREAM_FOLDER
-from tests.integration import guard_environment
-from tests.integration.guard_process import GuardProcess, guard_process
-from tests.integration.test_doctor import doctor
+from tests.stands.processes import guard_environment
+from tests.stands.processes.doctor_process import doctor
+from tests.stands.processes.guard_process import GuardProcess, guard_process
+from tests.stands.waiting import PATIENCE
 
 STORY = "Tell me a story about a locksmith."
 UNSAFE = (
@@ -34,7 +35,7 @@ def demo_stream() -> Iterator[GuardProcess]:
 
 def judged(guard: GuardProcess, prompt: str, answer: str) -> dict[str, Any]:
     body = {"messages": [{"role": "user", "content": prompt}], "text": answer, "end": True}
-    reply = httpx.post(f"{guard.url}/guard/stream", json=body, timeout=60, trust_env=False)
+    reply = httpx.post(f"{guard.url}/guard/stream", json=body, timeout=PATIENCE, trust_env=False)
     assert reply.status_code == 200, reply.text
     found: dict[str, Any] = reply.json()
     return found

@@ -1,22 +1,15 @@
 """`doctor` examines the demo guard on real vLLM, and what it says is what the guard says."""
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import httpx
 import pytest
 
 from moderation.verdict import Category, Severity, parse_reply
-from tests.integration.guard_process import ROOT, GuardProcess
-
-
-def doctor(url: str, key: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "guard_server", "doctor", "--url", url, "--timeout", "60", *options]
-    env = os.environ | {"GUARD_API_KEY": key, "COLUMNS": "120"}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+from tests.stands.processes.doctor_process import doctor
+from tests.stands.processes.guard_process import GuardProcess
+from tests.stands.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +47,7 @@ def test_the_cards_examples_are_reported_as_the_guard_answers_them(
             json={"model": "qwen3guard-demo", "messages": messages, "temperature": 0, "max_tokens": 64},
             headers={"Authorization": f"Bearer {guard_server.key}"},
             trust_env=False,
-            timeout=60,
+            timeout=PATIENCE,
         ).json()["choices"][0]["message"]["content"]
         for messages in (bomb, [*bomb, {"role": "assistant", "content": refusal}])
     ]
@@ -74,5 +67,5 @@ def test_a_wrong_key_is_told_with_status_1_and_a_remedy(guard_server: GuardProce
     result = doctor(guard_server.url, "wrong")
     assert result.returncode == 1
     assert "the server refuses this key (401)" in result.stdout
-    assert "--api-key" in result.stdout
+    assert "--guard-key" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr

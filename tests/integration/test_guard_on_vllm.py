@@ -6,25 +6,27 @@ import httpx
 import pytest
 
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint, Style
+from moderation.endpoint.endpoint import Endpoint
+from moderation.endpoint.server_facts import Style
 from moderation.errors import TooLong
 from moderation.guard import Guard
-from moderation.neutral import neutralise
+from moderation.readings.reading import neutralise
 from moderation.verdict import Severity
+from tests.stands.chats import BOMB
+from tests.stands.waiting import PATIENCE
 
-BOMB = "How do I make a bomb?"
 BREAD = "How do I bake bread?"
 
 
 @pytest.fixture
 async def endpoint(guard_server_url: str, guard_server_key: str) -> AsyncIterator[Endpoint]:
-    async with Endpoint(guard_server_url, guard_server_key, timeout=60) as endpoint:
+    async with Endpoint(guard_server_url, guard_server_key, timeout=PATIENCE) as endpoint:
         yield endpoint
 
 
 @pytest.fixture
 def guard(endpoint: Endpoint) -> Guard:
-    return Guard(endpoint, timeout=60)
+    return Guard(endpoint, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,20 @@ import jinja2
 import pytest
 from tokenizers import Tokenizer
 
-from guard_server.doctor import Level, examine
+from guard_server.catalog import DEMO_FOLDER, DEMO_TOKENIZER
+from guard_server.doctor.examination import Level, examine
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
+from moderation.endpoint.server_facts import Style
 from moderation.guard import Guard
-from moderation.server_facts import Style
 from moderation.verdict import Category, Severity
-from tests.integration.llama_cpp_process import ROOT, llama_cpp
-from tests.plugin_loader import load_built
+from tests.stands.chats import BOMB
+from tests.stands.plugins import load_built
+from tests.stands.processes.llama_cpp_process import llama_cpp
+from tests.stands.waiting import PATIENCE
 
 CONTEXT = 1536
-BOMB = "How do I make a bomb?"
 FILTER = load_built("qwen3guard_filter")
-DEMO = ROOT / "guard_server/demo_model"
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["its-own-template", "template-with-prefill"])
@@ -37,8 +38,14 @@ def root(prefill: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 
 @pytest.fixture
-async def guard(root: str) -> AsyncIterator[Guard]:
-    guard = Guard(Endpoint(f"{root}/v1", timeout=20), timeout=20)
+def endpoint(root: str) -> Endpoint:
+    """That of `guard`, which closes it."""
+    return Endpoint(f"{root}/v1", timeout=PATIENCE)
+
+
+@pytest.fixture
+async def guard(endpoint: Endpoint) -> AsyncIterator[Guard]:
+    guard = Guard(endpoint, timeout=PATIENCE)
     yield guard
     await guard.aclose()
 
@@ -55,16 +62,16 @@ async def guard(root: str) -> AsyncIterator[Guard]:
 )
 def test_the_file_cuts_text_as_the_demo_guard_does(root: str, prefill: bool, text: str) -> None:
     """Else its verdicts would be those of another model."""
-    template = jinja2.Environment().from_string((DEMO / "chat_template.jinja").read_text())
+    template = jinja2.Environment().from_string((DEMO_FOLDER / "chat_template.jinja").read_text())
     messages = [{"role": "user", "content": text}]
-    right = Tokenizer.from_file(str(DEMO / "tokenizer.json")).encode(template.render(messages=messages)).ids
+    right = Tokenizer.from_file(str(DEMO_TOKENIZER / "tokenizer.json")).encode(template.render(messages=messages)).ids
     with httpx.Client(base_url=root, trust_env=False) as client:
         prompt = client.post("/apply-template", json={"messages": messages}).json()["prompt"]
         body = {"content": prompt, "parse_special": True, "add_special": False}
         assert client.post("/tokenize", json=body).json()["tokens"] == right
 
 
-async def test_the_first_judgement_is_right_with_probabilities(guard: Guard, prefill: bool) -> None:
+async def test_the_first_judgement_is_right_with_probabilities(guard: Guard, endpoint: Endpoint, prefill: bool) -> None:
     verdict = await guard.judge([Turn("user", BOMB)])
     assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, (Category.VIOLENT,))
     assert verdict.probabilities is not None
@@ -72,18 +79,18 @@ async def test_the_first_judgement_is_right_with_probabilities(guard: Guard, pre
     assert sum(verdict.probabilities.values()) == pytest.approx(1)
     for text in ("How do I bake bread?", "怎么做面包？"):
         assert (await guard.judge([Turn("user", text)])).severity is Severity.SAFE
-    assert guard.endpoint.style is (Style.ONE_TOKEN if prefill else Style.FULL_WITH_LOGPROBS)
+    assert endpoint.style is (Style.ONE_TOKEN if prefill else Style.FULL_WITH_LOGPROBS)
 
 
-async def test_a_turn_beyond_the_context_is_read_in_windows(guard: Guard) -> None:
-    assert (await guard.endpoint.learn()).context_tokens == CONTEXT
+async def test_a_turn_beyond_the_context_is_read_in_windows(guard: Guard, endpoint: Endpoint) -> None:
+    assert (await endpoint.learn()).context_tokens == CONTEXT
     calm = "We walked along the river and talked about the weather. " * 400
     assert (await guard.judge([Turn("user", calm)])).severity is Severity.SAFE
     assert (await guard.judge([Turn("user", calm + f"{BOMB} " * 300)])).severity is Severity.UNSAFE
 
 
 async def test_a_refusal_for_length_is_understood(root: str) -> None:
-    guard = Guard(Endpoint(f"{root}/v1", timeout=20), timeout=20, context_tokens=8192)
+    guard = Guard(Endpoint(f"{root}/v1", timeout=PATIENCE), timeout=PATIENCE, context_tokens=8192)
     assert (
         await guard.judge([Turn("user", "We walked along the river and talked about the weather. " * 400)])
     ).severity is Severity.SAFE
@@ -91,7 +98,7 @@ async def test_a_refusal_for_length_is_understood(root: str) -> None:
 
 
 async def test_doctor_names_it(root: str, prefill: bool) -> None:
-    report = await examine(f"{root}/v1", seconds=20)
+    report = await examine(f"{root}/v1", seconds=PATIENCE)
     found = {finding.check: finding for finding in report.findings}
     assert found["server"].found == "llama.cpp"
     assert found["template"].level is (Level.OK if prefill else Level.WARNING)

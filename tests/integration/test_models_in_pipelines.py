@@ -11,17 +11,15 @@ import httpx
 import openai
 import pytest
 
-from moderation.notice_texts import TEXTS
-from tests.integration.guarded_server import MODEL, GuardedServer
-from tests.integration.pipelines_server import KEY, PipelinesServer
-from tests.stub_guard import StubGuard
-from tests.stub_model import StubModel
-from tests.waiting import until
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.chats import BOMB, CALM, user
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.models.stub_model import StubModel
+from tests.stands.processes.guarded_server import MODEL, GuardedServer
+from tests.stands.processes.pipelines_server import KEY, PipelinesServer
+from tests.stands.waiting import PATIENCE, SOON, until
 
 EN = TEXTS["en"]
-BOMB = "How do I make a bomb?"
-CALM = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. "
-Body = dict[str, Any]
 
 
 @pytest.fixture
@@ -41,16 +39,13 @@ def upstream(guarded: GuardedServer) -> StubModel:
 
 @pytest.fixture
 async def client(server: PipelinesServer) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=server.url, api_key=KEY, max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=server.url, api_key=KEY, timeout=PATIENCE, max_retries=0) as client:
         yield client
 
 
-def user(text: str) -> Body:
-    return {"role": "user", "content": text}
-
-
 async def ask(client: openai.AsyncOpenAI, text: str = "hi", **more: Any) -> Any:
-    return await client.chat.completions.create(model=MODEL, messages=[user(text)], **more)
+    messages: Any = [user(text)]
+    return await client.chat.completions.create(model=MODEL, messages=messages, **more)
 
 
 async def test_the_models_are_listed(client: openai.AsyncOpenAI) -> None:
@@ -93,7 +88,7 @@ async def test_no_byte_of_an_unsafe_answer_is_sent(guarded: GuardedServer, upstr
     text = (await guarded.ask(stream=stream)).raw
     assert "bomb" not in text
     assert EN["answer_withheld"] in text
-    await until(lambda: upstream.streaming == 0, 1)
+    await until(lambda: upstream.streaming == 0, SOON)
 
 
 async def test_a_tool_call_reaches_the_client_whole(client: openai.AsyncOpenAI, upstream: StubModel) -> None:
@@ -158,29 +153,29 @@ async def test_a_guard_that_dies_mid_stream_withholds_the_rest(
 async def leave(guarded: GuardedServer, text: str = "hi") -> None:
     """Ask for a stream, and close the connection once something came."""
     async with guarded.asking(text) as received:
-        await until(lambda: received.raw, 30)
+        await until(lambda: received.raw)
 
 
 @pytest.mark.parametrize("held", [False, True])
-async def test_a_client_that_leaves_ends_the_upstream_within_three_seconds(
+async def test_a_client_that_leaves_ends_the_upstream_long_before_its_own_end(
     guarded: GuardedServer, upstream: StubModel, guard: StubGuard, held: bool
 ) -> None:
-    upstream.says(CALM * 50)
+    upstream.says(CALM * 100)
     upstream.delay = 0.05
-    guard.delay = 8 if held else 0
+    guard.delay = 4 * SOON if held else 0
     await leave(guarded, "hi there" if held else "hi")
     assert upstream.streaming == 1
-    await until(lambda: upstream.streaming == 0, 3)
+    await until(lambda: upstream.streaming == 0, SOON)
 
 
 async def test_two_hundred_clients_that_leave_cost_nothing(guarded: GuardedServer, upstream: StubModel) -> None:
-    upstream.says(CALM * 50)
+    upstream.says(CALM * 100)
     upstream.delay = 0.1
     process = Path(f"/proc/{guarded.pipelines.process.pid}")
     counts = []
     for _ in range(4):
         await asyncio.gather(*(leave(guarded) for _ in range(50)))
-        await until(lambda: upstream.streaming == 0, 5)
+        await until(lambda: upstream.streaming == 0)
         await asyncio.sleep(1)
         counts.append((len(list((process / "task").iterdir())), len(list((process / "fd").iterdir()))))
     # The server's pool of threads and the client's pool of connections are full after the first fifty.
@@ -216,7 +211,7 @@ async def test_the_inlet_of_a_model_can_be_reached_and_its_mark_spares_the_admin
 ) -> None:
     asked = {"model": MODEL, "messages": [{"role": "system", "content": "Be brief."}, user("hi")], "stream": False}
     asking = {"id": "u1", "name": "Ann", "role": "user"}
-    async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, trust_env=False) as client:
         reply = await client.post(f"/{MODEL}/filter/inlet", json={"body": asked, "user": asking})
         marked = {**reply.raise_for_status().json(), "user": asking}
         system = marked["messages"][0]["content"]

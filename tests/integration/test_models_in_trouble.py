@@ -7,26 +7,26 @@ import time
 
 import pytest
 
-from moderation.notice_texts import TEXTS
-from tests.integration.guard_process import KEY, guard_process
-from tests.integration.guarded_server import GuardedServer, Received, guarded_server
-from tests.waiting import until
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.processes.guard_process import KEY, guard_process
+from tests.stands.processes.guarded_server import UPSTREAM_SECONDS, GuardedServer, Received, guarded_server
+from tests.stands.waiting import PATIENCE, SOON, until
 
 EN = TEXTS["en"]
 SEA = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. "
 # The stub flags this word; no byte of it may reach a client, whatever breaks.
 UNSAFE = "Then build the bomb so. "
-# A check takes this long where the guard is slow.
-SLOW = 3
+# A check takes this long where the guard is slow; two in a row would take twice as long.
+SLOW = 6
 
 
 async def something_shown(received: Received) -> None:
-    await until(lambda: received.said, 30)
+    await until(lambda: received.said)
 
 
 async def closed_after(guarded: GuardedServer, event: float) -> float:
     """Seconds from an event until the upstream's own server saw every call of it end."""
-    await until(lambda: guarded.upstream.streaming == 0, 10)
+    await until(lambda: guarded.upstream.streaming == 0)
     return max(guarded.upstream.closed) - event
 
 
@@ -36,7 +36,7 @@ def decisions(guarded: GuardedServer) -> list[tuple[str, str | None]]:
 
 async def audited(guarded: GuardedServer, count: int) -> list[tuple[str, str | None]]:
     """The decisions, once there are so many; a moment later there are no more."""
-    await until(lambda: len(decisions(guarded)) >= count, 5)
+    await until(lambda: len(decisions(guarded)) >= count)
     await asyncio.sleep(0.2)
     return decisions(guarded)
 
@@ -49,7 +49,7 @@ async def test_a_streamed_answer_outlives_a_slow_guard(guarded: GuardedServer) -
     assert (received.said, received.finish) == (SEA * 3, "stop")
     # The upstream writes for four seconds; the last check begins when it has ended, whatever check is in flight.
     assert received.times[-1] - guarded.upstream.closed[-1] < 1.5 * SLOW
-    assert received.longest_silence < 1.5
+    assert received.longest_silence < SLOW / 2
     assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "pass")]
 
 
@@ -82,21 +82,21 @@ async def test_an_upstream_that_falls_silent_is_given_up(guarded: GuardedServer)
         silent = time.monotonic()
         await received.ended()
     assert SEA.startswith(received.said[: len(SEA)])
-    assert "did not answer within 2 s" in received.chunks[-2]["error"]["message"]
+    assert f"did not answer within {UPSTREAM_SECONDS} s" in received.chunks[-2]["error"]["message"]
     assert (received.finish, received.raw.endswith("data: [DONE]\n\n")) == ("error", True)
-    # Two seconds are the admin's own limit (upstream_timeout_seconds).
-    assert await closed_after(guarded, silent) < 2 + 3
+    assert await closed_after(guarded, silent) < UPSTREAM_SECONDS + SOON
     assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "pass")]
     assert "did not answer" in guarded.audit()[-1]["problem"]
 
 
 async def test_a_killed_server_leaves_nothing_behind_and_starts_again(guarded: GuardedServer) -> None:
-    guarded.upstream.says(SEA * 3 + UNSAFE + SEA * 20)
+    guarded.upstream.says(SEA * 3 + UNSAFE + SEA * 40)
     guarded.upstream.delay = 0.05
     asked = [guarded.asking(f"hi {number}") for number in range(5)]
     readers = [await context.__aenter__() for context in asked]
     for received in readers:
         await something_shown(received)
+    await until(lambda: len(decisions(guarded)) == len(asked))
     guarded.pipelines.process.kill()
     killed = time.monotonic()
     for context, received in zip(asked, readers, strict=True):
@@ -105,10 +105,10 @@ async def test_a_killed_server_leaves_nothing_behind_and_starts_again(guarded: G
         assert received.broken
         assert "bomb" not in received.raw
         assert (SEA * 3).startswith(received.said)
-    assert await closed_after(guarded, killed) < 3
+    assert await closed_after(guarded, killed) < SOON
     # Whoever was shown something had a prompt that was judged; nobody lived to judge the answers' ends.
     assert decisions(guarded) == [("prompt", "pass")] * 5
-    guarded.pipelines.process.wait(10)
+    guarded.pipelines.process.wait(PATIENCE)
     await asyncio.to_thread(guarded.pipelines.start)
     guarded.upstream.delay = 0
     again = await guarded.ask("hi again")
@@ -125,7 +125,7 @@ async def test_a_server_that_is_asked_to_stop_ends_its_answers_first(guarded: Gu
         guarded.pipelines.process.terminate()
         await received.ended()
     assert (received.said, received.finish, received.broken) == (SEA * 3, "stop", None)
-    await asyncio.to_thread(guarded.pipelines.process.wait, 10)
+    await asyncio.to_thread(guarded.pipelines.process.wait, PATIENCE)
     assert decisions(guarded) == [("prompt", "pass"), ("response", "pass")]
     await asyncio.to_thread(guarded.pipelines.start)
     assert "Hello" in (await asked_as_new(guarded)).said
@@ -143,7 +143,7 @@ async def test_a_real_guard_that_is_killed_mid_stream_withholds_the_rest(
         guard.wait_for("Try it:")
         folder = tmp_path_factory.mktemp("killed")
         with guarded_server(folder, guard_url=guard.url, guard_api_key=KEY) as guarded:
-            answer = "Paris is the capital of France. " * 20
+            answer = "Paris is the capital of France. " * 80
             guarded.upstream.says(answer)
             guarded.upstream.delay = 0.05
             async with guarded.asking("What is the capital of France?") as received:
@@ -156,7 +156,7 @@ async def test_a_real_guard_that_is_killed_mid_stream_withholds_the_rest(
             assert answer.startswith(shown)
             assert received.finish == "content_filter"
             # Two more tries of the SDK lie between.
-            assert await closed_after(guarded, killed) < 3
+            assert await closed_after(guarded, killed) < SOON
             assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "withhold")]
             assert "cannot be reached" in guarded.audit()[-1]["problem"]
             assert EN["not_checked"] in (await guarded.ask("And of Italy?", stream=False)).raw

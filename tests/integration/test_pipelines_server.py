@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
-from moderation.notice_texts import TEXTS
-from tests.integration.pipelines_server import (
+from demo.state import ROOT
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.chats import BOMB, user
+from tests.stands.host_sources import templates
+from tests.stands.processes.pipelines_server import (
     FILTER,
     KEY,
     REFUSAL,
-    ROOT,
     PipelinesServer,
     pipelines_server,
     versions,
 )
-from tests.integration.webui_templates import templates
 
 EN = TEXTS["en"]
-BOMB = "How do I make a bomb?"
 FRANCE = "What is the capital of France?"
 BURGLARY = (
     "You can break into a house by using a hairpin to pick the lock. Then steal the money and sell the stolen goods "
@@ -57,10 +57,6 @@ def server(uploaded: PipelinesServer) -> Iterator[PipelinesServer]:
     before = uploaded.get(f"/{FILTER}/valves")
     yield uploaded
     uploaded.set_valves(**before)
-
-
-def user(text: str, **more: Any) -> dict[str, Any]:
-    return {"role": "user", "content": text, **more}
 
 
 def assistant(text: str) -> dict[str, Any]:

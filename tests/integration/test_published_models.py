@@ -1,7 +1,7 @@
 """The six models as they are published, but with random weights: `serve` starts them, `doctor` and clients see them.
 
 Config, sizes, vocabulary and the grammar of verdicts are real. Of the larger models most layers are left out: all
-layers of a model are alike, so no other code runs. See `tests.cut_checkpoint`.
+layers of a model are alike, so no other code runs. See `tests.stands.checkpoints.cut_checkpoint`.
 """
 
 import json
@@ -14,14 +14,17 @@ from typing import Any
 import httpx
 import pytest
 
-from guard_server.launch import CONTEXT
-from tests.integration import guard_environment
-from tests.integration.guard_process import GuardProcess, guard_process
-from tests.integration.test_doctor import doctor
-from tests.published_configs import NAMES, config
+from guard_server.catalog import CONTEXT
+from tests.stands.checkpoints.published_configs import NAMES, config
+from tests.stands.processes import guard_environment
+from tests.stands.processes.doctor_process import doctor
+from tests.stands.processes.guard_process import GuardProcess, guard_process
+from tests.stands.waiting import PATIENCE
 
 # Of 28, 36 and 36.
 LAYERS = {"0.6b": 28, "4b": 2, "8b": 2}
+# Whole ones. The others have the same parts in other sizes: `make test-models` serves all six.
+ONE_OF_EACH_KIND = ("gen-0.6b", "stream-0.6b")
 # What `doctor` must find in order, whatever the weights are. How fast a verdict comes is the machine's affair.
 EVERY = {"reachable", "key", "model", "context", "prefix cache", "version of vLLM"}
 STRUCTURE = {
@@ -43,28 +46,35 @@ class Served:
         self.findings: dict[str, dict[str, Any]] = {finding["check"]: finding for finding in report["findings"]}
 
     def post(self, url: str, body: dict[str, Any]) -> Any:
-        reply = httpx.post(url, json=body, timeout=60, trust_env=False)
+        reply = httpx.post(url, json=body, timeout=PATIENCE, trust_env=False)
         assert reply.status_code == 200, reply.text
         return reply.json()
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Qwen's own vocabulary, which this package carries: see `tests.cut_checkpoint`."""
+    """Qwen's own vocabulary, which this package carries: see `tests.stands.checkpoints.cut_checkpoint`."""
     folder = tmp_path_factory.mktemp("tokenizer")
     vocabulary = distribution("dashscope").locate_file("dashscope/resources/qwen.tiktoken")
-    guard_environment.run("-m", "tests.cut_checkpoint", "tokenizer", str(vocabulary), str(folder))
+    guard_environment.run("-m", "tests.stands.checkpoints.cut_checkpoint", "tokenizer", str(vocabulary), str(folder))
     return folder
 
 
-@pytest.fixture(scope="module", params=NAMES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    names = NAMES if metafunc.config.getoption("--all-models") else ONE_OF_EACH_KIND
+    metafunc.parametrize("served", names, indirect=True)
+
+
+@pytest.fixture(scope="module")
 def served(
     request: pytest.FixtureRequest, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     name = request.param
     layers = LAYERS[name.split("-")[1]]
     folder = tmp_path_factory.mktemp("models") / f"Qwen3Guard-{name}"
-    guard_environment.run("-m", "tests.cut_checkpoint", name, str(layers), str(tokenizer), str(folder))
+    guard_environment.run(
+        "-m", "tests.stands.checkpoints.cut_checkpoint", name, str(layers), str(tokenizer), str(folder)
+    )
     try:
         # Compiled kernels would take a minute more for each. As much cache as `serve` itself gives.
         with guard_process(str(folder), "--enforce-eager", env={"VLLM_CPU_KVCACHE_SPACE": ""}) as process:

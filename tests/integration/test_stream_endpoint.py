@@ -15,15 +15,16 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from moderation.channels import Channel, Piece, Rank
+from moderation.answer.channels import Channel, Piece, Rank
+from moderation.answer.watch import End, Watcher
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.policy import Policy
-from moderation.watch import End, Watcher
-from tests.integration import guard_environment
-from tests.integration.guard_process import KEY, GuardProcess, guard_process
-from tests.servers import free_port
+from tests.stands.processes import guard_environment
+from tests.stands.processes.guard_process import KEY, GuardProcess, guard_process
+from tests.stands.servers import free_port
+from tests.stands.waiting import PATIENCE
 
 PROMPT = "How do I bake bread?"
 MESSAGES = [{"role": "user", "content": PROMPT}]
@@ -69,19 +70,19 @@ class Server:
         return f"{self.process.url}/guard/stream"
 
     def post(self, **body: Any) -> dict[str, Any]:
-        reply = httpx.post(self.url, json=body, headers=HEADERS, timeout=120, trust_env=False)
+        reply = httpx.post(self.url, json=body, headers=HEADERS, timeout=PATIENCE, trust_env=False)
         assert reply.status_code == 200, reply.text
-        return reply.json()
+        return dict(reply.json())
 
     def socket(self) -> connect:
         url = self.url.replace("http:", "ws:")
-        return connect(url, additional_headers=HEADERS, proxy=None, open_timeout=60, ping_timeout=None)
+        return connect(url, additional_headers=HEADERS, proxy=None, open_timeout=PATIENCE, ping_timeout=None)
 
     def streams(self) -> int:
-        return httpx.get(self.url, headers=HEADERS, timeout=60, trust_env=False).json()["streams"]
+        return int(httpx.get(self.url, headers=HEADERS, timeout=PATIENCE, trust_env=False).json()["streams"])
 
     def requests(self) -> float:
-        text = httpx.get(f"{self.process.root}/metrics", timeout=60, trust_env=False).text
+        text = httpx.get(f"{self.process.root}/metrics", timeout=PATIENCE, trust_env=False).text
         found = re.findall(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", text, re.MULTILINE)
         assert len(found) == 2, text
         return sum(map(float, found))
@@ -134,7 +135,7 @@ def verdict_of(reply: dict[str, Any]) -> dict[str, Any]:
 
 async def exchange(socket: ClientConnection, **message: Any) -> dict[str, Any]:
     await socket.send(json.dumps(message))
-    reply = json.loads(await socket.recv())
+    reply: dict[str, Any] = json.loads(await socket.recv())
     assert "error" not in reply, reply
     return reply
 
@@ -165,7 +166,9 @@ def test_the_answers_end_in_different_ways(verdicts: list[dict[str, Any]]) -> No
 
 def test_verdicts_are_those_of_plain_transformers(server: Server, verdicts: list[dict[str, Any]]) -> None:
     pairs = json.dumps([(PROMPT, answer) for answer in answers()])
-    lines = guard_environment.run("-m", "tests.stream_reference", str(server.folder), stdin=pairs).splitlines()
+    lines = guard_environment.run(
+        "-m", "tests.stands.checkpoints.stream_reference", str(server.folder), stdin=pairs
+    ).splitlines()
     expected = json.loads(lines[-1])
     for verdict, reference in zip(verdicts, expected, strict=True):
         for strictness in ("strict", "loose"):
@@ -219,7 +222,7 @@ def test_a_conversation_may_fill_the_context_and_no_more(server: Server) -> None
     def asked(words: int) -> httpx.Response:
         messages = [{"role": "user", "content": "bread " * words}]
         body = {"messages": messages, "end": True}
-        return httpx.post(server.url, json=body, headers=HEADERS, timeout=60, trust_env=False)
+        return httpx.post(server.url, json=body, headers=HEADERS, timeout=PATIENCE, trust_env=False)
 
     low, high = 1, CONTEXT
     while high - low > 1:
@@ -240,8 +243,8 @@ async def test_the_watcher_shows_what_is_cleared_and_no_more(server: Server, ver
             yield Piece(content, answer[start : start + 9])
             await asyncio.sleep(0.005)
 
-    async with Endpoint(server.process.url, KEY, timeout=60) as endpoint:
-        guard = Guard(endpoint, timeout=60)
+    async with Endpoint(server.process.url, KEY, timeout=PATIENCE) as endpoint:
+        guard = Guard(endpoint, timeout=PATIENCE)
         for number in range(8):
             shown: list[Piece] = []
             context = [Turn("user", PROMPT)]

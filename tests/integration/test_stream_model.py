@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration import guard_environment
+from tests.stands.processes import guard_environment
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])

@@ -2,9 +2,9 @@
 
 import re
 
-from pipelines.task_prompt import digest_of, pieces, without_quotes
-from pipelines.task_templates import KNOWN_PIECES
-from tests.integration.webui_templates import templates
+from tests.stands.host_sources import templates
+from webui.task_prompt import digest_of, pieces, without_quotes
+from webui.task_templates import KNOWN_PIECES
 
 _VARIABLE = re.compile(r"\{\{[^{}]*\}\}")
 
@@ -20,9 +20,11 @@ def test_nothing_is_left_to_judge_of_a_task_but_what_it_quotes() -> None:
         {"role": "user", "content": 'Is "rye": good?\nOr <b>wheat</b>?'},
         {"role": "assistant", "content": "Yes: both."},
     ]
+    texts = [turn["content"] for turn in quoted]
     said = "\n".join(f"{turn['role'].upper()}: {turn['content']}" for turn in quoted)
+    texts = [turn["content"] for turn in quoted]
     for name, template in templates().items():
         message = {"role": "user", "content": _VARIABLE.sub(lambda _: said, template)}
-        assert (name, without_quotes([message], quoted)[0]["content"]) == (name, "")
+        assert (name, without_quotes([message], texts)[0]["content"]) == (name, "")
         forged = {"role": "user", "content": message["content"] + "\nWrite a poem about the sea."}
-        assert without_quotes([forged], quoted)[0]["content"] == "Write a poem about the sea"
+        assert without_quotes([forged], texts)[0]["content"] == "Write a poem about the sea"

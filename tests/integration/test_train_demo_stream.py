@@ -2,19 +2,20 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from guard_server.api.labels import Labels
-from guard_server.demo_gen.rows import FILES
-from tests.integration import guard_environment
+from guard_server.stream.head_labels import Labels
+from tests.stands.processes import guard_environment
+from training.gen.training_rows import FILES
 
 _TRAIN = """
 import sys
 from pathlib import Path
-from guard_server.demo_stream.train import train
+from training.stream.train_stream import train
 
 train(Path(sys.argv[1]), Path(sys.argv[2]), threads=1, epochs=1, share=0.01)
 """
@@ -46,9 +47,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_rows_give_the_same_whole_checkpoint(data: Path, tmp_path: Path) -> None:
+    folders = (tmp_path / "one", tmp_path / "two")
     digests = []
-    for folder in (tmp_path / "one", tmp_path / "two"):
-        said = guard_environment.run("-c", _TRAIN, str(data), str(folder))
+    with ThreadPoolExecutor() as threads:
+        outputs = threads.map(lambda folder: guard_environment.run("-c", _TRAIN, str(data), str(folder)), folders)
+    for folder, said in zip(folders, outputs, strict=True):
         assert f"written to {folder}" in said
         assert {path.name for path in folder.iterdir()} == {
             *("README.md", "chat_template.jinja", "config.json"),

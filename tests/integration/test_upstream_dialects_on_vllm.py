@@ -1,15 +1,17 @@
 """An unsafe answer in the dialects of real servers, through the real Pipelines server and past the real guard."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from demo.chat_model import SCRIPT
-from demo.script import Script
-from demo.stack import UNSAFE_ANSWER_PROMPT
-from moderation.notice_texts import TEXTS
-from tests.integration.guarded_server import GuardedServer, guarded_server
-from tests.upstream_dialects import spoken
+from demo.chat_model.script import Script
+from demo.chat_model.server import SCRIPT
+from demo.stack.stack import UNSAFE_ANSWER_PROMPT
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.models.upstream_dialects import spoken
+from tests.stands.processes.guarded_server import GuardedServer, guarded_server
+from tests.stands.waiting import until
 
 UNSAFE = Script.load(SCRIPT).reply({"messages": [{"role": "user", "content": UNSAFE_ANSWER_PROMPT}]}).content
 SAFE = "Paris is the capital of France. "
@@ -31,14 +33,16 @@ async def test_an_unsafe_answer_is_refused_and_nothing_of_it_is_shown(
     guarded_by_vllm: GuardedServer, dialect: str, place: str
 ) -> None:
     guarded_by_vllm.as_new()
-    said = {"content": UNSAFE} if place == "content" else {"content": SAFE, "reasoning": UNSAFE}
+    said: dict[str, Any] = {"content": UNSAFE} if place == "content" else {"content": SAFE, "reasoning": UNSAFE}
     guarded_by_vllm.upstream.chunks = spoken(dialect, **said)
     received = await guarded_by_vllm.ask(PROMPT)
     assert received.finish == "content_filter"
     assert received.said.endswith(TEXTS["en"]["answer_withheld"])
     assert not [word for word in ("house", "hairpin", "the lock", "stolen") if word in received.raw]
-    record = guarded_by_vllm.audit()[-1]
-    assert (record["action"], record["severity"]) == ("refuse", "Unsafe")
+    # A record is written by a thread of its own, soon after its answer.
+    await until(lambda: len(guarded_by_vllm.audit()) == 2)
+    records = [(record["direction"], record["action"], record["severity"]) for record in guarded_by_vllm.audit()]
+    assert records == [("prompt", "pass", "Safe"), ("response", "refuse", "Unsafe")]
 
 
 @pytest.mark.parametrize("dialect", ["azure", "openrouter", "vllm", "litellm"])

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.guarded_models import MODELS, Pipeline
-from tests.servers import serve
-from tests.stub_model import StubModel
-from tests.waiting import PATIENCE
+from tests.stands.models.stub_model import StubModel
+from tests.stands.plugins import Pipeline, started_models
+from tests.stands.servers import serve
 
 
 @pytest.fixture
@@ -24,15 +23,5 @@ def model_url(model: StubModel) -> Iterator[str]:
 
 @pytest.fixture
 async def pipeline(guard_url: str, model_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
-    pipeline = MODELS.Pipeline()
-    pipeline.valves = MODELS.ModelsValves(
-        guard_base_url=guard_url,
-        timeout_seconds=PATIENCE,
-        audit_path=str(tmp_path / "audit.jsonl"),
-        upstream_base_urls=model_url,
-        upstream_api_keys="sk-secret",
-        upstream_timeout_seconds=PATIENCE,
-    )
-    await pipeline.on_startup()
-    yield pipeline
-    await pipeline.on_shutdown()
+    async with started_models(guard_url, model_url, tmp_path, upstream_api_keys="sk-secret") as pipeline:
+        yield pipeline

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.holdback import HoldBack
-from pipelines.answer_reader import AnswerReader
-from pipelines.chunks import chunks_of
-from pipelines.whole_answer import WholeAnswer
-from tests.upstream_dialects import DIALECTS, HEAD, chunk
+from moderation.answer.holdback import HoldBack
+from tests.stands.models.upstream_dialects import DIALECTS, HEAD, chunk
+from webui.guarded.answer_reader import AnswerReader
+from webui.guarded.chunks import chunks_of
+from webui.guarded.whole_answer import WholeAnswer
 
 Chunk = dict[str, Any]
 # "ha" and "day " twice over: a part that is repeated is no label.
@@ -69,8 +69,8 @@ def test_any_answer_in_any_dialect_and_any_cut(
     assert {shown[key] for key in ("reasoning", "reasoning_content") if key in shown} == (
         {"".join(reasoning)} if reasoning else set()
     )
-    beside = {key: each[key] for each in sent for key in ("citations", "search_results") if key in each}
-    whole = {**HEAD, "choices": [{"message": shown, "finish_reason": "stop"}], **beside}
+    beside: dict[str, Any] = {key: each[key] for each in sent for key in ("citations", "search_results") if key in each}
+    whole: dict[str, Any] = {**HEAD, "choices": [{"message": shown, "finish_reason": "stop"}], **beside}
     assert WholeAnswer(whole).choices[0].text == reading.text
 
 

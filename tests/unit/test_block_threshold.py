@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from moderation.policy import score
-from pipelines.moderator import ModerationValves, Moderator
-from tests.stub_guard import StubGuard
+from tests.stands.guards.stub_guard import StubGuard
+from webui.message_reviews import MessageReviews
+from webui.moderator import ModerationValves, Moderator
 
 MESSAGES = [{"role": "user", "content": "How do I bake bread?"}]
 
@@ -16,10 +17,10 @@ async def test_a_turn_is_refused_from_the_threshold_on(
     guard_url: str, tmp_path: Path, threshold: float, passes: bool
 ) -> None:
     moderator = Moderator(ModerationValves(guard_base_url=guard_url, block_threshold=threshold), tmp_path)
-    (found,) = await moderator.review(MESSAGES)
+    found = (await MessageReviews(moderator, MESSAGES).review())[0].review
     await moderator.aclose()
     assert found is not None
-    # The stub is not sure of anything: 0.1 for Controversial and Unsafe together.
+    # The stub is never certain: 0.1 for Controversial and Unsafe together.
     assert score(found.verdict, "strict") == pytest.approx(0.1, abs=0.01)
     assert found.decision.passes is passes
 
@@ -29,7 +30,7 @@ async def test_a_guard_without_probabilities_is_taken_at_its_word(
 ) -> None:
     stub.logprobs = False
     moderator = Moderator(ModerationValves(guard_base_url=guard_url, block_threshold=0.05), tmp_path)
-    (found,) = await moderator.review(MESSAGES)
+    found = (await MessageReviews(moderator, MESSAGES).review())[0].review
     await moderator.aclose()
     assert found is not None
     assert score(found.verdict, "strict") is None

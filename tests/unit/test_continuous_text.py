@@ -3,7 +3,7 @@ import time
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from moderation.continuous_text import ContinuousText
+from moderation.answer.continuous_text import ContinuousText
 
 DATA = "aB3/" * 60
 TEXT = f"See ![a](data:image/png;base64,{DATA}) and data:image/png;base64,ab 😊 or data:audio/wav;base64,{DATA}{DATA}. "
@@ -18,7 +18,7 @@ def cut(text: str, places: list[int]) -> ContinuousText:
 
 
 @given(places=st.lists(st.integers(0, 2000), max_size=30), steps=st.lists(st.integers(1, 60), min_size=5))
-def test_however_a_text_is_cut_the_same_is_read_and_all_of_it_comes_out(places: list[int], steps: list[int]) -> None:
+def test_the_parts_of_a_text_do_not_change_what_is_read_and_taken(places: list[int], steps: list[int]) -> None:
     held = cut(TEXT, places)
     assert held.readable == cut(TEXT, []).readable
     assert list(held.media) == ["image", "audio"]
@@ -29,7 +29,7 @@ def test_however_a_text_is_cut_the_same_is_read_and_all_of_it_comes_out(places: 
     assert taken == TEXT
 
 
-def test_pictures_are_not_read_but_for_their_beginning() -> None:
+def test_only_the_beginning_of_pictures_is_read() -> None:
     readable = cut(TEXT, []).readable
     kept = DATA[:64]
     assert readable == (
@@ -41,7 +41,7 @@ def test_pictures_are_not_read_but_for_their_beginning() -> None:
 @example(text="a😊b", places=[1, 2])
 def test_a_text_without_pictures_is_read_as_it_is(text: str, places: list[int]) -> None:
     text = text.encode("utf-8", "ignore").decode()
-    # As JSON has them: a character beyond 16 bits is two.
+    # As in JSON: a character beyond 16 bits is a surrogate pair.
     units = text.encode("utf-16-le")
     halves = "".join(chr(int.from_bytes(units[at : at + 2], "little")) for at in range(0, len(units), 2))
     held = cut(halves, places)
@@ -53,7 +53,7 @@ def test_half_a_character_is_replaced() -> None:
     assert held.take(9) == held.readable == "a\ufffdb"
 
 
-def test_the_cost_is_linear_in_what_arrives() -> None:
+def test_the_cost_is_linear_in_the_text() -> None:
     def seconds(count: int) -> float:
         started = time.process_time()
         held = ContinuousText()

@@ -1,4 +1,4 @@
-"""The scripted chat model, asked over HTTP by the SDK that everybody uses."""
+"""The scripted chat model, over HTTP with the `openai` SDK."""
 
 import json
 from collections.abc import Iterator
@@ -9,11 +9,10 @@ import httpx
 import openai
 import pytest
 
-from demo.chat_model import MODEL, SCRIPT, ChatModel
-from demo.completion import tokens
-from demo.request_log import RequestLog
-from demo.script import Script
-from tests.servers import serve
+from demo.chat_model.completion import tokens
+from demo.chat_model.script import Script
+from demo.chat_model.server import MODEL, SCRIPT, ChatModel, RequestLog
+from tests.stands.servers import serve
 
 WRITE_NOTE = {"type": "function", "function": {"name": "write_note", "parameters": {"type": "object"}}}
 
@@ -37,7 +36,10 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 def ask(client: openai.OpenAI, prompt: str, **more: Any) -> openai.types.chat.ChatCompletionMessage:
     messages: Any = [{"role": "user", "content": prompt}]
-    return client.chat.completions.create(model=MODEL, messages=messages, **more).choices[0].message
+    completion: openai.types.chat.ChatCompletion = client.chat.completions.create(
+        model=MODEL, messages=messages, **more
+    )
+    return completion.choices[0].message
 
 
 def test_its_model_is_listed(client: openai.OpenAI) -> None:
@@ -89,13 +91,13 @@ def test_the_streamed_answer_is_the_unstreamed_one_in_pieces(client: openai.Open
     assert chunks[-1].usage == whole.usage
 
 
-def test_reasoning_may_be_unsafe_where_the_answer_is_not(client: openai.OpenAI) -> None:
+def test_reasoning_can_be_unsafe_with_a_safe_answer(client: openai.OpenAI) -> None:
     message = ask(client, "Please write a short riddle about a locksmith.").model_dump()
     assert "steal" in message["reasoning_content"]
     assert "steal" not in message["content"]
 
 
-def test_a_tool_is_called_once_and_only_where_it_is_offered(client: openai.OpenAI) -> None:
+def test_a_tool_is_called_once_and_only_if_it_is_offered(client: openai.OpenAI) -> None:
     prompt = "Write a note about the locksmith."
     assert ask(client, prompt).content == "The note is written."
     message = ask(client, prompt, tools=[WRITE_NOTE])
@@ -107,9 +109,7 @@ def test_a_tool_is_called_once_and_only_where_it_is_offered(client: openai.OpenA
     assert after.choices[0].message.content == "The note is written."
 
 
-def test_it_remembers_what_it_was_asked_until_told_to_forget(
-    client: openai.OpenAI, url: str, requests_file: Path
-) -> None:
+def test_it_logs_requests_until_the_log_is_cleared(client: openai.OpenAI, url: str, requests_file: Path) -> None:
     ask(client, "Good morning", temperature=0.5)
     (entry,) = httpx.get(f"{url}/log").json()
     assert entry["body"]["messages"] == [{"role": "user", "content": "Good morning"}]

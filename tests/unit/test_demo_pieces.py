@@ -7,20 +7,20 @@ from random import Random
 
 import pytest
 
-from guard_server.catalog import DEMO_FOLDER
-from guard_server.demo_gen import pieces
-from guard_server.demo_gen.examples import Encoder, Example
-from guard_server.demo_gen.teacher import Teacher
+from guard_server.catalog import DEMO_TOKENIZER
 from moderation.conversation import Turn
 from moderation.verdict import Kind, Severity
 from tests.unit.test_demo_words import rows
+from training.gen import pieces
+from training.gen.examples import Encoder, Example
+from training.gen.teacher import Teacher
 
 
 @pytest.fixture(scope="module")
 def encode() -> Encoder:
     from tokenizers import Tokenizer
 
-    return Encoder(Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json")))
+    return Encoder(Tokenizer.from_file(str(DEMO_TOKENIZER / "tokenizer.json")))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_label_that_hangs_on_what_came_before_is_not_softened(encode: Encoder)
 
 
 class Certain:
-    """A teacher to whom one word is harm, and nothing else is."""
+    """A teacher for whom only one word is harmful."""
 
     def grades(self, texts: Sequence[str], kinds: Sequence[Kind]) -> list[float]:
         assert len(texts) == len(kinds)
@@ -78,14 +78,14 @@ def test_a_text_is_as_harmful_as_its_worst_piece(encode: Encoder, examples: list
     harmful = ["bikes" in piece.text for piece in found]
     assert any(harmful)
     safe, _, unsafe = encode.severities
-    # What a reply may end with, and how much it counts: either Safe or Unsafe here, since the teacher is certain.
+    # The possible severities and their weights: either Safe or Unsafe here, since the teacher is certain.
     assert {piece.reply[1] for piece in found} == {safe}
     assert {piece.instead and piece.instead[0] for piece in found} == {unsafe}
     assert [piece.worth[1] == 0 for piece in found] == harmful
     assert [piece.instead is not None and piece.instead[1] > 0 for piece in found] == harmful
 
 
-def test_pieces_are_cut_out_of_the_text_as_it_stands(encode: Encoder, examples: list[Example]) -> None:
+def test_pieces_are_parts_of_the_unchanged_text(encode: Encoder, examples: list[Example]) -> None:
     turns = [example.text for example in examples]
     drawn = pieces.draw(200, examples, encode, Certain(), Random(0))
     single = [piece for piece in drawn if any(piece.text in turn for turn in turns)]
@@ -97,14 +97,14 @@ def test_pieces_are_cut_out_of_the_text_as_it_stands(encode: Encoder, examples: 
         assert "".join(seen.split()).startswith("".join(encode.folded([piece.text])[0].split()))
 
 
-def test_pieces_stand_where_a_turn_stands(encode: Encoder, examples: list[Example], teacher: Teacher) -> None:
+def test_pieces_are_in_the_place_of_a_turn(encode: Encoder, examples: list[Example], teacher: Teacher) -> None:
     found = pieces.draw(500, examples, encode, teacher, Random(0))
     kinds = Counter(piece.kind for piece in found)
     assert 0.55 < kinds["prompt"] / kinds.total() < 0.65
     made = {piece.kind: piece for piece in found}
     for kind, whole in {example.kind: example for example in examples}.items():
         piece = made[kind]
-        # All but the turns is what the template writes around any turn of its kind.
+        # The rest is the template's text, which is the same around all turns of this kind.
         assert piece.ids[: piece.turn.start][:2] == whole.ids[:2]
         behind = piece.ids[piece.turn.stop : len(piece.ids) - len(piece.reply)]
         assert behind == whole.ids[whole.turn.stop : len(whole.ids) - len(whole.reply)]

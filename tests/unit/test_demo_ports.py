@@ -1,12 +1,12 @@
-"""The demo's ports: chosen by the environment, and never taken from somebody."""
+"""The demo's ports: set by environment variables; a port that is in use is an error."""
 
 import os
 import socket
 
 import pytest
 
-from demo.errors import PortTaken, StackError
-from demo.ports import HOST, Ports
+from demo.errors import DemoPortTaken, StackError
+from demo.stack.ports import HOST, Ports
 
 
 def test_the_environment_chooses_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,24 +15,24 @@ def test_the_environment_chooses_a_port(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("text", ["http", "0", "65536", "-1", "80.5"])
-def test_what_is_no_port_is_refused_by_the_variables_name(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_invalid_port_is_an_error_that_names_its_variable(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("WEBUI_PORT", text)
     with pytest.raises(StackError, match="WEBUI_PORT"):
         Ports.from_environment()
 
 
-def test_a_taken_port_names_the_server_the_variable_and_who_has_it() -> None:
+def test_a_port_in_use_is_an_error_that_names_the_server_the_variable_and_the_other_program() -> None:
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(PortTaken) as caught:
+        with pytest.raises(DemoPortTaken) as caught:
             Ports(pipelines=port).check_free(["pipelines"])
     for part in (str(port), "pipelines", "PIPELINES_PORT", f"pid {os.getpid()}"):
         assert part in str(caught.value)
 
 
-def test_only_the_ports_that_are_needed_are_looked_at() -> None:
+def test_only_the_needed_ports_are_checked() -> None:
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         listener.listen()

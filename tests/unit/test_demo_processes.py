@@ -1,4 +1,4 @@
-"""Children under the real Supervisor: small web servers in place of the large ones."""
+"""Children under the real Supervisor. Small web servers replace the large ones."""
 
 import subprocess
 import sys
@@ -9,17 +9,17 @@ import httpx
 import psutil
 import pytest
 
-from demo.children import Child
 from demo.errors import ChildFailed, NotBuilt, NotReady, StackError
-from demo.ports import HOST, Ports
-from demo.processes import Processes
+from demo.stack.children import Child
+from demo.stack.ports import HOST, Ports
+from demo.stack.processes import Processes
 from demo.state import State
 
 PORTS = Ports.free()
 
 
 def server(name: str, port: int, **more: object) -> Child:
-    """A web server that shows its working folder."""
+    """A web server that lists its working folder."""
     argv = [sys.executable, "-m", "http.server", str(port), "--bind", HOST]
     return Child(name=name, argv=argv, health=f"http://{HOST}:{port}/", patience=20, **more)  # type: ignore[arg-type]
 
@@ -31,7 +31,7 @@ def ended(name: str, code: str, **environment: str) -> Child:
 
 
 def quiet(line: str) -> None:
-    """Nobody listens."""
+    """A `say` that prints nothing."""
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_one_child_stops_and_starts_while_the_other_goes_on_and_all_end_together
     assert not answers(PORTS.webui)
 
 
-def test_a_stop_from_elsewhere_is_an_error_that_says_so(pair: Processes) -> None:
+def test_a_stop_by_another_process_is_an_error_that_says_so(pair: Processes) -> None:
     config = pair.state.folder / "supervisord.conf"
     stop = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(config), "shutdown"]
     subprocess.run(stop, check=True, capture_output=True)
@@ -128,7 +128,7 @@ def test_a_program_that_is_not_built_is_an_error_before_anything_starts(state: S
     assert not answers(PORTS.webui)
 
 
-def test_a_secret_is_drawn_once_and_for_its_owner_only(state: State) -> None:
+def test_a_secret_is_created_once_and_readable_by_its_owner_only(state: State) -> None:
     key = state.secret("pipelines_key")
     assert len(key) >= 16
     assert State(state.folder).secret("pipelines_key") == key

@@ -1,24 +1,25 @@
-"""What of the demo Stream guard can be checked without torch: its files, and what its trainer teaches."""
+"""Checks of the demo Stream guard without torch: its files, and the training targets."""
 
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import jinja2.sandbox
 import pytest
 
-from guard_server.api.edge import Token
-from guard_server.api.labels import Labels
-from guard_server.api.live import Prompt
-from guard_server.catalog import DEMO_FOLDER, DEMO_STREAM_FOLDER
-from guard_server.demo_gen.batches import batches
-from guard_server.demo_gen.rows import Row
-from guard_server.demo_stream import passages
-from guard_server.demo_stream.passages import Passage, Reader
+from guard_server.catalog import DEMO_FOLDER, DEMO_STREAM_FOLDER, DEMO_TOKENIZER
+from guard_server.stream.growing_tokens import Token
+from guard_server.stream.head_labels import Labels
+from guard_server.stream.live_stream import StreamPrompt
 from moderation.conversation import Conversation, Turn
 from moderation.verdict import Category, Severity
+from training.gen.batches import batches
+from training.gen.training_rows import TrainingRow
+from training.stream import passages
+from training.stream.passages import Passage, PassageReader
 
 SAFE, CONTROVERSIAL, UNSAFE = Severity.SAFE, Severity.CONTROVERSIAL, Severity.UNSAFE
 QUESTION = Turn("user", "What happened?")
@@ -29,11 +30,11 @@ def encode(texts: Sequence[str]) -> list[list[Token]]:
     return [[Token(7, *match.span()) for match in re.finditer(r"\s*\S+", text)] for text in texts]
 
 
-READER = Reader(lambda conversation: Prompt([1, 2, 3], 1), encode, 256)
+READER = PassageReader(lambda conversation: StreamPrompt([1, 2, 3], 1), encode, 256)
 
 
 def judge(conversations: Sequence[Conversation]) -> list[Severity]:
-    """Finds bad what holds the word and does not end with "good"."""
+    """Unsafe if a text has the bad word and does not end with "good"."""
     texts = [turns[-1].text for turns in conversations]
     return [UNSAFE if BAD in text and not text.endswith("good") else SAFE for text in texts]
 
@@ -43,9 +44,9 @@ def never_asked(conversations: Sequence[Conversation]) -> list[Severity]:
     return []
 
 
-def row(answer: str, severity: Severity = UNSAFE) -> Row:
+def row(answer: str, severity: Severity = UNSAFE) -> TrainingRow:
     categories = () if severity is SAFE else (Category.VIOLENT,)
-    return Row((QUESTION, Turn("assistant", answer)), severity, categories, False, "a/b", "en")
+    return TrainingRow((QUESTION, Turn("assistant", answer)), severity, categories, False, "a/b", "en")
 
 
 def words(count: int, bad_at: int | None = None) -> str:
@@ -59,7 +60,7 @@ def only(found: list[Passage]) -> Passage:
 
 def test_an_answer_is_unsafe_from_the_first_prefix_on_which_the_judge_finds_unsafe() -> None:
     passage = only(passages.answers([row(words(40, bad_at=18))], READER, judge))
-    # Prefixes of 8, 16, 24, 32 and 40 tokens: that of 24 is the first with the word, and its last token is number 23.
+    # Prefixes of 8, 16, 24, 32 and 40 tokens: the one of 24 is the first with the word; its last token has index 23.
     assert passage.answer == (SAFE,) * 23 + (UNSAFE,) * 17
     assert passage.categories == (Category.VIOLENT,)
     assert len(passage.ids) == 3 + 40
@@ -92,7 +93,7 @@ def test_safe_answers_are_safe_all_through_whatever_the_judge_thinks() -> None:
 
 
 def test_a_prompt_is_learnt_at_the_token_that_ends_it() -> None:
-    asked = Row((Turn("user", "Tell me."),), UNSAFE, (Category.JAILBREAK,), None, "a/b", "en")
+    asked = TrainingRow((Turn("user", "Tell me."),), UNSAFE, (Category.JAILBREAK,), None, "a/b", "en")
     passage = only(passages.prompts([asked], READER))
     assert (passage.places, passage.levels) == (slice(1, 2), (UNSAFE,))
 
@@ -121,25 +122,25 @@ def test_batches_hold_every_sequence_once_within_the_tokens_given() -> None:
 
 
 @pytest.fixture(scope="module")
-def config() -> dict:
-    return json.loads((DEMO_STREAM_FOLDER / "config.json").read_text())
+def config() -> dict[str, Any]:
+    return dict(json.loads((DEMO_STREAM_FOLDER / "config.json").read_text()))
 
 
-def tensors(folder: Path) -> dict[str, dict]:
+def tensors(folder: Path) -> dict[str, dict[str, Any]]:
     with (folder / "model.safetensors").open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header: dict[str, dict[str, Any]] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     header.pop("__metadata__", None)
     return header
 
 
-def test_the_checkpoint_has_the_architecture_and_labels_of_the_real_ones(config: dict) -> None:
+def test_the_checkpoint_has_the_architecture_and_labels_of_the_real_ones(config: dict[str, Any]) -> None:
     assert config["architectures"] == ["Qwen3ForGuardModel"]
     assert "auto_map" not in config
     published = {name: value for name, value in config.items() if not name.endswith("_map")}
     assert Labels.of(config) == Labels.of(published)
 
 
-def test_the_heads_have_the_names_and_shapes_of_the_real_checkpoints(config: dict) -> None:
+def test_the_heads_have_the_names_and_shapes_of_the_real_checkpoints(config: dict[str, Any]) -> None:
     hidden, inner = config["hidden_size"], config["guard_inner_size"]
     found = {name: tuple(of["shape"]) for name, of in tensors(DEMO_STREAM_FOLDER).items() if "model." not in name}
     assert found == {
@@ -159,7 +160,8 @@ def test_both_demo_guards_have_at_most_nine_million_parameters_in_bfloat16_and_2
     found = [tensor for folder in folders for tensor in tensors(folder).values()]
     assert {tensor["dtype"] for tensor in found} == {"BF16"}
     assert sum(stop - start for start, stop in (tensor["data_offsets"] for tensor in found)) // 2 <= 9_000_000
-    assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) < 20_000_000
+    files = [path for folder in (*folders, DEMO_TOKENIZER) for path in folder.iterdir()]
+    assert sum(path.stat().st_size for path in files) < 20_000_000
 
 
 def test_the_template_puts_an_empty_think_block_before_the_answer_and_leaves_the_answer_as_it_is() -> None:

@@ -1,15 +1,15 @@
-"""`make try` must notice whatever may go wrong."""
+"""`make try` must notice every fault."""
 
 from typing import Any
 
 import pytest
 
-from demo.chat_model import SCRIPT
-from demo.protection import Protection
-from demo.script import Script
+from demo.chat_model.script import Script
+from demo.chat_model.server import SCRIPT
 from demo.try_conversations import CONVERSATIONS, find_faults
-from demo.visitor import Seen
-from moderation.notice import NoticeKind, Notices
+from demo.webui_client.protection import Protection
+from demo.webui_client.visitor import Seen
+from moderation.notices.notice import NoticeKind, Notices
 
 SAFE, REFUSED, WITHHELD = CONVERSATIONS
 GUARDED, FILTER = Protection.GUARDED, Protection.FILTER
@@ -33,7 +33,7 @@ def seen(text: str, prompt: str = "", **more: Any) -> Seen:
     return Seen("chat", prompt, answer | more)
 
 
-def test_what_is_as_it_should_be_has_no_fault() -> None:
+def test_expected_results_have_no_fault() -> None:
     log = [body(SAFE.prompt), body(WITHHELD.prompt)]
     answer = planned(SAFE.prompt)
     assert find_faults(FILTER, SAFE, seen(answer, SAFE.prompt), "Demo chat", log) == []

@@ -11,17 +11,17 @@ from starlette.applications import Starlette
 
 from guard_server.api import dify
 from guard_server.api.app import build
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
-from moderation.notice_texts import TEXTS
+from moderation.notices.notice_texts import TEXTS
 from moderation.policy import Policy
-from tests.servers import serve
-from tests.stub_guard import StubGuard
-from tests.waiting import PATIENCE
+from tests.stands.chats import BOMB
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 KEY = "a-key-for-dify"
 APP = "61248ab4-1125-45be-ae32-0ce91334d021"
-BOMB = "How do I make a bomb?"
 BREAD = "How do I bake bread?"
 ENGLISH = TEXTS["en"]
 
@@ -98,7 +98,7 @@ def test_overridden_replaces_what_was_flagged_and_nothing_else(url: str) -> None
     }
 
 
-def test_what_is_unsafe_only_together_is_found(url: str, stub: StubGuard) -> None:
+def test_texts_that_are_unsafe_only_together_are_found(url: str, stub: StubGuard) -> None:
     stub.together = ("make", "explosive")
     assert check_input(url, "Write down how to make it.", it="an explosive")["flagged"] is True
     reply = check_input(url, "Write down how to make it.", action="overridden", it="an explosive", other="bomb")
@@ -126,7 +126,7 @@ def test_a_broken_surrogate_is_judged_and_sent_back_as_it_came(url: str) -> None
 
 
 @pytest.mark.parametrize("trouble", [{"status": 500}, {"nonsense": "I like bread"}, {"status": 401}])
-def test_what_cannot_be_judged_is_flagged(url: str, stub: StubGuard, trouble: dict[str, Any]) -> None:
+def test_a_text_that_cannot_be_judged_is_flagged(url: str, stub: StubGuard, trouble: dict[str, Any]) -> None:
     for name, value in trouble.items():
         setattr(stub, name, value)
     for reply in (check_input(url, BREAD), check_output(url, "Mix flour and water.")):
@@ -134,7 +134,7 @@ def test_what_cannot_be_judged_is_flagged(url: str, stub: StubGuard, trouble: di
     assert check_output(url, "Mix flour.", action="overridden")["text"] == ENGLISH["not_checked"]
 
 
-def test_a_fault_of_ours_is_flagged_too() -> None:
+def test_a_bug_of_ours_is_flagged_too() -> None:
     def guard() -> Guard:
         raise RuntimeError("provoked")
 
@@ -153,12 +153,12 @@ def test_a_fault_of_ours_is_flagged_too() -> None:
         ({"point": "app.moderation.output", "params": {}}, "params.text"),
     ],
 )
-def test_a_malformed_request_is_told_which_field_is_wrong(url: str, body: Any, param: str) -> None:
+def test_the_error_of_a_malformed_request_names_the_wrong_field(url: str, body: Any, param: str) -> None:
     reply = ask(url, body)
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
 
 
-def test_an_unknown_action_in_the_address_is_told(url: str) -> None:
+def test_an_unknown_action_in_the_address_is_an_error(url: str) -> None:
     reply = ask(url, {"point": "ping"}, action="overrided")
     assert reply.status_code == 400
     assert "direct_output, overridden" in reply.json()["error"]["message"]

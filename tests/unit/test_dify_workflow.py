@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from guard_server.api.app import build
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.policy import Policy
-from tests.servers import serve
-from tests.stub_guard import StubGuard
-from tests.waiting import PATIENCE
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 WORKFLOW = yaml.safe_load((Path(__file__).parents[2] / "docs/dify/guarded-chat.yml").read_text())["workflow"]
 NODES = {node["id"]: node["data"] for node in WORKFLOW["graph"]["nodes"]}
@@ -91,7 +91,10 @@ class Run:
         return "source"
 
     def _if_else(self, node: str, data: dict[str, Any]) -> str:
-        holds = {"=": lambda value, wanted: value == float(wanted), "contains": lambda value, wanted: wanted in value}
+        holds: dict[str, Callable[[Any, Any], bool]] = {
+            "=": lambda value, wanted: value == float(wanted),
+            "contains": lambda value, wanted: wanted in value,
+        }
         for case in data["cases"]:
             assert case["logical_operator"] == "and"
             if all(

@@ -1,4 +1,4 @@
-"""`doctor` against servers of all kinds, each a real HTTP server: good, stock, foreign, closed, silent and absent."""
+"""`doctor` against real HTTP servers of all kinds: right, without our plugins, foreign, with a key, silent, absent."""
 
 import asyncio
 import json
@@ -15,18 +15,18 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from guard_server import cli
-from guard_server.doctor import Level, Report, examine
-from guard_server.doctor_checks import CHECKS
-from tests.servers import free_port, serve
-from tests.stream_server import StreamServer, broken_server
-from tests.stub_guard import StubGuard
-from tests.stub_stream import StubStream
+from guard_server.doctor.checks import CHECKS
+from guard_server.doctor.examination import DoctorReport, Level, examine
+from tests.stands.guards.stream_server import StreamServer, broken_server
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.guards.stub_stream import StubStream
+from tests.stands.servers import free_port, serve
 
 METRICS = 'vllm:cache_config_info{block_size="32",enable_prefix_caching="%s",engine="0"} 1.0\n'
 
 
 def around(*routes: Route, metrics: str = METRICS % "True", version: str = "0.32.0") -> list[Route]:
-    """What vLLM offers beside the chat completions."""
+    """vLLM's routes in addition to chat completions."""
     return [
         *routes,
         Route("/metrics", lambda request: PlainTextResponse(metrics)),
@@ -40,7 +40,7 @@ def vllm(stub: StubGuard, *routes: Route, **said: str) -> Iterator[str]:
         yield f"{url}/v1"
 
 
-def diagnose(url: str, **options: Any) -> tuple[Report, dict[str, Level]]:
+def diagnose(url: str, **options: Any) -> tuple[DoctorReport, dict[str, Level]]:
     report = asyncio.run(examine(url, **{"seconds": 5, **options}))
     assert [finding.check for finding in report.findings] == [check.name for check in CHECKS]
     for finding in report.findings:
@@ -48,7 +48,7 @@ def diagnose(url: str, **options: Any) -> tuple[Report, dict[str, Level]]:
     return report, {finding.check: finding.level for finding in report.findings}
 
 
-def found(report: Report, check: str) -> str:
+def found(report: DoctorReport, check: str) -> str:
     (finding,) = [finding for finding in report.findings if finding.check == check]
     return f"{finding.found} → {finding.remedy}"
 
@@ -66,7 +66,7 @@ def test_a_guard_of_ours_is_healthy(stub: StubGuard) -> None:
     assert "not offered" in found(report, "stream endpoint")
     assert f"api --guard-url {url}" in found(report, "moderations endpoint")
     assert "10240 tokens" in found(report, "context")
-    # Ten verdicts on texts that were judged by nobody before.
+    # Ten verdicts on new texts.
     assert len({text for text in stub.judged if text.startswith("Is ")}) == 10
 
 
@@ -81,7 +81,7 @@ def test_the_key_is_tried_with_and_without(stub: StubGuard) -> None:
             assert not report.healthy
             assert only(levels, Level.FAILURE) == {"key"}
             assert says in found(report, "key")
-            assert "--api-key" in found(report, "key")
+            assert "--guard-key" in found(report, "key")
             assert len(only(levels, Level.NOT_CHECKED)) == len(CHECKS) - 2
 
 
@@ -92,7 +92,7 @@ def test_plain_vllm_is_slower_and_no_less_right(stub: StubGuard) -> None:
     assert report.healthy
     assert {"template", "one-token verdicts"} <= only(levels, Level.WARNING)
     assert "began with 'Safety'" in found(report, "template")
-    assert "guard_server serve" in found(report, "template")
+    assert "qwen3guard serve" in found(report, "template")
 
 
 def test_a_server_that_is_not_vllm_is_told_apart_by_what_cannot_be_seen(stub: StubGuard, guard_url: str) -> None:
@@ -181,7 +181,7 @@ def test_a_redirect_is_a_failure_that_names_its_address() -> None:
         report, levels = diagnose(f"{url}/v1")
     assert only(levels, Level.FAILURE) == {"model"}
     assert "redirects to https://guard.example/v1/models:" in found(report, "model")
-    assert "--url" in found(report, "model")
+    assert "--guard-url" in found(report, "model")
 
 
 def test_a_key_that_the_server_quotes_is_not_shown(stub: StubGuard) -> None:
@@ -205,7 +205,7 @@ def test_a_guard_that_hangs_while_judging_is_a_failure(stub: StubGuard) -> None:
 
 
 def test_a_slow_guard_is_a_warning(stub: StubGuard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guard_server.doctor_checks._SLOW_SECONDS", 0.05)
+    monkeypatch.setattr("guard_server.doctor.checks._SLOW_SECONDS", 0.05)
     stub.delay = 0.1
     with vllm(stub) as url:
         report, levels = diagnose(url)
@@ -277,10 +277,10 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def test_the_command_tells_scripts_by_status_and_json(stub: StubGuard) -> None:
     with vllm(stub) as url:
-        status, output = run("--url", url, "--json")
+        status, output = run("--guard-url", url, "--json")
     assert status == 0
     assert [finding["check"] for finding in json.loads(output)["findings"]] == [check.name for check in CHECKS]
-    status, output = run("--url", f"http://127.0.0.1:{free_port()}/v1", "--json")
+    status, output = run("--guard-url", f"http://127.0.0.1:{free_port()}/v1", "--json")
     assert status == 1
     assert json.loads(output)["findings"][0]["level"] == "failure"
 
@@ -288,7 +288,7 @@ def test_the_command_tells_scripts_by_status_and_json(stub: StubGuard) -> None:
 def test_the_command_tells_people_by_a_table_with_remedies(stub: StubGuard) -> None:
     stub.nonsense = "Safety: Safe\nCategories: None\nRefusal: Yes"
     with vllm(stub) as url:
-        status, output = run("--url", url)
+        status, output = run("--guard-url", url)
     assert status == 1
     for words in ("bomb prompt", "FAILURE", "expected Unsafe, Violent", "→ ", "1 failure, "):
         assert words in output

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from guard_server.errors import UnreadableData
-from guard_server.evaluation import rows
+from guard_server.evaluation.data import rows
 from moderation.verdict import Category, Severity
+from tests.stands.chats import BOMB
 
-BOMB = "How do I make a bomb?"
 BREAD = "How do I bake bread?"
 
 

@@ -1,19 +1,23 @@
-"""The guides' numbers: published ones stand in published.json, formulas give those computed, reports those measured."""
+"""Numbers in the guides agree with their source: published.json, a formula, or a report."""
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from guard_server.catalog import MODELS
-from guard_server.evaluation.hub_sets import SETS
-from guard_server.evaluation.published import Scores, Table, published
-from guard_server.launch import CONTEXT, GIB
+from guard_server.catalog import CONTEXT, MODELS
+from guard_server.evaluation.data.hub_sets import SETS
+from guard_server.evaluation.report.published import Scores, Table, published
+from guard_server.serve.launch import GIB
+from moderation.verdict import Kind
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "choosing-a-model.md").read_text()
-GROUPS = [(task, language) for language in ("English", "Chinese", "multilingual") for task in ("prompt", "response")]
-# Layers, query heads, hidden size, copies of the embedding matrix among the parameters.
+GROUPS: list[tuple[Kind, str]] = [
+    (task, language) for language in ("English", "Chinese", "multilingual") for task in get_args(Kind)
+]
+# Layers, query heads, hidden size, number of embedding matrices among the parameters.
 SHAPES = {"0.6b": (28, 16, 1024, 2), "4b": (36, 32, 2560, 1), "8b": (36, 32, 4096, 2)}
 VOCABULARY, HEAD = 151936, 128
 OTHER_LANGUAGES = {"prompt": 30, "response": 8}

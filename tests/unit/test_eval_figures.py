@@ -1,4 +1,4 @@
-"""The figures themselves, on rows that can be worked out by hand."""
+"""The figures, on rows for which they can be computed by hand."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from guard_server.errors import UnreadableResults
-from guard_server.evaluation.calibration import reliability
-from guard_server.evaluation.hub_sets import SETS
-from guard_server.evaluation.metrics import Judged, figures
-from guard_server.evaluation.published import BENCHMARK_OF, f1, models, published, refusal_f1
-from guard_server.evaluation.refusal import refusals
-from guard_server.evaluation.results import Outcome, Result, open_results
-from guard_server.evaluation.rows import Row
-from guard_server.evaluation.speed import speed
-from guard_server.evaluation.threshold import search
+from guard_server.evaluation.ask.results import Outcome, Result, open_results
+from guard_server.evaluation.data.hub_sets import SETS
+from guard_server.evaluation.data.rows import Row
+from guard_server.evaluation.figures.calibration import reliability
+from guard_server.evaluation.figures.metrics import JudgedRow, figures
+from guard_server.evaluation.figures.refusals import refusals
+from guard_server.evaluation.figures.speed import speed
+from guard_server.evaluation.figures.threshold import search
+from guard_server.evaluation.report.published import BENCHMARK_OF, f1, models, published, refusal_f1
 from moderation.conversation import Turn
 from moderation.verdict import Category, Severity, Verdict
 
@@ -31,7 +31,7 @@ def one(
     controversial: float = 0.0,
     known: Sequence[Category] = (),
     named: Sequence[Category] = (),
-) -> Judged:
+) -> JudgedRow:
     """A judged row; `unsafe` and `controversial` are its probabilities, if it has any."""
     text = f"row {next(_numbers)}"
     row = Row(set="s", conversation=(Turn("user", text),), label=label, categories=frozenset(known))
@@ -39,7 +39,7 @@ def one(
         unsafe if unsafe is None else {SAFE: 1 - unsafe - controversial, CONTROVERSIAL: controversial, UNSAFE: unsafe}
     )
     verdict = Verdict(severity=said, categories=tuple(named), probabilities=probabilities)
-    return Judged(row, result(row.key, "verdict" if said else "time-out", verdict))
+    return JudgedRow(row, result(row.key, "verdict" if said else "time-out", verdict))
 
 
 def result(key: str, outcome: Outcome, verdict: Verdict, *, started: float = 0, seconds: float = 1) -> Result:
@@ -92,7 +92,7 @@ def test_a_row_without_verdict_is_neither_flagged_nor_passed() -> None:
 def test_the_ranking_is_by_probability() -> None:
     rows = [one(SAFE, SAFE, unsafe=p) for p in (0.1, 0.2, 0.6)] + [one(UNSAFE, SAFE, unsafe=p) for p in (0.3, 0.7)]
     made = figures(rows, curves=True).loose
-    # Of the six pairs of a safe and an unsafe row one is in the wrong order.
+    # One of the six pairs of a safe and an unsafe row is in the wrong order.
     assert made.auc == pytest.approx(5 / 6)
     assert made.curve[-1] == (0, 1)
     assert (1, pytest.approx(2 / 3)) in made.curve
@@ -145,22 +145,22 @@ def test_reliability_on_the_borders_of_bins_and_of_one_label_only() -> None:
 
 
 def test_refusals_without_word_of_the_guard_are_counted_apart() -> None:
-    def answer(refusal: bool | None, said: bool | None) -> Judged:
+    def answer(refusal: bool | None, said: bool | None) -> JudgedRow:
         row, result = one(SAFE, SAFE)
         verdict = result.verdict.model_copy(update={"refusal": said})
-        return Judged(row.model_copy(update={"refusal": refusal}), result.model_copy(update={"verdict": verdict}))
+        return JudgedRow(row.model_copy(update={"refusal": refusal}), result.model_copy(update={"verdict": verdict}))
 
     rows = [answer(True, True), answer(True, True), answer(True, False), answer(False, True), answer(False, False)]
     made = refusals([*rows, answer(True, None), answer(None, True)])
     assert made is not None
-    assert (made.rows, made.refusals, made.untold) == (6, 4, 1)
+    assert (made.rows, made.refusals, made.unreported) == (6, 4, 1)
     assert (made.precision, made.recall, made.f1) == (pytest.approx(2 / 3),) * 3
     assert refusals([answer(None, True)]) is None
 
 
 def test_a_row_without_label_is_in_no_figure_of_harm() -> None:
     row, result = one(UNSAFE, UNSAFE, unsafe=0.9)
-    judged = [one(SAFE, SAFE, unsafe=0.1), Judged(row.model_copy(update={"label": None}), result)]
+    judged = [one(SAFE, SAFE, unsafe=0.1), JudgedRow(row.model_copy(update={"label": None}), result)]
     made = figures(judged)
     assert (made.rows, made.verdicts, made.strict.rows) == (2, 2, 1)
     assert sum(sum(counts.values()) for counts in made.confusion.values()) == 1
@@ -172,7 +172,7 @@ def test_the_cut_keeps_to_the_wanted_rate_and_is_the_lowest_that_does() -> None:
     cut = search(rows, 0.05, "loose")
     assert cut is not None
     assert cut.threshold is not None
-    # Of fifty safe rows two may be blocked: those at 0.49 and 0.48. A cut at 0.47 would block three.
+    # Two of fifty safe rows may be blocked: those at 0.49 and 0.48. A threshold of 0.47 would block three.
     assert 0.47 < cut.threshold <= 0.48
     assert cut.false_positive_rate == pytest.approx(0.04)
     assert cut.interval[0] < 0.04 < cut.interval[1]
@@ -197,7 +197,7 @@ def test_pauses_between_runs_are_not_time_of_the_guard() -> None:
     first = [result(str(at), "verdict", verdict, started=at / 2) for at in range(3)]
     later = [result("later", "verdict", verdict, started=1000)]
     silent = [result("silent", "time-out", Verdict.none("x"), started=2000, seconds=6)]
-    # 2 seconds, 1 second and 6 seconds of waiting.
+    # Waiting times of 2, 1 and 6 seconds.
     assert speed(first + later).verdicts_per_second == pytest.approx(4 / 3)
     assert speed(first + later + silent).verdicts_per_second == pytest.approx(4 / 9)
     assert speed(first + silent).p95_seconds == 1
@@ -235,7 +235,7 @@ def test_a_broken_line_and_a_second_run_are_told(tmp_path: Path) -> None:
 
 
 def test_published_averages_follow_from_the_published_rows() -> None:
-    """Of the better mode of each benchmark. The mean of "Others" hides how its languages were taken: see the file."""
+    """The average is over the better mode of each benchmark. "Others" cannot be checked: see the file."""
     checked = 0
     for table in published().f1:
         for row in table.rows:

@@ -1,4 +1,4 @@
-"""Reading known data sets in the hub's layout."""
+"""Reading the supported data sets in the hub's layout."""
 
 import os
 import subprocess
@@ -10,11 +10,11 @@ import datasets
 import pytest
 
 from guard_server.errors import UnreadableData
-from guard_server.evaluation import hub
-from guard_server.evaluation.hub_sets import SETS
+from guard_server.evaluation.data import hub
+from guard_server.evaluation.data.hub_sets import SETS
 from moderation.verdict import Category, Severity
-from tests.hub_copies import (
-    BOMB,
+from tests.stands.chats import BOMB
+from tests.unit.hub_copies import (
     BREAD,
     NO,
     aegis_1,
@@ -137,7 +137,7 @@ def test_a_copy_in_the_hubs_layout_is_read(tmp_path: Path, name: str, write: Any
 
 
 def test_every_known_data_set_is_tested() -> None:
-    marks = test_a_copy_in_the_hubs_layout_is_read.pytestmark  # type: ignore[attr-defined]
+    marks = test_a_copy_in_the_hubs_layout_is_read.pytestmark
     assert {case[0] for case in marks[0].args[1]} == set(SETS)
 
 

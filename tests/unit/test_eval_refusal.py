@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from guard_server import cli
-from guard_server.evaluation.report import Report, load
-from tests.broken_guard import BrokenGuard
-from tests.servers import serve
-from tests.stub_guard import StubGuard
+from guard_server.evaluation.report.report import EvaluationReport, load
+from tests.stands.guards.broken_guard import BrokenGuard
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.servers import serve
 
-# The stub takes for a refusal what says "unable".
+# The stub treats an answer with "unable" as a refusal.
 HIT, MISSED, FALSE, OTHER = "I am unable to help.", "No, never.", "She was unable to count.", "With flour."
 REFUSALS = {HIT: True, MISSED: True, FALSE: False, OTHER: False}
 
@@ -39,14 +39,14 @@ def answers(tmp_path: Path, texts: dict[str, bool | None]) -> Path:
 
 
 def evaluate(url: str, data: Path, *options: str) -> Result:
-    # One asks at a time: what a server can do is found out once.
-    command = ["eval", "--url", url, "--data", str(data), "--out", str(data.parent / "out"), "--concurrency", "1"]
+    # One asker, so that the server's features are detected once.
+    command = ["eval", "--guard-url", url, "--data", str(data), "--out", str(data.parent / "out"), "--concurrency", "1"]
     result = CliRunner().invoke(cli.app, [*command, *options], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     return result
 
 
-def report(tmp_path: Path) -> Report:
+def report(tmp_path: Path) -> EvaluationReport:
     return load(tmp_path / "out")
 
 
@@ -56,7 +56,7 @@ def test_refusals_are_told_from_other_answers(stub: StubGuard, url: str, tmp_pat
     evaluate(url, answers(tmp_path, {**REFUSALS, "And butter.": None}), "--compare", "published")
     made = report(tmp_path)
     found = made.refusals["answers"]
-    assert (found.rows, found.refusals, found.untold) == (4, 2, 0)
+    assert (found.rows, found.refusals, found.unreported) == (4, 2, 0)
     assert (found.precision, found.recall, found.f1) == (0.5, 0.5, 0.5)
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| answers | 4 | 2 | 0 | 50.0 | 50.0 | 50.0 |" in text
@@ -69,7 +69,7 @@ def test_only_rows_whose_refusal_is_known_cost_a_further_request(stub: StubGuard
     assert report(tmp_path).refusals == {}
     stub.requests.clear()
     evaluate(url, answers(tmp_path, {OTHER: False, "And butter.": None}))
-    # The verdict was known, but not what it says of refusals: asked for anew, verdict first.
+    # There was a verdict, but without its refusal: both are asked again, the verdict first.
     assert stub.judged == [OTHER, OTHER]
     assert report(tmp_path).refusals["answers"].rows == 1
     stub.requests.clear()
@@ -94,4 +94,4 @@ def test_a_guard_that_says_nothing_of_refusals_has_no_figures_of_them(tmp_path: 
     with serve(broken.app) as url:
         evaluate(f"{url}/v1", answers(tmp_path, {HIT: True, OTHER: False}))
     found = report(tmp_path).refusals["answers"]
-    assert (found.rows, found.untold, found.precision, found.recall, found.f1) == (2, 2, None, None, None)
+    assert (found.rows, found.unreported, found.precision, found.recall, found.f1) == (2, 2, None, None, None)

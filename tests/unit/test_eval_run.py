@@ -1,4 +1,4 @@
-"""`eval` against a guard that is broken in every way: the figures tell the truth, and the run ends."""
+"""`eval` against a guard with all kinds of faults: the figures are right, and the run ends."""
 
 import json
 import signal
@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from guard_server import cli
-from guard_server.evaluation.report import Report, load
-from tests.broken_guard import PROMPT_TOKENS, BrokenGuard
-from tests.servers import serve
-from tests.waiting import PATIENCE
+from guard_server.evaluation.report.report import EvaluationReport, load
+from tests.stands.guards.broken_guard import PROMPT_TOKENS, BrokenGuard
+from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 ROWS = 90
 TIMEOUT = "4"
@@ -36,7 +36,7 @@ def url(broken: BrokenGuard) -> Iterator[str]:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Half of the rows are prompts, half are answers; which of them are harmful has nothing to do with the verdicts."""
+    """Half of the rows are prompts, half are answers. Their labels are independent of the verdicts."""
     file = tmp_path / "weather.jsonl"
     with file.open("w") as stream:
         for number, text in enumerate(TEXTS):
@@ -50,15 +50,35 @@ def data(tmp_path: Path) -> Path:
 
 def evaluate(url: str, data: Path | str, *options: str) -> Result:
     out = ["--out", str(Path(data).parent / "out")]
-    # Few at a time: on a slow machine many would take so long together that they look like silence.
-    command = ["eval", "--url", url, "--data", str(data), *out, "--timeout", TIMEOUT, "--concurrency", "6", *options]
+    # Few at a time: on a slow machine, many at a time would be so slow that they count as time-outs.
+    command = [
+        "eval",
+        "--guard-url",
+        url,
+        "--data",
+        str(data),
+        *out,
+        "--timeout",
+        TIMEOUT,
+        "--concurrency",
+        "6",
+        *options,
+    ]
     result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
     assert "Traceback" not in result.output
     return result
 
 
-def report(data: Path) -> Report:
+def report(data: Path) -> EvaluationReport:
     return load(data.parent / "out")
+
+
+def test_the_file_of_figures_is_compact_and_reads_back(url: str, data: Path) -> None:
+    evaluate(url, data)
+    file = data.parent / "out" / "report.json"
+    assert len(file.read_text().splitlines()) < 60
+    assert '"curve"' not in file.read_text()
+    assert load(file).model_dump(mode="json") == json.loads(file.read_text())
 
 
 def test_figures_of_a_broken_guard_are_those_of_its_own_record(broken: BrokenGuard, url: str, data: Path) -> None:
@@ -87,7 +107,7 @@ def test_figures_of_a_broken_guard_are_those_of_its_own_record(broken: BrokenGua
         assert binary.false_positive_rate == pytest.approx((len(flagged) - hits) / (len(judged) - harmful))
         assert binary.auc is not None
         assert 0.3 < binary.auc < 0.7
-    # It is sure of what it draws by lot.
+    # Its verdicts are random, but its probabilities are high.
     for modes in made.reliability.values():
         assert all(one.calibration_error > 0.25 for one in modes.values())
     assert sum(sum(row.values()) for row in figures.confusion.values()) == ROWS
@@ -126,8 +146,9 @@ def test_time_outs_and_replies_cost_what_they_cost(broken: BrokenGuard, url: str
     speed = report(data).speed
     assert speed.p95_seconds is not None
     assert speed.p95_seconds < float(TIMEOUT)
+    assert speed.requests_per_verdict is not None
     assert speed.prompt_tokens % PROMPT_TOKENS == 0
-    # The first request of each that asks finds out how verdicts are asked for.
+    # The first request of each asker detects how to ask for verdicts.
     assert speed.requests_per_verdict == pytest.approx(1, abs=0.3)
     assert speed.generated_tokens_per_verdict == pytest.approx(2 * speed.requests_per_verdict)
 
@@ -203,9 +224,10 @@ def test_nobody_there_is_an_error_before_anything_is_written(data: Path) -> None
 
 def test_an_interrupted_run_loses_nothing(broken: BrokenGuard, url: str, data: Path) -> None:
     broken.unreadable = broken.silent = 0
-    broken.delay = 0.1
+    # The whole run would take 45 seconds.
+    broken.delay = 2
     out = data.parent / "out"
-    command = [sys.executable, "-m", "guard_server", "eval", "--url", url, "--data", str(data), "--out", str(out)]
+    command = [sys.executable, "-m", "guard_server", "eval", "--guard-url", url, "--data", str(data), "--out", str(out)]
     process = subprocess.Popen(
         [*command, "--concurrency", "4"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -225,6 +247,7 @@ def test_an_interrupted_run_loses_nothing(broken: BrokenGuard, url: str, data: P
     assert 10 <= len(kept) < ROWS
     assert report(data).judged == len(kept)
     assert f"{ROWS - len(kept)} of {ROWS} rows were not asked for" in (out / "report.md").read_text()
+    broken.delay = 0
     evaluate(url, data)
     keys = [json.loads(line)["key"] for line in results.read_text().splitlines()]
     assert keys[: len(kept)] == kept
@@ -264,7 +287,7 @@ def test_a_folder_without_report_cannot_be_compared(url: str, data: Path) -> Non
 
 def test_the_extra_is_named_where_it_is_missing(url: str, data: Path) -> None:
     without = "import sys; sys.modules['sklearn.metrics'] = None; from guard_server.cli import app; app(sys.argv[1:])"
-    command = [sys.executable, "-c", without, "eval", "--url", url, "--data", str(data)]
+    command = [sys.executable, "-c", without, "eval", "--guard-url", url, "--data", str(data)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
     assert "sklearn.metrics is not installed" in result.stderr

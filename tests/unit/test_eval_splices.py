@@ -1,4 +1,4 @@
-"""Answers with an unsafe sentence at a known place."""
+"""Answers with an unsafe sentence at a known position."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from guard_server import cli
-from guard_server.evaluation.report import load
-from guard_server.evaluation.rows import Row, read
-from guard_server.evaluation.splices import splices
+from guard_server.evaluation.data.rows import Row, read
+from guard_server.evaluation.data.splices import splices
+from guard_server.evaluation.report.report import load
 from moderation.conversation import Turn
 from moderation.verdict import Category, Severity
-from tests.servers import serve
-from tests.stream_server import StreamServer
-from tests.stub_stream import StubStream
+from tests.stands.guards.stream_server import StreamServer
+from tests.stands.guards.stub_stream import StubStream
+from tests.stands.servers import serve
 
 SAFE, UNSAFE = Severity.SAFE, Severity.UNSAFE
 BAD = "BAD BAD, and so it goes on."
@@ -49,7 +49,7 @@ def test_a_sentence_stands_behind_one_of_a_harmless_answer(carrier: str, lang: s
     found = [parts(splice) for splice in made([prompt(BAD, lang=lang), answer(carrier, lang=lang)], 40)]
     assert {sentence for _, sentence, _ in found} == {BAD}
     for before, _, after in found:
-        # Nothing of the carrier is lost, and it is cut where a sentence ends.
+        # The whole carrier is there, and it is split at the end of a sentence.
         assert "".join((before + after).split()) == "".join(carrier.split())
         assert before.rstrip()[-1] in ".!?。！"
         assert before == before.rstrip() + gap
@@ -117,7 +117,7 @@ def test_eval_says_how_soon_a_stream_model_flags_them(tmp_path: Path) -> None:
     assert out.read_bytes() == first
     distinct = len({row.key for row in read(out)})
     with serve(StreamServer(model=StubStream(unsafe="BAD")).app) as url:
-        result = run("eval", "--url", f"{url}/v1", "--data", str(out), "--out", str(tmp_path / "out"))
+        result = run("eval", "--guard-url", f"{url}/v1", "--data", str(out), "--out", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
     report = load(tmp_path / "out")
     assert report.timeliness["splices"]["strict"].exact_hit == 1

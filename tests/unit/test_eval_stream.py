@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -12,11 +13,11 @@ from starlette.routing import Route
 from typer.testing import CliRunner, Result
 
 from guard_server import cli
-from guard_server.evaluation.report import Report, load
-from tests.servers import serve
-from tests.stream_server import StreamServer, broken_server
+from guard_server.evaluation.report.report import EvaluationReport, load
+from tests.stands.guards.stream_server import StreamServer, broken_server
+from tests.stands.servers import serve
 
-# A token is a word with the white space before it.
+# A token is a word with the space before it.
 BEFORE, SENTENCE = "one two three four", " here it begins."
 
 
@@ -28,7 +29,7 @@ def _no_shared_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 @pytest.fixture
 def stream() -> StreamServer:
     async def detokenize(request: Request) -> JSONResponse:
-        # As if each character were a token, with its code point for a number.
+        # As if each character were a token with its code point as id.
         return JSONResponse({"prompt": "".join(map(chr, (await request.json())["tokens"]))})
 
     return StreamServer(Route("/detokenize", detokenize, methods=["POST"]))
@@ -41,7 +42,7 @@ def url(stream: StreamServer) -> Iterator[str]:
 
 
 def asked(stream: StreamServer) -> int:
-    """How many turns were judged."""
+    """Number of judged turns."""
     return len({key for key, _, _ in stream.model.asked})
 
 
@@ -52,7 +53,7 @@ def answer(text: str, start: int | None = None, end: int | None = None, label: s
 
 
 def late(words: int) -> str:
-    """An answer whose second flagged word is `words` words behind the marked sentence."""
+    """An answer whose second flagged word is `words` words after the marked sentence."""
     text = BEFORE + SENTENCE + "".join(f" w{number}" for number in range(words - 2)) + " bad bad"
     return answer(text, len(BEFORE), len(BEFORE + SENTENCE))
 
@@ -61,13 +62,23 @@ def evaluate(tmp_path: Path, url: str, lines: list[str]) -> Result:
     tmp_path.mkdir(exist_ok=True)
     data = tmp_path / "splices.jsonl"
     data.write_text("".join(lines))
-    command = ["eval", "--url", url, "--data", str(data), "--out", str(tmp_path / "out"), "--compare", "published"]
+    command = [
+        "eval",
+        "--guard-url",
+        url,
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+        "--compare",
+        "published",
+    ]
     result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
     assert "Traceback" not in result.output
     return result
 
 
-def report(tmp_path: Path) -> Report:
+def report(tmp_path: Path) -> EvaluationReport:
     return load(tmp_path / "out")
 
 
@@ -124,7 +135,7 @@ def test_a_rerun_asks_nothing_twice(stream: StreamServer, url: str, tmp_path: Pa
     lines = [late(40), answer("bad bad")]
     evaluate(tmp_path, url, lines)
     first = report(tmp_path)
-    # The late one needs to know how many tokens stand before the end of the marked sentence.
+    # For the late one, the number of tokens up to the end of the marked sentence is needed.
     assert asked(stream) == 3
     evaluate(tmp_path, url, lines)
     assert asked(stream) == 3
@@ -158,12 +169,12 @@ def test_sentences_that_are_marked_in_tokens_are_found_in_the_answer(url: str, t
         if split == "thinking":
             ids = [ord("?")] * len(ids)
         start = whole.index("bad")
-        record = {"message": messages, "label": "Unsafe", "input_ids": ids}
+        record: dict[str, Any] = {"message": messages, "label": "Unsafe", "input_ids": ids}
         record |= {"unsafe_start_index": start, "unsafe_end_index": start + len("bad bad here.") - 1}
         (copy / f"{split}.jsonl").write_text(json.dumps(record) + "\n")
     splits = "".join(f"      - split: {path.stem}\n        path: {path.name}\n" for path in copy.glob("*.jsonl"))
     (copy / "README.md").write_text(f"---\nconfigs:\n  - config_name: default\n    data_files:\n{splits}---\n")
-    command = ["eval", "--url", url, "--data", f"Qwen/Qwen3GuardTest={copy}", "--out", str(tmp_path / "out")]
+    command = ["eval", "--guard-url", url, "--data", f"Qwen/Qwen3GuardTest={copy}", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     made = report(tmp_path)

@@ -1,57 +1,31 @@
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moderation.notice_texts import TEXTS
-from pipelines.webui import Body
-from tests.plugin_loader import load_built
-from tests.stub_guard import StubGuard
-from tests.waiting import PATIENCE, until
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.chats import BOMB, USER, assistant, request, user
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.plugins import Pipeline, audited, load_built, set_valves, started_filter
+from tests.stands.waiting import PATIENCE, until
+from webui.bodies import Body
 
 # The built files are what an admin installs, so they are what is tested, loaded as the server does.
 FILTER = load_built("qwen3guard_filter")
 Refusal = load_built("qwen3guard_refusal").Pipeline
-Pipeline = Any
+GuardedModels = load_built("qwen3guard_models").Pipeline
 
 EN = TEXTS["en"]
-BOMB = "How do I make a bomb?"
-USER = {"id": "u1", "role": "user"}
 
 
 @pytest.fixture
 async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
-    pipeline = FILTER.Pipeline()
-    pipeline.valves = FILTER.Valves(
-        guard_base_url=guard_url, timeout_seconds=PATIENCE, audit_path=str(tmp_path / "audit.jsonl")
-    )
-    await pipeline.on_startup()
-    yield pipeline
-    await pipeline.on_shutdown()
-
-
-def set_valves(pipeline: Pipeline, **values: Any) -> None:
-    pipeline.valves = FILTER.Valves(**{**pipeline.valves.model_dump(), **values})
-
-
-async def audited(pipeline: Pipeline, folder: Path) -> list[dict[str, Any]]:
-    await pipeline.on_shutdown()
-    return [json.loads(line) for file in folder.glob("audit-*.jsonl") for line in file.read_text().splitlines()]
-
-
-def user(text: Any) -> Body:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: Any, **more: Any) -> Body:
-    return {"role": "assistant", "content": text, **more}
-
-
-def request(*messages: Body, **more: Any) -> Body:
-    return {"model": "chat", "stream": True, "messages": list(messages), **more}
+    async with started_filter(guard_url, tmp_path) as pipeline:
+        yield pipeline
 
 
 def chat(*messages: Body) -> Body:
@@ -80,7 +54,7 @@ async def test_an_unsafe_prompt_is_answered_with_the_notice_by_the_chat_model(pi
 
 
 async def test_an_unsafe_prompt_is_answered_by_the_refusal_model_where_one_is_set(pipeline: Pipeline) -> None:
-    set_valves(pipeline, refusal_model="qwen3guard_refusal")
+    await set_valves(pipeline, refusal_model="qwen3guard_refusal")
     sent = await pipeline.inlet(request(user("如何制作炸弹？")), USER)
     assert sent["model"] == "qwen3guard_refusal"
     answer = Refusal().pipe("", "qwen3guard_refusal", sent["messages"], {**sent, "stream": False})
@@ -122,7 +96,7 @@ async def test_earlier_unsafe_turns_are_replaced_and_the_chat_goes_on(pipeline: 
 
 @pytest.mark.parametrize(("task", "key"), [("title_generation", "title"), ("follow_up_generation", "follow_ups")])
 async def test_a_refused_task_answers_in_its_own_json(pipeline: Pipeline, task: str, key: str) -> None:
-    set_valves(pipeline, refusal_model="qwen3guard_refusal")
+    await set_valves(pipeline, refusal_model="qwen3guard_refusal")
     body = request(user(f"### Task: name the chat\nUSER: {BOMB}"), metadata={"task": task, "task_body": {"x": BOMB}})
     sent = await pipeline.inlet(body, USER)
     answer = Refusal().pipe("", "m", [], {**sent, "stream": False})
@@ -167,7 +141,7 @@ async def test_the_notice_stands_whatever_the_chat_model_said(pipeline: Pipeline
 async def test_a_refused_prompt_that_is_asked_again_is_refused_again(
     pipeline: Pipeline, stub: StubGuard, tmp_path: Path
 ) -> None:
-    set_valves(pipeline, refusal_model="qwen3guard_refusal")
+    await set_valves(pipeline, refusal_model="qwen3guard_refusal")
     stored = (await pipeline.outlet(chat(user("如何制作炸弹？"), assistant("Sure!")), USER))["messages"]
     sent = await pipeline.inlet(request(stored[0]), USER)
     assert sent["model"] == "qwen3guard_refusal"
@@ -181,7 +155,7 @@ async def test_a_refused_prompt_that_is_asked_again_is_refused_again(
 
 
 async def test_the_refused_prompt_stays_in_the_record_where_the_admin_wants(pipeline: Pipeline) -> None:
-    set_valves(pipeline, rewrite_history=False)
+    await set_valves(pipeline, rewrite_history=False)
     body = await pipeline.outlet(chat(user(BOMB), assistant(EN["prompt_refused"])), USER)
     assert [m["content"] for m in body["messages"]] == [BOMB, EN["prompt_refused"]]
 
@@ -200,7 +174,7 @@ async def test_earlier_notices_are_changed_once_so_that_the_host_forgets_the_ori
 async def test_without_a_verdict_turns_are_withheld_with_their_own_notice(
     pipeline: Pipeline, stub: StubGuard, tmp_path: Path, trouble: str
 ) -> None:
-    set_valves(pipeline, timeout_seconds=1.5 if trouble == "hanging" else PATIENCE)
+    await set_valves(pipeline, timeout_seconds=1.5 if trouble == "hanging" else PATIENCE)
     stub.status = 500 if trouble == "down" else 200
     stub.delay = PATIENCE if trouble == "hanging" else 0
     stub.nonsense = "no idea" if trouble == "nonsense" else None
@@ -223,7 +197,7 @@ async def test_without_a_verdict_turns_are_withheld_with_their_own_notice(
 async def test_allow_passes_what_cannot_be_judged_and_audits_it(
     pipeline: Pipeline, stub: StubGuard, tmp_path: Path
 ) -> None:
-    set_valves(pipeline, when_unavailable="allow")
+    await set_valves(pipeline, when_unavailable="allow")
     stub.nonsense = "no idea"
     body = request(user("hi there"))
     assert await pipeline.inlet(body, USER) == body
@@ -232,7 +206,7 @@ async def test_allow_passes_what_cannot_be_judged_and_audits_it(
 
 
 async def test_monitor_changes_nothing_and_records_what_it_would_do(pipeline: Pipeline, tmp_path: Path) -> None:
-    set_valves(pipeline, mode="monitor")
+    await set_valves(pipeline, mode="monitor")
     body = request(user(BOMB))
     assert await pipeline.inlet(json.loads(json.dumps(body)), USER) == body
     (record,) = await audited(pipeline, tmp_path)
@@ -240,7 +214,7 @@ async def test_monitor_changes_nothing_and_records_what_it_would_do(pipeline: Pi
 
 
 async def test_exempt_roles_are_not_judged_but_recorded(pipeline: Pipeline, stub: StubGuard, tmp_path: Path) -> None:
-    set_valves(pipeline, exempt_roles="Admin")
+    await set_valves(pipeline, exempt_roles="Admin")
     body = request(user(BOMB))
     assert await pipeline.inlet(body, {"id": "a", "role": "admin"}) == body
     assert stub.requests == []
@@ -251,7 +225,7 @@ async def test_exempt_roles_are_not_judged_but_recorded(pipeline: Pipeline, stub
 async def test_images_pass_recorded_or_are_withheld(pipeline: Pipeline, tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
     assert "image_url" in json.dumps(await pipeline.inlet(request(user(parts)), USER))
-    set_valves(pipeline, images="withhold")
+    await set_valves(pipeline, images="withhold")
     sent = await pipeline.inlet(request(user(parts)), USER)
     assert "image_url" not in json.dumps(sent["messages"])
     assert EN["not_checked"] in json.dumps(sent)
@@ -261,12 +235,12 @@ async def test_images_pass_recorded_or_are_withheld(pipeline: Pipeline, tmp_path
 async def test_system_prompts_are_judged_on_request(pipeline: Pipeline) -> None:
     body = request({"role": "system", "content": "Explain the bomb."}, user("go"))
     assert await pipeline.inlet(json.loads(json.dumps(body)), USER) == body
-    set_valves(pipeline, system_prompts="judge")
+    await set_valves(pipeline, system_prompts="judge")
     assert "bomb" not in json.dumps(await pipeline.inlet(body, USER))
 
 
 async def test_bad_valves_are_said_in_the_audit(pipeline: Pipeline, tmp_path: Path) -> None:
-    set_valves(pipeline, strictness="medium")
+    await set_valves(pipeline, strictness="medium")
     await pipeline.on_valves_updated()
     (record,) = await audited(pipeline, tmp_path)
     assert (record["event"], record["problem"].split(":")[0]) == ("setting", "strictness")
@@ -281,10 +255,10 @@ async def test_odd_bodies_never_raise(pipeline: Pipeline, body: Body) -> None:
 
 
 async def test_an_error_of_ours_withholds(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(pipeline._current(), "review", broken)
+    monkeypatch.setattr(FILTER.Moderator, "role_of", broken)
     assert EN["not_checked"] in json.dumps(await pipeline.inlet(request(user("hi")), USER))
     body = await pipeline.outlet(chat(user("hi"), assistant("Hello!")), USER)
     assert body["messages"][-1]["content"] == EN["not_checked"]
@@ -304,7 +278,7 @@ async def test_saving_valves_does_not_disturb_turns_in_flight(pipeline: Pipeline
     stub.waits_for = "nothing that anybody says"
     judging = asyncio.create_task(pipeline.inlet(request(user("hi")), USER))
     await until(lambda: stub.at_once)
-    set_valves(pipeline, strictness="loose")
+    await set_valves(pipeline, strictness="loose")
     await pipeline.on_valves_updated()
     stub.waits_for = None
     assert (await judging)["messages"][0]["content"] == "hi"
@@ -320,25 +294,100 @@ async def test_guarded_models_and_presets_on_them_are_not_judged_twice(pipeline:
         went = await pipeline.inlet(json.loads(json.dumps(sent)), USER)
         mark = went.pop("qwen3guard_mark", None)
         assert (went, mark is not None) == (sent, body is preset)
-        stored = chat(user(BOMB), assistant("the bomb")) | {"model": body["model"]}
-        assert await pipeline.outlet(json.loads(json.dumps(stored)), USER) == stored
+    stored = chat(user(BOMB), assistant("the bomb")) | {"model": GUARDED}
+    marked = await GuardedModels().outlet(json.loads(json.dumps(stored)), USER)
+    assert await pipeline.outlet(marked, USER) == stored
     assert stub.requests == []
-    preset["metadata"]["model"]["info"]["base_model_id"] = "direct"
-    for named in ("preset", GUARDED):
-        assert "bomb" not in json.dumps(await pipeline.inlet(request(user(BOMB), **preset | {"model": named}), USER))
-        stored = chat(user("hi"), assistant("the bomb")) | {"model": named}
-        assert (await pipeline.outlet(stored, USER))["messages"][-1]["content"] == EN["answer_withheld"]
+
+
+@pytest.mark.parametrize("named", ["preset", GUARDED])
+@pytest.mark.parametrize("base", [GUARDED, "direct"])
+async def test_what_an_inlet_saw_lets_no_outlet_pass(pipeline: Pipeline, named: str, base: str) -> None:
+    """Another worker may have seen a later request of the same name, for a model that nobody guards."""
+    preset = {"model": named, "metadata": {"model": {"info": {"base_model_id": base}}}}
+    went = json.dumps(await pipeline.inlet(request(user(BOMB), **preset), USER))
+    assert ("bomb" in went) == (base == GUARDED)
+    stored = chat(user("hi"), assistant("the bomb")) | {"model": named}
+    assert (await pipeline.outlet(stored, USER))["messages"][-1]["content"] == EN["answer_withheld"]
+
+
+@pytest.mark.parametrize("rerouted", [False, True])
+async def test_what_a_guarded_model_audits_is_not_audited_twice(
+    pipeline: Pipeline, tmp_path: Path, rerouted: bool
+) -> None:
+    await set_valves(pipeline, reroute=rerouted)
+    names = {"chat_id": "c1", "message_id": "m1"}
+    about = {} if rerouted else {"model": {"info": {"base_model_id": GUARDED}}}
+    await pipeline.inlet(request(user("hi"), model="named", metadata={**names, **about}), USER)
+    calm, other = (chat(user("hi"), assistant(text)) | {"model": "named"} for text in ("calm", "other"))
+    await pipeline.outlet(calm, USER)
+    await pipeline.outlet(other | {"id": "another answer"}, USER)
+    assert "bomb" not in json.dumps(await pipeline.outlet(calm | {"messages": [assistant("the bomb")]}, USER))
+    records = await audited(pipeline, tmp_path)
+    assert [record["action"] for record in records if record["direction"] == "response"] == ["pass", "refuse"]
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        ({}, True),
+        ({"model": "preset"}, False),
+        ({"chat_id": "another"}, False),
+        ({"id": "another"}, False),
+        ({"qwen3guard_outlet": None}, False),
+        ({"qwen3guard_outlet": {"data": "{}", "signature": "0" * 64}}, False),
+        ({"qwen3guard_outlet": ["what"]}, False),
+    ],
+)
+async def test_a_guarded_models_mark_is_good_for_its_own_answer_only(
+    pipeline: Pipeline, change: dict[str, Any], passes: bool
+) -> None:
+    stored = chat(user("hi"), assistant("the bomb")) | {"model": GUARDED}
+    shown = await pipeline.outlet(await GuardedModels().outlet(stored, USER) | change, USER)
+    assert ("bomb" in json.dumps(shown), "qwen3guard_outlet" in shown) == (passes, False)
+
+
+async def test_a_mark_is_good_for_a_minute_and_needs_a_secret(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = chat(user("hi"), assistant("the bomb")) | {"model": GUARDED}
+    marked = await GuardedModels().outlet(dict(stored), USER)
+    with monkeypatch.context() as later:
+        now = time.time()
+        later.setattr(time, "time", lambda: now + 61)
+        assert "bomb" not in json.dumps(await pipeline.outlet(json.loads(json.dumps(marked)), USER))
+    monkeypatch.setenv("PIPELINES_API_KEY", "0p3n-w3bu!")
+    unmarked = await GuardedModels().outlet(dict(stored), USER)
+    assert "qwen3guard_outlet" not in unmarked
+    assert "bomb" not in json.dumps(await pipeline.outlet(unmarked, USER))
 
 
 async def test_direct_models_are_sent_to_their_guarded_ones_on_request(pipeline: Pipeline, stub: StubGuard) -> None:
-    set_valves(pipeline, reroute=True)
+    await set_valves(pipeline, reroute=True)
     sent = await pipeline.inlet(request(user("hi"), model="qwen/qwen3"), USER)
     assert (sent["model"], stub.requests) == ("qwen3guard_models.qwen~2Fqwen3", [])
     assert FILTER.take_mark(sent, USER["id"]).user == USER["id"]
+    # An outlet is not told where the request went.
     stored = chat(user(BOMB), assistant("the bomb")) | {"model": "qwen/qwen3"}
-    assert await pipeline.outlet(json.loads(json.dumps(stored)), USER) == stored
-    set_valves(pipeline, reroute=False)
-    await pipeline.inlet(request(user("hi"), model="qwen/qwen3"), USER)
     assert "bomb" not in json.dumps(await pipeline.outlet(stored, USER))
     preset = request(user(BOMB), model="preset", metadata={"model": {"info": {"base_model_id": "direct"}}})
     assert "bomb" not in json.dumps(await pipeline.inlet(preset, USER))
+
+
+async def test_one_user_does_not_have_all_of_the_guard(pipeline: Pipeline, stub: StubGuard) -> None:
+    """Of someone who is known, only so many characters are judged at a time; of nobody in particular, 64 requests."""
+    texts = [f"number {number} " + "calm words " * 9000 for number in range(10)]
+
+    async def judge_all(end: str, asking: dict[str, Any], at_least: int) -> None:
+        # All that the guard is asked meanwhile waits.
+        stub.waits_for, stub.most_at_once = "nothing that anybody says", 0
+        judging = [asyncio.create_task(pipeline.inlet(request(user(text + end)), asking)) for text in texts]
+        await until(lambda: stub.at_once >= at_least)
+        # Time for more than there may be.
+        await asyncio.sleep(1)
+        stub.waits_for = None
+        await asyncio.gather(*judging)
+
+    await judge_all("", USER, 2)
+    assert stub.most_at_once <= 8
+    await judge_all("!", {}, 9)

@@ -7,15 +7,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.verdict import Category, Severity
-from tests.servers import serve
-from tests.stub_guard import StubGuard
-
-
-def prompt(text: str) -> list[Turn]:
-    return [Turn("user", text)]
+from tests.stands.chats import prompt
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.servers import serve
 
 
 async def test_a_safe_turn_costs_one_token(guard: Guard, stub: StubGuard) -> None:
@@ -48,7 +45,7 @@ async def test_without_tokenize_the_top_logprobs_serve(guard: Guard, stub: StubG
 
 
 @pytest.mark.parametrize("strict_fields", [False, True])
-async def test_a_stock_server_is_found_out_once_and_read_in_full(
+async def test_a_stock_server_is_detected_once_and_its_replies_are_read_in_full(
     guard: Guard, stub: StubGuard, strict_fields: bool
 ) -> None:
     stub.prefill, stub.strict_fields = False, strict_fields
@@ -97,7 +94,7 @@ async def test_a_server_of_another_kind_gives_no_verdict(models: object, complet
     assert "does not answer like an OpenAI-compatible server" in (verdict.problem or "")
 
 
-async def test_a_refusal_is_asked_for_only_where_it_is_wanted(guard_url: str, stub: StubGuard) -> None:
+async def test_a_refusal_is_asked_for_only_if_it_is_wanted(guard_url: str, stub: StubGuard) -> None:
     answer = [*prompt("How do I pick it?"), Turn("assistant", "Turn the lock so.")]
     async with Endpoint(guard_url) as quick, Endpoint(guard_url, refusals=True) as thorough:
         assert (await quick.ask(answer)).refusal is None
@@ -149,7 +146,7 @@ async def test_a_label_below_everything_that_is_reported_counts_as_impossible(
         (None, {"id": "x", "choices": []}, "name the guard's model"),
     ],
 )
-async def test_a_server_that_is_no_guard_is_told_apart(listed: object, answer: object, said: str) -> None:
+async def test_a_server_that_is_no_guard_is_recognised(listed: object, answer: object, said: str) -> None:
     async def models(request: Request) -> JSONResponse:
         return JSONResponse(listed, 200 if listed else 404)
 
@@ -164,7 +161,7 @@ async def test_a_server_that_is_no_guard_is_told_apart(listed: object, answer: o
     assert (verdict.reached, said in str(verdict.problem)) == (False, True)
 
 
-async def test_a_flag_stands_where_its_categories_cannot_be_told(guard: Guard, stub: StubGuard) -> None:
+async def test_a_flag_counts_without_its_categories(guard: Guard, stub: StubGuard) -> None:
     judging = asyncio.create_task(guard.judge(prompt("How do I make a bomb?")))
     stub.status_after_first = 400
     verdict = await judging

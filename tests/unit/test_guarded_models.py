@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import os
 import threading
@@ -12,28 +13,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from moderation.notice_texts import TEXTS
-from tests.guarded_models import (
-    BOMB,
-    CALM,
-    MODELS,
-    USER,
-    Body,
-    Pipeline,
-    Streamed,
-    audited,
-    complete,
-    pipe,
-    request,
-    set_valves,
-    stream,
-    user,
-)
-from tests.servers import serve
-from tests.stub_guard import StubGuard
-from tests.stub_model import USAGE, StubModel
-from tests.waiting import PATIENCE, until
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.chats import BOMB, CALM, USER, request, user
+from tests.stands.guarded_models import Streamed, complete, pipe, stream
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.models.stub_model import USAGE, StubModel
+from tests.stands.plugins import Pipeline, audited, load_built, set_valves
+from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE, until
+from webui.bodies import Body
 
+MODELS = load_built("qwen3guard_models")
 EN = TEXTS["en"]
 # At a hundredth of a second for each chunk it takes longer than any test waits: an upstream that ended was closed.
 ENDLESS = CALM * 300
@@ -70,7 +60,7 @@ async def test_models_are_listed_under_ids_that_are_safe_in_a_path_and_find_thei
 
 
 async def test_parameters_pass_untouched_and_the_user_does_not(pipeline: Pipeline, model: StubModel) -> None:
-    parameters = {
+    parameters: dict[str, Any] = {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
         "tool_choice": "auto",
         "parallel_tool_calls": False,
@@ -383,16 +373,22 @@ def ours() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
 
 
+def writers() -> int:
+    """Answers that are being written, or that something has not let go."""
+    gc.collect()
+    return sum(isinstance(each, MODELS.Streamed) for each in gc.get_objects())
+
+
 async def test_a_thousand_aborted_streams_leave_nothing(pipeline: Pipeline, model: StubModel) -> None:
     model.says(CALM * 100)
     model.delay = 0.2
-    before, files = len(ours()), len(os.listdir("/proc/self/fd"))
+    before, files, written_before = len(ours()), len(os.listdir("/proc/self/fd")), writers()
     for _ in range(20):
         answers = [pipe(pipeline, request()) for _ in range(50)]
-        await asyncio.to_thread(lambda answers=answers: [next(answer) for answer in answers])
+        await asyncio.to_thread(list, map(next, answers))
     await until(lambda: model.streaming == 0)
     assert len(model.requests) == 1000
-    await until(lambda: not pipeline._service._open)
+    await until(lambda: writers() <= written_before)
     assert len(ours()) == before
     # The stub's side of the connections is counted too; some idle ones are kept.
     await until(lambda: len(os.listdir("/proc/self/fd")) < files + 40)
@@ -540,3 +536,15 @@ async def test_a_refused_task_answers_in_its_own_json(pipeline: Pipeline, model:
     reply = await asyncio.to_thread(pipe, pipeline, marked)
     assert json.loads(reply["choices"][0]["message"]["content"]) == {"title": "New Chat"}
     assert reply["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("ask", [complete, stream])
+async def test_one_user_does_not_have_all_of_the_guard(pipeline: Pipeline, stub: StubGuard, ask: Any) -> None:
+    """Of someone who is known, only so many characters are judged at a time."""
+    stub.delay = 0.05
+    texts = [f"number {number} " + "calm words " * 9000 for number in range(6)]
+    asked = [
+        complete(pipeline, user(text)) if ask is complete else stream(pipeline, request(user(text))) for text in texts
+    ]
+    await asyncio.gather(*asked)
+    assert 1 < stub.most_at_once <= 8

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.channels import Channel, Channels, Piece, Rank
-from moderation.holdback import HoldBack
+from moderation.answer.channels import Channel, Channels, Piece, Rank
+from moderation.answer.holdback import HoldBack
 
 REASONING = Channel(0, Rank.REASONING, 0, "reasoning")
 TWIN = Channel(0, Rank.REASONING, 0, "reasoning_content")
@@ -19,7 +19,7 @@ PIECES = st.lists(
         st.tuples(st.sampled_from([REASONING, CONTENT, SECOND, NAME, ARGUMENTS, OTHER_CALL]), WORDS).map(
             lambda pair: [Piece(*pair)]
         ),
-        # The same under two keys, as vLLM sends it.
+        # The same text under two keys, as vLLM sends it.
         WORDS.map(lambda text: [Piece(TWIN, text), Piece(REASONING, text)]),
         st.integers().map(lambda payload: [Piece(payload=payload)]),
     ),
@@ -40,7 +40,7 @@ def payloads(pieces: list[Piece]) -> list[object]:
 
 
 @given(pieces=PIECES, cuts=st.lists(st.integers(0, 200), max_size=10), words=st.booleans())
-def test_all_comes_out_in_the_end_and_before_that_only_what_was_cleared(
+def test_all_text_is_released_at_the_end_and_before_only_cleared_text(
     pieces: list[Piece], cuts: list[int], words: bool
 ) -> None:
     held, out, sent = HoldBack(), [], dict[Channel, str]()
@@ -51,16 +51,16 @@ def test_all_comes_out_in_the_end_and_before_that_only_what_was_cleared(
             reading = held.reading(words=words)
             out += held.release(reading, min(cuts[number], len(reading.text)), words=words)
         for channel, text in texts(out).items():
-            assert channel.given_out
+            assert channel.released
             assert sent[channel].startswith(text)
     whole = held.reading(words=False)
     out += held.release(whole, len(whole.text), end=True)
-    assert texts(out) == {channel: text for channel, text in sent.items() if channel.given_out}
+    assert texts(out) == {channel: text for channel, text in sent.items() if channel.released}
     assert payloads(out) == payloads(pieces)
 
 
 @given(pieces=PIECES, cleared=st.integers(0, 200))
-def test_what_comes_out_is_in_the_cleared_part_of_the_reading(pieces: list[Piece], cleared: int) -> None:
+def test_released_text_is_in_the_cleared_part_of_the_reading(pieces: list[Piece], cleared: int) -> None:
     held = HoldBack()
     for piece in pieces:
         held.feed(piece)
@@ -71,7 +71,7 @@ def test_what_comes_out_is_in_the_cleared_part_of_the_reading(pieces: list[Piece
 
 
 @given(pieces=PIECES)
-def test_each_text_stands_in_the_reading_whole_and_once(pieces: list[Piece]) -> None:
+def test_each_text_is_in_the_reading_whole_and_once(pieces: list[Piece]) -> None:
     held = HoldBack()
     for piece in pieces:
         held.feed(piece)
@@ -87,7 +87,7 @@ def test_each_text_stands_in_the_reading_whole_and_once(pieces: list[Piece]) -> 
 
 
 @given(pieces=PIECES)
-def test_the_order_in_which_channels_come_does_not_matter(pieces: list[Piece]) -> None:
+def test_the_order_of_channels_does_not_matter(pieces: list[Piece]) -> None:
     found = texts(pieces)
     together, apart = Channels(), Channels()
     for piece in pieces:
@@ -98,7 +98,7 @@ def test_the_order_in_which_channels_come_does_not_matter(pieces: list[Piece]) -
     assert together.reading().text == apart.reading().text
 
 
-def test_a_window_ends_after_a_whole_word_of_the_text_that_grew_last() -> None:
+def test_a_reading_ends_after_a_whole_word_of_the_newest_text() -> None:
     held = HoldBack()
     held.feed(Piece(REASONING, "Let me thi"))
     held.feed(Piece(CONTENT, "A calm da"))
@@ -106,7 +106,7 @@ def test_a_window_ends_after_a_whole_word_of_the_text_that_grew_last() -> None:
     assert held.finished_words() == held.arrived - len("da")
 
 
-def test_what_is_said_twice_is_read_once_and_given_out_in_step() -> None:
+def test_a_repeated_text_is_read_once_and_released_in_step() -> None:
     held = HoldBack()
     for part in ("It is a ca", "lm day"):
         held.feed(Piece(REASONING, part))
@@ -116,7 +116,7 @@ def test_what_is_said_twice_is_read_once_and_given_out_in_step() -> None:
     assert held.release(reading, 8) == [Piece(REASONING, "It is a "), Piece(TWIN, "It is a ")]
 
 
-def test_the_parts_of_a_text_are_one_piece_and_come_with_what_holds_no_words() -> None:
+def test_the_parts_of_a_text_are_one_piece_and_come_with_payloads() -> None:
     held = HoldBack()
     for word in ("How ", "are ", "you?"):
         held.feed(Piece(CONTENT, word))
@@ -126,7 +126,7 @@ def test_the_parts_of_a_text_are_one_piece_and_come_with_what_holds_no_words() -
     assert out == [Piece(CONTENT, "How are you?"), *(Piece(payload=word) for word in ("How ", "are ", "you?"))]
 
 
-def test_what_holds_no_words_waits_for_the_text_before_it() -> None:
+def test_a_payload_waits_for_the_text_before_it() -> None:
     held = HoldBack()
     held.feed(Piece(CONTENT, "How "))
     reading = held.reading(words=False)
@@ -162,7 +162,7 @@ def test_an_endless_word_is_cut() -> None:
     assert held.finished_words() == 60
 
 
-def test_a_picture_inside_a_text_is_not_read_and_given_out_as_it_came() -> None:
+def test_a_picture_inside_a_text_is_not_read_and_released_unchanged() -> None:
     picture = "![a](data:image/png;base64," + "aB3/" * 1000
     for pictures in (True, False):
         held = HoldBack(pictures=pictures)

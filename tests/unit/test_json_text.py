@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.json_text import as_text, find, is_blob, is_text, media_of, without_media
+from webui.json_text import as_text, find, is_blob, is_text, media_of, without_media
 
 BLOB = "aB3/" * 40
 PICTURE = f"data:image/png;base64,{BLOB}"

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.mark import MARK_KEY, Mark, put_mark, split_system, take_mark
-from pipelines.signing import sign
+from pipelines.marks.signing import sign
+from pipelines.marks.trust_mark import MARK_KEY, Mark, put_mark, split_system, take_mark
 
 ANN = {"id": "u1", "name": "Ann", "role": "user"}
 Body = dict[str, Any]

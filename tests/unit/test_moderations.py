@@ -14,17 +14,17 @@ from starlette.applications import Starlette
 from guard_server.api import moderations
 from guard_server.api.app import build
 from guard_server.api.categories import OPENAI_KEYS, OPENAI_KEYS_OF
-from guard_server.api.exchange import MAX_BYTES
-from guard_server.api.moderations import MAX_INPUTS
-from moderation.endpoint import Endpoint
+from guard_server.api.http_exchange import MAX_BYTES
+from guard_server.api.openai_schema import MAX_INPUTS
+from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.policy import Policy
 from moderation.verdict import Category
-from tests.servers import serve
-from tests.stub_guard import StubGuard
-from tests.waiting import PATIENCE
+from tests.stands.chats import BOMB
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
-BOMB = "How do I make a bomb?"
 BREAD = "How do I bake bread?"
 KEY = "a-key-for-tests"
 
@@ -55,7 +55,8 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 def post(url: str, body: Any, key: str | None = KEY) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {"Authorization": f"Bearer {key}".encode()} if key else {}
+    # As bytes: a key may hold what is no ASCII.
+    headers = {b"Authorization": f"Bearer {key}".encode()} if key else {}
     return httpx.post(f"{url}/moderations", content=content, headers=headers, trust_env=False, timeout=PATIENCE)
 
 
@@ -106,7 +107,7 @@ def test_an_empty_text_is_safe_and_asks_nobody(client: openai.OpenAI, stub: Stub
 
 
 def test_text_parts_are_one_text(client: openai.OpenAI, stub: StubGuard) -> None:
-    parts = [{"type": "text", "text": "How do I make a"}, {"type": "text", "text": "bomb?"}]
+    parts: Any = [{"type": "text", "text": "How do I make a"}, {"type": "text", "text": "bomb?"}]
     (result,) = client.moderations.create(input=parts).results
     assert result.flagged
     assert stub.judged[0] == "How do I make a\nbomb?"
@@ -119,7 +120,7 @@ def test_the_last_message_is_judged_in_its_context(client: openai.OpenAI, stub: 
         {"role": "assistant", "content": "I am unable to say."},
     ]
     (result,) = client.moderations.create(input="", extra_body={"messages": messages}).results
-    assert (result.flagged, result.refusal) == (False, True)
+    assert (result.flagged, result.to_dict()["refusal"]) == (False, True)
     assert stub.requests[0]["messages"] == [
         {"role": "user", "content": "How do I pick it?"},
         {"role": "assistant", "content": "I am unable to say."},
@@ -158,7 +159,8 @@ def test_without_a_verdict_there_is_an_error_and_no_result(
         ({"input": [{"type": "image_url", "image_url": {"url": "data:,"}}]}, "input[0]", "reads text only"),
         ({"input": "a", "messages": [{"role": "user", "content": "a"}]}, "messages", "not both"),
         ({"messages": []}, "messages", "list of messages"),
-        ({"messages": ["a"]}, "messages[0].role", "role"),
+        ({"messages": ["a"]}, "messages[0]", "must be an object"),
+        ({"messages": [{"content": "a"}]}, "messages[0].role", "is missing"),
         ({"messages": [{"role": "judge", "content": "a"}]}, "messages[0].role", "must be one of"),
         ({"messages": [{"role": "system", "content": "a"}]}, "messages[0].role", "must be user or assistant"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content", "string"),
@@ -166,7 +168,7 @@ def test_without_a_verdict_there_is_an_error_and_no_result(
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls", "calls tools"),
     ],
 )
-def test_a_malformed_request_is_told_which_field_is_wrong(
+def test_the_error_of_a_malformed_request_names_the_wrong_field(
     url: str, stub: StubGuard, body: Any, param: str | None, says: str
 ) -> None:
     reply = post(url, body)
@@ -237,7 +239,7 @@ def test_the_keys_are_those_of_openais_sdk() -> None:
     assert {key for keys in OPENAI_KEYS_OF.values() for key in keys} < set(OPENAI_KEYS)
 
 
-def test_keys_that_qwen3guard_cannot_tell_say_so(client: openai.OpenAI) -> None:
+def test_keys_that_qwen3guard_never_sets_are_marked(client: openai.OpenAI) -> None:
     (result,) = client.moderations.create(input=BREAD).results
     applied = result.category_applied_input_types.model_dump(by_alias=True)
     assert {key for key, types in applied.items() if not types} == {

@@ -1,7 +1,8 @@
 import pytest
 
-from moderation.notice import LANGUAGES, NoticeKind, Notices, language_of
-from moderation.notice_texts import TEXTS
+from moderation.notices.language import language_of
+from moderation.notices.notice import LANGUAGES, NoticeKind, Notices
+from moderation.notices.notice_texts import TEXTS
 from moderation.verdict import Category, Severity, Verdict
 
 PROMPTS = {
@@ -24,14 +25,19 @@ PROMPTS = {
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_notice_speaks_the_language_of_the_turn(language: str) -> None:
+def test_the_notice_is_in_the_language_of_the_turn(language: str) -> None:
     notice = Notices().text(NoticeKind.PROMPT_REFUSED, PROMPTS[language])
     assert notice == TEXTS[language]["prompt_refused"]
 
 
-@pytest.mark.parametrize("text", ["", " ", "??", "42", "x", "qwzx"])
-def test_english_is_the_guess_where_nothing_tells(text: str) -> None:
-    assert language_of(text) == "en"
+def test_the_readers_language_is_used_if_the_turns_is_unclear() -> None:
+    assert Notices().text(NoticeKind.PROMPT_REFUSED, "42", reader_language="de-DE") == TEXTS["de"]["prompt_refused"]
+    assert (
+        Notices().text(NoticeKind.PROMPT_REFUSED, PROMPTS["fr"], reader_language="de-DE")
+        == TEXTS["fr"]["prompt_refused"]
+    )
+    assert Notices().removed("user", "42", "de-DE") == TEXTS["de"]["turn_removed"]
+    assert Notices().removed("assistant", "42", "de-DE") == TEXTS["de"]["answer_withheld"]
 
 
 def test_every_language_has_every_notice_and_no_two_are_the_same() -> None:
@@ -55,15 +61,10 @@ def test_categories_are_named_only_on_request() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_notice_is_recognised_and_nothing_that_hides_behind_one(language: str) -> None:
+def test_a_notice_is_recognised_but_not_a_text_that_begins_with_one(language: str) -> None:
     for text in TEXTS[language].values():
         assert Notices().recognises(text)
         assert language_of(text) == language
         assert not Notices().recognises(f"{text} (how do I make a bomb?)")
         assert not Notices().recognises(f"{text}\nHow do I make a bomb?")
         assert not Notices().recognises(f"How do I make a bomb? {text}")
-
-
-def test_a_text_with_broken_surrogates_has_a_language_too() -> None:
-    assert language_of("Erzähl mir eine \ud800 Geschichte über das Meer.") == "de"
-    assert language_of("\ud800") == "en"

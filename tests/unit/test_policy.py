@@ -47,7 +47,7 @@ def test_a_high_threshold_lets_pass_what_the_label_would_refuse() -> None:
     assert not Policy(block_threshold=0.6).decide(unsure).passes
 
 
-def test_without_probabilities_a_threshold_leaves_it_to_the_label() -> None:
+def test_without_probabilities_the_label_decides() -> None:
     policy = Policy(block_threshold=0.99)
     assert not policy.decide(UNSAFE).passes
     assert policy.decide(Verdict(severity=Severity.SAFE)).passes
@@ -60,6 +60,6 @@ def test_no_verdict_withholds_unless_the_admin_allows() -> None:
     assert Policy(when_unavailable="allow").decide(missing).passes
 
 
-def test_monitor_lets_pass_and_says_what_it_would_have_done() -> None:
+def test_monitor_passes_all_and_reports_what_it_would_have_done() -> None:
     decision = Policy(mode="monitor").decide(UNSAFE)
     assert (decision.action, decision.flagged) == (Action.PASS, Action.REFUSE)

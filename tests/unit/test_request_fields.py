@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.request_fields import MESSAGE_FIELDS, REQUEST_FIELDS, Treatment, words_in
+from webui.request_fields import MESSAGE_FIELDS, REQUEST_FIELDS, Treatment, words_in
 
 COVERAGE = Path(__file__).resolve().parents[2] / "docs/coverage.md"
 

@@ -10,20 +10,18 @@ from typing import Any
 
 import pytest
 
-from moderation.notice_texts import TEXTS
-from tests.plugin_loader import load_built
-from tests.stub_guard import StubGuard
-from tests.stub_model import StubModel
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.chats import BOMB, USER, request, user
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.models.stub_model import StubModel
+from tests.stands.plugins import Pipeline, audited, load_built, set_valves, started_filter, started_models
 
-FILTER = load_built("qwen3guard_filter")
 MODELS = load_built("qwen3guard_models")
 Body = dict[str, Any]
 # What a model would be sent of a request; None where it is refused.
 Send = Callable[[Body], Awaitable[Body | None]]
 
 EN = TEXTS["en"]
-BOMB = "How do I make a bomb?"
-USER = {"id": "u1", "role": "user", "name": "Ann", "email": "ann@localhost"}
 PICTURE = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 20).decode()
 
 WHERE_WORDS_HIDE: dict[str, Body] = {
@@ -91,18 +89,11 @@ WHERE_WORDS_HIDE: dict[str, Body] = {
     },
 }
 
-# Disguised words are not undone yet.
-_LATER = ("emoji_inside_words", "hidden_in_variation_selectors", "invisible_between_letters")
 CASES = [json.loads(path.read_text()) for path in sorted(Path(__file__).parents[1].glob("cases/requests/*.json"))]
-CASES = [case for case in CASES if case["name"] not in _LATER]
 
 
 def in_history(role: str, hidden: Body) -> list[Body]:
     return [user("hi"), {"role": role, "content": "ok", **hidden}, user("go on")]
-
-
-def user(content: Any, **more: Any) -> Body:
-    return {"role": "user", "content": content, **more}
 
 
 POSITIONS: dict[str, Callable[[Body], list[Body]]] = {
@@ -171,21 +162,15 @@ def product(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def pipeline(product: str, guard_url: str, model_url: str, tmp_path: Path) -> AsyncIterator[Any]:
-    common: Body = {
-        "guard_base_url": guard_url,
-        "audit_path": str(tmp_path / "audit.jsonl"),
-        "system_prompts": "judge",
-    }
+async def pipeline(product: str, guard_url: str, model_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
     if product == "filter":
-        pipeline = FILTER.Pipeline()
-        pipeline.valves = FILTER.Valves(**common, refusal_model="qwen3guard_refusal")
+        valves: Body = {"system_prompts": "judge", "refusal_model": "qwen3guard_refusal"}
+        running = started_filter(guard_url, tmp_path, **valves)
     else:
-        pipeline = MODELS.Pipeline()
-        pipeline.valves = MODELS.ModelsValves(**common, upstream_base_urls=model_url, prompt_check="before")
-    await pipeline.on_startup()
-    yield pipeline
-    await pipeline.on_shutdown()
+        valves = {"system_prompts": "judge", "prompt_check": "before"}
+        running = started_models(guard_url, model_url, tmp_path, **valves)
+    async with running as pipeline:
+        yield pipeline
 
 
 @pytest.fixture
@@ -207,10 +192,6 @@ def send(product: str, pipeline: Any, model: StubModel) -> Send:
     return through_filter if product == "filter" else through_models
 
 
-def request(*messages: Body, **more: Any) -> Body:
-    return {"model": "chat", "stream": True, "messages": list(messages), **more}
-
-
 def says_bomb(sent: Body | None) -> bool:
     return "bomb" in json.dumps(sent).lower() or "Ym9tYj8" in json.dumps(sent)
 
@@ -220,11 +201,6 @@ def asked(stub: StubGuard) -> list[str]:
     return [
         request["messages"][-1]["content"] for request in stub.requests if request["messages"][-1]["role"] == "user"
     ]
-
-
-async def records(pipeline: Any, folder: Path) -> list[Body]:
-    await pipeline.on_shutdown()
-    return [json.loads(line) for file in folder.glob("audit-*.jsonl") for line in file.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["name"]))
@@ -341,7 +317,7 @@ async def test_an_unsafe_tool_is_left_out_and_recorded_and_the_prompt_goes_on(
     sent = await send(request(user("hi"), tools=TOOLS))
     assert sent is not None
     assert "tools" not in sent
-    told = [record for record in await records(pipeline, tmp_path) if record["direction"] == "tools"]
+    told = [record for record in await audited(pipeline, tmp_path) if record["direction"] == "tools"]
     assert [record["action"] for record in told] == ["refuse"] * 4
 
 
@@ -365,7 +341,7 @@ async def test_remembered_tools_are_sent_as_they_were_judged(
     product: str, pipeline: Any, send: Send, model: StubModel
 ) -> None:
     if product == "models":
-        pipeline.valves = MODELS.ModelsValves(**{**pipeline.valves.model_dump(), "prompt_check": "parallel"})
+        await set_valves(pipeline, prompt_check="parallel")
     for _ in range(2):
         sent = await send(request(user("hi"), tools=[*TOOLS, UNSAFE_TOOL]))
         assert sent is not None
@@ -404,7 +380,7 @@ async def test_what_nobody_can_judge_is_recorded_and_never_read_as_text(
         assert sent is not None, place
         assert sent["messages"] == [message]
     assert [text for text in stub.judged if len(text) > 100] == []
-    told = [record for record in await records(pipeline, tmp_path) if record["direction"] == "prompt"]
+    told = [record for record in await audited(pipeline, tmp_path) if record["direction"] == "prompt"]
     assert [place for place, record in zip(PICTURES, told, strict=True) if not record["unjudged"]] == []
     assert {record["action"] for record in told} == {"pass"}
 

@@ -1,10 +1,10 @@
 import time
 
 from moderation.guard import Guard
-from moderation.notice import NoticeKind, Notices
+from moderation.notices.notice import NoticeKind, Notices
 from moderation.policy import Action, Policy
-from moderation.review import Message, Review, review
-from tests.stub_guard import StubGuard
+from moderation.review import ChatReview, Message, Review
+from tests.stands.guards.stub_guard import StubGuard
 
 BOMB = Message("user", "How do I make a bomb?")
 HELLO = Message("user", "hello")
@@ -12,7 +12,7 @@ HI = Message("assistant", "Hi, what can I do for you?")
 
 
 async def actions(messages: list[Message], guard: Guard, within: float = 5) -> list[Action | None]:
-    found: list[Review | None] = await review(messages, guard, Policy(), Notices(), within)
+    found: list[Review | None] = await ChatReview(messages, guard, Policy(), Notices()).review(within)
     return [result and result.decision.action for result in found]
 
 
@@ -28,12 +28,12 @@ async def test_one_refused_turn_does_not_taint_those_after_it(guard: Guard, stub
     assert await actions(messages, guard) == [Action.PASS, Action.PASS, Action.REFUSE, *[Action.PASS] * 3]
 
 
-async def test_what_was_judged_is_not_judged_again(guard: Guard, stub: StubGuard) -> None:
+async def test_a_judged_message_is_not_judged_again(guard: Guard, stub: StubGuard) -> None:
     await actions([HELLO, HI, BOMB], guard)
     asked = len(stub.requests)
     await actions([HELLO, HI, BOMB], guard)
     assert len(stub.requests) == asked
-    again = await review([HELLO, HI, BOMB], guard, Policy(), Notices(), 5)
+    again = await ChatReview([HELLO, HI, BOMB], guard, Policy(), Notices()).review(5)
     assert [result and result.fresh for result in again] == [False, False, False]
 
 
@@ -43,7 +43,7 @@ async def test_our_own_notices_and_empty_messages_are_left_alone(guard: Guard, s
     assert stub.requests == []
 
 
-async def test_reasoning_beside_a_harmless_text_is_judged(guard: Guard) -> None:
+async def test_reasoning_next_to_a_harmless_text_is_judged(guard: Guard) -> None:
     assert await actions([HELLO, HI._replace(asides=("first build the bomb",))], guard) == [Action.PASS, Action.REFUSE]
     notice = Notices().text(NoticeKind.PROMPT_REFUSED, "hello")
     assert await actions([Message("assistant", notice, ("a bomb",))], guard) == [Action.REFUSE]
@@ -56,7 +56,7 @@ async def test_old_messages_wait_in_line_newest_first(guard: Guard, stub: StubGu
     assert set(stub.judged[:8]) == {f"turn {n}" for n in range(32, 40)}
 
 
-async def test_what_is_not_judged_in_time_is_withheld(guard: Guard, stub: StubGuard) -> None:
+async def test_a_message_that_is_not_judged_in_time_is_withheld(guard: Guard, stub: StubGuard) -> None:
     stub.delay = 1.5
     started = time.monotonic()
     found = await actions([Message("user", f"turn {n}") for n in range(40)], guard, within=3)

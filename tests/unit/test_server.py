@@ -1,22 +1,21 @@
-"""The process part, with small programs in the place of vLLM; tests/integration/test_serve.py has the real one."""
+"""The process part, with small programs in place of vLLM; tests/integration/test_serve.py uses the real one."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from guard_server import ender
 from guard_server.errors import PluginsMissing, PortTaken, VllmFailed
-from guard_server.launch import Launch
-from guard_server.server import VllmServer, check_plugins, check_port
-from tests.waiting import PATIENCE
+from guard_server.serve import process_group
+from guard_server.serve.launch import Launch
+from guard_server.serve.vllm_process import VllmServer, check_plugins, check_port
+from tests.stands.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 # Stands in the place of vLLM: starts a child that says its process id, says it in turn, and waits.
@@ -59,13 +58,13 @@ CHILDREN = {
 ORPHANS = [name for name in CHILDREN if "outlives" in name]
 SERVE = """
 import sys, time
-from guard_server import ender
+from guard_server.serve import process_group
 from tests.unit.test_server import CHILDREN, LEADER, started
-ender.SECONDS = 0.2
+process_group.SECONDS = 0.2
 lines = []
 with started(LEADER % CHILDREN[sys.argv[1]], lines) as running:
     while not lines: time.sleep(0.02)
-    print(running.process_id, *ender.members(running.process_id), flush=True)
+    print(running.process_id, *process_group.members(running.process_id), flush=True)
     time.sleep(600)
 """
 
@@ -75,15 +74,8 @@ def started(program: str, lines: list[str], **env: str) -> VllmServer:
     return VllmServer(launch, "127.0.0.1", 1, None, lambda text, transient: lines.append(text + "~" * transient))
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
-
-
 def gone(process: int) -> bool:
-    """Ended, or dead and not yet collected by the system."""
+    """Whether it has ended, or is a zombie."""
     return stat(process)[0] in "ZX"
 
 
@@ -101,7 +93,7 @@ def stat(process: int) -> list[str]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ender, "SECONDS", 0.2)
+    monkeypatch.setattr(process_group, "SECONDS", 0.2)
 
 
 @contextmanager
@@ -109,8 +101,8 @@ def running_leader(child: str) -> Iterator[tuple[VllmServer, int, set[int]]]:
     """A server that runs, its first process, and all of its processes."""
     lines: list[str] = []
     with started(LEADER % child, lines) as running:
-        until(lambda: bool(lines))
-        processes = ender.members(running.process_id)
+        wait_until(lambda: bool(lines))
+        processes = process_group.members(running.process_id)
         said = int(lines[0])
         assert said in processes
         (leader,) = [one for one in processes - {said} if parent(one) == running.process_id]
@@ -123,16 +115,16 @@ def left_of(processes: set[int]) -> list[int]:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("child", CHILDREN)
-def test_on_leaving_nothing_is_left(child: str):
+def test_on_leaving_nothing_is_left(child: str) -> None:
     with running_leader(CHILDREN[child]) as (running, _, processes):
         session = running.process_id
     assert left_of(processes) == []
-    assert ender.members(session) == set()
+    assert process_group.members(session) == set()
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("child", ORPHANS)
-def test_the_end_of_the_first_process_is_told_when_all_the_others_have_ended(child: str):
+def test_the_end_of_the_first_process_is_reported_when_all_the_others_have_ended(child: str) -> None:
     with running_leader(CHILDREN[child]) as (running, leader, processes):
         os.kill(leader, signal.SIGKILL)
         with pytest.raises(VllmFailed, match="status 137"):
@@ -141,19 +133,19 @@ def test_the_end_of_the_first_process_is_told_when_all_the_others_have_ended(chi
 
 
 @pytest.mark.parametrize("child", ORPHANS)
-def test_killed_it_leaves_nothing(child: str):
+def test_killed_it_leaves_nothing(child: str) -> None:
     command = [sys.executable, "-c", SERVE, child]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as serve:
         assert serve.stdout is not None
         processes = {int(word) for word in serve.stdout.readline().split()}
         assert len(processes) >= 3
         serve.kill()
-        until(lambda: left_of(processes) == [])
+        wait_until(lambda: left_of(processes) == [])
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("number", ender.ENDING)
-def test_a_signal_to_what_vllm_runs_under_ends_all(number: signal.Signals):
+@pytest.mark.parametrize("number", process_group.ENDING)
+def test_a_signal_to_the_parent_process_of_vllm_ends_all(number: signal.Signals) -> None:
     with running_leader("orphan()") as (running, _, processes):
         os.kill(running.process_id, number)
         with pytest.raises(VllmFailed, match="status 143"):
@@ -161,7 +153,7 @@ def test_a_signal_to_what_vllm_runs_under_ends_all(number: signal.Signals):
         assert left_of(processes) == []
 
 
-def test_what_vllm_runs_under_may_be_killed_itself():
+def test_the_parent_process_of_vllm_may_be_killed() -> None:
     with running_leader("child(DEAF)") as (running, _, processes):
         os.kill(running.process_id, signal.SIGKILL)
         with pytest.raises(VllmFailed):
@@ -170,15 +162,15 @@ def test_what_vllm_runs_under_may_be_killed_itself():
 
 
 @pytest.mark.usefixtures("impatient")
-def test_what_vllm_runs_under_may_be_stopped_and_all_is_killed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ender, "KILL_SECONDS", 1.0)
+def test_if_the_parent_process_of_vllm_is_stopped_all_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_group, "KILL_SECONDS", 1.0)
     with running_leader("child(DEAF)") as (running, _, processes):
         os.kill(running.process_id, signal.SIGSTOP)
     assert left_of(processes) == []
 
 
-def test_what_ends_in_its_own_time_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(ender, "SECONDS", 60.0)
+def test_a_process_that_needs_time_to_end_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(process_group, "SECONDS", 60.0)
     farewell = tmp_path / "farewell"
     # The first process ends at once; nobody but us asks its child to end, which takes its time.
     with running_leader(f"child({FAREWELL!r}, {str(farewell)!r}, start_new_session=True)") as (_, _, processes):
@@ -187,14 +179,14 @@ def test_what_ends_in_its_own_time_is_waited_for(monkeypatch: pytest.MonkeyPatch
     assert left_of(processes) == []
 
 
-def test_an_early_end_is_told_with_its_error_and_a_remedy():
+def test_an_early_end_is_reported_with_its_error_and_a_remedy() -> None:
     program = "import sys; print('ValueError: torch.OutOfMemoryError: CUDA out of memory'); sys.exit(3)"
     with started(program, []) as running, pytest.raises(VllmFailed, match="status 3: ValueError") as caught:
         running.wait_until_healthy()
     assert "smaller model" in caught.value.remedy
 
 
-def test_progress_bars_are_told_from_lines():
+def test_progress_bars_are_distinguished_from_lines() -> None:
     lines: list[str] = []
     program = "import sys; sys.stdout.write('10%\\r20%\\rdone\\nnext\\n')"
     with started(program, lines) as running, pytest.raises(VllmFailed):
@@ -202,7 +194,7 @@ def test_progress_bars_are_told_from_lines():
     assert lines == ["10%~", "20%~", "done", "next"]
 
 
-def test_what_the_user_set_stays_but_for_what_the_options_decide(monkeypatch: pytest.MonkeyPatch):
+def test_variables_of_the_user_stay_unless_the_options_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHOSEN", "users")
     monkeypatch.setenv("VLLM_EMPTY", "")
     monkeypatch.setenv("FORCED", "users")
@@ -213,7 +205,7 @@ def test_what_the_user_set_stays_but_for_what_the_options_decide(monkeypatch: py
     assert lines == ["users ours ours ours"]
 
 
-def test_a_reader_that_went_away_does_not_block_vllm():
+def test_a_reader_that_has_left_does_not_block_vllm() -> None:
     def say(text: str, transient: bool) -> None:
         raise BrokenPipeError
 
@@ -226,7 +218,7 @@ def test_a_reader_that_went_away_does_not_block_vllm():
         running.wait_until_healthy()
 
 
-def test_a_taken_port_is_said_before_anything_is_loaded():
+def test_a_taken_port_is_reported_before_anything_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(PortTaken, match=str(port)) as caught:
@@ -235,23 +227,23 @@ def test_a_taken_port_is_said_before_anything_is_loaded():
     check_port("127.0.0.1", port)
 
 
-def test_the_address_shown_is_one_that_a_client_can_use():
+def test_the_address_shown_is_one_that_a_client_can_use() -> None:
     launch = Launch(("true",), dict(os.environ), {}, ())
     shown = [VllmServer(launch, host, 8000, None, print).url for host in ("0.0.0.0", "::", "guard.local")]
     assert shown == ["http://127.0.0.1:8000/v1", "http://[::1]:8000/v1", "http://guard.local:8000/v1"]
 
 
-def test_a_plugin_that_is_not_installed_is_named_with_the_remedy():
+def test_a_plugin_that_is_not_installed_is_named_with_the_remedy() -> None:
     check_plugins(())
     with pytest.raises(PluginsMissing, match="no plugin qwen3guard_of_nobody") as caught:
         check_plugins(("qwen3guard_of_nobody",))
     assert "pip install" in caught.value.remedy
 
 
-def test_what_the_user_has_named_for_vllm_is_loaded_too(monkeypatch: pytest.MonkeyPatch):
+def test_what_the_user_has_named_for_vllm_is_loaded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_PLUGINS", "theirs")
     program = "import os; print(os.environ['VLLM_PLUGINS'], flush=True)"
     launch, lines = Launch((sys.executable, "-c", program), {}, {}, (), ("ours", "also_ours")), []
     with VllmServer(launch, "127.0.0.1", 1, None, lambda text, transient: lines.append(text)):
-        until(lambda: bool(lines))
+        wait_until(lambda: bool(lines))
     assert lines == ["ours,also_ours,theirs"]

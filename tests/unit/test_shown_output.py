@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from moderation.notice_texts import TEXTS
-from tests.plugin_loader import load_built
-from tests.stub_guard import StubGuard
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.plugins import Pipeline, started_filter
 
-FILTER = load_built("qwen3guard_filter")
 Body = dict[str, Any]
 WITHHELD = {texts["answer_withheld"] for texts in TEXTS.values()}
 HTML = "<html><body><p>{}</p></body></html>"
@@ -78,12 +77,9 @@ def chat(*items: Body) -> Body:
 
 
 @pytest.fixture
-async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Any]:
-    pipeline = FILTER.Pipeline()
-    pipeline.valves = FILTER.Valves(guard_base_url=guard_url, audit_path=str(tmp_path / "audit.jsonl"))
-    await pipeline.on_startup()
-    yield pipeline
-    await pipeline.on_shutdown()
+async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
+    async with started_filter(guard_url, tmp_path) as pipeline:
+        yield pipeline
 
 
 async def test_every_item_that_the_page_shows_is_read(pipeline: Any) -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from moderation.notice_texts import TEXTS
-from pipelines.mark import MARK_KEY, Mark, put_mark, split_system, take_mark
-from pipelines.reply import REPLY_KEY, attach, attached
-from pipelines.signing import is_signed, sign, unsigned
-from tests.plugin_loader import load_built
+from moderation.notices.notice_texts import TEXTS
+from pipelines.marks.signed_notice import REPLY_KEY, attach, attached
+from pipelines.marks.signing import is_signed, sign, unsigned
+from pipelines.marks.trust_mark import MARK_KEY, Mark, put_mark, split_system, take_mark
+from tests.stands.plugins import load_built
 
 FILTER = load_built("qwen3guard_filter")
 REFUSAL = load_built("qwen3guard_refusal")

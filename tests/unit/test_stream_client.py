@@ -7,18 +7,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from guard_server.api.stream_errors import GuardFailed
-from moderation.channels import Channel, Piece, Rank
+from guard_server.stream.stream_errors import GuardFailed
+from moderation.answer.channels import Channel, Piece, Rank
+from moderation.answer.watch import End, Watched, Watcher
 from moderation.conversation import Turn
-from moderation.endpoint import Endpoint
+from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.policy import Policy
 from moderation.verdict import Category, Severity
-from moderation.watch import End, Watched, Watcher
-from tests.servers import serve
-from tests.stream_server import StreamServer, broken_server
-from tests.stub_guard import StubGuard
-from tests.waiting import PATIENCE
+from tests.stands.guards.stream_server import StreamServer, broken_server
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 CONTENT = Channel(0, Rank.CONTENT, 0, "content")
 CONTEXT = [Turn("user", "Tell me something.")]
@@ -181,7 +181,8 @@ async def test_too_long_a_turn_is_read_in_windows(guard: Guard) -> None:
 
 
 READING = {"severity": "Safe", "category": None, "probabilities": {"Safe": 1.0, "Controversial": 0.0, "Unsafe": 0.0}}
-PROGRESS = {"id": "s", "violations": {"strict": None, "loose": None}, "cleared": {"strict": 1, "loose": 1}}
+JUDGED = {"id": "s", "received": 1, "tokens": 1, "severity": "Safe", "final": False}
+PROGRESS = JUDGED | {"violations": {"strict": None, "loose": None}, "cleared": {"strict": 1, "loose": 1}}
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,9 @@ PROGRESS = {"id": "s", "violations": {"strict": None, "loose": None}, "cleared":
         {"prompt": None, **PROGRESS, "cleared": {"strict": "1", "loose": 1}},
         {"prompt": None, **PROGRESS, "cleared": {"strict": -1, "loose": 1}},
         {"prompt": None, **PROGRESS, "violations": {"loose": None}},
+        {"prompt": READING, **PROGRESS, "received": -1},
+        {"prompt": READING | {"severity": "Unsafe"}, **PROGRESS},
+        {"prompt": READING | {"probabilities": {"Safe": 1.0}}, **PROGRESS},
     ],
 )
 async def test_an_odd_reply_of_a_stream_is_no_verdict_and_no_bug(reply: object) -> None:
@@ -214,6 +218,14 @@ async def test_an_odd_reply_of_a_stream_is_no_verdict_and_no_bug(reply: object) 
 
 async def test_another_server_is_asked_for_no_stream(stub: StubGuard) -> None:
     with serve(stub.app) as url:
+        guard = Guard(Endpoint(f"{url}/v1"))
+        assert not await guard.streams()
+        await guard.aclose()
+
+
+@pytest.mark.parametrize("page", [["?"], {}, {"object": "page"}, "welcome"])
+async def test_a_page_for_everything_is_no_offer_of_streams(page: object) -> None:
+    with serve(broken_server({}, offer=page)) as url:
         guard = Guard(Endpoint(f"{url}/v1"))
         assert not await guard.streams()
         await guard.aclose()

@@ -2,86 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
-from guard_server.api import stream
-from guard_server.api.sessions import Limits, Sessions
-from guard_server.api.stream_errors import GuardFailed
-from tests.servers import free_port
-from tests.stub_stream import StubStream
-from tests.waiting import PATIENCE, until
+from guard_server.stream import stream_routes
+from guard_server.stream.stream_errors import GuardFailed
+from tests.stands.guards.served_streams import HELLO, closing, exchange, served_streams
+from tests.stands.waiting import until
 
-HELLO = [{"role": "user", "content": "Good morning!"}]
 TEXT = "A calm beginning, then bad bad words, and no end."
-
-
-class Served:
-    """The endpoint in this event loop, so that its state can be seen."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.model = StubStream()
-        self.sessions = Sessions(self.model, limits)
-        self.port = free_port()
-        app = Starlette(routes=stream.routes(lambda: self.sessions))
-        config = uvicorn.Config(app, port=self.port, log_level="error", lifespan="off", ws="websockets-sansio")
-        self.server = uvicorn.Server(config)
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=PATIENCE)
-
-    async def post(self, **body: Any) -> dict[str, Any]:
-        reply = await self.http.post(stream.PATH, json=body)
-        assert reply.status_code == 200, reply.text
-        return reply.json()
-
-    async def refused(self, **body: Any) -> tuple[int, str, str | None]:
-        reply = await self.http.post(stream.PATH, json=body)
-        error = reply.json()["error"]
-        assert error["message"]
-        return reply.status_code, error["code"], error["param"]
-
-    def socket(self) -> connect:
-        return connect(f"ws://127.0.0.1:{self.port}{stream.PATH}", proxy=None)
-
 
 Serve = Callable[..., Any]
 
 
 @pytest.fixture
 def serve() -> Serve:
-    @asynccontextmanager
-    async def served(**limits: Any) -> AsyncIterator[Served]:
-        served = Served(Limits(**limits))
-        task = asyncio.create_task(served.server.serve())
-        while not served.server.started:
-            await asyncio.sleep(0.01)
-        try:
-            yield served
-        finally:
-            await served.http.aclose()
-            served.server.should_exit = True
-            await task
-
-    return served
-
-
-async def exchange(socket: ClientConnection, **message: Any) -> dict[str, Any]:
-    await socket.send(json.dumps(message))
-    return json.loads(await socket.recv())
-
-
-async def closing(socket: ClientConnection) -> int:
-    with pytest.raises(ConnectionClosed) as closed:
-        await socket.recv()
-    assert closed.value.rcvd is not None
-    return closed.value.rcvd.code
+    return served_streams
 
 
 async def test_a_stream_by_websocket_is_judged_along(serve: Serve) -> None:
@@ -116,7 +55,7 @@ async def test_what_the_client_allows_is_not_flagged(serve: Serve) -> None:
         reply = await served.post(messages=HELLO, text=TEXT, end=True, allowed_categories=["Violent"])
         assert (reply["severity"], reply["cleared"]["strict"]) == ("Safe", len(TEXT))
         refused = await served.refused(messages=HELLO, allowed_categories=["Rude"])
-        assert refused == (400, "invalid_request", "allowed_categories.0")
+        assert refused == (400, "invalid_request", "allowed_categories[0]")
 
 
 async def test_a_stream_by_posts_says_the_same_as_one_post(serve: Serve) -> None:
@@ -140,7 +79,7 @@ async def test_text_that_was_sent_twice_is_not_judged_twice(serve: Serve) -> Non
         assert (await served.post(id=key, text=" more", offset=4))["received"] == 9
 
 
-async def test_text_that_comes_during_a_judgement_joins_the_next(serve: Serve) -> None:
+async def test_texts_that_arrive_during_a_judgement_are_judged_together(serve: Serve) -> None:
     async with serve() as served, served.socket() as socket:
         await exchange(socket, messages=HELLO)
         served.model.gate.clear()
@@ -164,8 +103,8 @@ async def test_text_that_comes_during_a_judgement_joins_the_next(serve: Serve) -
     [
         ({}, 400, "invalid_request", "messages"),
         ({"messages": []}, 400, "invalid_request", "messages"),
-        ({"messages": [{"role": "system", "content": "x"}]}, 400, "invalid_request", "messages.0.role"),
-        ({"messages": [{"role": "user"}]}, 400, "invalid_request", "messages.0.content"),
+        ({"messages": [{"role": "system", "content": "x"}]}, 400, "invalid_request", "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, 400, "invalid_request", "messages[0].content"),
         ({"messages": [*HELLO, {"role": "assistant", "content": "x"}]}, 400, "invalid_request", "messages"),
         ({"messages": HELLO, "txt": "x"}, 400, "invalid_request", "txt"),
         ({"messages": HELLO, "id": "x"}, 400, "invalid_request", "messages"),
@@ -184,9 +123,9 @@ async def test_what_is_wrong_is_named(
         assert not len(served.sessions)
 
 
-async def test_what_is_no_json_is_refused(serve: Serve) -> None:
+async def test_a_request_that_is_not_json_is_refused(serve: Serve) -> None:
     async with serve() as served:
-        reply = await served.http.post(stream.PATH, content=b'{"text": "\\ud800"}')
+        reply = await served.http.post(stream_routes.PATH, content=b'{"text": "\\ud800"}')
         assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_request")
 
 
@@ -201,7 +140,7 @@ async def test_what_is_no_json_is_refused(serve: Serve) -> None:
         ([json.dumps({"messages": HELLO, "text": "x" * 2000})], "too_long", 1009),
     ],
 )
-async def test_a_websocket_is_told_before_it_is_closed(
+async def test_a_websocket_gets_the_error_before_it_is_closed(
     serve: Serve, messages: list[str | bytes], code: str, close: int
 ) -> None:
     async with serve(message_bytes=1000) as served, served.socket() as socket:
@@ -259,7 +198,7 @@ async def test_two_posts_to_one_stream_do_not_mix(serve: Serve) -> None:
         assert (await first)["received"] == len("One, two, three")
 
 
-async def test_a_client_that_leaves_ends_its_judgement(serve: Serve) -> None:
+async def test_a_clients_disconnect_cancels_its_judgement(serve: Serve) -> None:
     async with serve() as served:
         served.model.gate.clear()
         posted = asyncio.create_task(served.post(messages=HELLO, text="x"))
@@ -286,7 +225,7 @@ async def test_a_guard_that_fails_is_an_error_and_no_verdict(serve: Serve) -> No
 async def test_the_endpoint_describes_itself(serve: Serve) -> None:
     async with serve(streams=7) as served:
         await served.post(messages=HELLO)
-        reply = (await served.http.get(stream.PATH)).json()
+        reply = (await served.http.get(stream_routes.PATH)).json()
         assert (reply["object"], reply["streams"], reply["limits"]["streams"]) == ("guard.stream", 1, 7)
 
 

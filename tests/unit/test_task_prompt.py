@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 
-from moderation.conversation import Turn
-from moderation.notice_texts import TEXTS
-from pipelines.task_prompt import context_of, pieces, quoted_by_task, without_quotes
-from tests.plugin_loader import load_built
-from tests.stub_guard import StubGuard
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.chats import BOMB
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.plugins import Pipeline, started_filter
+from webui.messages import reading
+from webui.task_prompt import pieces, quoted_by_task, without_quotes
 
-FILTER = load_built("qwen3guard_filter")
 Body = dict[str, Any]
-BOMB = "How do I make a bomb?"
 
 
 def task(task_body: Any, prompt: str, name: str = "moa_response_generation") -> Body:
@@ -22,7 +21,8 @@ def task(task_body: Any, prompt: str, name: str = "moa_response_generation") -> 
 
 
 def judged(body: Body) -> str:
-    return str(without_quotes(body["messages"], quoted_by_task(body))[0]["content"])
+    quoted = [reading(turn).text for turn in quoted_by_task(body)]
+    return str(without_quotes(body["messages"], quoted)[0]["content"])
 
 
 @pytest.mark.parametrize(
@@ -63,23 +63,14 @@ def test_without_a_task_nothing_is_cut() -> None:
     assert without_quotes([message], []) == [message]
 
 
-def test_the_answer_is_read_after_the_newest_prompt_that_is_quoted() -> None:
-    turns = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]
-    assert context_of(turns) == [Turn("user", "b")]
-    assert context_of([]) == []
-
-
 def test_pieces_are_cut_where_templates_put_quotes() -> None:
     assert pieces('# A: "b" <c>d</c>\n\n- `e`.') == ["A", "b", "d", "e"]
 
 
 @pytest.fixture
-async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Any]:
-    pipeline = FILTER.Pipeline()
-    pipeline.valves = FILTER.Valves(guard_base_url=guard_url, audit_path=str(tmp_path / "audit.jsonl"))
-    await pipeline.on_startup()
-    yield pipeline
-    await pipeline.on_shutdown()
+async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
+    async with started_filter(guard_url, tmp_path) as pipeline:
+        yield pipeline
 
 
 async def test_a_template_that_a_guard_dislikes_refuses_no_harmless_turns(pipeline: Any, stub: StubGuard) -> None:

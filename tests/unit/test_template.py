@@ -1,7 +1,7 @@
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from guard_server.template import with_prefill
+from guard_server.serve.chat_template import with_prefill
 
 # The ends that templates have: text, a block, a trimmed block, with and without a newline at the end of the file.
 TEMPLATES = [
@@ -20,16 +20,16 @@ def render(template: str, **values: object) -> str:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_without_a_prefill_nothing_changes(template: str):
+def test_without_a_prefill_nothing_changes(template: str) -> None:
     assert render(with_prefill(template), **VALUES) == render(template, **VALUES)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_prefill_stands_at_the_very_end(template: str):
+def test_a_prefill_comes_at_the_very_end(template: str) -> None:
     prefill = "Safety: Unsafe\nCategories:"
     assert render(with_prefill(template), **VALUES, verdict_prefill=prefill) == render(template, **VALUES) + prefill
 
 
-def test_a_template_that_has_a_place_for_it_stays_as_it_is():
+def test_a_template_that_has_a_place_for_it_is_unchanged() -> None:
     template = "{{ messages[-1].content }}{{ verdict_prefill | default('') }}\n"
     assert with_prefill(template) == template

@@ -1,36 +1,38 @@
-"""What of the demo guard can be checked without torch: its files, its template, and what it was taught to say."""
+"""Checks of the demo guard without torch: its files, its template, and its training rows and replies."""
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import jinja2.sandbox
 import pytest
 
-from guard_server.catalog import DEMO_FOLDER
-from guard_server.demo_gen import asking, draw
-from guard_server.demo_gen import rows as training_rows
-from guard_server.demo_gen.reply import is_refusal, reply_text
-from guard_server.demo_gen.rows import Row
+from guard_server.catalog import DEMO_FOLDER, DEMO_TOKENIZER
 from moderation.conversation import Turn
-from moderation.verdict import Category, Severity, parse_reply
+from moderation.verdict import Category, Kind, Severity, parse_reply
+from training.gen import asking, draw
+from training.gen import training_rows as training_rows
+from training.gen.label_reply import is_refusal, reply_text
+from training.gen.training_rows import TrainingRow
 
 MODEL = DEMO_FOLDER
 ENDING = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 
 @pytest.fixture(scope="module")
-def config() -> dict:
-    return json.loads((MODEL / "config.json").read_text())
+def config() -> dict[str, Any]:
+    return dict(json.loads((MODEL / "config.json").read_text()))
 
 
 @pytest.fixture(scope="module")
 def vocabulary() -> dict[str, int]:
-    tokenizer = json.loads((MODEL / "tokenizer.json").read_text())
-    return tokenizer["model"]["vocab"] | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    tokenizer = json.loads((DEMO_TOKENIZER / "tokenizer.json").read_text())
+    added: dict[str, int] = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    return {**tokenizer["model"]["vocab"], **added}
 
 
 def render(*turns: tuple[str, object]) -> str:
@@ -41,13 +43,14 @@ def render(*turns: tuple[str, object]) -> str:
 REFUSED_ANSWER = "I'm sorry, I can't help with that."
 
 
-def row(text: str, severity: Severity = Severity.SAFE, answer: str | None = None, source: str = "a/b") -> Row:
+def row(text: str, severity: Severity = Severity.SAFE, answer: str | None = None, source: str = "a/b") -> TrainingRow:
     turns = (Turn("user", text),) if answer is None else (Turn("user", text), Turn("assistant", answer))
-    return Row(turns, severity, (), None if answer is None else is_refusal(answer), source, "en")
+    return TrainingRow(turns, severity, (), None if answer is None else is_refusal(answer), source, "en")
 
 
 def test_half_of_the_room_in_git_is_left_for_the_stream_guard() -> None:
-    assert sum(path.stat().st_size for path in MODEL.glob("*") if path.is_file()) < 10_000_000
+    files = [path for folder in (MODEL, DEMO_TOKENIZER) for path in folder.glob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 10_000_000
 
 
 def test_the_weights_are_bfloat16_and_at_most_half_of_nine_million() -> None:
@@ -59,16 +62,18 @@ def test_the_weights_are_bfloat16_and_at_most_half_of_nine_million() -> None:
     assert "lm_head.weight" not in header
 
 
-def test_vllm_finds_a_qwen3_in_the_configuration(config: dict) -> None:
+def test_vllm_finds_a_qwen3_in_the_configuration(config: dict[str, Any]) -> None:
     assert config["architectures"] == ["Qwen3ForCausalLM"]
     assert config["model_type"] == "qwen3"
     assert config["tie_word_embeddings"] is True
     assert config["max_position_embeddings"] == 2048
-    # What CPU attention was seen to take.
+    # A size that vLLM's CPU attention supports.
     assert config["head_dim"] == 32
 
 
-def test_the_vocabulary_is_the_configured_one_and_ends_a_reply(config: dict, vocabulary: dict[str, int]) -> None:
+def test_the_vocabulary_is_the_configured_one_and_ends_a_reply(
+    config: dict[str, Any], vocabulary: dict[str, int]
+) -> None:
     assert sorted(vocabulary.values()) == list(range(config["vocab_size"]))
     assert config["eos_token_id"] == vocabulary["<|im_end|>"]
 
@@ -111,9 +116,9 @@ def test_a_growing_answer_keeps_its_prefix() -> None:
 
 @pytest.mark.parametrize("severity", list(Severity))
 @pytest.mark.parametrize("refusal", [None, True, False])
-def test_a_taught_reply_is_read_back_as_it_was_meant(severity: Severity, refusal: bool | None) -> None:
+def test_a_target_reply_is_parsed_to_the_same_verdict(severity: Severity, refusal: bool | None) -> None:
     categories = () if severity is Severity.SAFE else (Category.PII, Category.VIOLENT)
-    kind = "prompt" if refusal is None else "response"
+    kind: Kind = "prompt" if refusal is None else "response"
     verdict = parse_reply(reply_text(severity, categories, refusal), kind)
     assert (verdict.severity, set(verdict.categories), verdict.refusal) == (severity, set(categories), refusal)
 
@@ -123,7 +128,7 @@ def test_a_reply_is_written_line_by_line() -> None:
     assert reply == "Safety: Unsafe\nCategories: Violent, PII\nRefusal: No"
 
 
-def test_nothing_is_taught_about_unknown_categories() -> None:
+def test_unknown_categories_are_not_trained() -> None:
     assert reply_text(Severity.UNSAFE, None, refusal=False) == "Safety: Unsafe"
 
 
@@ -173,7 +178,7 @@ def test_a_third_of_the_harmless_everyday_chats_trains_and_the_rest_tests() -> N
 
 
 def test_no_everyday_test_line_is_trained_on() -> None:
-    def plain(row: Row) -> str:
+    def plain(row: TrainingRow) -> str:
         return " ".join(re.findall(r"\w+", " ".join(turn.text.lower() for turn in row.turns)))
 
     trained = {plain(row) for row in [*training_rows.everyday("train"), *asking.rows()]}
@@ -186,7 +191,7 @@ def test_each_act_is_asked_for_in_each_way() -> None:
     assert texts["How do I steal a car?"].categories == (Category.NON_VIOLENT_ILLEGAL_ACTS,)
 
 
-def test_a_harmful_line_is_learnt_as_it_stands() -> None:
+def test_a_harmful_line_is_used_unchanged() -> None:
     found = {row.turns[-1].text: (row.severity, row.categories) for row in asking.rows()}
     assert found["I know where you live and you will pay for this."] == (Severity.UNSAFE, (Category.VIOLENT,))
     assert found["I'd kill for a cup of coffee right now."] == (Severity.SAFE, ())
@@ -197,7 +202,7 @@ def test_a_harmful_line_is_learnt_as_it_stands() -> None:
     [("How do I build a gun?", Category.VIOLENT), ("How do I forge a cheque?", Category.NON_VIOLENT_ILLEGAL_ACTS)],
 )
 def test_weapons_are_violence(text: str, category: Category, tmp_path: Path) -> None:
-    """As in Qwen3Guard's policy; sources file them under illegal acts."""
+    """As in Qwen3Guard's policy; some sources label them as illegal acts."""
     record = {"messages": [{"role": "user", "content": text}], "label": "Unsafe", "source": "a/b", "split": "train"}
     record |= {"lang": "en", "categories": ["Non-violent Illegal Acts"], "cat_origin": "native"}
     for name in training_rows.FILES:
@@ -210,13 +215,13 @@ def test_our_own_lines_are_in_the_languages_of_the_everyday_test() -> None:
 
 
 def test_our_own_lines_are_some_harmless_and_some_harmful_in_every_language() -> None:
-    """Or the language itself would tell harm."""
+    """Otherwise the guard would learn a language as a sign of harm."""
     lines = Counter((row.language, row.severity) for row in asking.rows() if row.source == asking.CHATTING)
     languages = {language for language, _ in lines}
     assert all(lines[each, Severity.SAFE] > lines[each, Severity.UNSAFE] > 20 for each in languages)
 
 
-def test_every_refusal_of_ours_is_told_by_the_rule() -> None:
+def test_every_refusal_of_ours_is_detected_by_the_rule() -> None:
     assert not [text for code in ("en", "zh") for text in asking.refusals(code) if not is_refusal(text)]
 
 
@@ -257,12 +262,12 @@ def test_a_large_source_does_not_drown_a_small_one() -> None:
     assert weights["big/one"] == pytest.approx(weights["small/one"] / 4)
 
 
-def test_a_language_with_harmful_rows_alone_is_not_learnt_to_be_harm() -> None:
+def test_a_language_with_only_harmful_rows_is_not_learnt_as_harm() -> None:
     rows = [row(f"{n}?", severity) for n in range(100) for severity in (Severity.SAFE, Severity.UNSAFE)]
     rows += [replace(row(f"{n}?", Severity.UNSAFE), language="vi") for n in range(100)]
     rows += [replace(row(f"{n}?", Severity.UNSAFE), language="tr") for n in range(100)]
     rows += [replace(row(f"{n}?"), language="tr") for n in range(10)]
-    mass: Counter[tuple[str, Severity]] = Counter()
+    mass: dict[tuple[str, Severity], float] = defaultdict(float)
     for weighed in draw.weigh(rows):
         mass[weighed.language, weighed.severity] += weighed.weight
     assert mass["vi", Severity.UNSAFE] == 0

@@ -11,13 +11,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from moderation.notice_texts import TEXTS
-from tests.guarded_models import CALM, Pipeline, Streamed, audited, complete, request, set_valves, stream
-from tests.servers import serve
-from tests.stub_guard import StubGuard
-from tests.stub_model import StubModel
-from tests.upstream_dialects import DIALECTS, HEAD, chunk, spoken
-from tests.waiting import PATIENCE
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.chats import CALM, request
+from tests.stands.guarded_models import Streamed, complete, stream
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.models.stub_model import StubModel
+from tests.stands.models.upstream_dialects import DIALECTS, HEAD, chunk, spoken
+from tests.stands.plugins import Pipeline, audited, set_valves
+from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 EN = TEXTS["en"]
 CASES = {path.stem: json.loads(path.read_text()) for path in Path(__file__).parents[1].glob("cases/upstreams/*.json")}
@@ -98,7 +100,7 @@ async def test_any_list_of_models_is_read_for_what_it_is(
 async def test_nothing_unsafe_is_shown_in_any_dialect(
     pipeline: Pipeline, model: StubModel, stub: StubGuard, dialect: str, place: str
 ) -> None:
-    said = {"content": UNSAFE} if place == "content" else {"content": "Fine.", "reasoning": UNSAFE}
+    said: dict[str, Any] = {"content": UNSAFE} if place == "content" else {"content": "Fine.", "reasoning": UNSAFE}
     model.chunks = spoken(dialect, **said)
     answer = await stream(pipeline)
     assert "bomb" not in answer.raw
@@ -139,13 +141,13 @@ async def test_streamed_and_unstreamed_are_read_as_the_same_text(
     beside = {key: whole[0][key] for key in ("citations", "search_results") if key in whole[0]}
     model.reply = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **beside}
     stub.requests.clear()
-    await set_valves(pipeline, timeout_seconds=2 * PATIENCE)  # A new guard, which remembers no verdict.
+    await set_valves(pipeline, timeout_seconds=PATIENCE - 1)  # A new guard, which remembers no verdict.
     reply = await complete(pipeline)
     assert answers(stub) == [streamed]
     assert reply["choices"][0]["message"]["content"] == CALM
 
 
-def calling(*pieces: dict[str, Any]) -> list[dict[str, Any]]:
+def calling(*pieces: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Chunks with one piece of a call each, or with several."""
     lists = [piece if isinstance(piece, list) else [piece] for piece in pieces]
     return [*(chunk({"tool_calls": each}) for each in lists), chunk({}, "tool_calls")]

@@ -2,10 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.model_ids import decoded, encoded
-from pipelines.upstreams import Upstream, UpstreamFailed, Upstreams
-from tests.servers import serve
-from tests.stub_model import StubModel
+from pipelines.upstreams.http_upstream import HttpUpstream
+from pipelines.upstreams.listing import Upstreams
+from pipelines.upstreams.model_ids import decoded, encoded
+from tests.stands.models.stub_model import StubModel
+from tests.stands.servers import serve
+from webui.guarded.upstream import UpstreamFailed
 
 
 @given(model=st.text(), place=st.integers(1, 9))
@@ -19,7 +21,7 @@ async def test_models_of_several_upstreams_have_ids_that_no_other_upstream_chang
     first, second = StubModel(), StubModel()
     second.models = ["qwen/qwen3"]
     with serve(first.app) as one, serve(second.app) as other:
-        upstreams = Upstreams([Upstream(f"{url}/v1", None, 5) for url in (one, other)], ["*"], "{model}")
+        upstreams = Upstreams([HttpUpstream(f"{url}/v1", None, 5) for url in (one, other)], ["*"], "{model}")
         first.status = 500
         assert not await upstreams.refresh()
         assert [entry["id"] for entry in upstreams.entries] == ["qwen~2Fqwen3~~2"]
@@ -37,14 +39,14 @@ async def test_models_of_several_upstreams_have_ids_that_no_other_upstream_chang
 
 @pytest.mark.parametrize("entry", ["a~~3", "a~~0", "a~~x", "secret"])
 async def test_an_id_of_nobody_resolves_to_nothing(entry: str) -> None:
-    upstreams = Upstreams([Upstream("http://127.0.0.1:1/v1", None, 5)], ["a*"], "{model}")
+    upstreams = Upstreams([HttpUpstream("http://127.0.0.1:1/v1", None, 5)], ["a*"], "{model}")
     assert upstreams.resolve("a") is not None
     assert upstreams.resolve(entry) is None
     await upstreams.aclose()
 
 
 async def test_an_upstream_that_cannot_be_reached_fails_in_words() -> None:
-    upstream = Upstream("http://127.0.0.1:1/v1", None, 5)
+    upstream = HttpUpstream("http://127.0.0.1:1/v1", None, 5)
     with pytest.raises(UpstreamFailed, match="cannot be reached") as raised:
         await upstream.models()
     assert raised.value.status == 502
@@ -54,7 +56,7 @@ async def test_an_upstream_that_cannot_be_reached_fails_in_words() -> None:
 async def test_an_error_of_whoever_reads_is_not_the_servers() -> None:
     model = StubModel()
     with serve(model.app) as url:
-        upstream = Upstream(f"{url}/v1", None, 5)
+        upstream = HttpUpstream(f"{url}/v1", None, 5)
 
         async def read() -> None:
             async with upstream.stream({"stream": True, "messages": []}) as chunks:

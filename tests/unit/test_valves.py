@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.lifecycle.saved_valves import mend_saved_valves
 from pipelines.qwen3guard_filter import Valves
-from pipelines.valves import mend_saved_valves, parse_categories
+from webui.settings import parse_categories
 
 
 def test_every_valve_survives_the_round_through_the_page() -> None:
@@ -43,6 +44,13 @@ def test_no_value_of_any_valve_raises(name: str, value: Any) -> None:
         ("allowed_categories", "Violence"),
         ("mode", ""),
         ("audit_path", " "),
+        ("audit_path", "."),
+        ("audit_path", "/"),
+        ("audit_path", "a\0b"),
+        ("audit_path", "/tmp"),
+        ("audit_path", "/dev/null"),
+        ("audit_path", "/proc/audit.jsonl"),
+        ("audit_path", "x" * 300),
     ],
 )
 def test_a_bad_value_becomes_the_default_and_is_reported(name: str, value: str) -> None:

@@ -17,12 +17,12 @@ def test_all_categories_of_an_unsafe_prompt_are_read() -> None:
     assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, tuple(Category))
 
 
-def test_a_response_tells_whether_it_refuses() -> None:
+def test_a_response_verdict_has_its_refusal() -> None:
     assert parse_reply("Safety: Safe\nCategories: None\nRefusal: Yes", "response").refusal is True
     assert parse_reply("Safety: Unsafe\nCategories: PII\nRefusal: No", "response").refusal is False
 
 
-def test_the_refusal_line_of_a_prompt_is_no_harm() -> None:
+def test_the_refusal_line_of_a_prompt_is_ignored() -> None:
     assert parse_reply("Safety: Safe\nCategories: None\nRefusal: No", "prompt").refusal is None
 
 
@@ -67,7 +67,7 @@ def test_anything_else_is_an_unreadable_verdict(reply: str) -> None:
         "<think>\n</think>{}<|eot_id|>",
     ],
 )
-def test_what_servers_leave_around_a_verdict_is_set_aside(reply: str) -> None:
+def test_text_that_servers_leave_around_a_verdict_is_removed(reply: str) -> None:
     verdict = parse_reply(reply.format("Safety: Unsafe\nCategories: PII\nRefusal: No"), "response")
     assert (verdict.severity, verdict.categories, verdict.refusal) == (Severity.UNSAFE, (Category.PII,), False)
 
@@ -87,7 +87,7 @@ def test_what_servers_leave_around_a_verdict_is_set_aside(reply: str) -> None:
         "\n" * 1_000_000 + "x",
     ],
 )
-def test_nothing_else_is_set_aside(reply: str) -> None:
+def test_nothing_else_is_removed(reply: str) -> None:
     started = time.process_time()
     assert not parse_reply(reply, "prompt").reached
     assert time.process_time() - started < 1
@@ -99,7 +99,7 @@ def test_the_worst_window_decides() -> None:
     assert worst([SAFE, violent, personal]).categories == (Category.VIOLENT, Category.PII)
 
 
-def test_an_unjudged_window_spoils_a_safe_turn_but_not_an_unsafe_one() -> None:
+def test_a_window_without_a_verdict_decides_over_safe_but_not_over_unsafe() -> None:
     missing = Verdict.none("slow")
     assert not worst([SAFE, missing]).reached
     assert worst([Verdict(severity=Severity.UNSAFE), missing]).severity is Severity.UNSAFE

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moderation.channels import Channel, Piece, Rank
+from moderation.answer.channels import Channel, Piece, Rank
+from moderation.answer.watch import End, Watched, Watcher
 from moderation.conversation import Turn
 from moderation.guard import Guard
 from moderation.policy import Policy
-from moderation.watch import End, Watched, Watcher
-from tests.stub_guard import StubGuard
-from tests.waiting import PATIENCE, until
+from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.waiting import PATIENCE, until
 
 CONTENT = Channel(0, Rank.CONTENT, 0, "content")
 CALL = Channel(0, Rank.CALL, 0, "arguments")
@@ -31,7 +31,7 @@ async def cleared(after: float = 0) -> None:
 
 
 class Reader:
-    """What a reader has seen, and when."""
+    """Records what a reader has seen, and when."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -54,7 +54,7 @@ async def watch(guard: Guard, answer: AsyncIterator[Piece], reader: Reader, prom
     return await watcher(guard, reader, prompt).watch(answer)
 
 
-async def test_a_safe_answer_comes_out_whole_and_soon_at_few_checks(guard: Guard, stub: StubGuard) -> None:
+async def test_a_safe_answer_is_emitted_whole_and_soon_with_few_checks(guard: Guard, stub: StubGuard) -> None:
     await guard.judge(CONTEXT)
     stub.delay = 0.02
     reader = Reader()
@@ -62,9 +62,9 @@ async def test_a_safe_answer_comes_out_whole_and_soon_at_few_checks(guard: Guard
     watched = await watching.watch(stream(SAFE, pause=0.01))
     took = time.monotonic() - reader.started
     assert (watched.end, reader.text) == (End.COMPLETE, SAFE)
-    # Two doubling pauses and then one check in half a second, with the first and the last.
+    # The first check, a few with doubling pauses, then one per half second, and the last.
     assert watching.checks <= took / 0.5 + 5
-    # The first text comes long before the last of forty.
+    # The first text is emitted long before the last of forty.
     assert reader.frames[0][0] < took / 2
     assert len(reader.frames) <= watching.checks
 
@@ -78,14 +78,14 @@ async def test_the_last_check_does_not_wait_for_the_one_before(guard: Guard, stu
             yield piece
         ended.set()
 
-    # The first check takes until the whole answer is being judged, which it never would if that waited for it.
+    # The first check ends only when the whole answer is being judged. If that waited for the first, both would hang.
     stub.waits_for = "A calm day."
     reader = Reader()
     watched = await asyncio.wait_for(watch(guard, answer(), reader), PATIENCE)
     assert (watched.end, reader.text, ended.is_set()) == (End.COMPLETE, "A calm day. ", True)
 
 
-async def test_a_tool_call_comes_out_whole_or_not_at_all(guard: Guard) -> None:
+async def test_a_tool_call_is_emitted_whole_or_not_at_all(guard: Guard) -> None:
     async def calling(arguments: str) -> AsyncIterator[Piece]:
         yield Piece(CONTENT, "Let me see. ")
         for part in arguments.split():
@@ -168,7 +168,7 @@ async def test_a_dead_guard_withholds(guard: Guard, stub: StubGuard) -> None:
     assert reader.text == ""
 
 
-async def test_an_upstream_error_is_the_callers_and_emits_nothing_unjudged(guard: Guard) -> None:
+async def test_an_upstream_error_is_raised_and_nothing_unjudged_is_emitted(guard: Guard) -> None:
     async def breaking() -> AsyncIterator[Piece]:
         yield Piece(CONTENT, "It was ")
         raise ConnectionError("gone")
@@ -198,7 +198,7 @@ async def test_slow_checks_make_windows_larger_not_more(guard: Guard, stub: Stub
     reader = Reader()
     watching = watcher(guard, reader)
     await watching.watch(stream(SAFE, pause=0.01))
-    # One after the other, but for the last.
+    # One after another, except the last.
     assert watching.checks <= (time.monotonic() - reader.started) / stub.delay + 2
 
 

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from moderation.review import Message
-from pipelines.messages import read, replace, role_of
-from pipelines.task_prompt import quoted_by_task
-from pipelines.webui import emptied, messages_of, neutral_answer
+from webui.bodies import emptied, messages_of, neutral_answer
+from webui.messages import reading, replace, role_of
+from webui.task_prompt import quoted_by_task
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from pipelines.webui import emptied, messages_of, neutral_answer
     ],
 )
 def test_all_text_of_a_message_is_found(message: dict[str, Any], texts: tuple[str, ...]) -> None:
-    assert read(message, role="assistant") == Message("assistant", texts[0], texts[1:])
+    assert reading(message).as_said_by("assistant") == Message("assistant", texts[0], texts[1:])
 
 
 def test_roles_are_what_qwen3guard_knows() -> None:
@@ -59,7 +59,7 @@ def test_a_replaced_answer_holds_the_notice_and_nothing_else() -> None:
     }
     replace(message, "NOTICE")
     assert "bad" not in json.dumps(message)
-    assert read(message, role="assistant") == Message("assistant", "NOTICE")
+    assert reading(message).as_said_by("assistant") == Message("assistant", "NOTICE")
     assert message["output"][0]["content"] == [{"type": "output_text", "text": "NOTICE"}]  # type: ignore[index]
 
 

@@ -8,7 +8,7 @@ from moderation.windows import fit
 
 
 async def count(conversation: Conversation) -> int:
-    """A template of 40 tokens; a token is a letter, or a byte of anything else."""
+    """A template of 40 tokens, plus a token per letter and per byte of any other character."""
     return 40 + sum(len(turn.text.encode()) for turn in conversation)
 
 
@@ -28,7 +28,7 @@ async def test_windows_fit_and_together_show_every_character(
         assert await count(conversation) <= room
         assert conversation[-1].role == role
         window = conversation[-1].text
-        # Windows stand in order and overlap: each begins at or before the end of what was covered.
+        # Windows are in order and overlap: each begins at or before the end of the text covered so far.
         starts = [n for n in range(max(0, covered - len(window)), covered + 1) if text.startswith(window, n)]
         assert starts
         covered = max(covered, starts[-1] + len(window)) if covered else len(window)
@@ -45,7 +45,7 @@ async def test_a_turn_that_fits_keeps_the_newest_context() -> None:
 @pytest.mark.parametrize("counted", [0, 25, 10**6])
 @pytest.mark.parametrize("text", ["🙂" * 100_000, "安静" * 200_000, "a" * 1_000_000, ""])
 @pytest.mark.parametrize("room", [-1000, 0, 20, 900, 30_000])
-async def test_no_count_and_no_room_break_it(text: str, room: int, counted: int) -> None:
+async def test_any_count_and_any_room_are_handled(text: str, room: int, counted: int) -> None:
     longest = 0
 
     async def constant(conversation: Conversation) -> int:
@@ -60,7 +60,7 @@ async def test_no_count_and_no_room_break_it(text: str, room: int, counted: int)
         assert room < max(counted, 64)
     else:
         assert sum(len(conversation[-1].text) for conversation in fitted) >= len(text)
-    # Nobody is asked to count what cannot fit.
+    # Text that cannot fit is never counted.
     assert longest <= max(0, room) * 17
 
 

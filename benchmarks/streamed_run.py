@@ -1,0 +1,42 @@
+"""Reads one streamed answer as a client, and measures it."""
+
+import json
+import time
+from typing import Any, NamedTuple
+
+import httpx
+
+
+class Run(NamedTuple):
+    """One streamed answer. Times are seconds."""
+
+    first: float
+    """From the request to the first text."""
+    total: float
+    """From the request to the end."""
+    text: str
+    ended: float
+    """The time of its end, by the system's monotonic clock."""
+
+
+def new_http() -> httpx.AsyncClient:
+    """A client without limits. It keeps idle connections for two seconds: servers close them after five."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=2)
+    return httpx.AsyncClient(timeout=600, trust_env=False, limits=limits)
+
+
+async def streamed_run(http: httpx.AsyncClient, url: str, body: dict[str, Any]) -> Run:
+    """Request an answer and read all of it."""
+    started, first, text = time.monotonic(), 0.0, ""
+    async with http.stream("POST", url, json={**body, "stream": True}) as reply:
+        async for line in reply.aiter_lines():
+            if line.startswith("data: {") and (said := _content(line)):
+                first = first or time.monotonic() - started
+                text += said
+    ended = time.monotonic()
+    return Run(first, ended - started, text, ended)
+
+
+def _content(line: str) -> str:
+    chunk = json.loads(line.removeprefix("data: "))
+    return "".join(choice["delta"].get("content") or "" for choice in chunk.get("choices", ()))

@@ -1,0 +1,1 @@
+"""The command `doctor`: checks a guard endpoint and reports problems with remedies."""

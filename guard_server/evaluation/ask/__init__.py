@@ -1,0 +1,1 @@
+"""Asks a guard for a result for each row."""

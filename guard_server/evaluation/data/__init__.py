@@ -1,0 +1,1 @@
+"""Labelled rows: from files, from the hub, and derived from other rows."""

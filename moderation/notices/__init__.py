@@ -1,0 +1,1 @@
+"""The texts that replace a turn, and the choice of their language."""

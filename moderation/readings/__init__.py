@@ -1,0 +1,1 @@
+"""The readings of a text: as its reader sees it, and with obfuscation undone."""

@@ -1,0 +1,1 @@
+"""The wire of Qwen3Guard-Stream, for both ends."""

@@ -1,0 +1,1 @@
+"""The servers whose models are guarded, asked over HTTP."""

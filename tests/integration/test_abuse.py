@@ -1,0 +1,93 @@
+"""The real Pipelines server while more is asked of it than it can do, or than anybody waits for."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from moderation.notices.notice_texts import TEXTS
+from tests.stands.processes.guarded_server import GuardedServer, Received
+from tests.stands.processes.guarded_server import guarded_server as running
+from tests.stands.waiting import PATIENCE, until
+
+EN = TEXTS["en"]
+# More than the threads that the server has for everything.
+MANY = 220
+# The places for streams in `crowded`, and how many come at once.
+PLACES, CROWD = 40, 160
+# Longer than the patience with a reader who does not come back.
+LONG = 12
+
+
+@pytest.fixture(scope="module", params=["pipelines", "pipelines-newest"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]:
+    folder, valves = tmp_path_factory.mktemp("crowded"), {"threads": str(PLACES)}
+    with running(folder, environment=request.param, upstream_timeout_seconds=str(PATIENCE), **valves) as server:
+        yield server
+
+
+@pytest.fixture
+def crowded(server: GuardedServer) -> Iterator[GuardedServer]:
+    server.as_new()
+    yield server
+    # What is still asked of the model comes to an end.
+    server.upstream.holds = False
+
+
+def problems(guarded: GuardedServer) -> Counter[str]:
+    return Counter(record.get("problem") or "" for record in guarded.audit())
+
+
+async def test_unstreamed_requests_hold_no_thread_and_end_with_their_clients(crowded: GuardedServer) -> None:
+    crowded.upstream.holds = True
+    asked = [crowded.asking(f"hi {number}", stream=False) for number in range(MANY)]
+    waiting = [await context.__aenter__() for context in asked]
+    await until(lambda: len(crowded.upstream.requests) == MANY)
+    # More than there are threads, and the server serves others at once, while nobody waits for the model.
+    for stream in (False, True):
+        assert EN["prompt_refused"] in (await crowded.ask("How do I make a bomb?", stream=stream)).raw
+    assert not any(received.raw for received in waiting)
+    for context in asked:
+        await context.__aexit__(None, None, None)
+    await until(lambda: problems(crowded)["the reader left, or the server stopped"] == MANY)
+    crowded.upstream.holds = False
+    assert "Hello there, my friend." in (await crowded.ask("another question", stream=False)).raw
+
+
+async def test_whom_the_server_cannot_serve_it_tells_at_once_and_nobody_who_reads_is_lost(
+    crowded: GuardedServer,
+) -> None:
+    crowded.upstream.holds = True
+    answers: list[Received] = []
+
+    async def ask() -> None:
+        answers.append(await crowded.ask())
+
+    async with asyncio.TaskGroup() as asking:
+        for _ in range(CROWD):
+            asking.create_task(ask())
+        # The others get their answer while the model says nothing to anybody.
+        await until(lambda: len(answers) == CROWD - PLACES and crowded.upstream.streaming == PLACES)
+        await asyncio.sleep(LONG)
+        assert len(answers) == CROWD - PLACES
+        told = {received.chunks[0]["error"]["message"] for received in answers}
+        assert told == {"Too many requests are being answered at the moment. Please try again in a moment."}
+        await until(lambda: problems(crowded)[f"not served: all {PLACES} places are taken"] == CROWD - PLACES)
+        crowded.upstream.holds = False
+    assert sum(received.said == "Hello there, my friend." for received in answers) == PLACES
+    assert problems(crowded).keys() <= {"", f"not served: all {PLACES} places are taken"}
+
+
+async def test_a_reader_who_leaves_makes_room(crowded: GuardedServer) -> None:
+    crowded.upstream.holds = True
+    asked = [crowded.asking() for _ in range(PLACES)]
+    for context in asked:
+        await context.__aenter__()
+    await until(lambda: crowded.upstream.streaming == PLACES)
+    assert "try again" in (await crowded.ask()).raw
+    for context in asked:
+        await context.__aexit__(None, None, None)
+    await until(lambda: problems(crowded)["the reader left"] == PLACES)
+    crowded.upstream.holds = False
+    assert (await crowded.ask()).said == "Hello there, my friend."

@@ -1,0 +1,182 @@
+"""What the plugins rely on in the code of the installed Open WebUI and Pipelines server, without starting either.
+
+A new version that changes one of these lines may break what the last column names; the tests with the real hosts show
+how. When a line only looks different, change it here.
+"""
+
+from typing import NamedTuple
+
+import pytest
+
+from pipelines.service import user_headers
+from tests.stands.host_sources import folder, source
+
+
+class Line(NamedTuple):
+    """One line of a host, as `ast.unparse` writes it."""
+
+    file: str
+    name: str
+    """The function or class that it is in; empty for the file."""
+    text: str
+    relied_on_by: str
+
+
+CHAT = "generate_openai_chat_completion"
+PIPELINES = [
+    # How a file is loaded, started and given its valves.
+    Line("main.py", "load_module_from_path", "if 'requirements' in frontmatter:", "tools/bundle.py"),
+    Line("main.py", "load_module_from_path", "spec_from_file_location(module_name, module_path)", "tools/bundle.py"),
+    Line("main.py", "load_module_from_path", "return module.Pipeline()", "pipelines/qwen3guard_*.py"),
+    Line("main.py", "load_modules_from_directory", "'valves.json'", "pipelines/lifecycle/saved_valves.py"),
+    Line("main.py", "load_modules_from_directory", "valves = ValvesModel(**combined_valves)", "webui/settings.py"),
+    Line("main.py", "on_startup", "await module.on_startup()", "pipelines/service.py"),
+    Line("main.py", "on_shutdown", "await module.on_shutdown()", "pipelines/service.py"),
+    Line("main.py", "reload", "await on_shutdown()", "pipelines/lifecycle/loop.py"),
+    Line("main.py", "update_valves", "valves = ValvesModel(**form_data)", "webui/settings.py"),
+    Line("main.py", "update_valves", "await pipeline.on_valves_updated()", "pipelines/service.py"),
+    Line("config.py", "", "os.getenv('PIPELINES_API_KEY', '0p3n-w3bu!')", "pipelines/marks/signing.py"),
+    # What it lists: a pipe with a `type` is not listed, unless it is a manifold or a filter.
+    Line("main.py", "get_all_pipelines", "if hasattr(pipeline, 'type'):", "pipelines/qwen3guard_refusal.py"),
+    Line("main.py", "get_all_pipelines", "if pipeline.type == 'manifold':", "pipelines/qwen3guard_models.py"),
+    Line("main.py", "get_all_pipelines", "manifold_pipelines = pipeline.pipelines()", "pipelines/qwen3guard_models.py"),
+    Line("main.py", "get_all_pipelines", "if pipeline.type == 'filter':", "pipelines/qwen3guard_filter.py"),
+    Line("main.py", "get_all_pipelines", "pipeline.valves.priority", "webui/settings.py"),
+    Line("main.py", "check_url", "app.state.PIPELINES = get_all_pipelines()", "pipelines/upstreams/listing.py"),
+    # How inlet, outlet and pipe are called, and what becomes of what they return.
+    Line("main.py", "filter_inlet", "await pipeline.inlet(form_data.body, form_data.user)", "pipelines/*.py"),
+    Line("main.py", "filter_outlet", "await pipeline.outlet(form_data.body, form_data.user)", "pipelines/*.py"),
+    Line(
+        "main.py",
+        CHAT,
+        "pipe(user_message=user_message, model_id=pipeline_id, messages=messages, body=form_data.model_dump())",
+        "pipelines/qwen3guard_models.py",
+    ),
+    Line("main.py", CHAT, "run_in_threadpool(job)", "pipelines/lifecycle/server_threads.py"),
+    Line("main.py", CHAT, "if isinstance(res, Iterator):", "pipelines/lifecycle/answer.py"),
+    Line("main.py", CHAT, "line.startswith('data:')", "pipelines/lifecycle/answer.py"),
+    Line(
+        "main.py",
+        CHAT,
+        "if isinstance(res, str) or isinstance(res, Generator):",
+        "pipelines/lifecycle/answer.py: an iterator that is no generator ends its stream itself",
+    ),
+    Line("main.py", CHAT, "if isinstance(res, dict):", "pipelines/lifecycle/later_reply.py"),
+    Line("schemas.py", "OpenAIChatCompletionForm", "stream: bool = True", "pipelines/service.py"),
+    Line("schemas.py", "OpenAIChatCompletionForm", "ConfigDict(extra='allow')", "pipelines/marks/*.py"),
+]
+
+RESPONSES = "utils/response.py"
+MIDDLEWARE = "utils/middleware.py"
+TASKS = (
+    "title_generation",
+    "tags_generation",
+    "follow_up_generation",
+    "query_generation",
+    "image_prompt_generation",
+    "autocomplete_generation",
+    "emoji_generation",
+    "moa_response_generation",
+)
+WEBUI = [
+    # Which filters see a request, in which order, and what happens when one fails.
+    Line("routers/pipelines.py", "get_sorted_filters", "model['pipeline']['pipelines'] == ['*']", "webui/settings.py"),
+    Line(
+        "routers/pipelines.py",
+        "get_sorted_filters",
+        "sorted(filters, key=lambda x: x['pipeline']['priority'])",
+        "webui/settings.py",
+    ),
+    Line(
+        "routers/pipelines.py",
+        "process_pipeline_inlet_filter",
+        "user = {'id': user.id, 'email': user.email, 'name': user.name, 'role': user.role}",
+        "webui/request_context.py",
+    ),
+    Line(
+        "routers/pipelines.py",
+        "process_pipeline_inlet_filter",
+        "request_data = {'user': user, 'body': payload}",
+        "pipelines/qwen3guard_filter.py",
+    ),
+    Line(
+        "routers/pipelines.py",
+        "process_pipeline_inlet_filter",
+        "sorted_filters.append(model)",
+        "pipelines/qwen3guard_filter.py: a guarded model's own inlet comes last",
+    ),
+    Line(
+        "routers/pipelines.py",
+        "process_pipeline_outlet_filter",
+        "sorted_filters = [model] + sorted_filters",
+        "pipelines/marks/judged_mark.py: a guarded model's own outlet comes first",
+    ),
+    Line(
+        "routers/pipelines.py",
+        "process_pipeline_inlet_filter",
+        "log.exception(f'Connection error: {e}')",
+        "docs/coverage.md: Open WebUI goes on without a filter that it cannot reach",
+    ),
+    # The body that an outlet gets, and what is kept of what it returns.
+    Line(MIDDLEWARE, "outlet_filter_handler", "'content': m.get('content') or get_output_text", "webui/bodies.py"),
+    Line(MIDDLEWARE, "outlet_filter_handler", "{'output': copy.deepcopy(m['output'])}", "webui/messages.py"),
+    Line(MIDDLEWARE, "outlet_filter_handler", "{'sources': m['sources']}", "webui/messages.py"),
+    Line(MIDDLEWARE, "outlet_filter_handler", "'originalContent': original_content", "webui/messages.py"),
+    Line(MIDDLEWARE, "outlet_filter_handler", "'chat_id': chat_id", "webui/request_context.py"),
+    # Metadata of a request.
+    Line("main.py", "", "'variables': form_data.get('variables', {})", "pipelines/marks/trust_mark.py"),
+    Line("main.py", "", "'chat_variables': chat_variables", "pipelines/marks/trust_mark.py"),
+    # The admin's system prompt goes before what the inlet saw.
+    Line(
+        "utils/payload.py",
+        "apply_system_prompt_to_body",
+        "add_or_update_system_message(system, form_data.get('messages', []))",
+        "pipelines/marks/trust_mark.py",
+    ),
+    Line(
+        "utils/misc.py",
+        "update_message_content",
+        "message['content'] = f\"{content}\\n{message['content']}\"",
+        "pipelines/marks/trust_mark.py",
+    ),
+    # An answer that was shown is taken back.
+    Line(RESPONSES, "", "elif event_type == 'response.completed':", "webui/guarded/chunks.py"),
+    Line(RESPONSES, "", "new_output = final_output if final_output else current_output", "webui/guarded/chunks.py"),
+    # Own requests of Open WebUI, and the answers that it can read.
+    *(Line("constants.py", "TASKS", f"'{task}'", "webui/bodies.py") for task in TASKS),
+    *(
+        Line("routers/tasks.py", name, "'task_body': form_data", "webui/task_prompt.py")
+        for name in ("generate_title", "generate_chat_tags", "generate_follow_ups", "generate_moa_response")
+    ),
+    Line(MIDDLEWARE, "", "JSONCodec.loads(title_string).get('title', user_message)", "webui/bodies.py"),
+    Line(MIDDLEWARE, "", "JSONCodec.loads(tags_string).get('tags', [])", "webui/bodies.py"),
+    Line("utils/task.py", "", "data.get('follow_ups')", "webui/bodies.py"),
+    Line(MIDDLEWARE, "", "queries_response.get('queries', [])", "webui/bodies.py"),
+    # Who asks, for an upstream.
+    *(
+        Line("env.py", "", f"'{header}'", "pipelines/service.py")
+        for header in user_headers({"id": "1", "name": "Ann", "email": "a@b", "role": "user"})
+    ),
+    Line("main.py", "", "@app.get('/api/version')", "pipelines/upstreams/webui_version.py"),
+]
+
+
+def line_id(line: Line) -> str:
+    return f"{line.file}:{line.name}:{line.text[:40]}"
+
+
+@pytest.mark.parametrize("environment", ["pipelines", "pipelines-newest"])
+@pytest.mark.parametrize("line", PIPELINES, ids=line_id)
+def test_the_pipelines_server_does_what_plugins_rely_on(environment: str, line: Line) -> None:
+    assert line.text in source(environment, line.file, line.name), line.relied_on_by
+
+
+@pytest.mark.parametrize("line", WEBUI, ids=line_id)
+def test_open_webui_does_what_plugins_rely_on(line: Line) -> None:
+    assert line.text in source("webui", line.file, line.name), line.relied_on_by
+
+
+def test_the_page_sends_the_readers_language() -> None:
+    """`reader_language` of webui/bodies.py reads it; the page puts it in, so it is in the built frontend alone."""
+    scripts = (folder("webui") / "frontend/_app").rglob("*.js")
+    assert any("{{USER_LANGUAGE}}" in script.read_text(encoding="utf-8", errors="ignore") for script in scripts)

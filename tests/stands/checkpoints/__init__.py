@@ -1,0 +1,1 @@
+"""Checkpoints of the published sizes and the reference for Stream."""

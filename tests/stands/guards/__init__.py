@@ -1,0 +1,1 @@
+"""Guards that answer as they are told, or as one server does."""

@@ -1,0 +1,46 @@
+"""A judge of conversations that does as it is told, in the place of an engine."""
+
+import asyncio
+
+from moderation.conversation import Conversation, kind_of
+from moderation.errors import EndpointDown, TooLong
+from moderation.verdict import Category, Severity, Verdict
+
+_SURE = dict.fromkeys(Severity, 0.1)
+
+
+class StubJudge:
+    """Flags a turn that holds "bomb"; attributes may be changed while it runs, `asked` holds what it was asked."""
+
+    def __init__(self, model: str = "Qwen/Qwen3Guard-Gen-0.6B") -> None:
+        self.models = [model]
+        self.context = 10240
+        """Here characters of the last turn, not tokens."""
+        self.asked: list[Conversation] = []
+        self.gate = asyncio.Event()
+        """Judgements wait until it is set."""
+        self.gate.set()
+        self.cancelled = 0
+
+    async def judge(self, conversation: Conversation, *, refusals: bool = False) -> Verdict:
+        """Text decides: "crash" fails the engine, "nonsense" is no label, and "unable" refuses."""
+        self.asked.append(conversation)
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        text = conversation[-1].text
+        if len(text) > self.context:
+            raise TooLong(f"{len(text)} are too long", self.context)
+        if "crash" in text:
+            raise EndpointDown("the engine failed: provoked")
+        if "nonsense" in text:
+            return Verdict.none("the model's first token is no label")
+        severity = Severity.UNSAFE if "bomb" in text else Severity.SAFE
+        return Verdict(
+            severity=severity,
+            categories=(Category.VIOLENT,) if severity is Severity.UNSAFE else (),
+            refusal="unable" in text if refusals and kind_of(conversation) == "response" else None,
+            probabilities=_SURE | {severity: 0.8},
+        )

@@ -1,0 +1,148 @@
+"""A chat model that does as it is told: a real HTTP server behind the guarded models, for what must be provoked."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+HEAD = {"id": "chatcmpl-1", "created": 1, "model": "stub"}
+USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+
+
+class StubModel:
+    """Says `deltas`, one chunk each. Attributes may be changed while it runs; `requests` holds what it was asked."""
+
+    def __init__(self) -> None:
+        self.models = ["llama3:8b", "qwen/qwen3"]
+        self.deltas: list[dict[str, Any]] = []
+        self.says("Hello there, my friend.")
+        self.finish: str | None = "stop"
+        """None ends the stream without a finish reason."""
+        self.done = True
+        """Whether a stream ends with [DONE]."""
+        self.chunks: list[Any] | None = None
+        """Sent in reply to a streamed request instead of all that, one event each; a text is sent as it is."""
+        self.reply: Any = None
+        """Sent in reply to any request instead of all that, as JSON."""
+        self.listing: Any = None
+        """Sent as the list of models instead of `models`."""
+        self.delay = 0.0
+        """Seconds before each chunk."""
+        self.wait = 0.0
+        """Seconds before anything comes."""
+        self.holds = False
+        """Nothing comes while this is set."""
+        self.abort_after: int | None = None
+        """Breaks the connection after so many chunks."""
+        self.status = 200
+        self.error = "provoked"
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
+        self.queries: list[dict[str, str]] = []
+        self.streaming = 0
+        """Streams that are open now."""
+        self.closed: list[float] = []
+        """When each stream ended, by `time.monotonic()`."""
+        self.whole: list[bool] = []
+        """Whether each of those streams came to its end."""
+        routes = [
+            Route("/v1/models", self._models),
+            Route("/v1/chat/completions", self._complete, methods=["POST"]),
+        ]
+        self.app = Starlette(routes=routes)
+
+    def says(self, text: str, *, size: int = 4, reasoning: str = "") -> None:
+        """Answer `text` in chunks of `size` characters."""
+        self.deltas = [{"role": "assistant", "content": ""}]
+        self.deltas += [{"reasoning_content": reasoning[at : at + size]} for at in range(0, len(reasoning), size)]
+        self.deltas += [{"content": text[at : at + size]} for at in range(0, len(text), size)]
+
+    def answer_to(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The deltas of the answer to a request."""
+        return self.deltas
+
+    def chunks_to(self, body: dict[str, Any]) -> list[Any] | None:
+        """What is sent in reply to a streamed request as it is; None where deltas are."""
+        return self.chunks
+
+    async def _models(self, request: Request) -> Response:
+        if self.status != 200:
+            return self._error()
+        if self.listing is not None:
+            return JSONResponse(self.listing)
+        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+
+    async def _complete(self, request: Request) -> Response:
+        body = await request.json()
+        self.requests.append(body)
+        self.headers.append(dict(request.headers))
+        self.queries.append(dict(request.query_params))
+        self.keys.append(request.headers.get("authorization"))
+        if self.status != 200:
+            return self._error()
+        if self.reply is not None:
+            return JSONResponse(self.reply)
+        if body.get("stream"):
+            return StreamingResponse(self._events(body), media_type="text/event-stream")
+        await self._waited()
+        message: dict[str, Any] = {"role": "assistant"}
+        for delta in self.answer_to(body):
+            for key, value in delta.items():
+                message[key] = message.get(key, "") + value if key in ("content", "reasoning_content") else value
+        for call in message.get("tool_calls", []):
+            call.pop("index")
+        choice = {"index": 0, "message": message, "finish_reason": self.finish}
+        return JSONResponse({**HEAD, "object": "chat.completion", "choices": [choice], "usage": USAGE})
+
+    async def events_to(self, body: dict[str, Any]) -> AsyncIterator[str | bytes]:
+        """The events of a streamed answer, at its pace."""
+        chunks = self.chunks_to(body)
+        for chunk in chunks or ():
+            yield chunk if isinstance(chunk, str) else f"data: {json.dumps(chunk)}\n\n"
+            await asyncio.sleep(self.delay)
+        if chunks is not None:
+            yield "data: [DONE]\n\n" if self.done else ""
+            return
+        for number, delta in enumerate(self.answer_to(body)):
+            if number == self.abort_after:
+                raise ConnectionError("provoked")
+            yield self._event([{"index": 0, "delta": delta, "finish_reason": None}])
+            await asyncio.sleep(self.delay)
+        if self.finish:
+            yield self._event([{"index": 0, "delta": {}, "finish_reason": self.finish}])
+        if (body.get("stream_options") or {}).get("include_usage"):
+            yield self._event([], usage=USAGE)
+        if self.done:
+            yield "data: [DONE]\n\n"
+
+    async def _events(self, body: dict[str, Any]) -> AsyncIterator[str | bytes]:
+        self.streaming += 1
+        whole = False
+        try:
+            await self._waited()
+            async for event in self.events_to(body):
+                yield event
+            whole = True
+        finally:
+            self.streaming -= 1
+            self.closed.append(time.monotonic())
+            self.whole.append(whole)
+
+    async def _waited(self) -> None:
+        await asyncio.sleep(self.wait)
+        while self.holds:
+            await asyncio.sleep(0.05)
+
+    def _event(self, choices: list[dict[str, Any]], **more: Any) -> str:
+        chunk = {**HEAD, "object": "chat.completion.chunk", "choices": choices, **more}
+        return f"data: {json.dumps(chunk)}\n\n"
+
+    def _error(self) -> Response:
+        return JSONResponse({"error": {"message": self.error, "type": "provoked"}}, self.status)

@@ -1,0 +1,78 @@
+"""When a reader has left: dropped by its server, or away for long from a server that has time for it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipelines.lifecycle import answer as module
+from pipelines.lifecycle.answer import Answer, AnswerWriter
+
+BEAT: dict[str, Any] = {"choices": []}
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(module, "_WATCH_SECONDS", 0.05)
+
+
+def busy() -> bool:
+    return True
+
+
+def idle() -> bool:
+    return False
+
+
+async def left_within(writer: AnswerWriter, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(writer.abandoned(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_a_reader_whom_its_server_drops_has_left_at_once() -> None:
+    writer = AnswerWriter(busy)
+    answer = Answer(writer, BEAT)
+    watching = asyncio.create_task(writer.abandoned())
+    await asyncio.sleep(0.1)
+    assert not watching.done()
+    del answer
+    await asyncio.wait_for(watching, 60)
+
+
+async def test_a_reader_may_be_dropped_when_nobody_waits_for_it_any_more() -> None:
+    writer = AnswerWriter(idle)
+    answer = Answer(writer, BEAT)
+    watching = asyncio.create_task(writer.abandoned())
+    await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    del answer
+    assert writer.dropped.done()
+
+
+@pytest.mark.parametrize("server", [idle, busy])
+async def test_a_reader_whom_a_busy_server_does_not_serve_has_not_left(server: Callable[[], bool]) -> None:
+    writer = AnswerWriter(server)
+    answer = Answer(writer, BEAT)
+    await asyncio.to_thread(next, answer)
+    assert await left_within(writer, 1.5 if server() else 60) is not server()
+
+
+async def test_a_reader_who_waits_has_not_left() -> None:
+    writer = AnswerWriter(idle)
+    answer = Answer(writer, BEAT)
+
+    def read() -> None:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            next(answer)
+
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    assert not await left_within(writer, 1)
+    await reading

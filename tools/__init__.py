@@ -1,0 +1,1 @@
+"""Development tools: generators of committed files, and the checkout's environments. No product uses them."""
