@@ -201,20 +201,20 @@ def evaluate(
         with needing("eval"):
             from guard_server.evaluation import command
             from guard_server.evaluation.ask import runner
-        command.evaluate(
-            command.EvaluationOptions(
-                target=runner.Target(guard_url.rstrip("/"), guard_key or "EMPTY", model, timeout, concurrency),
-                data=data,
-                out=out_folder,
-                splits=split or [],
-                sample=sample,
-                retry=retry,
-                attacks=attack or [],
-                compare=compare or [],
-                wanted=threshold,
-            ),
-            out,
+        options = command.EvaluationOptions(
+            target=runner.Target(guard_url.rstrip("/"), guard_key or "EMPTY", model, timeout, concurrency),
+            data=data,
+            out=out_folder,
+            splits=split or [],
+            sample=sample,
+            retry=retry,
+            attacks=attack or [],
+            compare=compare or [],
+            wanted=threshold,
         )
+        # Imported only for data sets from the hub.
+        with needing("datasets"):
+            command.evaluate(options, out)
 
 
 @app.command()
@@ -239,7 +239,7 @@ def splice(
     with errors_reported():
         from guard_server.evaluation.data import sources, splices
 
-        with needing("eval"):
+        with needing("datasets"):
             rows = sources.chosen(data, split or [])
         lines = list(splices.splices(rows, count, seed, category or []))
         out_file.write_text("".join(lines), encoding="utf-8")

@@ -13,7 +13,8 @@ GuardServerError            a cause in one sentence, and the remedy
 ├── ExtraMissing            a package that only some commands need is not installed
 ├── UnreadableData          labelled data that is missing or not in the format
 ├── UnreadableResults       a file of results that is broken or in use
-└── GuardGone               the guard to evaluate does not answer, or does not answer any more
+├── GuardGone               the guard to evaluate does not answer, or does not answer any more
+└── NoGuard                 the server to evaluate answers, but never with a verdict of Qwen3Guard
 """
 
 
@@ -65,3 +66,6 @@ class UnreadableResults(GuardServerError): ...
 
 
 class GuardGone(GuardServerError): ...
+
+
+class NoGuard(GuardServerError): ...

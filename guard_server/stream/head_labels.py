@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
 from guard_server.errors import UnreadableCheckpoint
-from moderation.verdict import Category, Kind, Severity
+from moderation.verdict import Category, Kind, Severity, severity_probabilities
 
 # The order of the labels and the spelling of categories are those of the published checkpoints: see the fields of
 # config.json that are named here, and the model cards, of Qwen/Qwen3Guard-Stream-0.6B, -4B and -8B.
@@ -86,10 +86,11 @@ class Labels(NamedTuple):
             severities, categories, row = self.query_severities, self.query_categories, row[answer:]
         risks, reasons = row[: len(severities)], row[len(severities) :]
         top = max(risks)
-        masses = [math.exp(risk - top) for risk in risks]
-        probabilities = dict.fromkeys(Severity, 0.0)
-        for severity, mass in zip(severities, masses, strict=True):
-            probabilities[severity] += mass / sum(masses)
+        masses = dict.fromkeys(Severity, 0.0)
+        for severity, risk in zip(severities, risks, strict=True):
+            masses[severity] += math.exp(risk - top)
+        probabilities = severity_probabilities(masses)
+        assert probabilities is not None, "the largest mass is 1"
         return TokenVerdict(severities[risks.index(top)], categories[reasons.index(max(reasons))], probabilities)
 
 

@@ -16,7 +16,7 @@ from moderation.conversation import Conversation, kind_of
 from moderation.endpoint.one_token import with_explanation
 from moderation.endpoint.prefill import VERDICT_PREFILL
 from moderation.errors import EndpointDown, EndpointError, EndpointRefused, TooLong
-from moderation.verdict import Severity, Verdict
+from moderation.verdict import Severity, Verdict, severity_probabilities
 
 
 class EngineJudge:
@@ -97,9 +97,9 @@ class EngineJudge:
         if not output.logprobs:
             return None
         told = output.logprobs[0]
-        masses = {severity: math.exp(told[token].logprob) for token, severity in self._severities.items()}
-        total = sum(masses.values())
-        return {severity: mass / total for severity, mass in masses.items()} if total > 0 else None
+        return severity_probabilities(
+            {severity: math.exp(told[token].logprob) for token, severity in self._severities.items()}
+        )
 
     async def _go_on(self, prompt: RenderedPrompt, start: str, most: int) -> str:
         """What the model writes after `start`, as far as it fits the context; empty if the engine fails."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moderation.endpoint.replies import ReplyToken, TokenCandidate
-from moderation.verdict import Severity
+from moderation.verdict import Severity, severity_probabilities
 
 VERDICT_PREFILL = "Safety:"
 # A label that is not reported counts as impossible if its probability is below this.
@@ -56,8 +56,7 @@ def label_probabilities(token: ReplyToken) -> dict[Severity, float] | None:
     unreported = math.exp(min((candidate.logprob for candidate in top), default=0.0))
     if not any(found.values()) or (not all(found.values()) and unreported > _NEGLIGIBLE):
         return None
-    total = sum(found.values())
-    return {severity: mass / total for severity, mass in found.items()}
+    return severity_probabilities(found)
 
 
 def label_severity(token: str) -> Severity | None:

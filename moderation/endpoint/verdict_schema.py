@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from moderation.conversation import Conversation, WireTurn, as_messages, kind_of
 from moderation.endpoint.replies import OddReply, read_reply
 from moderation.errors import TooLong
-from moderation.verdict import Category, Severity, Verdict, WireProbabilities
+from moderation.verdict import Category, Severity, Verdict, WireProbabilities, applicable
 
 VERDICTS_PATH = "/guard/verdicts"
 MOST_CONVERSATIONS = 64
@@ -127,10 +127,11 @@ def is_passing(error: openai.OpenAIError) -> bool:
 def as_verdict(told: WireVerdict, conversation: Conversation) -> Verdict:
     """The server's verdict on `conversation`. Raises TooLong."""
     if told.error is None:
+        kind = kind_of(conversation)
         return Verdict(
             severity=told.severity,
-            categories=told.categories,
-            refusal=told.refusal if kind_of(conversation) == "response" else None,
+            categories=applicable(told.categories, kind),
+            refusal=told.refusal if kind == "response" else None,
             probabilities=told.probabilities,
             prompt_tokens=told.prompt_tokens,
         )

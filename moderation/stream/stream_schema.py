@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from moderation.conversation import WireTurn
 from moderation.policy import Strictness
-from moderation.verdict import Category, Severity, Verdict, WireProbabilities
+from moderation.verdict import Category, Kind, Severity, Verdict, WireProbabilities, applicable
 
 STREAM_PATH = "/guard/stream"
 
@@ -52,9 +52,10 @@ class StreamReading(BaseModel):
             raise ValueError("what is not safe has a category")
         return self
 
-    def verdict(self) -> Verdict:
+    def verdict(self, kind: Kind) -> Verdict:
         """As a verdict on the turn."""
-        categories = () if self.severity is Severity.SAFE or self.category is None else (self.category,)
+        named = () if self.severity is Severity.SAFE or self.category is None else (self.category,)
+        categories = applicable(named, kind)
         return Verdict(severity=self.severity, categories=categories, probabilities=dict(self.probabilities))
 
 
@@ -125,7 +126,7 @@ def prompt_verdict(reply: StreamReply | None) -> Verdict:
     """The verdict on the last user turn, from the first reply of a stream."""
     if reply is None or reply.prompt is None:
         return Verdict.none(_UNREADABLE_STREAM)
-    return reply.prompt.verdict()
+    return reply.prompt.verdict("prompt")
 
 
 def answer_verdict(reply: StreamReply | None, strictness: Strictness) -> Verdict:
@@ -133,4 +134,4 @@ def answer_verdict(reply: StreamReply | None, strictness: Strictness) -> Verdict
     if reply is None:
         return Verdict.none(_UNREADABLE_STREAM)
     found = reply.violations.under(strictness) or reply.violations.strict
-    return Verdict(severity=Severity.SAFE) if found is None else found.verdict()
+    return Verdict(severity=Severity.SAFE) if found is None else found.verdict("response")

@@ -61,6 +61,15 @@ def test_a_wrong_model_ends_with_status_1_a_cause_and_a_remedy(model: str, says:
     assert says in result.stderr
 
 
+def test_a_wrong_model_is_reported_before_a_missing_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = run("serve", "gen-06b")
+    assert result.exit_code == 1
+    assert "Did you mean gen-0.6b" in result.stderr
+    assert "vLLM" not in result.stderr
+
+
 def test_a_taken_port_ends_with_status_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         result = run("serve", "demo", "--port", str(other.getsockname()[1]))

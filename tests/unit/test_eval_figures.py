@@ -180,6 +180,15 @@ def test_the_cut_keeps_to_the_wanted_rate_and_is_the_lowest_that_does() -> None:
     assert (cut.safe, cut.unsafe) == (50, 4)
 
 
+def test_a_cut_is_found_between_scores_that_differ_in_the_fifth_digit_only() -> None:
+    safe = [one(SAFE, SAFE, unsafe=p) for p in [0.01] * 98 + [0.99992] * 2]
+    cut = search(safe + [one(UNSAFE, UNSAFE, unsafe=0.99995) for _ in range(100)], 0.01, "strict")
+    assert cut is not None
+    assert cut.threshold is not None
+    assert 0.99992 < cut.threshold <= 0.99995
+    assert (cut.false_positive_rate, cut.recall) == (0, 1)
+
+
 def test_a_rate_that_no_cut_keeps_to_blocks_nothing() -> None:
     rows = [one(SAFE, UNSAFE, unsafe=1.0), one(UNSAFE, UNSAFE, unsafe=0.9)]
     cut = search(rows, 0.0, "strict")

@@ -114,16 +114,42 @@ def test_figures_of_a_broken_guard_are_those_of_its_own_record(broken: BrokenGua
     assert sum(row["no verdict"] for row in figures.confusion.values()) == ROWS - len(judged)
 
 
-@pytest.mark.parametrize(("unreadable", "silent", "outcome"), [(1.0, 0.0, "unreadable"), (0.0, 1.0, "time-out")])
-def test_a_guard_that_gives_no_verdict_has_no_figures(
-    broken: BrokenGuard, url: str, data: Path, unreadable: float, silent: float, outcome: str
+@pytest.mark.parametrize("rows", [16, ROWS])
+def test_a_server_that_is_no_guard_ends_the_run_with_a_remedy(
+    broken: BrokenGuard, url: str, data: Path, rows: int
 ) -> None:
-    broken.unreadable, broken.silent = unreadable, silent
+    broken.unreadable, broken.silent = 1.0, 0.0
+    result = evaluate(url, data, "--sample", str(rows))
+    assert result.exit_code == 1
+    assert "Error: broken-guard at " in result.stderr
+    assert "is no Qwen3Guard" in result.stderr
+    assert "I would rather talk about the weather." in result.stderr
+    assert "Remedy: Name the guard with --guard-url" in result.stderr
+    # Nothing is kept, so that the guard that is named next is asked for every row.
+    broken.unreadable = 0.0
+    evaluate(url, data, "--sample", str(rows))
+    assert report(data).judged == rows
+
+
+def test_replies_that_cannot_be_read_before_the_first_verdict_are_kept(
+    broken: BrokenGuard, url: str, data: Path
+) -> None:
+    broken.unreadable, broken.silent = 0.9, 0.0
+    result = evaluate(url, data)
+    fates = [broken.fate(text) for text in TEXTS]
+    # So that the case occurs: the verdicts of this guard do not begin with the first row.
+    assert fates[0] == "unreadable"
+    assert result.exit_code == 0, result.stderr
+    assert report(data).sets["weather"].outcomes["unreadable"] == fates.count("unreadable")
+
+
+def test_a_guard_that_is_silent_has_no_figures(broken: BrokenGuard, url: str, data: Path) -> None:
+    broken.unreadable, broken.silent = 0.0, 1.0
     result = evaluate(url, data, "--sample", "16", "--threshold", "0.1")
     assert result.exit_code == 0, result.output
     made = report(data)
     figures = made.sets["weather"]
-    assert [name for name, count in figures.outcomes.items() if count] == [outcome]
+    assert [name for name, count in figures.outcomes.items() if count] == ["time-out"]
     assert (figures.rows, made.judged, figures.strict.rows, figures.loose.f1) == (16, 0, 0, None)
     assert (made.reliability, made.refusals, made.speed.verdicts_per_second) == ({}, {}, None)
     assert not any(made.thresholds.values())

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from moderation.verdict import Category, Severity, Verdict, parse_reply, worst
+from moderation.verdict import Category, Severity, Verdict, parse_reply, severity_probabilities, worst
 
 SAFE = Verdict(severity=Severity.SAFE)
 
@@ -20,6 +20,24 @@ def test_all_categories_of_an_unsafe_prompt_are_read() -> None:
 def test_a_response_verdict_has_its_refusal() -> None:
     assert parse_reply("Safety: Safe\nCategories: None\nRefusal: Yes", "response").refusal is True
     assert parse_reply("Safety: Unsafe\nCategories: PII\nRefusal: No", "response").refusal is False
+
+
+def test_an_answer_has_no_category_of_prompts() -> None:
+    reply = "Safety: Unsafe\nCategories: Jailbreak, Violent\nRefusal: No"
+    assert parse_reply(reply, "response").categories == (Category.VIOLENT,)
+    assert parse_reply(reply, "prompt").categories == (Category.JAILBREAK, Category.VIOLENT)
+    alone = parse_reply("Safety: Unsafe\nCategories: Jailbreak\nRefusal: No", "response")
+    assert (alone.severity, alone.categories) == (Severity.UNSAFE, ())
+
+
+def test_probabilities_are_scaled_and_of_all_three_severities() -> None:
+    assert severity_probabilities({Severity.SAFE: 3.0, Severity.UNSAFE: 1.0}) == {
+        Severity.SAFE: 0.75,
+        Severity.CONTROVERSIAL: 0.0,
+        Severity.UNSAFE: 0.25,
+    }
+    assert severity_probabilities({Severity.SAFE: 0.0}) is None
+    assert severity_probabilities({Severity.SAFE: float("nan")}) is None
 
 
 def test_the_refusal_line_of_a_prompt_is_ignored() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-from guard_server.errors import GuardGone
+from guard_server.errors import GuardGone, NoGuard
 from guard_server.evaluation.ask.ask_gen import GenAsker
 from guard_server.evaluation.ask.ask_stream import StreamAsker
 from guard_server.evaluation.ask.results import Outcome, Result, Results
@@ -17,6 +17,8 @@ from moderation.errors import EndpointError
 
 # After this many errors in a row the guard counts as gone.
 _GONE_AFTER = 20
+# If this many replies could not be read, and none could, the server counts as no guard.
+_NO_GUARD_AFTER = 20
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,36 @@ async def run(target: Target, todo: Sequence[Question], results: Results, tick: 
 
     Raises:
         GuardGone: the guard does not answer any more. All results so far are kept.
+        NoGuard: no reply of this server could ever be read. Unreadable replies are not kept then.
     """
     waiting = iter(todo)
     errors_in_a_row = 0
+    is_guard = any(result.outcome == "verdict" for result in results.known.values())
+    unreadable: list[Result] = []
+
+    def add(result: Result) -> None:
+        results.add(result)
+        tick(result)
+
+    def sort(result: Result) -> None:
+        """Add a result; hold back unreadable ones while the server may be no guard."""
+        nonlocal is_guard
+        is_guard = is_guard or result.outcome == "verdict"
+        if result.outcome == "unreadable" and not is_guard:
+            unreadable.append(result)
+            if len(unreadable) >= _NO_GUARD_AFTER:
+                raise _no_guard(target, unreadable)
+            return
+        if is_guard:
+            while unreadable:
+                add(unreadable.pop(0))
+        add(result)
 
     async def work(asker: GuardAsker) -> None:
         nonlocal errors_in_a_row
         for question in waiting:
             result = await asker.ask(question)
-            results.add(result)
-            tick(result)
+            sort(result)
             errors_in_a_row = errors_in_a_row + 1 if result.outcome == "error" else 0
             if errors_in_a_row >= _GONE_AFTER:
                 raise GuardGone(
@@ -119,3 +141,13 @@ async def run(target: Target, todo: Sequence[Question], results: Results, tick: 
                     group.create_task(work(asker))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
+    if unreadable:
+        raise _no_guard(target, unreadable)
+
+
+def _no_guard(target: Target, unreadable: Sequence[Result]) -> NoGuard:
+    return NoGuard(
+        f"{target.model} at {target.url} is no Qwen3Guard: none of {len(unreadable)} replies was a verdict, and "
+        f"{unreadable[0].verdict.problem}",
+        "Name the guard with --guard-url and --model; `qwen3guard doctor` says what answers there.",
+    )

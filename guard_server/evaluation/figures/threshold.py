@@ -1,7 +1,7 @@
 """Finds the threshold on the probabilities that gives a wanted false-positive rate."""
 
-import math
 from collections.abc import Sequence
+from decimal import ROUND_FLOOR, Decimal
 
 import numpy as np
 from pydantic import BaseModel
@@ -11,7 +11,8 @@ from sklearn.metrics import confusion_matrix, roc_curve
 from guard_server.evaluation.figures.metrics import JudgedRow, scored
 from moderation.policy import Strictness
 
-_DIGITS = 4
+_FEWEST_DIGITS, _MOST_DIGITS = 4, 17
+"""Digits after the point; 17 distinguish any two probabilities."""
 
 
 class Cut(BaseModel):
@@ -31,7 +32,7 @@ class Cut(BaseModel):
 
 
 def search(group: Sequence[JudgedRow], wanted: float, mode: Strictness) -> Cut | None:
-    """The lowest threshold, to four digits, with a false-positive rate of at most `wanted`.
+    """The lowest threshold with a false-positive rate of at most `wanted`. It has the digits that it needs, at least four.
 
     Args:
         group: judged rows; those with a Controversial label or without probabilities are left out.
@@ -48,7 +49,7 @@ def search(group: Sequence[JudgedRow], wanted: float, mode: Strictness) -> Cut |
     # One more harmful row with the highest score: roc_curve needs both classes, and false positives do not change.
     rates, _, cuts = roc_curve(np.append(truth, 1), np.append(values, 2.0), drop_intermediate=False)
     lowest = float(cuts[np.flatnonzero(rates <= wanted)[-1]])
-    threshold = math.ceil(lowest * 10**_DIGITS) / 10**_DIGITS
+    threshold = _rounded(lowest, below=max(values[values < lowest], default=0.0))
     blocked = (values >= threshold).astype(int)
     (_, false_positives), (_, hits) = confusion_matrix(truth, blocked, labels=[0, 1])
     interval = binomtest(int(false_positives), safe).proportion_ci(method="wilson")
@@ -61,3 +62,15 @@ def search(group: Sequence[JudgedRow], wanted: float, mode: Strictness) -> Cut |
         interval=(float(interval.low), float(interval.high)),
         recall=float(hits / unsafe) if unsafe else None,
     )
+
+
+def _rounded(lowest: float, below: float) -> float:
+    """A number that divides the scores as `lowest` does: more than `below`, the score before it, and at most `lowest`.
+
+    Scores close to 1 often differ only in the fifth digit or later, so the number of digits cannot be fixed.
+    """
+    for digits in range(_FEWEST_DIGITS, _MOST_DIGITS):
+        rounded = float(Decimal(repr(lowest)).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
+        if rounded > below:
+            return rounded
+    return lowest

@@ -1,6 +1,7 @@
 """A report as Markdown. Rates and F1 are in percent."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 
 from guard_server.evaluation.figures.calibration import BINS as SCORE_BINS
 from guard_server.evaluation.figures.metrics import Binary, RowFigures
@@ -191,7 +192,7 @@ def _thresholds(report: EvaluationReport, wanted: float) -> str:
                 (
                     _TASKS[task],
                     cut.mode,
-                    "none: block nothing" if cut.threshold is None else f"{cut.threshold:.4f}",
+                    "none: block nothing" if cut.threshold is None else _threshold(cut.threshold),
                     percent(cut.false_positive_rate),
                     f"{percent(low)} to {percent(high)}",
                     percent(cut.recall),
@@ -201,6 +202,11 @@ def _thresholds(report: EvaluationReport, wanted: float) -> str:
             )
     head = ("For", "strictness", "block_threshold", "FPR", "Interval", "Recall", "Safe rows", "Unsafe rows")
     return text + "\n\n" + table(head, body)
+
+
+def _threshold(value: float) -> str:
+    """All digits of `value`, at least four after the point, never in powers of ten: the valve is set to this text."""
+    return max(f"{value:.4f}", f"{Decimal(repr(value)):f}", key=len)
 
 
 def _side_by_side(report: EvaluationReport, others: Sequence[EvaluationReport], with_published: bool) -> str:

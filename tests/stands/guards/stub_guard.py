@@ -18,6 +18,7 @@ _REPLIES = {
     "bomb": ("Unsafe", "Violent"),
     "炸弹": ("Unsafe", "Violent"),
     "lock": ("Unsafe", "Non-violent Illegal Acts"),
+    "pretend": ("Unsafe", "Jailbreak"),
     "politics": ("Controversial", "Politically Sensitive Topics"),
 }
 
