@@ -102,6 +102,11 @@ MODELS: dict[str, Model] = {
 }
 
 
+def demo_served_as(name: str | None) -> Model | None:
+    """The demo guard with this name in /v1/models; None if it is not one."""
+    return next((model for model in MODELS.values() if model.demo and name in model.served_names), None)
+
+
 def tokenizer_of(folder: Path) -> Path:
     """The folder with the tokenizer of the model in `folder`: its own, except for the demo guards."""
     demo = folder.resolve() in (DEMO_FOLDER.resolve(), DEMO_STREAM_FOLDER.resolve())

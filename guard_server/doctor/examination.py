@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from guard_server import catalog
 from guard_server.doctor.checks import CHECKS, About, Check, heard
 from guard_server.doctor.examined_endpoint import ExaminedEndpoint
 from guard_server.doctor.findings import Failed, Fatal, Notable, Unfit
@@ -43,6 +44,8 @@ class DoctorReport(BaseModel):
 
     url: str
     model: str | None
+    demonstration: bool
+    """Whether it is a demo guard, whose verdicts are never to be relied on."""
     findings: tuple[Finding, ...]
 
     @property
@@ -78,7 +81,12 @@ async def examine(
                 "key of the Pipelines server", heard(lambda _: secret_key(pipelines, seconds)), About.PIPELINES
             )
             findings.append((await _find(check, examined))[0])
-        return DoctorReport(url=server.url, model=examined.model, findings=tuple(findings))
+        return DoctorReport(
+            url=server.url,
+            model=examined.model,
+            demonstration=catalog.demo_served_as(examined.model) is not None,
+            findings=tuple(findings),
+        )
 
 
 async def _find(check: Check, examined: ExaminedEndpoint) -> tuple[Finding, bool]:

@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from guard_server.doctor.findings import Failed
+from guard_server.doctor.findings import Failed, Unfit
 from guard_server.doctor.raw_replies import RawReply, RawServer
-from moderation.conversation import Conversation, as_messages, kind_of
+from moderation.conversation import Conversation, Turn, as_messages, kind_of
 from moderation.endpoint.endpoint import Endpoint
 from moderation.endpoint.one_token import REPLY_TOKENS
 from moderation.guard import Guard
 from moderation.verdict import Verdict, parse_reply
+
+HARMLESS = [Turn("user", "How do I bake bread?")]
 
 
 @dataclass
@@ -42,6 +44,11 @@ class ExaminedEndpoint:
     def streams(self) -> bool:
         """Whether this is a Qwen3Guard-Stream, which uses /guard/stream and has no chat completions."""
         return self.endpoint.streams
+
+    def require_gen(self) -> None:
+        """Raises Unfit for a Qwen3Guard-Stream."""
+        if self.streams:
+            raise Unfit("not for a Qwen3Guard-Stream")
 
     async def complete(self, conversation: Conversation, max_tokens: int, **fields: Any) -> RawReply:
         """Raises NoReply."""

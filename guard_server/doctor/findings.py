@@ -8,6 +8,9 @@ DoctorError     what was found, and the remedy
 Unfit           the check does not apply to this endpoint
 """
 
+SERVE = "Start the guard with: qwen3guard serve"
+"""A remedy of several checks."""
+
 
 class DoctorError(Exception):
     def __init__(self, found: str, remedy: str) -> None:

@@ -34,7 +34,9 @@ def show(report: DoctorReport, console: Console) -> None:
     console.print(table, soft_wrap=False)
     count = {level: sum(finding.level is level for finding in report.findings) for level in Level}
     warnings = f"{count[Level.WARNING]} warning{'s' if count[Level.WARNING] != 1 else ''}"
-    if report.healthy:
+    if report.healthy and report.demonstration:
+        console.print(f"These verdicts are a demonstration: do not rely on them. {warnings}.", style="yellow")
+    elif report.healthy:
         console.print(f"Verdicts can be relied on. {warnings}.", style="green")
     else:
         failures = f"{count[Level.FAILURE]} failure{'s' if count[Level.FAILURE] != 1 else ''}"

@@ -57,10 +57,21 @@ def only(levels: dict[str, Level], level: Level) -> set[str]:
     return {check for check, its in levels.items() if its is level}
 
 
+def test_verdicts_of_the_demo_guard_are_called_a_demonstration(stub: StubGuard) -> None:
+    stub.model = "qwen3guard-demo"
+    with vllm(stub) as url:
+        report, levels = diagnose(url)
+        shown = CliRunner().invoke(cli.app, ["doctor", "--guard-url", url], env={"COLUMNS": "200"})
+    assert (report.healthy, report.demonstration) == (True, True)
+    assert levels["model"] is Level.WARNING
+    assert "These verdicts are a demonstration: do not rely on them. 3 warnings." in shown.output
+    assert "can be relied on" not in shown.output
+
+
 def test_a_guard_of_ours_is_healthy(stub: StubGuard) -> None:
     with vllm(stub) as url:
         report, levels = diagnose(url)
-    assert report.healthy
+    assert (report.healthy, report.demonstration) == (True, False)
     assert report.model == "Qwen/Qwen3Guard-Gen-0.6B"
     assert only(levels, Level.WARNING) == {"stream endpoint", "moderations endpoint"}
     assert "not offered" in found(report, "stream endpoint")
@@ -205,7 +216,7 @@ def test_a_guard_that_hangs_while_judging_is_a_failure(stub: StubGuard) -> None:
 
 
 def test_a_slow_guard_is_a_warning(stub: StubGuard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guard_server.doctor.checks._SLOW_SECONDS", 0.05)
+    monkeypatch.setattr("guard_server.doctor.speed_checks._SLOW_SECONDS", 0.05)
     stub.delay = 0.1
     with vllm(stub) as url:
         report, levels = diagnose(url)
