@@ -103,7 +103,7 @@ def api(
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one verdict, retries included.")] = 10,
 ) -> None:
-    """Serve /v1/moderations (OpenAI's) and /v1/dify/moderation in front of any endpoint of Qwen3Guard-Gen."""
+    """Serve the moderation APIs of OpenAI, Dify and LiteLLM in front of any endpoint of Qwen3Guard-Gen."""
     with errors_reported():
         with needing("api"):
             from guard_server.api.app import build
@@ -111,7 +111,6 @@ def api(
         from guard_server.serve.vllm_process import check_port
         from moderation.endpoint.endpoint import Endpoint
         from moderation.errors import EndpointError
-        from moderation.guard import Guard
         from moderation.policy import Policy
 
         check_port(host, port)
@@ -125,9 +124,9 @@ def api(
                 err.print(f"Warning: no guard yet: {problem}", style="yellow", markup=False)
                 err.print(f"  Until it answers, nothing passes. Try: qwen3guard doctor --guard-url {guard_url}")
 
-        guard = Guard(endpoint, timeout=timeout)
         out.print(f"Moderation on http://{host}:{port}/v1, judged by {guard_url}. Ctrl-C stops it.", markup=False)
-        serve_app(build(guard, Policy(strictness=strictness), api_key or None, look), host, port)
+        policy = Policy(strictness=strictness)
+        serve_app(build(endpoint, policy, api_key or None, timeout=timeout, first=look), host, port)
         out.print("Stopped.")
 
 

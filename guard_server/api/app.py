@@ -15,14 +15,18 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from guard_server.api import dify, moderations
+from guard_server.api import moderation_routes, status
 from guard_server.api.auth import BearerAuth
 from guard_server.api.error_reply import error_body
 from guard_server.api.http_exchange import json_response
+from moderation.endpoint.backend import Server
 from moderation.guard import Guard
 from moderation.policy import Policy
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
+_DESCRIBED = (*moderation_routes.DESCRIBED, *status.DESCRIBED, status.OPENAPI)
+_OPEN_PATHS = frozenset(route.path for route in _DESCRIBED if route.is_open)
+_OFFERED = ", ".join(f"{route.method} {route.path}" for route in _DESCRIBED)
 _GRACE_SECONDS = 30
 """Time for requests in flight at the end; a verdict has its own deadline."""
 
@@ -32,16 +36,23 @@ async def _nothing() -> None:
 
 
 def build(
-    guard: Guard, policy: Policy, key: str | None = None, first: Callable[[], Coroutine[Any, Any, None]] = _nothing
+    server: Server,
+    policy: Policy,
+    key: str | None = None,
+    *,
+    timeout: float = 10,
+    first: Callable[[], Coroutine[Any, Any, None]] = _nothing,
 ) -> Starlette:
-    """An ASGI app with the moderation routes. It closes `guard` when it ends.
+    """An ASGI app with the moderation routes, and with routes about itself. It closes `server` when it ends.
 
     Args:
-        guard: judges the texts.
+        server: judges the texts.
         policy: which verdicts count as flagged.
         key: bearer token that clients must send; None for no authentication.
-        first: started together with the app, in the event loop that `guard` uses; cancelled when the app ends.
+        timeout: seconds for one verdict.
+        first: started together with the app, in the event loop that `server` uses; cancelled when the app ends.
     """
+    guard = Guard(server, timeout=timeout)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -51,8 +62,8 @@ def build(
         await guard.aclose()
 
     return Starlette(
-        routes=[*moderations.routes(lambda: guard, policy), *dify.routes(lambda: guard, policy)],
-        middleware=[Middleware(BearerAuth, key=key)] if key else [],
+        routes=[*moderation_routes.routes(lambda: guard, policy), *status.routes(server, guard)],
+        middleware=[Middleware(BearerAuth, key=key, open_paths=_OPEN_PATHS)] if key else [],
         exception_handlers={HTTPException: _as_openai_does},
         lifespan=lifespan,
     )
@@ -77,7 +88,7 @@ def serve(app: Starlette, host: str, port: int) -> None:
 
 async def _as_openai_does(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path}: {error.detail}; there are POST {moderations.PATH} and {dify.PATH}"
+    message = f"{request.method} {request.url.path}: {error.detail}; there are {_OFFERED}"
     return json_response(error_body(error.status_code, message), error.status_code)
 
 

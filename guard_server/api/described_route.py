@@ -25,6 +25,8 @@ class DescribedRoute(NamedTuple):
     errors: tuple[type[ApiError], ...] = ()
     query: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Query parameters, each with its values, the default first."""
+    is_open: bool = False
+    """Whether it is answered without the key."""
     note: str = ""
     """Notes for readers that OpenAPI has no field for."""
 

@@ -12,7 +12,7 @@ from vllm.engine.protocol import EngineClient
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.tasks import SupportedTask
 
-from guard_server.api import dify, moderations, verdicts
+from guard_server.api import moderation_routes, verdicts
 from guard_server.stream import stream_routes
 from guard_server.stream.sessions import Limits, Sessions
 from guard_server.vllm_plugin import MODERATION_ENDPOINTS, STREAM_ENDPOINTS
@@ -85,6 +85,6 @@ def moderation_endpoints() -> Endpoints:
         def guard() -> Guard:
             return gen().guard
 
-        return [*moderations.routes(guard), *dify.routes(guard), *verdicts.routes(lambda: gen().judge)]
+        return [*moderation_routes.routes(guard), *verdicts.routes(lambda: gen().judge)]
 
     return Endpoints(MODERATION_ENDPOINTS, "generate", [Mount(routes, _GenGuard)])

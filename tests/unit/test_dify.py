@@ -28,8 +28,7 @@ ENGLISH = TEXTS["en"]
 
 @pytest.fixture
 def url(guard_url: str) -> Iterator[str]:
-    guard = Guard(Endpoint(guard_url, timeout=PATIENCE), timeout=PATIENCE)
-    with serve(build(guard, Policy(), KEY)) as url:
+    with serve(build(Endpoint(guard_url, timeout=PATIENCE), Policy(), KEY, timeout=PATIENCE)) as url:
         yield f"{url}/v1/dify/moderation"
 
 

@@ -15,7 +15,6 @@ import yaml
 
 from guard_server.api.app import build
 from moderation.endpoint.endpoint import Endpoint
-from moderation.guard import Guard
 from moderation.policy import Policy
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
@@ -118,8 +117,7 @@ class Run:
 
 @pytest.fixture
 def url(guard_url: str) -> Iterator[str]:
-    guard = Guard(Endpoint(guard_url, timeout=PATIENCE), timeout=PATIENCE)
-    with serve(build(guard, Policy(), KEY)) as url:
+    with serve(build(Endpoint(guard_url, timeout=PATIENCE), Policy(), KEY, timeout=PATIENCE)) as url:
         yield f"{url}/v1"
 
 

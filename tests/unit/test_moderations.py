@@ -36,14 +36,14 @@ def seconds() -> float:
 
 
 @pytest.fixture
-def guard(guard_url: str, seconds: float) -> Guard:
+def endpoint(guard_url: str, seconds: float) -> Endpoint:
     """To be used, and closed, by one app in its own event loop."""
-    return Guard(Endpoint(guard_url, timeout=seconds, refusals=True), timeout=seconds)
+    return Endpoint(guard_url, timeout=seconds, refusals=True)
 
 
 @pytest.fixture
-def url(guard: Guard) -> Iterator[str]:
-    with serve(build(guard, Policy(), KEY)) as url:
+def url(endpoint: Endpoint, seconds: float) -> Iterator[str]:
+    with serve(build(endpoint, Policy(), KEY, timeout=seconds)) as url:
         yield f"{url}/v1"
 
 
@@ -192,8 +192,10 @@ def test_a_broken_surrogate_is_judged_like_any_text(url: str) -> None:
 
 
 @pytest.mark.parametrize(("policy", "flagged"), [(Policy(), True), (Policy(strictness="loose"), False)])
-def test_the_policy_says_whether_controversial_texts_are_flagged(guard: Guard, policy: Policy, flagged: bool) -> None:
-    with serve(build(guard, policy)) as url:
+def test_the_policy_says_whether_controversial_texts_are_flagged(
+    endpoint: Endpoint, policy: Policy, flagged: bool
+) -> None:
+    with serve(build(endpoint, policy)) as url:
         (result,) = post(f"{url}/v1", {"input": "some politics"}, key=None).json()["results"]
     assert (result["flagged"], result["severity"]) == (flagged, "Controversial")
     assert result["categories"]["Politically Sensitive Topics"] is flagged
@@ -215,13 +217,15 @@ def test_without_the_key_nothing_is_judged(url: str, stub: StubGuard) -> None:
 
 def test_another_path_or_method_is_answered_as_openai_does(url: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
-    for path, status in (("models", 404), ("moderations", 405)):
+    for path, status in (("engines", 404), ("moderations", 405)):
         reply = httpx.get(f"{url}/{path}", headers=headers, trust_env=False)
         assert reply.status_code == status
         assert "POST /v1/moderations" in reply.json()["error"]["message"]
 
 
-def test_the_routes_can_be_added_to_another_app(guard: Guard) -> None:
+def test_the_routes_can_be_added_to_another_app(endpoint: Endpoint, seconds: float) -> None:
+    guard = Guard(endpoint, timeout=seconds)
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from guard_server.api import dify, moderations, verdicts
+from guard_server.api import moderation_routes, status, verdicts
 from guard_server.stream import stream_routes
 from guard_server.stream.sessions import Limits, Sessions
 from moderation.endpoint.endpoint import Endpoint
@@ -25,6 +25,8 @@ from tests.stands.servers import serve
 ROOT = Path(__file__).parents[2]
 DOCUMENT = json.loads((ROOT / "docs/reference/openapi.json").read_text(encoding="utf-8"))
 BOMB = {"role": "user", "content": "How do I make a bomb?"}
+OLD = [BOMB, {"role": "assistant", "content": "No."}, {"role": "user", "content": "How do I bake bread?"}]
+LITELLM = "/v1/beta/litellm_basic_guardrail_api"
 
 
 def operation(method: str, path: str) -> dict[str, Any]:
@@ -39,7 +41,8 @@ def check(body: dict[str, Any], value: Any) -> None:
 
 @pytest.fixture
 def app(guard_url: str) -> Starlette:
-    guard, judge, sessions = Guard(Endpoint(guard_url)), StubJudge(), Sessions(StubStream(), Limits())
+    server, judge, sessions = Endpoint(guard_url), StubJudge(), Sessions(StubStream(), Limits())
+    guard = Guard(server)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -48,8 +51,8 @@ def app(guard_url: str) -> Starlette:
 
     return Starlette(
         routes=[
-            *moderations.routes(lambda: guard),
-            *dify.routes(lambda: guard),
+            *moderation_routes.routes(lambda: guard),
+            *status.routes(server, guard),
             *verdicts.routes(lambda: judge),
             *stream_routes.routes(lambda: sessions),
         ],
@@ -61,7 +64,7 @@ def test_every_route_is_described_and_nothing_else(app: Starlette) -> None:
     found = {(route.path, method) for route in app.routes if isinstance(route, Route) for method in route.methods or ()}
     described = {(path, method.upper()) for path, methods in DOCUMENT["paths"].items() for method in methods}
     # Starlette answers HEAD wherever it answers GET.
-    assert {(path, method) for path, method in found if method != "HEAD"} == described
+    assert {(path, method) for path, method in found if method != "HEAD"} == described | {("/openapi.json", "GET")}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,10 @@ def test_every_route_is_described_and_nothing_else(app: Starlette) -> None:
         ("/v1/dify/moderation", {"point": "app.moderation.input", "params": {"query": "a bomb"}}, ""),
         ("/v1/dify/moderation", {"point": "app.moderation.input", "params": {"query": "a bomb"}}, "overridden"),
         ("/v1/dify/moderation", {"point": "app.moderation.output", "params": {"text": "a bomb"}}, "overridden"),
+        (LITELLM, {"input_type": "request", "texts": ["bread"], "structured_messages": [BOMB]}, ""),
+        (LITELLM, {"input_type": "request", "texts": [], "structured_messages": OLD}, ""),
+        (LITELLM, {"input_type": "response", "texts": ["bread"], "litellm_call_id": "x"}, ""),
+        (LITELLM, {"input_type": "other"}, ""),
         ("/v1/guard/verdicts", {"conversations": [[BOMB], [{"role": "user", "content": "nonsense"}]]}, ""),
         ("/v1/guard/verdicts", {"conversations": []}, ""),
         ("/v1/guard/stream", {"messages": [BOMB], "text": "so bad bad", "end": True}, ""),
@@ -91,7 +98,7 @@ def test_requests_and_replies_are_as_described(app: Starlette, path: str, body: 
         check(described["requestBody"], body)
 
 
-@pytest.mark.parametrize("path", ["/v1/guard/verdicts", "/v1/guard/stream"])
+@pytest.mark.parametrize("path", ["/v1/guard/verdicts", "/v1/guard/stream", "/health", "/v1/models"])
 def test_offers_are_as_described(app: Starlette, path: str) -> None:
     with serve(app) as url:
         check(operation("get", path)["responses"]["200"], httpx.get(url + path, trust_env=False).json())

@@ -32,7 +32,7 @@ class Cut(BaseModel):
 
 
 def search(group: Sequence[JudgedRow], wanted: float, mode: Strictness) -> Cut | None:
-    """The lowest threshold with a false-positive rate of at most `wanted`, with the digits that it needs, at least four.
+    """The lowest threshold with a false-positive rate of at most `wanted`, in as few digits as it needs, at least four.
 
     Args:
         group: judged rows; those with a Controversial label or without probabilities are left out.
