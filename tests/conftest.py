@@ -28,8 +28,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _FOLDERS = ("integration", "e2e")
 _SHARED = {
     "guard_server": (
-        *("test_api", "test_benchmarks", "test_doctor", "test_eval", "test_guard_on_vllm", "test_pipelines_server"),
-        *("test_serve", "test_upstream_dialects_on_vllm", "test_verdicts_on_vllm"),
+        *("test_api", "test_benchmarks", "test_doctor", "test_eval", "test_guard_on_vllm", "test_litellm_proxy"),
+        *("test_pipelines_server", "test_serve", "test_upstream_dialects_on_vllm", "test_verdicts_on_vllm"),
     ),
     "stack": (
         *("test_admin_page", "test_answers", "test_bystanders", "test_gaps", "test_guard_trouble", "test_paths"),

@@ -92,7 +92,6 @@ def test_texts_without_a_message_are_judged_too(ask: Ask, stub: StubGuard) -> No
 
 
 def test_a_refused_message_of_the_history_is_replaced_and_the_chat_goes_on(ask: Ask, stub: StubGuard) -> None:
-    stub.by_context = True
     notice = Notices(language="en").removed("user", BOMB)
     system = {"role": "system", "content": "Be nice.", "name": "kept as it is"}
     messages = [system, user(BOMB), assistant("I cannot say."), user(BREAD)]
@@ -101,10 +100,10 @@ def test_a_refused_message_of_the_history_is_replaced_and_the_chat_goes_on(ask: 
         "action": "GUARDRAIL_INTERVENED",
         "structured_messages": [system, user(notice), assistant("I cannot say."), user(BREAD)],
     }
-    # The next request of the same chat costs one verdict.
+    # Of the next request of the same chat, only what is new is judged.
     before = len(stub.requests)
     ask("request", structured_messages=[*messages, assistant("With flour."), user("Why?")])
-    assert sorted({turn for turn in stub.judged[before:]}) == ["Why?", "With flour."]
+    assert sorted(stub.judged[before:]) == ["Why?", "With flour."]
 
 
 def test_what_cannot_be_replaced_blocks_the_request(ask: Ask) -> None:
