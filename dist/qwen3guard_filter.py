@@ -1310,6 +1310,20 @@ WireProbabilities = Annotated[dict[Severity, Annotated[float, Field(ge=0, le=1)]
 """Of all three severities, as a server reports them."""
 
 
+def severity_probabilities(masses: Mapping[Severity, float]) -> dict[Severity, float] | None:
+    """What a model gives to each severity, scaled so that all three add up to 1; None if it gives nothing to any."""
+    total = sum(masses.values())
+    return {severity: masses.get(severity, 0.0) / total for severity in Severity} if total > 0 else None
+
+
+def applicable(categories: Iterable[Category], kind: Kind) -> tuple[Category, ...]:
+    """Those of `categories` that a turn of this kind can have, each once.
+
+    Models sometimes write `Jailbreak` for an answer. The model cards give it to prompts only.
+    """
+    return tuple(dict.fromkeys(c for c in categories if kind == "prompt" or c is not Category.JAILBREAK))
+
+
 class Verdict(BaseModel):
     """The result of judging one turn. Without a severity there is no verdict, and `problem` gives the reason."""
 
@@ -1393,7 +1407,7 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
     if refusal not in ("Yes", "No", None) or (severity is Severity.SAFE and categories):
         return _unreadable(text)
     refuses = None if refusal is None or kind == "prompt" else refusal == "Yes"
-    return Verdict(severity=severity, categories=categories, refusal=refuses)
+    return Verdict(severity=severity, categories=applicable(categories, kind), refusal=refuses)
 
 
 def _bare(text: str) -> str:
@@ -1404,10 +1418,8 @@ def _bare(text: str) -> str:
     return bare
 
 
-def _named_categories(value: str) -> tuple[Category, ...]:
-    if value == "None":
-        return ()
-    return tuple(dict.fromkeys(Category(name.strip()) for name in value.split(",")))
+def _named_categories(value: str) -> list[Category]:
+    return [] if value == "None" else [Category(name.strip()) for name in value.split(",")]
 
 
 def _unreadable(text: str) -> Verdict:
@@ -3042,8 +3054,7 @@ def label_probabilities(token: ReplyToken) -> dict[Severity, float] | None:
     unreported = math.exp(min((candidate.logprob for candidate in top), default=0.0))
     if not any(found.values()) or (not all(found.values()) and unreported > _NEGLIGIBLE):
         return None
-    total = sum(found.values())
-    return {severity: mass / total for severity, mass in found.items()}
+    return severity_probabilities(found)
 
 
 def label_severity(token: str) -> Severity | None:
@@ -3691,10 +3702,11 @@ def is_passing(error: openai.OpenAIError) -> bool:
 def as_verdict(told: WireVerdict, conversation: Conversation) -> Verdict:
     """The server's verdict on `conversation`. Raises TooLong."""
     if told.error is None:
+        kind = kind_of(conversation)
         return Verdict(
             severity=told.severity,
-            categories=told.categories,
-            refusal=told.refusal if kind_of(conversation) == "response" else None,
+            categories=applicable(told.categories, kind),
+            refusal=told.refusal if kind == "response" else None,
             probabilities=told.probabilities,
             prompt_tokens=told.prompt_tokens,
         )
@@ -3759,9 +3771,10 @@ class StreamReading(BaseModel):
             raise ValueError("what is not safe has a category")
         return self
 
-    def verdict(self) -> Verdict:
+    def verdict(self, kind: Kind) -> Verdict:
         """As a verdict on the turn."""
-        categories = () if self.severity is Severity.SAFE or self.category is None else (self.category,)
+        named = () if self.severity is Severity.SAFE or self.category is None else (self.category,)
+        categories = applicable(named, kind)
         return Verdict(severity=self.severity, categories=categories, probabilities=dict(self.probabilities))
 
 
@@ -3832,7 +3845,7 @@ def prompt_verdict(reply: StreamReply | None) -> Verdict:
     """The verdict on the last user turn, from the first reply of a stream."""
     if reply is None or reply.prompt is None:
         return Verdict.none(_UNREADABLE_STREAM)
-    return reply.prompt.verdict()
+    return reply.prompt.verdict("prompt")
 
 
 def answer_verdict(reply: StreamReply | None, strictness: Strictness) -> Verdict:
@@ -3840,7 +3853,7 @@ def answer_verdict(reply: StreamReply | None, strictness: Strictness) -> Verdict
     if reply is None:
         return Verdict.none(_UNREADABLE_STREAM)
     found = reply.violations.under(strictness) or reply.violations.strict
-    return Verdict(severity=Severity.SAFE) if found is None else found.verdict()
+    return Verdict(severity=Severity.SAFE) if found is None else found.verdict("response")
 
 
 # ---- moderation.stream.stream_wire ----

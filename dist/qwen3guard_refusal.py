@@ -16,7 +16,7 @@ import time
 import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import cache
 from math import sqrt
@@ -1040,6 +1040,20 @@ WireProbabilities = Annotated[dict[Severity, Annotated[float, Field(ge=0, le=1)]
 """Of all three severities, as a server reports them."""
 
 
+def severity_probabilities(masses: Mapping[Severity, float]) -> dict[Severity, float] | None:
+    """What a model gives to each severity, scaled so that all three add up to 1; None if it gives nothing to any."""
+    total = sum(masses.values())
+    return {severity: masses.get(severity, 0.0) / total for severity in Severity} if total > 0 else None
+
+
+def applicable(categories: Iterable[Category], kind: Kind) -> tuple[Category, ...]:
+    """Those of `categories` that a turn of this kind can have, each once.
+
+    Models sometimes write `Jailbreak` for an answer. The model cards give it to prompts only.
+    """
+    return tuple(dict.fromkeys(c for c in categories if kind == "prompt" or c is not Category.JAILBREAK))
+
+
 class Verdict(BaseModel):
     """The result of judging one turn. Without a severity there is no verdict, and `problem` gives the reason."""
 
@@ -1123,7 +1137,7 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
     if refusal not in ("Yes", "No", None) or (severity is Severity.SAFE and categories):
         return _unreadable(text)
     refuses = None if refusal is None or kind == "prompt" else refusal == "Yes"
-    return Verdict(severity=severity, categories=categories, refusal=refuses)
+    return Verdict(severity=severity, categories=applicable(categories, kind), refusal=refuses)
 
 
 def _bare(text: str) -> str:
@@ -1134,10 +1148,8 @@ def _bare(text: str) -> str:
     return bare
 
 
-def _named_categories(value: str) -> tuple[Category, ...]:
-    if value == "None":
-        return ()
-    return tuple(dict.fromkeys(Category(name.strip()) for name in value.split(",")))
+def _named_categories(value: str) -> list[Category]:
+    return [] if value == "None" else [Category(name.strip()) for name in value.split(",")]
 
 
 def _unreadable(text: str) -> Verdict:
