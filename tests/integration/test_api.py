@@ -66,7 +66,12 @@ def test_a_guard_of_ours_has_the_same_routes_itself(guard_server_url: str, guard
     headers = {"Authorization": f"Bearer {guard_server_key}"}
     dify = f"{guard_server_url}/dify/moderation"
     assert httpx.post(dify, json=ping, headers=headers, trust_env=False).json() == {"result": "pong"}
-    for path in (dify, f"{guard_server_url}/moderations"):
+    litellm = f"{guard_server_url}/beta/litellm_basic_guardrail_api"
+    for text, action in ((BOMB, "BLOCKED"), (BREAD, "NONE")):
+        asked = {"input_type": "request", "texts": [text]}
+        reply = httpx.post(litellm, json=asked, headers=headers, trust_env=False, timeout=PATIENCE)
+        assert reply.json()["action"] == action
+    for path in (dify, litellm, f"{guard_server_url}/moderations"):
         assert httpx.post(path, json=ping, trust_env=False).status_code == 401
 
 
