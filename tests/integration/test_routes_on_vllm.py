@@ -23,7 +23,7 @@ for plugins, task in json.loads(sys.argv[1]):
     found.append(sorted({getattr(route, "path", "") for route in app.router.routes}))
 print(json.dumps(found))
 """
-GEN = {"/v1/moderations", "/v1/dify/moderation", "/v1/guard/verdicts"}
+GEN = {"/v1/moderations", "/v1/dify/moderation", "/v1/beta/litellm_basic_guardrail_api", "/v1/guard/verdicts"}
 STREAM = {"/v1/guard/stream", "/v1/guard/stream/{id}"}
 SETTINGS: list[tuple[str | None, str, set[str]]] = [
     (None, "generate", set()),

@@ -98,7 +98,8 @@ async def run(target: Target, todo: Sequence[Question], results: Results, tick: 
     """
     waiting = iter(todo)
     errors_in_a_row = 0
-    is_guard = any(result.outcome == "verdict" for result in results.known.values())
+    # A Stream endpoint has shown what it is by its offer.
+    is_guard = target.kind == "stream" or any(result.outcome == "verdict" for result in results.known.values())
     unreadable: list[Result] = []
 
     def add(result: Result) -> None:
