@@ -23,7 +23,7 @@ from moderation.conversation import Turn
 from moderation.guard import Guard
 from moderation.lru_cache import LruCache
 from moderation.notices.notice import NoticeKind, Notices
-from moderation.policy import Action, Decision, Policy
+from moderation.policy import Action, Policy
 from moderation.review import ChatReview, Message, Review
 from moderation.verdict import Verdict
 
@@ -62,6 +62,14 @@ class _Prompt(NamedTuple):
     """Bytes of all turns."""
 
 
+class _Decided(NamedTuple):
+    """A text, and what happens to it."""
+
+    text: str
+    verdict: Verdict
+    action: Action
+
+
 class _Guardrail:
     def __init__(self, guard: Callable[[], Guard], policy: Policy, notices: Notices) -> None:
         self._guard = guard
@@ -79,16 +87,16 @@ class _Guardrail:
         guard, messages, rows = self._guard(), asked.messages(), list(asked.structured_messages or ())
         found = await ChatReview(messages, guard, self._policy, self._notices).review(_SECONDS)
         stopped = {at: review for at, review in enumerate(found) if review is not None and not review.decision.passes}
-        last_answered = asked.first_new()
+        first_new = asked.first_new()
         texts = [message.text for message in messages]
-        blocked: list[tuple[str, Decision, Verdict]] = []
+        blocked: list[_Decided] = []
         for at, review in stopped.items():
-            notice = self._old_notice(messages[at], review)
-            row = replaced(rows[at], notice) if at < last_answered else None
+            row = replaced(rows[at], self._old_notice(messages[at], review)) if at < first_new else None
             if row is None:
-                blocked.append(("\n".join((texts[at], *messages[at].asides)), review.decision, review.verdict))
+                text = "\n".join((texts[at], *messages[at].asides))
+                blocked.append(_Decided(text, review.verdict, review.decision.action))
             else:
-                rows[at], texts[at] = row, notice
+                rows[at], texts[at] = row, row["content"]
         if blocked:
             return self._blocked(blocked, NoticeKind.PROMPT_REFUSED)
         turns = [Turn(message.role, text) for message, text in zip(messages, texts, strict=True) if text]
@@ -106,8 +114,11 @@ class _Guardrail:
         context = NO_CONTEXT if prompt is None else prompt.context
         texts = asked.loose_texts()
         verdicts = await for_each(partial(_judge, guard, context), texts)
-        decided = [(text, self._policy.decide(verdict), verdict) for text, verdict in zip(texts, verdicts, strict=True)]
-        stopped = [one for one in decided if not one[1].passes]
+        decided = [
+            _Decided(text, verdict, self._policy.decide(verdict).action)
+            for text, verdict in zip(texts, verdicts, strict=True)
+        ]
+        stopped = [one for one in decided if one.action is not Action.PASS]
         return self._blocked(stopped, NoticeKind.ANSWER_WITHHELD) if stopped else _PASSES
 
     def _old_notice(self, message: Message, review: Review) -> str:
@@ -116,14 +127,14 @@ class _Guardrail:
         _log.warning("no verdict on an earlier message: %s", review.verdict.problem)
         return self._notices.text(NoticeKind.TURN_UNCHECKED, message.text)
 
-    def _blocked(self, stopped: Sequence[tuple[str, Decision, Verdict]], refused: NoticeKind) -> GuardrailReply:
-        """The reply for texts that do not pass; a refusal is named first."""
-        for _, decision, verdict in stopped:
-            if decision.action is Action.WITHHOLD:
-                _log.warning("no verdict: %s", verdict.problem)
-        text, decision, _ = min(stopped, key=lambda one: one[1].action is Action.WITHHOLD)
-        kind = refused if decision.action is Action.REFUSE else NoticeKind.NOT_CHECKED
-        return GuardrailReply(action="BLOCKED", blocked_reason=self._notices.text(kind, text))
+    def _blocked(self, stopped: Sequence[_Decided], refused: NoticeKind) -> GuardrailReply:
+        """The reply for texts that do not pass. The notice is about a refused one, if there is one."""
+        for one in stopped:
+            if one.action is Action.WITHHOLD:
+                _log.warning("no verdict: %s", one.verdict.problem)
+        first = min(stopped, key=lambda one: one.action is Action.WITHHOLD)
+        kind = refused if first.action is Action.REFUSE else NoticeKind.NOT_CHECKED
+        return GuardrailReply(action="BLOCKED", blocked_reason=self._notices.text(kind, first.text))
 
 
 async def _judge(guard: Guard, context: Context, text: str) -> Verdict:

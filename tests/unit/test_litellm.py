@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import Response
 
 from guard_server.api import litellm
 from guard_server.api.app import build
@@ -141,6 +142,22 @@ def test_without_a_verdict_nothing_passes_and_the_cause_stays_here(ask: Ask, stu
     reply = blocked(NoticeKind.NOT_CHECKED)
     assert ask("request", structured_messages=[user(BREAD)]) == reply
     assert ask("response", texts=["With flour."]) == reply
+
+
+def test_an_earlier_message_without_a_verdict_is_replaced_by_its_own_notice() -> None:
+    class NoWordOnHello(StubGuard):
+        def _reply(self, body: dict[str, Any]) -> Response:
+            self.nonsense = "I cannot say." if body["messages"][-1]["content"] == "Hello!" else None
+            return super()._reply(body)
+
+    with serve(NoWordOnHello().app) as guard_url:
+        server = Endpoint(f"{guard_url}/v1", timeout=PATIENCE)
+        with serve(build(server, Policy(), timeout=PATIENCE)) as url:
+            messages = [user("Hello!"), assistant("Good morning!"), user(BREAD)]
+            body = {"input_type": "request", "structured_messages": messages}
+            reply = httpx.post(url + litellm.PATH, json=body, trust_env=False, timeout=PATIENCE).json()
+    unchecked = Notices(language="en").text(NoticeKind.TURN_UNCHECKED, "")
+    assert reply == {"action": "GUARDRAIL_INTERVENED", "structured_messages": [user(unchecked), *messages[1:]]}
 
 
 def test_prompts_are_kept_in_a_bounded_memory(monkeypatch: pytest.MonkeyPatch, guard_url: str, stub: StubGuard) -> None:
