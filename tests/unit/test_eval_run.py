@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from guard_server import cli
 from guard_server.evaluation.report.report import EvaluationReport, load
+from guard_server.serve.pip_commands import install_extra
 from tests.stands.guards.broken_guard import PROMPT_TOKENS, BrokenGuard
 from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE
@@ -156,6 +157,16 @@ def test_a_guard_that_is_silent_has_no_figures(broken: BrokenGuard, url: str, da
     asked = broken.asked.total()
     assert "0 to ask for" in evaluate(url, data, "--sample", "16").output
     assert broken.asked.total() == asked
+
+
+def test_rows_of_ones_own_need_no_package_for_data_sets(url: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if it were not installed.
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert evaluate(url, data, "--sample", "4").exit_code == 0
+    result = evaluate(url, data, "--data", "walledai/XSTest")
+    assert result.exit_code == 1
+    assert "Error: datasets is not installed" in result.stderr
+    assert f"Remedy: {install_extra('datasets')}" in result.stderr
 
 
 def test_what_has_no_verdict_is_told_first(broken: BrokenGuard, url: str, data: Path) -> None:
