@@ -58,7 +58,7 @@ def answer_in(case: dict[str, Any], name: str) -> Answer | None:
         pytest.param({"id": "guard", "owned_by": "sglang"}, (500, "oops"), NO_MODEL, {"content": VERDICT}, id="SGLang"),
     ],
 )
-async def test_the_first_judgement_is_right_and_every_request_names_the_model(
+async def test_the_first_verdict_is_right_and_every_request_names_the_model(
     listed: dict[str, Any], tokenize: Answer, without_model: Answer | None, message: dict[str, Any]
 ) -> None:
     named: list[object] = []

@@ -104,7 +104,7 @@ _LENGTHS: tuple[object, ...] = ("4096", -1, 0, 10**30, 1.5, True, [], 1e999)
         *({"data": [{"id": "guard", "max_model_len": length}]} for length in _LENGTHS),
     ],
 )
-async def test_models_of_any_shape(models: object) -> None:
+async def test_a_model_list_of_any_shape_is_read(models: object) -> None:
     odd = Odd(models)
     assert is_right(await judged(odd))
     assert {request["model"].lower()[-5:] for request in odd.asked} == {"guard"}
@@ -114,7 +114,7 @@ async def test_models_of_any_shape(models: object) -> None:
     ("length", "right"),
     [("4096", 4096), (8192, 8192), (-1, None), (0, None), (7, None), (10**30, None), (True, None), ("many", None)],
 )
-async def test_a_context_length_is_one_or_is_not_told(length: object, right: int | None) -> None:
+async def test_an_invalid_context_length_counts_as_not_reported(length: object, right: int | None) -> None:
     async with guard_and_endpoint_at(Odd({"data": [{"id": "guard", "max_model_len": length}]})) as (_, endpoint):
         await endpoint.learn()
         assert endpoint.context_tokens == right
@@ -179,7 +179,7 @@ async def test_tokenize_is_never_needed(tokenize: object) -> None:
         told(completion(), content_type="text/plain"),
     ],
 )
-async def test_a_verdict_is_found_wherever_it_stands(chat: object) -> None:
+async def test_a_verdict_is_found_in_any_field_of_a_reply(chat: object) -> None:
     assert is_right(await judged(Odd(chat=chat)))
 
 
@@ -196,7 +196,7 @@ async def test_a_verdict_is_found_wherever_it_stands(chat: object) -> None:
         completion(None),
     ],
 )
-async def test_everything_else_stays_unreadable(chat: object) -> None:
+async def test_any_other_reply_is_unreadable(chat: object) -> None:
     started = time.process_time()
     verdict = await judged(Odd(chat=chat))
     assert not verdict.reached
@@ -222,7 +222,7 @@ async def test_everything_else_stays_unreadable(chat: object) -> None:
         (told(gzip.compress(b" " * 50_000_000).decode("latin-1")), "does not answer like"),
     ],
 )
-async def test_no_verdict_has_its_reason(chat: object, said: str) -> None:
+async def test_a_missing_verdict_has_its_reason(chat: object, said: str) -> None:
     verdict = await judged(Odd(chat=chat))
     assert not verdict.reached
     assert said in str(verdict.problem)
@@ -301,7 +301,7 @@ async def test_probabilities_are_read_from_the_labels_token(tokens: object) -> N
         [word("Safety"), word(":"), label(" Safe", *ALL)],
     ],
 )
-async def test_odd_probabilities_are_none_and_the_verdict_stands(tokens: object) -> None:
+async def test_odd_probabilities_are_dropped_and_the_verdict_is_kept(tokens: object) -> None:
     verdict = await judged(Odd(chat=full(tokens)))
     assert is_right(verdict)
     assert verdict.probabilities is None
@@ -326,7 +326,7 @@ async def test_a_label_that_can_never_come_is_impossible() -> None:
         ("chat_template_kwargs", "logprobs"),
     ],
 )
-async def test_what_a_server_refuses_is_asked_for_in_another_way(status: int, refused: tuple[str, ...]) -> None:
+async def test_a_request_that_a_server_refuses_is_made_in_another_way(status: int, refused: tuple[str, ...]) -> None:
     def chat(body: dict[str, Any]) -> object:
         if named := [name for name in refused if name in body]:
             return told({"error": {"message": f"top_logprobs is too large, {named[0]} is not supported"}}, status)
@@ -340,7 +340,7 @@ async def test_what_a_server_refuses_is_asked_for_in_another_way(status: int, re
         assert len(odd.asked) == asked + 1
 
 
-async def test_a_server_that_changed_is_learnt_anew() -> None:
+async def test_the_features_of_a_changed_server_are_detected_again() -> None:
     """As where llama.cpp is started again with another file: it has one model, whatever a request names."""
     odd = Odd({"data": [{"id": "first-guard"}]})
     async with guard_and_endpoint_at(odd) as (guard, endpoint):
@@ -383,7 +383,7 @@ WORDS = (
 @pytest.mark.parametrize(
     ("words", "status"), [*((words, 400) for words in WORDS), (WORDS[0], 422), (WORDS[5], 500), ("", 413)]
 )
-async def test_too_long_is_understood_in_everybodys_words(words: str, status: int) -> None:
+async def test_the_error_for_too_long_a_prompt_is_recognised_in_every_servers_words(words: str, status: int) -> None:
     def chat(body: dict[str, Any]) -> object:
         long = sum(len(message["content"]) for message in body["messages"]) > 2500
         return told({"error": words}, status) if long else completion("Safety: Safe")
@@ -394,7 +394,7 @@ async def test_too_long_is_understood_in_everybodys_words(words: str, status: in
         assert (await guard.judge([Turn("user", "a calm day " * 1000)])).severity is Severity.SAFE
 
 
-async def test_a_text_of_few_tokens_and_many_characters_is_read_in_parts() -> None:
+async def test_a_text_of_few_tokens_and_many_characters_is_read_in_windows() -> None:
     """vLLM bounds characters as well; the demo guard counts nothing for a hundred thousand emoji."""
 
     def chat(body: dict[str, Any]) -> object:
@@ -411,7 +411,7 @@ async def test_a_text_of_few_tokens_and_many_characters_is_read_in_parts() -> No
 
 @pytest.mark.parametrize("route", ["/v1/models", "/v1/chat/completions"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirects_are_named_and_not_followed(route: str, status: int) -> None:
+async def test_redirects_are_reported_and_not_followed(route: str, status: int) -> None:
     followed = []
 
     def elsewhere(request: Request) -> Response:
@@ -445,20 +445,20 @@ async def test_redirects_are_named_and_not_followed(route: str, status: int) -> 
     ],
 )
 @pytest.mark.parametrize("key", ["sk-a-secret-key", 'with"quote\\s'])
-async def test_a_key_that_the_server_quotes_is_blanked(reply: Callable[[str], object], key: str) -> None:
+async def test_a_key_that_the_server_quotes_is_masked(reply: Callable[[str], object], key: str) -> None:
     verdict = await judged(Odd(chat=reply(key)), api_key=key)
     assert not verdict.reached
     assert not any(key[:length] in str(verdict.problem) for length in (len(key), 8))
 
 
 @pytest.mark.parametrize("key", ["ключ", "with\nnewline", "a\x00b"])
-async def test_a_key_that_no_header_can_carry_is_the_settings_fault(key: str) -> None:
+async def test_a_key_that_no_header_can_carry_is_reported_as_a_wrong_setting(key: str) -> None:
     problem = str((await judged(Odd(), api_key=key)).problem)
     assert "key" in problem
     assert "bug" not in problem
 
 
-async def test_an_error_of_ours_is_told_as_ours(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_is_reported_as_our_bug(caplog: pytest.LogCaptureFixture) -> None:
     async with guard_at(Odd()) as guard:
         for turns in ([], [Turn("user", None)], [Turn("user", 5)], [None]):  # type: ignore[arg-type]
             verdict = await guard.judge(turns)  # type: ignore[arg-type]
@@ -472,7 +472,7 @@ async def test_an_error_of_ours_is_told_as_ours(caplog: pytest.LogCaptureFixture
     "text",
     ["🙂" * 100_000, "安静" * 200_000, "\ud800" * 10, "a" * 1_000_000, "\u0301" * 50_000, " \n" * 100_000, "\x00x"],
 )
-async def test_no_turn_breaks_the_guard(text: str) -> None:
+async def test_no_turn_makes_the_guard_fail(text: str) -> None:
     verdict = await judged_text(text)
     assert verdict.problem is None or "bug" not in verdict.problem
 

@@ -94,7 +94,7 @@ def test_an_answer_that_cannot_be_checked_is_withheld(stack: Stack, visitor: Vis
     assert not holds(seen.answer.get("output"), SAFE_ANSWER)
 
 
-def test_allow_lets_pass_what_cannot_be_checked_and_audits_it(
+def test_allow_passes_turns_that_cannot_be_checked_and_audits_them(
     stack: Stack, visitor: Visitor, stub: StubGuard, valves: Callable[..., None]
 ) -> None:
     valves(when_unavailable="allow")

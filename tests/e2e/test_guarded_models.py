@@ -111,7 +111,7 @@ def test_programs_get_nothing_unsafe(guarded: GuardedStack, program: Program, st
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_json_comes_as_the_model_wrote_it(guarded: GuardedStack, program: Program, stream: bool) -> None:
+def test_json_arrives_as_the_model_wrote_it(guarded: GuardedStack, program: Program, stream: bool) -> None:
     text = '{"place": "the sea", "steps": [1, 2.5, null], "mood": {"calm": true, "note": "so \\"blue\\"\\n"}}'
     guarded.model.says(text)
     wanted = {"type": "json_object"}
@@ -176,7 +176,7 @@ def chat_records(guarded: GuardedStack, seen: Seen) -> list[Body]:
     return [record for record in guarded.audit(seen.chat_id) if record["direction"] != "task"]
 
 
-def test_the_guarded_models_refusal_entry_delivers_the_filters_notices(guarded: GuardedStack) -> None:
+def test_the_refusal_entry_of_guarded_models_delivers_the_filters_notices(guarded: GuardedStack) -> None:
     place = guarded.stack.setup.pipelines_index
     valves = guarded.stack.admin.get(f"/api/v1/pipelines/{FILTER}/valves", urlIdx=place)
     assert valves["refusal_model"] == guarded_id("~refusal").replace("~7E", "~")

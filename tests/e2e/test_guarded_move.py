@@ -134,7 +134,7 @@ def usable(api: WebuiApi) -> set[str]:
     return {model for model in listed if "arena" not in model and "refusal" not in model}
 
 
-def test_everybody_keeps_the_models_that_they_had(guarded: GuardedStack, stranger: WebuiApi) -> None:
+def test_every_user_keeps_access_to_the_same_models(guarded: GuardedStack, stranger: WebuiApi) -> None:
     assert usable(guarded.stack.user) == {moved(OPEN), moved(PRIVATE), PRESET}
     assert usable(stranger) == {moved(OPEN)}
     for model in (PRESET, moved(PRIVATE)):
@@ -146,7 +146,7 @@ def test_everybody_keeps_the_models_that_they_had(guarded: GuardedStack, strange
     assert guarded.model.requests == []
 
 
-def test_the_preset_answers_guarded_with_its_system_prompt(guarded: GuardedStack) -> None:
+def test_the_preset_is_guarded_and_keeps_its_system_prompt(guarded: GuardedStack) -> None:
     visitor = Visitor(guarded.stack.user, PRESET)
     guarded.model.says(CALM)
     seen = visitor.ask("What was it like?")
@@ -183,7 +183,7 @@ def test_the_defaults_name_guarded_models(guarded: GuardedStack) -> None:
     assert (settings["DEFAULT_PINNED_MODELS"], settings["MODEL_ORDER_LIST"]) == (moved(OPEN), [moved(PRIVATE), PRESET])
 
 
-def test_old_chats_go_on_with_the_model_of_the_new_name(guarded: GuardedStack, old_chats: dict[str, Seen]) -> None:
+def test_old_chats_continue_with_the_model_of_the_new_name(guarded: GuardedStack, old_chats: dict[str, Seen]) -> None:
     guarded.model.says(CALM)
     for model, seen in old_chats.items():
         again = Visitor(guarded.stack.user, moved(model)).ask("And the next day?", after=seen)

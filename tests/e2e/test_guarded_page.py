@@ -122,7 +122,7 @@ def test_a_regenerated_answer_that_is_unsafe_is_withheld(guarded: GuardedStack, 
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
-def test_an_answer_that_goes_on_unsafe_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_an_unsafe_continuation_of_an_answer_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM)
     guarded_page.ask(SEA_PROMPT)
     guarded.model.says(CALM + UNSAFE + CALM)
@@ -135,7 +135,7 @@ def test_an_answer_that_goes_on_unsafe_is_withheld(guarded: GuardedStack, guarde
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
-def test_the_chat_goes_on_after_a_withheld_answer(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_the_chat_continues_after_a_withheld_answer(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_page.ask("Please write a short story about a cat burglar.")
     guarded.model.says("Paris. It is lovely in spring.")

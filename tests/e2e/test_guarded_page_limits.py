@@ -41,7 +41,7 @@ def test_a_preset_is_guarded_too(guarded: GuardedStack, preset: str, guarded_win
     assert guarded.leaked(guarded_window.recorder) == set()
 
 
-def test_gap_a_presets_refused_chat_is_titled_with_its_prompt_and_audited_without_its_chat(
+def test_gap_a_presets_refused_chat_has_its_prompt_as_title_and_no_chat_id_in_the_audit(
     guarded: GuardedStack, preset: str, guarded_window: ChatPage
 ) -> None:
     guarded_window.open(f"/?models={preset}")
@@ -55,7 +55,7 @@ def test_gap_a_presets_refused_chat_is_titled_with_its_prompt_and_audited_withou
     assert not any("chat" in record for record in records)
 
 
-def test_gap_a_refused_prompt_stays_with_its_writer_reaches_no_model_again_and_ends_follow_ups(
+def test_gap_a_refused_prompt_stays_visible_to_its_writer_and_prevents_follow_ups_but_reaches_no_model(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
     guarded_page.ask(UNSAFE_PROMPT)
@@ -69,7 +69,7 @@ def test_gap_a_refused_prompt_stays_with_its_writer_reaches_no_model_again_and_e
     expect(guarded_page.follow_ups).to_have_count(0)
 
 
-def test_gap_a_channels_thread_with_a_refused_prompt_is_refused_from_then_on(
+def test_gap_a_channels_thread_with_a_refused_prompt_is_refused_afterwards(
     guarded: GuardedStack, guarded_window: ChatPage
 ) -> None:
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin, threads=True) as channel:

@@ -66,7 +66,7 @@ def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window:
     assert guarded_window.recorder.showed(*MOMENTARY_WORDS) == set()
 
 
-def test_gap_stop_keeps_what_was_shown_and_not_judged_yet(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.guard.delay = 4 * CHECK
     guarded_page.send(SEA_PROMPT)
     expect(guarded_page.answers).to_contain_text(["hairpin"])

@@ -27,7 +27,9 @@ def test_a_safe_chat_has_its_title_tags_and_follow_ups(guarded: GuardedStack, gu
     expect(guarded_page.follow_ups).to_have_text([FOLLOW_UP])
 
 
-def test_a_refused_chat_has_a_neutral_title_and_no_more(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_a_refused_chat_has_a_neutral_title_and_neither_tags_nor_follow_ups(
+    guarded: GuardedStack, guarded_page: ChatPage
+) -> None:
     stored = guarded_page.ask(UNSAFE_PROMPT)
     expect(guarded_page.answers).to_have_text([EN["prompt_refused"]])
     guarded_page.reload()
@@ -36,7 +38,7 @@ def test_a_refused_chat_has_a_neutral_title_and_no_more(guarded: GuardedStack, g
     expect(guarded_page.follow_ups).to_have_count(0)
 
 
-def test_the_tasks_behind_a_withheld_answer_read_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_the_tasks_after_a_withheld_answer_read_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE)
     guarded_page.ask(SEA_PROMPT)
     expect(guarded_page.answers).to_have_text([EN["answer_withheld"]])

@@ -65,7 +65,7 @@ def test_stop_shows_and_keeps_nothing_unsafe(guarded: GuardedStack, guarded_page
     assert directions(guarded, stored) == ["prompt", "response"]
 
 
-def test_a_closed_tab_leaves_the_notice_in_the_record(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_after_a_closed_tab_the_stored_chat_has_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     begin(guarded, guarded_page)
     began, chat_id = time.monotonic(), guarded_page.chat_id
     guarded_page.page.wait_for_timeout(500)
@@ -78,7 +78,9 @@ def test_a_closed_tab_leaves_the_notice_in_the_record(guarded: GuardedStack, gua
     assert guarded.model.closed[-1] - began < 2 * SOON
 
 
-def test_a_page_that_is_reloaded_meanwhile_shows_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_a_page_that_is_reloaded_during_the_answer_shows_the_notice(
+    guarded: GuardedStack, guarded_page: ChatPage
+) -> None:
     begin(guarded, guarded_page)
     guarded_page.page.wait_for_timeout(1500)
     guarded_page.page.reload()
@@ -99,7 +101,7 @@ def test_a_page_that_is_reloaded_meanwhile_shows_the_notice(guarded: GuardedStac
     ],
     ids=["401", "429", "500", "breaks off"],
 )
-def test_a_failing_model_server_is_told_in_words_and_may_be_asked_again(
+def test_a_failing_model_server_is_reported_in_words_and_may_be_asked_again(
     guarded: GuardedStack, guarded_page: ChatPage, status: int, words: str
 ) -> None:
     guarded.model.status, guarded.model.error = status, f"too busy for {UPSTREAM_KEY}"
@@ -119,14 +121,14 @@ def test_a_failing_model_server_is_told_in_words_and_may_be_asked_again(
     expect(guarded_page.answers.last).to_have_text(CALM.strip())
 
 
-def test_an_unsafe_answer_that_breaks_off_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_an_interrupted_unsafe_answer_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.abort_after = 55
     guarded_page.ask(SEA_PROMPT)
     expect(guarded_page.answers).to_have_text([NOTICE])
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
-def test_a_guard_that_dies_meanwhile_withholds_the_rest(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_if_the_guard_dies_during_an_answer_the_rest_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM * 5 + UNSAFE)
     begin(guarded, guarded_page)
     guarded.stop_guard()

@@ -24,7 +24,7 @@ def test_a_regenerated_unsafe_answer_is_withheld_again(chat_page: ChatPage) -> N
     assert LOCK not in chat_page.screen()
 
 
-def test_a_refused_prompt_stays_away_from_the_model_when_its_notice_is_regenerated(
+def test_a_refused_prompt_does_not_reach_the_model_when_its_notice_is_regenerated(
     stack: Stack, chat_page: ChatPage
 ) -> None:
     chat_page.ask(UNSAFE_PROMPT)
@@ -36,7 +36,7 @@ def test_a_refused_prompt_stays_away_from_the_model_when_its_notice_is_regenerat
     assert not holds(stack.chat_log(), BOMB)
 
 
-def test_a_prompt_that_is_edited_into_an_unsafe_one_is_refused(stack: Stack, chat_page: ChatPage) -> None:
+def test_a_prompt_that_is_edited_to_be_unsafe_is_refused(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.ask(SAFE_PROMPT)
     expect(chat_page.answers).to_contain_text([SAFE_ANSWER])
     chat_page.edit(0, UNSAFE_PROMPT, "Send")
@@ -46,7 +46,7 @@ def test_a_prompt_that_is_edited_into_an_unsafe_one_is_refused(stack: Stack, cha
     assert not holds(stack.chat_log(), BOMB)
 
 
-def test_an_answer_that_is_edited_into_an_unsafe_start_is_not_continued(stack: Stack, chat_page: ChatPage) -> None:
+def test_an_answer_whose_beginning_is_edited_to_be_unsafe_is_not_continued(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.ask(SAFE_PROMPT)
     expect(chat_page.answers).to_contain_text([SAFE_ANSWER])
     chat_page.edit(-1, BURGLARY, "Save")

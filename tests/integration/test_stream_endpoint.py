@@ -154,7 +154,7 @@ async def judge_in_parts(server: Server, answer: str, generator: random.Random, 
         return verdict_of(await exchange(socket, end=True))
 
 
-def test_the_panel_says_how_to_try_it(server: Server) -> None:
+def test_the_panel_shows_how_to_try_it(server: Server) -> None:
     assert f"curl {server.url} " in server.process.output
     assert KEY not in server.process.output
 
@@ -164,7 +164,7 @@ def test_the_answers_end_in_different_ways(verdicts: list[dict[str, Any]]) -> No
     assert {verdict["severity"] for verdict in verdicts} == {"Safe", "Controversial", "Unsafe"}
 
 
-def test_verdicts_are_those_of_plain_transformers(server: Server, verdicts: list[dict[str, Any]]) -> None:
+def test_verdicts_equal_those_of_plain_transformers(server: Server, verdicts: list[dict[str, Any]]) -> None:
     pairs = json.dumps([(PROMPT, answer) for answer in answers()])
     lines = guard_environment.run(
         "-m", "tests.stands.checkpoints.stream_reference", str(server.folder), stdin=pairs
@@ -179,7 +179,7 @@ def test_verdicts_are_those_of_plain_transformers(server: Server, verdicts: list
 
 
 @pytest.mark.parametrize("longest", [1, 7, 40])
-async def test_however_an_answer_is_cut_its_verdict_is_the_same(
+async def test_the_verdict_does_not_depend_on_the_pieces_of_an_answer(
     server: Server, verdicts: list[dict[str, Any]], longest: int
 ) -> None:
     generator = random.Random(longest)
@@ -195,7 +195,7 @@ async def test_32_streams_finish_in_a_cache_that_cannot_hold_them(
     assert await asyncio.gather(*judged) == verdicts
 
 
-async def test_a_stream_goes_on_after_its_connection_was_lost(
+async def test_a_stream_continues_after_a_lost_connection(
     server: Server, verdicts: list[dict[str, Any]], calm: int
 ) -> None:
     answer = answers()[calm]
@@ -218,7 +218,7 @@ async def test_without_the_key_there_is_no_stream(server: Server, headers: dict[
     assert refused.value.response.status_code == 401
 
 
-def test_a_conversation_may_fill_the_context_and_no_more(server: Server) -> None:
+def test_a_conversation_may_fill_the_context_but_not_exceed_it(server: Server) -> None:
     def asked(words: int) -> httpx.Response:
         messages = [{"role": "user", "content": "bread " * words}]
         body = {"messages": messages, "end": True}
@@ -235,7 +235,7 @@ def test_a_conversation_may_fill_the_context_and_no_more(server: Server) -> None
     assert f"{CONTEXT} tokens" in refused.json()["error"]["message"]
 
 
-async def test_the_watcher_shows_what_is_cleared_and_no_more(server: Server, verdicts: list[dict[str, Any]]) -> None:
+async def test_the_watcher_shows_exactly_the_cleared_text(server: Server, verdicts: list[dict[str, Any]]) -> None:
     content = Channel(0, Rank.CONTENT, 0, "content")
 
     async def pieces(answer: str) -> AsyncIterator[Piece]:
@@ -257,7 +257,7 @@ async def test_the_watcher_shows_what_is_cleared_and_no_more(server: Server, ver
         assert (await guard.judge(context)).severity == server.post(messages=MESSAGES, end=True)["prompt"]["severity"]
 
 
-async def test_a_thousand_streams_that_were_dropped_leave_nothing(server: Server) -> None:
+async def test_a_thousand_dropped_streams_keep_no_resources(server: Server) -> None:
     async def drop(number: int) -> None:
         async with AsyncExitStack() as stack:
             sockets = [await stack.enter_async_context(server.socket()) for _ in range(50)]
@@ -285,7 +285,7 @@ async def test_a_thousand_streams_that_were_dropped_leave_nothing(server: Server
     assert server.memory() - before < 8 * 2**20
 
 
-async def test_a_stream_goes_on_after_the_server_was_started_again(
+async def test_a_stream_continues_after_a_restart_of_the_server(
     server: Server, verdicts: list[dict[str, Any]], calm: int
 ) -> None:
     answer = answers()[calm]

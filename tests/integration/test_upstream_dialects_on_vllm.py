@@ -46,7 +46,7 @@ async def test_an_unsafe_answer_is_refused_and_nothing_of_it_is_shown(
 
 
 @pytest.mark.parametrize("dialect", ["azure", "openrouter", "vllm", "litellm"])
-async def test_a_harmless_answer_comes_whole(guarded_by_vllm: GuardedServer, dialect: str) -> None:
+async def test_a_harmless_answer_arrives_whole(guarded_by_vllm: GuardedServer, dialect: str) -> None:
     guarded_by_vllm.as_new()
     guarded_by_vllm.upstream.chunks = spoken(dialect, SAFE * 3, reasoning="France has a capital. ")
     received = await guarded_by_vllm.ask(PROMPT)

@@ -67,7 +67,7 @@ async def requests_of(http: httpx.AsyncClient, path: str) -> float:
     return sum(float(line.split()[-1]) for line in found)
 
 
-async def test_verdicts_are_those_of_chat_completions(
+async def test_verdicts_equal_those_of_chat_completions(
     http: httpx.AsyncClient, guard_server_url: str, guard_server_key: str
 ) -> None:
     async with asking(guard_server_url, guard_server_key, Style.ONE_TOKEN) as guard:
@@ -119,13 +119,13 @@ async def test_a_list_is_judged_in_one_request(http: httpx.AsyncClient) -> None:
     assert all(bool(one["categories"]) is (one["severity"] == "Unsafe") for one in found)
 
 
-async def test_a_conversation_that_does_not_fit_is_told_and_the_others_are_judged(http: httpx.AsyncClient) -> None:
+async def test_a_conversation_that_does_not_fit_is_reported_and_the_others_are_judged(http: httpx.AsyncClient) -> None:
     long, bomb = await lean(http, [Turn("user", "far too long " * 4000)], [Turn("user", BOMB)])
     assert (long["severity"], long["error"]["code"], long["error"]["limit"]) == (None, "too_long", 2048)
     assert bomb["severity"] == "Unsafe"
 
 
-async def test_without_the_key_nothing_is_judged_or_told(guard_server_url: str) -> None:
+async def test_without_the_key_nothing_is_judged_or_described(guard_server_url: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         for key in (None, "wrong"):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -135,7 +135,7 @@ async def test_without_the_key_nothing_is_judged_or_told(guard_server_url: str) 
                 assert "qwen3guard" not in reply.text
 
 
-async def test_long_texts_keep_nobody_waiting(http: httpx.AsyncClient) -> None:
+async def test_long_texts_do_not_delay_other_requests(http: httpx.AsyncClient) -> None:
     """Half a megabyte is refused by its tokens, which are counted beside the event loop."""
     long = asyncio.create_task(lean(http, *([Turn("user", f"{n} 你好世界 " * 5000)] for n in range(8))))
     asked = 0

@@ -87,7 +87,7 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def test_it_holds_what_is_used_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_only_files_that_are_used(wheel: Path) -> None:
     assert wheel.name == f"qwen3guard_open_webui-{__version__}-py3-none-any.whl"
     assert wheel.stat().st_size < MOST_MEGABYTES * 1_000_000
     with zipfile.ZipFile(wheel) as content:
@@ -105,7 +105,7 @@ def test_it_holds_what_is_used_and_nothing_else(wheel: Path) -> None:
     assert metadata["Version"] == __version__
 
 
-def test_what_the_image_copies_is_enough_to_install_the_project(tmp_path: Path) -> None:
+def test_the_files_in_the_image_are_enough_to_install_the_project(tmp_path: Path) -> None:
     lines = (ROOT / "deploy/guard_server.Dockerfile").read_text(encoding="utf-8").splitlines()
     copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
     for name in copied:
@@ -132,7 +132,7 @@ def test_each_command_shows_its_help_in_less_than_a_second(programs: Path) -> No
         assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < HELP_SECONDS, command
 
 
-def test_it_says_its_version_and_how_to_install_what_is_missing(programs: Path) -> None:
+def test_it_shows_its_version_and_how_to_install_missing_packages(programs: Path) -> None:
     assert installed(programs / "qwen3guard", "--version").stdout == f"{__version__}\n"
     assert installed(programs / "python", "-m", "guard_server", "--version").stdout == f"{__version__}\n"
     for command, says in ((["eval", "--data", "rows.jsonl"], "'scikit-learn>="), (["serve"], "'vllm[<>]")):

@@ -44,7 +44,7 @@ def test_the_targets_are_those_that_are_declared() -> None:
     assert sorted(targets) == sorted(PHONY)
 
 
-def test_make_understands_all_targets() -> None:
+def test_make_accepts_all_targets() -> None:
     done = subprocess.run(["make", "-n", *PHONY], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -56,14 +56,14 @@ def test_a_target_that_is_named_exists(file: Path) -> None:
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if module not in ELSEWHERE])
-def test_a_command_tells_its_options(module: str) -> None:
+def test_a_command_shows_its_options(module: str) -> None:
     command = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
 
 
-def test_the_others_exist() -> None:
+def test_the_other_named_modules_exist() -> None:
     assert ELSEWHERE.keys() <= {*modules()}
     for module in ELSEWHERE:
         assert find_spec(module) is not None, module

@@ -47,7 +47,7 @@ def headings(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_existing_targets(page: Path) -> None:
     for target, anchor in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         file = (page.parent / target).resolve() if target else page
         assert file.exists(), target

@@ -213,7 +213,7 @@ async def test_the_number_of_waiting_requests_is_limited() -> None:
     assert queue.slots.waiting == 0
 
 
-async def test_users_who_come_and_go_while_nobody_is_served_take_no_memory() -> None:
+async def test_users_who_come_and_go_while_nothing_is_served_use_no_memory() -> None:
     queue = Queue(1)
     await queue.ask("holds", "holder", 1)
     await queue.ask("waits", "patient", 1)
@@ -230,7 +230,7 @@ async def test_users_who_come_and_go_while_nobody_is_served_take_no_memory() -> 
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_every_slot_comes_back_in_any_case(seed: int) -> None:
+async def test_every_slot_is_always_returned(seed: int) -> None:
     chance, queue, most = random.Random(seed), Queue(3), 0
     for number in range(300):
         user = chance.choice([None, "a", "b", f"user{number}"])
@@ -253,7 +253,7 @@ async def test_every_slot_comes_back_in_any_case(seed: int) -> None:
     assert queue.slots._lines == {}
 
 
-async def test_tasks_inherit_who_asks_and_an_id_is_bounded() -> None:
+async def test_tasks_inherit_the_user_and_the_length_of_an_id_is_bounded() -> None:
     async def inner() -> tuple[str | None, bool]:
         return current_asker()
 

@@ -39,7 +39,7 @@ from webui.guarded.growing_json import GrowingJson
         '{"a": "\n"}',
     ],
 )
-def test_a_value_in_pieces_is_whole_when_all_of_it_is_one(text: str, size: int) -> None:
+def test_a_value_in_pieces_is_complete_when_the_joined_text_is(text: str, size: int) -> None:
     growing = GrowingJson()
     for start in range(0, len(text), size):
         growing.add(text[start : start + size])
@@ -55,7 +55,7 @@ def _is_container(text: str) -> bool:
         return False
 
 
-def test_a_label_that_grows_is_words_as_soon_as_words_come() -> None:
+def test_a_growing_label_counts_as_text_from_its_first_words() -> None:
     """However much of it is known to be none already."""
     reader = AnswerReader()
 
@@ -78,7 +78,7 @@ def test_an_answer_with_more_texts_than_can_be_compared_is_unreadable() -> None:
 
 
 @pytest.mark.parametrize(("text", "shown"), [("word wor", "word "), ("w" * 59, ""), ("w" * 300, "w" * 300)])
-def test_a_word_is_shown_whole_unless_it_is_longer_than_words_are(text: str, shown: str) -> None:
+def test_a_word_of_usual_length_is_shown_whole(text: str, shown: str) -> None:
     held = HoldBack()
     held.feed(Piece(Channel(0, Rank.CONTENT, 0, "content"), text))
     given = held.release(held.reading(words=False), len(text), words=True)

@@ -90,7 +90,7 @@ def test_a_word_waits_for_its_end_only() -> None:
 
 
 @pytest.mark.parametrize("character", ["a", "一", "\u0301", "ᆫ"])
-def test_an_endless_run_is_cut_at_places_of_its_own(character: str) -> None:
+def test_an_endless_run_is_cut_at_the_same_places_in_any_pieces(character: str) -> None:
     text = "a" + character * (5 * LONGEST)
     tokens = GrowingTokens(PLAIN.encode)
     for part in parts(text, list(range(0, len(text), 700))):
@@ -126,7 +126,7 @@ def test_text_that_looks_like_a_control_token_is_text() -> None:
     assert added["<|im_end|>"] not in tokens
 
 
-def test_hidden_characters_hide_no_word() -> None:
+def test_hidden_characters_do_not_hide_a_word() -> None:
     plain, hidden = "how to bake bread, they say", "how to ba\u200bke b\u2060read, they s\u200day"
     tags = "".join(chr(0xE0000 + ord(character)) for character in " bread")
     assert [token.id for token in whole(hidden)] == [token.id for token in whole(plain)]

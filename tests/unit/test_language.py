@@ -39,7 +39,7 @@ def test_prompts_are_detected_better_on_the_whole() -> None:
     assert sum(scores[language][2] for language in FOREIGN) <= 9
 
 
-def test_lines_that_the_profiles_never_saw_are_detected() -> None:
+def test_lines_unseen_by_the_profiles_are_detected() -> None:
     seen, held_out = halves()
     profiles = LanguageProfiles(build(seen))
     scores = score(held_out, lambda text: language_of(text, profiles=profiles))

@@ -77,7 +77,9 @@ def ours(judge: StubJudge, stub: StubGuard) -> Starlette:
     return Starlette(routes=[*verdicts.routes(lambda: judge), *stub.app.routes])
 
 
-async def test_if_it_is_offered_nothing_else_is_asked(ours: Starlette, judge: StubJudge, stub: StubGuard) -> None:
+async def test_if_the_lean_route_is_offered_no_other_is_used(
+    ours: Starlette, judge: StubJudge, stub: StubGuard
+) -> None:
     async with guard_at(ours, refusals=True) as guard:
         bomb = await guard.judge(BOMB)
         refusal = await guard.judge([*BOMB, Turn("assistant", "I am unable to say.")])
@@ -92,12 +94,14 @@ async def test_if_it_is_offered_nothing_else_is_asked(ours: Starlette, judge: St
     assert stub.requests == []
 
 
-async def test_refusals_are_not_asked_for_without_need(ours: Starlette) -> None:
+async def test_refusals_are_requested_only_if_they_are_needed(ours: Starlette) -> None:
     async with guard_at(ours) as guard:
         assert (await guard.judge([*BOMB, Turn("assistant", "I am unable to say.")])).refusal is None
 
 
-async def test_a_turn_that_does_not_fit_is_cut_by_the_servers_word(ours: Starlette, judge: StubJudge) -> None:
+async def test_a_turn_that_does_not_fit_is_judged_in_windows_by_the_servers_limit(
+    ours: Starlette, judge: StubJudge
+) -> None:
     judge.context = 3000
     calm = "a calm day " * 700
     async with guard_at(ours) as guard:
@@ -106,7 +110,7 @@ async def test_a_turn_that_does_not_fit_is_cut_by_the_servers_word(ours: Starlet
     assert len(judge.asked) > 4
 
 
-async def test_who_sets_a_style_compares_chat_completions(ours: Starlette, judge: StubJudge, stub: StubGuard) -> None:
+async def test_a_configured_style_uses_chat_completions(ours: Starlette, judge: StubJudge, stub: StubGuard) -> None:
     with serve(ours) as url:
         async with Endpoint(f"{url}/v1") as endpoint:
             endpoint.style = Style.FULL
@@ -137,7 +141,7 @@ async def test_who_sets_a_style_compares_chat_completions(ours: Starlette, judge
         told({name: OFFER[name] for name in ("object", "conversations", "context_tokens")}),
     ],
 )
-async def test_if_it_is_not_offered_chat_completions_are_asked(offer: Answer) -> None:
+async def test_without_the_lean_route_chat_completions_are_used(offer: Answer) -> None:
     odd = Odd(offer=offer)
     async with guard_at(odd.app) as guard:
         assert (await guard.judge(BOMB)).severity is Severity.UNSAFE
@@ -145,7 +149,7 @@ async def test_if_it_is_not_offered_chat_completions_are_asked(offer: Answer) ->
     assert odd.stub.requests
 
 
-async def test_a_proxy_that_keeps_the_question_waiting_costs_seconds_once() -> None:
+async def test_a_proxy_that_delays_the_offer_costs_seconds_only_once() -> None:
     odd = Odd()
 
     async def silent(request: Request) -> Response:
@@ -200,7 +204,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize(("post", "lasts"), [(post, True) for post in LASTING] + [(post, False) for post in PASSING])
-async def test_whatever_it_answers_the_turn_has_its_verdict(post: Answer, lasts: bool) -> None:
+async def test_a_turn_gets_its_verdict_whatever_the_lean_route_answers(post: Answer, lasts: bool) -> None:
     odd = Odd(post)
     async with guard_at(odd.app) as guard:
         first = await guard.judge(BOMB)
@@ -210,7 +214,7 @@ async def test_whatever_it_answers_the_turn_has_its_verdict(post: Answer, lasts:
     assert odd.posts == (1 if lasts else 2)
 
 
-async def test_many_at_once_meet_a_route_that_went_away() -> None:
+async def test_concurrent_turns_get_verdicts_after_the_route_disappeared() -> None:
     odd = Odd(told({"detail": "Not Found"}, 404))
     turns: list[Conversation] = [[Turn("user", f"bomb {number}")] for number in range(20)]
     async with guard_at(odd.app) as guard:

@@ -90,7 +90,7 @@ async def test_after_a_refusal_the_rest_of_the_chat_is_cached_in_its_new_context
     assert len(stub.requests) == asked
 
 
-async def test_what_was_not_judged_in_time_is_judged_next_time(guard: Guard, stub: StubGuard) -> None:
+async def test_turns_not_judged_in_time_are_judged_next_time(guard: Guard, stub: StubGuard) -> None:
     stub.delay = 0.5
     actions: list[str | None] = []
     unchecked = []
@@ -172,14 +172,14 @@ async def test_a_guarded_model_says_what_could_not_be_checked(
     assert EN["turn_removed"] not in sent
 
 
-async def test_a_program_that_wants_a_shape_gets_no_words_before_it(pipeline: Any, slow: SlowGuard) -> None:
+async def test_a_reply_in_a_required_format_has_no_note_before_it(pipeline: Any, slow: SlowGuard) -> None:
     await set_valves(pipeline, timeout_seconds=4)
     slow.begin()
     reply = await complete(pipeline, *slow.messages, response_format={"type": "json_object"})
     assert EN["some_unchecked"] not in json.dumps(reply)
 
 
-async def test_the_reader_is_told_in_the_language_that_they_set(filter_pipeline: Any) -> None:
+async def test_the_note_is_in_the_language_that_the_reader_set(filter_pipeline: Any) -> None:
     body = {
         "model": "m",
         "messages": [{"role": "user", "content": "bomb 123"}],

@@ -100,7 +100,7 @@ def test_a_list_of_strings_is_judged_at_the_same_time_and_answered_in_order(
     assert stub.most_at_once > 5
 
 
-def test_an_empty_text_is_safe_and_asks_nobody(client: openai.OpenAI, stub: StubGuard) -> None:
+def test_an_empty_text_is_safe_without_a_request(client: openai.OpenAI, stub: StubGuard) -> None:
     reply = client.moderations.create(input="")
     assert (reply.model, [result.flagged for result in reply.results]) == ("qwen3guard", [False])
     assert stub.requests == []
@@ -213,7 +213,7 @@ def test_without_the_key_nothing_is_judged(url: str, stub: StubGuard) -> None:
     assert stub.requests == []
 
 
-def test_another_path_or_method_is_answered_as_openai_does(url: str) -> None:
+def test_another_path_or_method_gets_the_same_error_as_from_openai(url: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     for path, status in (("models", 404), ("moderations", 405)):
         reply = httpx.get(f"{url}/{path}", headers=headers, trust_env=False)

@@ -49,7 +49,7 @@ def test_commands_and_options_that_docs_and_remedies_name_exist() -> None:
         if line.startswith("qwen3guard ")
     ],
 )
-def test_a_line_to_be_typed_is_understood(line: str) -> None:
+def test_a_command_line_is_parsed(line: str) -> None:
     command = line.partition(" || ")[0]
     name, *arguments = shlex.split(command, comments=True)[1:]
     with COMMANDS[name].make_context(name, arguments) as context:

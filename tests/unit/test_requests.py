@@ -204,25 +204,25 @@ def asked(stub: StubGuard) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["name"]))
-async def test_a_case_from_the_world(send: Send, case: Body) -> None:
+async def test_a_case_from_practice(send: Send, case: Body) -> None:
     assert not says_bomb(await send(request(*case["messages"], **case.get("extra", {}))))
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-async def test_no_field_of_a_message_passes_unread(send: Send, position: str) -> None:
+async def test_no_field_of_a_message_passes_unjudged(send: Send, position: str) -> None:
     sent = {place: await send(request(*POSITIONS[position](hidden))) for place, hidden in WHERE_WORDS_HIDE.items()}
     assert [place for place, body in sent.items() if says_bomb(body)] == []
     decides = not ("history" in position or "earlier" in position)
     assert [place for place, body in sent.items() if (body is None) is not decides] == []
 
 
-async def test_the_role_itself_is_read(send: Send) -> None:
+async def test_the_role_itself_is_judged(send: Send) -> None:
     for odd in (BOMB, "user of the bomb", "how_to_make_a_bomb", [BOMB], {"x": BOMB}):
         for messages in ([user("hi"), {"role": odd, "content": "ok"}, user("go on")], [{"role": odd, "content": "ok"}]):
             assert not says_bomb(await send(request(*messages))), (odd, messages)
 
 
-async def test_no_field_of_a_request_passes_unread(send: Send) -> None:
+async def test_no_field_of_a_request_passes_unjudged(send: Send) -> None:
     sent = {place: await send(request(user("hi"), **more)) for place, more in WHERE_A_REQUEST_HIDES_WORDS.items()}
     assert [place for place, body in sent.items() if says_bomb(body)] == []
     left_out = ("chat_template", "template", "qwen3guard_reply", "qwen3guard_mark", "messages in a string")
@@ -281,7 +281,9 @@ ORDINARY: Body = {
 }
 
 
-async def test_an_ordinary_request_costs_one_call_and_goes_on_whole(send: Send, stub: StubGuard, product: str) -> None:
+async def test_an_ordinary_request_costs_one_call_and_is_passed_on_whole(
+    send: Send, stub: StubGuard, product: str
+) -> None:
     named = user("How is bread made?", name="Ann")
     sent = await send(request(named, **ORDINARY))
     assert sent is not None
@@ -321,7 +323,7 @@ async def test_an_unsafe_tool_is_left_out_and_recorded_and_the_prompt_goes_on(
     assert [record["action"] for record in told] == ["refuse"] * 4
 
 
-async def test_a_flood_of_unsafe_tools_is_left_out_at_the_price_of_one(send: Send, stub: StubGuard) -> None:
+async def test_many_unsafe_tools_are_left_out_at_the_cost_of_one(send: Send, stub: StubGuard) -> None:
     sent = await send(request(user("hi"), tools=[UNSAFE_TOOL] * 500))
     assert sent is not None
     assert "tools" not in sent
@@ -329,7 +331,7 @@ async def test_a_flood_of_unsafe_tools_is_left_out_at_the_price_of_one(send: Sen
     assert len(asked(stub)) == 3
 
 
-async def test_tools_that_nobody_could_judge_are_left_out(send: Send, stub: StubGuard, pipeline: Any) -> None:
+async def test_tools_without_a_verdict_are_left_out(send: Send, stub: StubGuard, pipeline: Any) -> None:
     await send(request(user("hi")))
     stub.nonsense = "no idea"
     sent = await send(request(user("hi"), tools=TOOLS))
@@ -337,7 +339,7 @@ async def test_tools_that_nobody_could_judge_are_left_out(send: Send, stub: Stub
     assert "tools" not in sent
 
 
-async def test_remembered_tools_are_sent_as_they_were_judged(
+async def test_tools_with_cached_verdicts_are_sent_as_they_were_judged(
     product: str, pipeline: Any, send: Send, model: StubModel
 ) -> None:
     if product == "models":
@@ -372,7 +374,7 @@ PICTURES: dict[str, Body] = {
 }
 
 
-async def test_what_nobody_can_judge_is_recorded_and_never_read_as_text(
+async def test_unjudgeable_content_is_recorded_and_never_judged_as_text(
     send: Send, pipeline: Any, stub: StubGuard, tmp_path: Path
 ) -> None:
     for place, message in PICTURES.items():
@@ -385,7 +387,7 @@ async def test_what_nobody_can_judge_is_recorded_and_never_read_as_text(
     assert {record["action"] for record in told} == {"pass"}
 
 
-async def test_what_nobody_can_judge_is_refused_where_the_admin_wants(pipeline: Any, send: Send) -> None:
+async def test_unjudgeable_content_is_refused_if_the_admin_wants(pipeline: Any, send: Send) -> None:
     pipeline.valves = type(pipeline.valves)(**{**pipeline.valves.model_dump(), "images": "withhold"})
     went_on = [place for place, message in PICTURES.items() if await send(request(message)) is not None]
     assert went_on == []

@@ -37,7 +37,7 @@ async def test_a_judged_message_is_not_judged_again(guard: Guard, stub: StubGuar
     assert [result and result.fresh for result in again] == [False, False, False]
 
 
-async def test_our_own_notices_and_empty_messages_are_left_alone(guard: Guard, stub: StubGuard) -> None:
+async def test_notices_and_empty_messages_are_not_judged(guard: Guard, stub: StubGuard) -> None:
     notice = Message("assistant", Notices().text(NoticeKind.PROMPT_REFUSED, "hello"))
     assert await actions([notice, Message("user", " ")], guard) == [None, None]
     assert stub.requests == []

@@ -115,7 +115,7 @@ def left_of(processes: set[int]) -> list[int]:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("child", CHILDREN)
-def test_on_leaving_nothing_is_left(child: str) -> None:
+def test_leaving_the_context_ends_all_processes(child: str) -> None:
     with running_leader(CHILDREN[child]) as (running, _, processes):
         session = running.process_id
     assert left_of(processes) == []
@@ -133,7 +133,7 @@ def test_the_end_of_the_first_process_is_reported_when_all_the_others_have_ended
 
 
 @pytest.mark.parametrize("child", ORPHANS)
-def test_killed_it_leaves_nothing(child: str) -> None:
+def test_a_killed_server_leaves_no_process(child: str) -> None:
     command = [sys.executable, "-c", SERVE, child]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as serve:
         assert serve.stdout is not None
@@ -194,7 +194,7 @@ def test_progress_bars_are_distinguished_from_lines() -> None:
     assert lines == ["10%~", "20%~", "done", "next"]
 
 
-def test_variables_of_the_user_stay_unless_the_options_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_variables_stay_unless_an_option_overrides_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHOSEN", "users")
     monkeypatch.setenv("VLLM_EMPTY", "")
     monkeypatch.setenv("FORCED", "users")
@@ -240,7 +240,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_the_remedy() -> None:
     assert "pip install" in caught.value.remedy
 
 
-def test_what_the_user_has_named_for_vllm_is_loaded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugins_that_the_user_named_for_vllm_are_loaded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_PLUGINS", "theirs")
     program = "import os; print(os.environ['VLLM_PLUGINS'], flush=True)"
     launch, lines = Launch((sys.executable, "-c", program), {}, {}, (), ("ours", "also_ours")), []

@@ -76,18 +76,18 @@ async def flooded(served: Served, count: int, most: int, text: str = PART) -> in
 
 
 @pytest.mark.parametrize("text", [PART, "", "x", "漢字" * 8 * KIB, "😀" + "x" * 64 * KIB])
-async def test_a_socket_holds_so_many_bytes_and_the_rest_waits_in_the_network(text: str) -> None:
+async def test_a_socket_holds_a_limited_number_of_bytes_and_the_rest_waits_in_the_network(text: str) -> None:
     most = 512 * KIB if text else 64 * KIB
     async with served_streams(socket_bytes=most, **ROOM) as served:
         assert 0 < await flooded(served, 1, most, text) <= most
 
 
-async def test_all_sockets_together_hold_so_many_bytes() -> None:
+async def test_all_sockets_together_hold_a_limited_number_of_bytes() -> None:
     async with served_streams(socket_bytes=512 * KIB, bytes_in_all=1024 * KIB, **ROOM) as served:
         assert 512 * KIB < await flooded(served, 8, 1024 * KIB) <= 1024 * KIB
 
 
-async def test_what_waited_is_judged_in_whole_once_there_is_room() -> None:
+async def test_waiting_text_is_judged_completely_once_there_is_room() -> None:
     async with served_streams(socket_bytes=128 * KIB, **ROOM) as served, served.socket(compression=None) as client:
         served.model.context = 10**8
         await exchange(client, messages=HELLO)
@@ -198,7 +198,7 @@ async def test_a_client_that_reads_nothing_loses_its_place() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "word "])
-async def test_a_stream_does_not_last_for_ever(text: str) -> None:
+async def test_the_duration_of_a_stream_is_limited(text: str) -> None:
     async with served_streams(stream_seconds=0.5) as served:
         key = (await served.post(messages=HELLO))["id"]
         async with served.socket() as client:

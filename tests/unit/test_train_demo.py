@@ -148,7 +148,7 @@ def test_unknown_categories_are_not_trained() -> None:
         "Es tut mir leid, dabei kann ich nicht helfen.",
     ],
 )
-def test_a_refusal_is_told(answer: str) -> None:
+def test_a_refusal_is_detected(answer: str) -> None:
     assert is_refusal(answer)
 
 

@@ -162,7 +162,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_replaced() -> No
 
 
 @pytest.mark.parametrize("first", [hang_up, cut, http(b"busy", "503 Service Unavailable"), http(b"", "429 Too Many")])
-async def test_what_fails_once_is_tried_again(first: bytes | Answer) -> None:
+async def test_a_request_that_fails_once_is_repeated(first: bytes | Answer) -> None:
     wire = Wire(first, http())
     async with listening(wire) as url:
         assert await ask(url, retries=1) == [BODY.decode()]
@@ -237,7 +237,7 @@ async def test_a_reply_without_end_is_cut_off(packed: bool) -> None:
     assert "sent more than" in str(refused)
 
 
-async def test_who_gives_up_closes_the_connection_and_the_next_one_is_served() -> None:
+async def test_a_cancelled_request_closes_its_connection_and_the_next_one_is_served() -> None:
     wire = Wire(silent, http())
     async with listening(wire) as url:
         client = new_client(url, "sk-key", PATIENCE)
@@ -252,7 +252,7 @@ async def test_who_gives_up_closes_the_connection_and_the_next_one_is_served() -
     assert wire.connections == 2
 
 
-async def test_many_at_a_time_get_their_own_replies() -> None:
+async def test_concurrent_requests_get_their_own_replies() -> None:
     async def echo(wire: Wire, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.01)
         writer.write(http(body))

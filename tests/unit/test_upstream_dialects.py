@@ -38,7 +38,7 @@ def longest(stub: StubGuard) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "models" not in case["right"]])
-async def test_a_case_from_the_world(
+async def test_a_case_from_practice(
     pipeline: Pipeline, model: StubModel, stub: StubGuard, tmp_path: Path, name: str
 ) -> None:
     case = CASES[name]
@@ -65,7 +65,7 @@ async def test_a_case_from_the_world(
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "models" in case["right"]])
-async def test_a_listing_from_the_world(pipeline: Pipeline, model: StubModel, name: str) -> None:
+async def test_a_model_list_from_practice(pipeline: Pipeline, model: StubModel, name: str) -> None:
     model.listing = CASES[name]["models"]
     await set_valves(pipeline, refresh_seconds=60)
     assert [entry["id"] for entry in pipeline.pipelines()] == CASES[name]["right"]["models"]
@@ -84,7 +84,7 @@ async def test_a_listing_from_the_world(pipeline: Pipeline, model: StubModel, na
         ("no list", "*", []),
     ],
 )
-async def test_any_list_of_models_is_read_for_what_it_is(
+async def test_any_shape_of_a_model_list_is_read(
     pipeline: Pipeline, model: StubModel, listing: Any, valve: str, ids: list[str]
 ) -> None:
     model.listing = listing
@@ -113,7 +113,7 @@ async def test_nothing_unsafe_is_shown_in_any_dialect(
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_a_harmless_answer_comes_whole_and_in_one_frame_a_check(
+async def test_a_harmless_answer_arrives_whole_in_one_frame_per_check(
     pipeline: Pipeline, model: StubModel, stub: StubGuard, dialect: str
 ) -> None:
     model.delay = 0.003
@@ -195,7 +195,7 @@ FIRST, SECOND = '{"q": "a calm sea"}', '{"q": "a long walk"}'
         "objects",
     ],
 )
-async def test_calls_are_kept_apart_and_each_is_one_text(
+async def test_tool_calls_are_kept_apart_and_each_is_one_text(
     pipeline: Pipeline, model: StubModel, stub: StubGuard, chunks: list[dict[str, Any]]
 ) -> None:
     model.chunks = chunks
@@ -240,7 +240,7 @@ async def test_calls_are_kept_apart_and_each_is_one_text(
     ],
 )
 @pytest.mark.parametrize("stream_it", [True, False])
-async def test_words_are_judged_wherever_they_stand_in_an_answer(
+async def test_words_in_any_place_of_an_answer_are_judged(
     pipeline: Pipeline, model: StubModel, delta: dict[str, Any], stream_it: bool
 ) -> None:
     if stream_it:
@@ -273,7 +273,7 @@ async def test_words_are_judged_wherever_they_stand_in_an_answer(
     ],
 )
 @pytest.mark.parametrize("stream_it", [True, False])
-async def test_what_stands_beside_the_choices_is_dropped(
+async def test_fields_next_to_the_choices_are_dropped(
     pipeline: Pipeline, model: StubModel, beside: dict[str, Any], stream_it: bool
 ) -> None:
     if stream_it:
@@ -297,7 +297,9 @@ async def test_what_stands_beside_the_choices_is_dropped(
 
 @pytest.mark.parametrize("stream_it", [True, False])
 @pytest.mark.parametrize("key", ["citations", "search_results", "related_questions"])
-async def test_sources_are_judged_and_go_on(pipeline: Pipeline, model: StubModel, key: str, stream_it: bool) -> None:
+async def test_sources_are_judged_and_passed_on(
+    pipeline: Pipeline, model: StubModel, key: str, stream_it: bool
+) -> None:
     for words, shown in (("A calm page", True), (UNSAFE, False)):
         beside = {key: [{"title": words, "url": "https://a.example"}]}
         message = {"role": "assistant", "content": "Fine."}
@@ -327,7 +329,7 @@ async def test_sources_are_judged_and_go_on(pipeline: Pipeline, model: StubModel
     ],
 )
 @pytest.mark.parametrize("stream_it", [True, False])
-async def test_a_reply_that_is_no_completion_is_told_and_recorded(
+async def test_a_reply_that_is_no_completion_is_reported_and_recorded(
     pipeline: Pipeline, model: StubModel, tmp_path: Path, sent: Any, said: str, stream_it: bool
 ) -> None:
     model.reply = sent
@@ -371,7 +373,7 @@ async def test_streams_are_read_as_tolerantly_as_clients_do(
     assert answer.finish == ["error" if error else "stop"]
 
 
-async def test_an_answer_that_broke_off_is_told_from_a_complete_one(pipeline: Pipeline, model: StubModel) -> None:
+async def test_an_interrupted_answer_is_distinguished_from_a_complete_one(pipeline: Pipeline, model: StubModel) -> None:
     model.chunks = [chunk({"content": "A sea."})]
     assert (await stream(pipeline)).finish == ["stop"]
     model.done = False
@@ -418,7 +420,7 @@ async def test_pictures_and_sound_pass_unjudged_or_not_at_all(
     assert [(record["unjudged"], record["action"]) for record in records] == [([kind], "pass"), ([kind], "withhold")]
 
 
-async def test_redirects_are_not_followed_and_said(pipeline: Pipeline, model_url: str, model: StubModel) -> None:
+async def test_redirects_are_reported_and_not_followed(pipeline: Pipeline, model_url: str, model: StubModel) -> None:
     async def away(request: Request) -> Response:
         return RedirectResponse(f"{model_url}/chat/completions")
 
@@ -453,13 +455,13 @@ async def test_headers_and_query_of_an_upstream_are_sent_and_never_quoted(
 
 
 @pytest.mark.parametrize("value", ["x", "[1]", '{"a b": "c"}', '{"a": 1}', '{"a": "b\\nc"}', '{"Host": "x"}'])
-async def test_headers_that_are_none_are_a_bad_valve(pipeline: Pipeline, value: str) -> None:
+async def test_invalid_headers_are_a_bad_valve(pipeline: Pipeline, value: str) -> None:
     await set_valves(pipeline, upstream_headers=value)
     assert pipeline.valves.upstream_headers == "none"
     assert pipeline.valves.problems[0].startswith("upstream_headers")
 
 
-async def test_who_asks_is_told_to_upstreams_only_on_request(pipeline: Pipeline, model: StubModel) -> None:
+async def test_the_users_identity_is_sent_to_upstreams_only_on_request(pipeline: Pipeline, model: StubModel) -> None:
     body = request()
     body["user"] = {"id": "u1", "role": "user", "name": "Änn Lee", "email": "ann@localhost"}
     await stream(pipeline, body)
@@ -476,7 +478,7 @@ async def test_who_asks_is_told_to_upstreams_only_on_request(pipeline: Pipeline,
         }
 
 
-async def test_too_much_of_anything_is_refused(pipeline: Pipeline, model: StubModel) -> None:
+async def test_every_size_and_number_is_limited(pipeline: Pipeline, model: StubModel) -> None:
     many: list[Any] = [
         [chunk({f"key{number}": "some words"}) for number in range(100)],
         [chunk({"tool_calls": [function(f"f{number}", "{}", index=number)]}) for number in range(200)],
