@@ -64,7 +64,7 @@ def test_only_categories_of_the_source_are_ground_truth(tmp_path: Path, origin: 
         (line(messages=[{"role": "system", "content": "x"}]), "messages.0.role"),
         (line(messages=[{"role": "user", "content": " "}]), "the last message is empty"),
         (line(task="response"), "the last message is by the user"),
-        (line(refusal=True), "refusal is of answers"),
+        (line(refusal=True), "refusal is for answers only"),
         (line(categories=["Rude"]), "categories.0"),
     ],
 )

@@ -206,5 +206,5 @@ def test_a_hub_that_cannot_be_reached_is_an_error_with_a_remedy(tmp_path: Path) 
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 1
-    assert "cannot be had from the hub" in result.stderr
+    assert "cannot be read from the hub" in result.stderr
     assert "--data lmsys/toxic-chat=FOLDER" in result.stderr

@@ -128,7 +128,7 @@ def test_a_guard_that_gives_no_verdict_has_no_figures(
     assert (made.reliability, made.refusals, made.speed.verdicts_per_second) == ({}, {}, None)
     assert not any(made.thresholds.values())
     asked = broken.asked.total()
-    assert "0 to ask for" in evaluate(url, data, "--sample", "16").output
+    assert "0 to judge" in evaluate(url, data, "--sample", "16").output
     assert broken.asked.total() == asked
 
 
@@ -157,7 +157,7 @@ def test_a_rerun_asks_nothing_again_and_gives_the_same_report(broken: BrokenGuar
     evaluate(url, data)
     first, asked = report(data), broken.asked.total()
     result = evaluate(url, data)
-    assert "0 to ask for" in result.output
+    assert "0 to judge" in result.output
     assert broken.asked.total() == asked
     assert report(data).model_dump(exclude={"made"}) == first.model_dump(exclude={"made"})
 
@@ -242,11 +242,11 @@ def test_an_interrupted_run_loses_nothing(broken: BrokenGuard, url: str, data: P
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "exception" not in said
-    assert "Stopped. Run the same command to go on." in said
+    assert "Stopped. Run the same command to continue." in said
     kept = [json.loads(line)["key"] for line in results.read_text().splitlines()]
     assert 10 <= len(kept) < ROWS
     assert report(data).judged == len(kept)
-    assert f"{ROWS - len(kept)} of {ROWS} rows were not asked for" in (out / "report.md").read_text()
+    assert f"{ROWS - len(kept)} of {ROWS} rows were not judged" in (out / "report.md").read_text()
     broken.delay = 0
     evaluate(url, data)
     keys = [json.loads(line)["key"] for line in results.read_text().splitlines()]

@@ -188,4 +188,4 @@ def test_sentences_that_are_marked_in_tokens_are_found_in_the_answer(url: str, t
 def test_a_mark_outside_of_the_answer_is_an_error(url: str, tmp_path: Path, span: tuple[int, int]) -> None:
     result = evaluate(tmp_path, url, [answer("bad bad", *span)])
     assert result.exit_code == 1
-    assert "unsafe_start and unsafe_end are no part of the last message" in result.stderr
+    assert "unsafe_start and unsafe_end are outside of the last message" in result.stderr
