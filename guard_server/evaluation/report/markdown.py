@@ -174,7 +174,7 @@ def _speed(report: EvaluationReport) -> str:
         f"{tokens}, in all / each": f"{speed.prompt_tokens} / {_number(speed.prompt_tokens_per_verdict)}",
         "Generated tokens, in all / each": f"{speed.generated_tokens} / {_number(speed.generated_tokens_per_verdict)}",
     }
-    return table(("", ""), facts.items()) + "\n\nMeasured on this machine, which may have had other work at the same time."
+    return table(("", ""), facts.items()) + "\n\nMeasured on this machine, which may have had other work."
 
 
 def _thresholds(report: EvaluationReport, wanted: float) -> str:
