@@ -175,7 +175,7 @@ def test_categories_of_adversarial_prompts_are_unknown(tmp_path: Path) -> None:
 def test_an_unknown_label_does_not_make_a_row_harmless(tmp_path: Path) -> None:
     card(tmp_path, "default", {"test": "data/train-*"})
     parquet(tmp_path, "data/train-00000-of-00001.parquet", {"prompt": [BREAD], "label": ["perhaps"]})
-    with pytest.raises(UnreadableData, match="neither a column nor a value 'perhaps'"):
+    with pytest.raises(UnreadableData, match="does not know the column or value 'perhaps'"):
         list(hub.read("walledai/XSTest", tmp_path))
 
 
