@@ -23,7 +23,7 @@ def serve(app: Starlette, port: int | None = None) -> Iterator[str]:
     """Serve `app` on loopback; yields its address."""
     # Bound here, so that no other test can take the port before the server does.
     listening = socket.create_server(("127.0.0.1", port or 0))
-    # Connections inherit it. Without it, an answer in two parts waits 40 ms: asyncio sets it only if a socket names TCP.
+    # Connections inherit it. Without it, a two-part answer waits 40 ms: asyncio sets it only on sockets that name TCP.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     server.config.timeout_graceful_shutdown = 1

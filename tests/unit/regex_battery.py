@@ -1,4 +1,4 @@
-"""Finds every regular expression of a module, and makes text that is hard for it out of its own characters."""
+"""Finds every regular expression of a module, and makes texts from its own characters that are hard for it."""
 
 import ast
 import inspect
@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 _METHODS = ("search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")
-# Of matching once at the start and of matching anywhere; in one way each, since the engine is the same.
+# Methods that match once at the start, and methods that match anywhere; one of each, since the engine is the same.
 _ONCE = ("match", "fullmatch")
 _CATEGORIES = {
     codes.CATEGORY_DIGIT: "7",
@@ -22,7 +22,7 @@ _CATEGORIES = {
     codes.CATEGORY_NOT_DIGIT: "x",
 }
 _OF_MOST_LANGUAGES = (" ", "\n", "a", "A", "1", "!", "<", "中", "\u0301")
-# Pairs grow with the square: the first characters of a pattern are those that begin and repeat it.
+# The number of pairs is quadratic, so only the first characters of a pattern are used: those that begin and repeat it.
 _MOST_CHARS, _MOST_PAIRED = 24, 6
 
 
@@ -30,10 +30,10 @@ class Use(NamedTuple):
     """One way in which a module uses one pattern."""
 
     name: str
-    """The module's own name for it; empty where it has none."""
+    """Its name in the module; empty if it has none."""
     source: str
     pattern: re.Pattern[Any] | None
-    """None where it is made in a way that cannot be followed."""
+    """None if it is made in a way that cannot be analysed."""
     method: str
 
     def seconds(self, text: str) -> float:
@@ -50,7 +50,7 @@ class Use(NamedTuple):
 
 
 def uses(module: ModuleType) -> list[Use]:
-    """All uses, of patterns with names and of those that are written where they are used."""
+    """All uses, of patterns with names and of inline patterns."""
     tree = ast.parse(inspect.getsource(module))
     found: list[Use] = []
     names: dict[str, str] = {}
@@ -72,13 +72,13 @@ def uses(module: ModuleType) -> list[Use]:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
         }
         pattern = getattr(module, name)
-        # What is used in another module, or put into a table, may be used in any way.
+        # A pattern that another module uses, or that is in a table, may be used in any way.
         found += [Use(name, source, pattern, method) for method in sorted(methods & {*_METHODS}) or ["finditer"]]
     return found
 
 
 def adversarial(pattern: re.Pattern[Any], size: int) -> Iterator[str]:
-    """Texts of about `size` characters, each once."""
+    """Texts of about `size` characters, without duplicates."""
     chars: list[str] = []
     samples: list[str] = []
     repeats: list[tuple[str, str]] = []
@@ -92,7 +92,7 @@ def adversarial(pattern: re.Pattern[Any], size: int) -> Iterator[str]:
         units |= dict.fromkeys(filter(None, (sample, sample[:-1], f"{sample}\n", f"{sample} ")))
     texts: dict[str, None] = {}
     for unit in units:
-        # The end decides whether all that was matched must be given back.
+        # The end decides whether the engine must go back over everything that it matched.
         texts |= dict.fromkeys((unit * (size // len(unit)), unit * (size // len(unit)) + "\0"))
     for before, one in dict.fromkeys(repeat for repeat in repeats if repeat[1]):
         long = one * (size // len(one))

@@ -1,4 +1,4 @@
-"""When a reader has left: dropped by its server, or away for long from a server that has time for it."""
+"""When a reader counts as gone: its server has dropped it, or an idle server has not asked for a frame for long."""
 
 import asyncio
 import time

@@ -12,12 +12,12 @@ from webui.guarded.chunks import chunks_of
 from webui.guarded.whole_answer import WholeAnswer
 
 Chunk = dict[str, Any]
-# "ha" and "day " twice over: a part that is repeated is no label.
+# "ha" and "day " occur twice: a repeated part of a text is no label.
 PARTS = st.lists(st.sampled_from(["calm ", "day. ", "ha", "好", "sea", "😊", "day "]), max_size=12)
 
 
 def joined(deltas: list[Chunk]) -> Chunk:
-    """What a client makes of deltas."""
+    """The message that a client builds from deltas."""
     whole: Chunk = {}
     for delta in deltas:
         for key, value in delta.items():
@@ -41,7 +41,7 @@ def joined(deltas: list[Chunk]) -> Chunk:
 def test_an_answer_is_read_alike_in_any_dialect_and_any_chunks(
     dialect: str, reasoning: list[str], content: list[str], cuts: list[int], words: bool
 ) -> None:
-    """The last reading is the unstreamed one, and what goes out was cleared, and is all that was said in the end."""
+    """The last reading equals the unstreamed one. Emitted text was cleared, and at the end it is the whole answer."""
     sent = list(DIALECTS[dialect](reasoning, content))
     reader, held, out = AnswerReader(), HoldBack(), list[Chunk]()
     for number, each in enumerate(sent):
@@ -59,7 +59,7 @@ def test_an_answer_is_read_alike_in_any_dialect_and_any_chunks(
     reading = held.reading(words=False)
     out += chunks_of(held.release(reading, len(reading.text), end=True), reader)
     if dialect == "mistral":
-        # Its unstreamed content is a list of parts, which no client makes of a stream.
+        # Its unstreamed content is a list of parts, which no client builds from a stream.
         texts = ["".join(reasoning), "".join(content)]
         once = [text for text in texts if text and not any(o != text and o.startswith(text) for o in texts)]
         assert reading.text == "\n".join(dict.fromkeys(once))

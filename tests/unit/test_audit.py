@@ -202,7 +202,7 @@ audit.close()
 
 
 def test_a_disk_that_accepts_half_a_line_keeps_whole_lines_and_the_rest_is_printed(tmp_path: Path) -> None:
-    """A file's largest size is a full disk for one process: the write that meets it is a short one."""
+    """A limit on file size acts like a full disk for one process: the write that reaches it is incomplete."""
     command = [sys.executable, "-c", _FULL_DISK, str(tmp_path / "audit.jsonl")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     written = [str(line["chat"]) for line in lines(tmp_path)]
@@ -277,7 +277,7 @@ def test_a_usable_path_is_tried_and_left_as_it_was(tmp_path: Path, name: str) ->
 
 
 def test_a_place_where_no_file_can_be_created_is_refused(tmp_path: Path) -> None:
-    """Run as a user who is not root: root may write everywhere."""
+    """Runs as a user other than root, since root may write everywhere."""
     tmp_path.chmod(0o555)
     code = "import os, sys; from moderation.audit.audit_file import *; os.getuid() or os.setuid(65534); "
     command = [sys.executable, "-c", f"{code}checked_audit_path(sys.argv[1])", f"{tmp_path}/audit.jsonl"]
@@ -287,7 +287,7 @@ def test_a_place_where_no_file_can_be_created_is_refused(tmp_path: Path) -> None
 
 
 class Listed:
-    """A sink that keeps what it gets."""
+    """A sink that keeps its records."""
 
     def __init__(self) -> None:
         self.entries: list[AuditEntry] = []

@@ -111,7 +111,7 @@ def test_the_same_option_has_the_same_name_in_every_command() -> None:
         for parameter in command.params:
             for variable in [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or []:
                 named.setdefault(variable, set()).update(parameter.opts)
-    # What `serve` is told to ask for is what the others must send.
+    # The key that `serve` requires is the key that the other commands must send.
     assert named == {
         "GUARD_URL": {"--guard-url"},
         "GUARD_API_KEY": {"--guard-key", "--api-key"},

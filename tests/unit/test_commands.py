@@ -15,10 +15,10 @@ PHONY = " ".join(re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)).split()
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("guard_server/**/*.md")})
 SCRIPTS = [ROOT / "Makefile", *sorted((ROOT / ".ci").iterdir()), *sorted(ROOT.glob(".github/**/*.yml"))]
 SCRIPTS += [ROOT / "docker-compose.yml", *sorted(ROOT.glob(".pre-commit-config.yaml"))]
-# A block of code, and code in a line.
+# A block of code, and inline code.
 CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 OURS = ("benchmarks", "demo", "guard_server", "tools", "training")
-# `python -m` of these starts more than a line of help; the reason why they need no more here.
+# `python -m` of these starts more than a line of help; the values say where they are tested.
 ELSEWHERE = {
     "demo.run": "imported here; its stack is started by tests/e2e and `make try`",
     "demo.try_conversations": "imported here; CI runs `make try`",
@@ -29,7 +29,7 @@ ELSEWHERE = {
 
 
 def code(file: Path) -> str:
-    """What somebody types or a machine runs: of a page, its code alone."""
+    """The commands that people type or machines run; in a page, only its code."""
     text = file.read_text(encoding="utf-8")
     return "\n".join(CODE.findall(text)) if file.suffix == ".md" else text
 

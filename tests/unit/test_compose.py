@@ -1,7 +1,7 @@
 """docker-compose.yml: valid, closed to the outside, and every path, command and setting that it names exists.
 
-The schema is the Compose specification's, as check-jsonschema carries it. What only a Docker engine can show is not
-shown here: that the images can be pulled, and that the containers run.
+The schema is that of the Compose specification, from check-jsonschema. Only a Docker engine can show that the images
+can be pulled and that the containers run, so this is not tested here.
 """
 
 import json
@@ -41,7 +41,7 @@ def example() -> dict[str, str]:
 
 
 def filled_in(text: str, values: dict[str, str]) -> str:
-    """As Compose does with ${NAME}, ${NAME:-default} and ${NAME:?message}."""
+    """Substitutes ${NAME}, ${NAME:-default} and ${NAME:?message} like Compose."""
 
     def one(match: re.Match[str]) -> str:
         name, kind, other = match.groups()
@@ -166,7 +166,7 @@ def test_the_pipelines_settings_are_valid_values_of_existing_valves(monkeypatch:
     assert environment["QWEN3GUARD_GUARD_BASE_URL"] == "http://guard:8000/v1"
     for name, value in ours.items():
         monkeypatch.setenv(name, value)
-    # One environment serves both, so a name that both have must mean the same in both.
+    # Both read the same environment, so a variable that both have must have the same meaning in both.
     assert Valves().problems + ModelsValves().problems == []
 
 

@@ -1,4 +1,4 @@
-"""The rule of two flagged tokens in a row, and what the labels of a checkpoint mean."""
+"""The rule of two consecutive flagged tokens, and the meaning of a checkpoint's labels."""
 
 import math
 

@@ -1,5 +1,5 @@
-"""Dify's API extension, replayed from its documentation (docs.dify.ai, "API Extension" and "Sensitive Content
-Moderation") and from what langgenius/dify sends (api/core/moderation/api/api.py)."""
+"""Dify's API extension, with requests as in its documentation (docs.dify.ai, "API Extension" and "Sensitive Content
+Moderation") and in its code (langgenius/dify, api/core/moderation/api/api.py)."""
 
 import json
 from collections.abc import Iterator
@@ -34,10 +34,10 @@ def url(guard_url: str) -> Iterator[str]:
 
 
 def ask(url: str, body: Any, *, key: str | None = KEY, action: str | None = None) -> httpx.Response:
-    """As Dify does: a POST of JSON with a bearer."""
+    """A POST of JSON with a bearer token, as from Dify."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     params = {"action": action} if action else {}
-    # As `requests` and Dify write it: escaped to ASCII.
+    # Escaped to ASCII, as `requests` and Dify write it.
     return httpx.post(url, content=json.dumps(body), headers=headers, params=params, trust_env=False, timeout=20)
 
 

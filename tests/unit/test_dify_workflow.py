@@ -1,7 +1,7 @@
-"""docs/dify/guarded-chat.yml, played node by node as Dify's engine does, against a real moderations endpoint.
+"""docs/dify/guarded-chat.yml, executed node by node like in Dify's engine, with a real moderations endpoint.
 
-What each node does is as api/core/workflow/nodes of langgenius/dify has it: templates are filled in as they are, the
-code node runs `main`, the if/else node takes the first case whose conditions hold, else the handle "false".
+Each node does what api/core/workflow/nodes of langgenius/dify does: templates are filled in without escaping, the code
+node runs `main`, the if/else node takes the first case whose conditions hold, else the handle "false".
 """
 
 import re
@@ -31,7 +31,7 @@ class Run:
 
     def __init__(self, url: str, query: str, chat_model: Callable[[str], str]) -> None:
         self.asked: list[str] = []
-        """What the chat model was sent."""
+        """The prompts that the chat model got."""
         self.failed = False
         self.answer: str | None = None
         self._chat_model = chat_model
@@ -52,7 +52,7 @@ class Run:
                 (node,) = targets
 
     def _fill(self, template: str) -> str:
-        # In one pass: what a variable holds is no template.
+        # In one pass: the value of a variable is not a template.
         return re.sub(r"\{\{#([^#]+)#\}\}", lambda found: str(self._pool[tuple(found[1].split("."))]), template)
 
     def _start(self, node: str, data: dict[str, Any]) -> str:
@@ -83,7 +83,7 @@ class Run:
                 trust_env=False,
             )
         except httpx.HTTPError:
-            # Dify ends the run there: no node here has another way to deal with errors.
+            # Dify ends the run here, since no node of this workflow handles errors differently.
             assert "error_strategy" not in data
             self.failed = True
         else:

@@ -1,4 +1,4 @@
-"""`doctor` against real HTTP servers of all kinds: right, without our plugins, foreign, with a key, silent, absent."""
+"""`doctor` on real HTTP servers: right ones, without our plugins, other products, with a key, silent, absent."""
 
 import asyncio
 import json

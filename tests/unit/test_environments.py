@@ -1,4 +1,4 @@
-"""What is built again and what is not, with a stand-in for uv: nothing is installed here."""
+"""Which environments are built again, tested with a stand-in for uv: nothing is installed here."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from tools import environments, locks
 from tools.environments import BuildError, Environment, uv_variables
 
-# Logs what it is asked to do, makes a folder where a virtual environment is wanted, and fails on demand.
+# Logs its arguments, makes a folder for a virtual environment, and fails on demand.
 UV = """#!/bin/sh
 [ "$1" = --version ] && { echo "uv ${UV_SAYS:-0.13.9}"; exit; }
 echo "$*" >>asked
@@ -25,7 +25,7 @@ exit 0
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with two locks and a stand-in for uv on the PATH."""
+    """A checkout with two locks, and a stand-in for uv on the PATH."""
     folder = tmp_path / "checkout"
     _lay(folder, monkeypatch)
     (folder / "locks").mkdir(parents=True)
@@ -48,7 +48,7 @@ def _lay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(checkout: Path) -> list[str]:
-    """The commands since the last call, each by its first words and its last."""
+    """The commands since the previous call: the first words and the last word of each."""
     file = checkout / "asked"
     lines = file.read_text().splitlines() if file.exists() else []
     file.unlink(missing_ok=True)
@@ -170,7 +170,7 @@ def test_pips_configuration_is_passed_on_to_uv() -> None:
 
 
 def test_the_script_runs_before_anything_is_installed() -> None:
-    """Without site-packages; and an unknown name says what there is, in one line."""
+    """Without site-packages. The error for an unknown name lists the environments in one line."""
     script = [sys.executable, "-I", "-S", "tools/environments.py", "production"]
     result = subprocess.run(script, cwd=environments.ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 1
@@ -186,7 +186,7 @@ def test_a_lock_pins_every_package_by_version_and_file(name: str) -> None:
     lines = (environments.LOCKS / f"{name}.txt").read_text().removeprefix(locks.heading(name)).splitlines()
     pinned = [line for line in lines if not line.startswith(" ")]
     assert all("==" in line for line in pinned)
-    # PyTorch's build for the CPU has a file for each kind of machine, on an index of its own.
+    # PyTorch's build for the CPU has a file for each platform, on its own index.
     assert [line for line in pinned if not line.endswith("\\")] == (["torch==2.13.0+cpu"] if name == "guard" else [])
 
 

@@ -138,7 +138,7 @@ def test_calibration_at_the_borders_of_bins_and_with_one_label_only() -> None:
     rows = [one(SAFE, SAFE, unsafe=step / 10) for step in range(11)]
     made = reliability(rows, "strict")
     assert made is not None
-    # 0 and 0.1 share the lowest bin; each further border belongs to the bin below it.
+    # 0 and 0.1 are in the lowest bin; each other border belongs to the bin below it.
     assert [bin_.rows for bin_ in made.bins] == [2] + [1] * 9
     assert made.calibration_error == pytest.approx(0.5)
     assert reliability([one(SAFE, SAFE)], "strict") is None

@@ -49,7 +49,7 @@ def test_a_sentence_follows_one_of_a_harmless_answer(carrier: str, lang: str, ga
     found = [parts(splice) for splice in made([prompt(BAD, lang=lang), answer(carrier, lang=lang)], 40)]
     assert {sentence for _, sentence, _ in found} == {BAD}
     for before, _, after in found:
-        # The whole carrier is there, and it is split at the end of a sentence.
+        # The harmless answer is complete, and it is split at the end of a sentence.
         assert "".join((before + after).split()) == "".join(carrier.split())
         assert before.rstrip()[-1] in ".!?。！"
         assert before == before.rstrip() + gap

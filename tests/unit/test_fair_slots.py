@@ -29,7 +29,7 @@ class Queue:
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def ask(self, name: str, user: str | None, size: int = 1000, *, later: bool = False) -> None:
-        """Start a request. Returns when it waits or has its slot."""
+        """Start a request, and return when it waits or has its slot."""
         self.ends[name] = asyncio.Event()
         self.tasks[name] = asyncio.create_task(self._ask(name, user, size, later))
         await asyncio.sleep(0)
@@ -303,6 +303,6 @@ async def test_ordinary_users_are_judged_before_the_crowd_of_a_heavy_one(stub: S
     places = [place for place, text in enumerate(judged) if text.startswith("question")]
     between = [text for text in judged[before : max(places) + 1] if not text.startswith("question")]
     assert len(places) == 10
-    # The requests in flight when they arrived, and those that were sent before theirs.
+    # The requests in flight when they arrived, and those that were sent before.
     assert len(between) <= 2 * 8
     assert len(stub.judged) > 50 * 6

@@ -14,7 +14,7 @@ from tests.stands.plugins import Pipeline, audited, load_built, set_valves, star
 from tests.stands.waiting import PATIENCE, until
 from webui.bodies import Body
 
-# The built files are what an admin installs, so they are what is tested, loaded as the server does.
+# Admins install the built files, so the tests use them, loaded like the server loads them.
 FILTER = load_built("qwen3guard_filter")
 Refusal = load_built("qwen3guard_refusal").Pipeline
 GuardedModels = load_built("qwen3guard_models").Pipeline
@@ -185,7 +185,7 @@ async def test_without_a_verdict_turns_are_withheld_with_their_own_notice(
     assert [m["content"] for m in body["messages"]] == ["hi there", EN["not_checked"]]
     assert "Hello!" not in json.dumps(body)
     stub.status, stub.delay, stub.nonsense = 200, 0, None
-    # A guard that is down is left in peace for a while.
+    # A guard that is down is not asked for a while.
     async with asyncio.timeout(PATIENCE):
         while "hi there" not in json.dumps(await pipeline.inlet(request(user("hi there")), USER)):
             await asyncio.sleep(0.1)
@@ -305,7 +305,7 @@ async def test_guarded_models_and_presets_on_them_are_not_judged_twice(pipeline:
 @pytest.mark.parametrize("named", ["preset", GUARDED])
 @pytest.mark.parametrize("base", [GUARDED, "direct"])
 async def test_an_outlet_does_not_rely_on_what_an_inlet_saw(pipeline: Pipeline, named: str, base: str) -> None:
-    """Another worker may have seen a later request of the same name, for a model that nobody guards."""
+    """Another worker may have seen a later request of the same name, for an unguarded model."""
     preset = {"model": named, "metadata": {"model": {"info": {"base_model_id": base}}}}
     went = json.dumps(await pipeline.inlet(request(user(BOMB), **preset), USER))
     assert ("bomb" in went) == (base == GUARDED)
@@ -371,7 +371,7 @@ async def test_requests_for_direct_models_go_to_their_guarded_models_on_request(
     sent = await pipeline.inlet(request(user("hi"), model="qwen/qwen3"), USER)
     assert (sent["model"], stub.requests) == ("qwen3guard_models.qwen~2Fqwen3", [])
     assert FILTER.take_mark(sent, USER["id"]).user == USER["id"]
-    # An outlet is not told where the request went.
+    # An outlet does not get the model that the request went to.
     stored = chat(user(BOMB), assistant("the bomb")) | {"model": "qwen/qwen3"}
     assert "bomb" not in json.dumps(await pipeline.outlet(stored, USER))
     preset = request(user(BOMB), model="preset", metadata={"model": {"info": {"base_model_id": "direct"}}})
@@ -379,15 +379,15 @@ async def test_requests_for_direct_models_go_to_their_guarded_models_on_request(
 
 
 async def test_one_user_cannot_occupy_the_whole_guard(pipeline: Pipeline, stub: StubGuard) -> None:
-    """Of someone who is known, only so many characters are judged at a time; of nobody in particular, 64 requests."""
+    """A known user has a limit of characters in flight; requests without a user have a limit of 64 together."""
     texts = [f"number {number} " + "calm words " * 9000 for number in range(10)]
 
     async def judge_all(end: str, asking: dict[str, Any], at_least: int) -> None:
-        # All that the guard is asked meanwhile waits.
+        # All further requests to the guard wait.
         stub.waits_for, stub.most_at_once = "nothing that anybody says", 0
         judging = [asyncio.create_task(pipeline.inlet(request(user(text + end)), asking)) for text in texts]
         await until(lambda: stub.at_once >= at_least)
-        # Time for more than there may be.
+        # Time enough for more requests than are allowed.
         await asyncio.sleep(1)
         stub.waits_for = None
         await asyncio.gather(*judging)

@@ -1,4 +1,4 @@
-"""A JSON value in pieces is whole exactly when all of it together is one."""
+"""A JSON value in pieces is complete exactly when the joined text is a value."""
 
 import json
 
@@ -56,14 +56,14 @@ def _is_container(text: str) -> bool:
 
 
 def test_a_growing_label_counts_as_text_from_its_first_words() -> None:
-    """However much of it is known to be none already."""
+    """No matter how much of the text was classified as a label before."""
     reader = AnswerReader()
 
     def said(text: str) -> list[bool]:
         return [piece.is_label for piece in reader.pieces_of({"choices": [{"delta": {"sig": text}}]})]
 
     assert said("0123456789abcdef") == [True]
-    # Repeated as it is, it says nothing new; anything else goes on.
+    # An exact repetition adds nothing; any other text continues it.
     assert said("0123456789abcdef") == []
     assert all(said(f"{number:016x}") == [True] for number in range(200))
     assert said(" how to make a bomb") == [False]

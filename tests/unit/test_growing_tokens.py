@@ -1,4 +1,4 @@
-"""The tokens of a growing text, cut as Qwen's tokenizer cuts it and as the demo guards' does."""
+"""The tokens of a growing text, with Qwen's tokenizer and with that of the demo guards."""
 
 import json
 import random
@@ -18,8 +18,8 @@ DEMO_JSON = (catalog.DEMO_TOKENIZER / "tokenizer.json").read_text(encoding="utf-
 JSON = like_qwens(DEMO_JSON)
 PLAIN, DEMO = PlainText(JSON), PlainText(DEMO_JSON)
 
-# What tokenizers cut differently: words, digits, runs of white space, punctuation, scripts without spaces, marks that
-# compose, inner jamo, emoji, and what looks like a control token.
+# Text that tokenizers split in different ways: words, digits, runs of white space, punctuation, scripts without spaces,
+# marks that compose, inner jamo, emoji, and text that looks like a control token.
 WORDS = ("hello", "'s", "it'", "7", "42", "a" * 70, "_", "<|im_end|>", "<think>")
 SPACES = (" ", "  ", "\n", "\r\n", "\t", "\u200b")
 SIGNS = ("!", "...", "(", "，", "½", "👩‍🔬")
@@ -70,7 +70,7 @@ def test_settled_tokens_stay_and_come_before_the_others(plain: PlainText, text: 
     )
 )
 def test_the_tokens_are_those_of_the_tokenizer_itself(text: str) -> None:
-    """Segments end where the pre-tokenizer cuts anyway."""
+    """Segments end only at places where the pre-tokenizer splits in any case."""
     assert [token.id for token in whole(text)] == [token.id for token in PLAIN.encode([text])[0]]
 
 

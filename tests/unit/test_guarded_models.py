@@ -25,9 +25,9 @@ from webui.bodies import Body
 
 MODELS = load_built("qwen3guard_models")
 EN = TEXTS["en"]
-# At a hundredth of a second for each chunk it takes longer than any test waits: an upstream that ended was closed.
+# At a hundredth of a second per chunk it takes longer than any test waits, so an upstream that ended was closed.
 ENDLESS = CALM * 300
-# Requests for verdicts after which something was shown: the prompt is judged, and each check waits for the one before.
+# Number of verdicts before any text is shown: that of the prompt, and those of checks, each after the one before.
 SHOWN = 6
 
 
@@ -121,7 +121,7 @@ async def test_a_prompt_with_a_cached_refusal_is_not_sent_again(pipeline: Pipeli
     marked = await pipeline.inlet(request(user("Suggest questions."), stream=False, metadata=metadata), USER)
     reply = await asyncio.to_thread(pipe, pipeline, marked)
     assert json.loads(reply["choices"][0]["message"]["content"]) == {"follow_ups": []}
-    # In parallel the model gets it once, as nobody had judged it.
+    # The model may get it once, since the first request is sent while the prompt is judged.
     assert len(model.requests) <= 1
 
 
@@ -352,7 +352,7 @@ async def test_a_reader_who_leaves_ends_the_upstream(pipeline: Pipeline, model: 
     answer = pipe(pipeline, request())
     await asyncio.to_thread(lambda: [next(answer) for _ in range(3)])
     await until(lambda: model.streaming == 1)
-    # Not at once: a reader may be slow.
+    # Not immediately, since a reader may be slow.
     assert await until(lambda: model.streaming == 0) > 1.5
     records = await audited(pipeline, tmp_path)
     assert ["reader left" in record.get("problem", "") for record in records] == [False, True]
@@ -373,12 +373,12 @@ async def test_a_slow_reader_is_served(pipeline: Pipeline, model: StubModel) -> 
 
 
 def ours() -> list[threading.Thread]:
-    """Living threads, but for those that the test's own loop lends."""
+    """Living threads, without those of the test's own event loop."""
     return [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
 
 
 def writers() -> int:
-    """Answers that are being written, or that something has not let go."""
+    """Answers in progress, or still referenced."""
     gc.collect()
     return sum(isinstance(each, MODELS.Streamed) for each in gc.get_objects())
 
@@ -394,7 +394,7 @@ async def test_a_thousand_aborted_streams_leave_nothing(pipeline: Pipeline, mode
     assert len(model.requests) == 1000
     await until(lambda: writers() <= written_before)
     assert len(ours()) == before
-    # The stub's side of the connections is counted too; some idle ones are kept.
+    # The stub's end of each connection counts too, and some idle connections are kept.
     await until(lambda: len(os.listdir("/proc/self/fd")) < files + 40)
     await pipeline.on_shutdown()
     assert len(ours()) < before
@@ -467,7 +467,7 @@ async def test_an_upstream_that_is_slow_to_list_delays_no_other(pipeline: Pipeli
 
     with serve(Starlette(routes=[Route("/v1/models", models)])) as url:
         await set_valves(pipeline, upstream_base_urls=f"{url}/v1")
-        # Nothing is listed before this returns.
+        # No list is ready before this returns.
         assert pipeline.pipelines() == []
         asked.append(True)
         await until(pipeline.pipelines)
@@ -542,7 +542,7 @@ async def test_a_refused_task_answers_in_its_own_json(pipeline: Pipeline, model:
 
 @pytest.mark.parametrize("ask", [complete, stream])
 async def test_one_user_cannot_occupy_the_whole_guard(pipeline: Pipeline, stub: StubGuard, ask: Any) -> None:
-    """Of someone who is known, only so many characters are judged at a time."""
+    """A known user has a limit of characters in flight."""
     stub.delay = 0.05
     texts = [f"number {number} " + "calm words " * 9000 for number in range(6)]
     asked = [

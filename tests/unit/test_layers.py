@@ -1,4 +1,4 @@
-"""The layers that DESIGN draws; the contracts themselves stand in pyproject.toml."""
+"""The layers of the project; their contracts are in pyproject.toml."""
 
 import ast
 import subprocess
@@ -40,7 +40,7 @@ def test_nothing_imports_an_engine_before_it_is_needed() -> None:
 
 
 _PACKAGES = ("moderation", "webui", "pipelines", "guard_server", "training", "demo")
-# The Pipelines server wants these names.
+# The Pipelines server requires these names.
 _NAMES_OF_THE_HOST = {"Pipeline", "Valves"}
 
 

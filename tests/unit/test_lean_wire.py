@@ -1,4 +1,4 @@
-"""A guard in front of servers with the lean route, also with a faulty one: there is always a verdict."""
+"""A guard on servers with the lean route, which may be faulty: there is always a verdict."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -40,7 +40,7 @@ def told(body: object, status: int = 200) -> Answer:
 
 
 class Odd:
-    """A stub guard with a lean route that says what it is told to; `posts` counts."""
+    """A stub guard with a lean route whose replies can be set; `posts` counts its requests."""
 
     def __init__(self, post: Answer = reply(SAFE), offer: Answer = told(OFFER)) -> None:  # noqa: B008
         self.stub = StubGuard()
@@ -73,7 +73,7 @@ def judge() -> StubJudge:
 
 @pytest.fixture
 def ours(judge: StubJudge, stub: StubGuard) -> Starlette:
-    """As `qwen3guard serve` has it: the lean route beside chat completions."""
+    """The lean route and chat completions on one server, as in `qwen3guard serve`."""
     return Starlette(routes=[*verdicts.routes(lambda: judge), *stub.app.routes])
 
 

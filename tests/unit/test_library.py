@@ -1,4 +1,4 @@
-"""`moderation` as a library: its public names, what they cost, and the program in docs/library.md."""
+"""`moderation` as a library: its public names, the cost of its import, and the program in docs/library.md."""
 
 import ast
 import re

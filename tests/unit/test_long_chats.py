@@ -64,13 +64,13 @@ async def test_the_guards_prompt_has_the_same_beginning_for_many_turns(
         starts.append(stub.requests[-1]["messages"][0]["content"].split()[0])
     lasting = [len(list(same)) for _, same in itertools.groupby(starts)]
     assert len(lasting) > 2
-    # Without the last, which is not complete yet.
+    # Without the last one, which is not complete yet.
     assert min(lasting[:-1]) >= 3
     assert stub.tokenized == 0
 
 
 async def test_a_context_with_more_tokens_than_estimated_is_cut_again(guard: Guard, stub: StubGuard) -> None:
-    """First words, of one token each by the guard's count; then signs, of which each is a token."""
+    """First words, each one token by the guard's count; then punctuation, with one token per character."""
     stub.limit = 3_000
     messages = turns(12)
     for count in range(1, 13):
@@ -115,7 +115,7 @@ class SlowGuard:
         self.messages = bodies(turns(60, length=80))
 
     def begin(self) -> None:
-        # Eight at a time: in four seconds about half of them, and the newest with time to spare.
+        # Eight are judged at a time: about half of them in four seconds, and the newest long before.
         self._stub.delay = 1
 
 

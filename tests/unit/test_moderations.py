@@ -1,4 +1,4 @@
-"""`/v1/moderations` through the openai SDK and by hand, judged by a stub guard."""
+"""`/v1/moderations` through the openai SDK and over plain HTTP, judged by a stub guard."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -37,7 +37,7 @@ def seconds() -> float:
 
 @pytest.fixture
 def guard(guard_url: str, seconds: float) -> Guard:
-    """To be used, and closed, by one app in its own event loop."""
+    """One app uses and closes it in its own event loop."""
     return Guard(Endpoint(guard_url, timeout=seconds, refusals=True), timeout=seconds)
 
 
@@ -55,7 +55,7 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 def post(url: str, body: Any, key: str | None = KEY) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    # As bytes: a key may hold what is no ASCII.
+    # As bytes, since a key may have characters that are not ASCII.
     headers = {b"Authorization": f"Bearer {key}".encode()} if key else {}
     return httpx.post(f"{url}/moderations", content=content, headers=headers, trust_env=False, timeout=PATIENCE)
 

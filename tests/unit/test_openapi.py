@@ -1,4 +1,4 @@
-"""docs/reference/openapi.json: every route is in it, and what goes over the wire is as it says."""
+"""docs/reference/openapi.json: it has every route, and real requests and replies match it."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def operation(method: str, path: str) -> dict[str, Any]:
 
 
 def check(body: dict[str, Any], value: Any) -> None:
-    """`value` is as the description says of this request or reply."""
+    """Assert that `value` matches the description of this request or reply."""
     schema = body["content"]["application/json"]["schema"]
     Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(value)
 
@@ -60,7 +60,7 @@ def app(guard_url: str) -> Starlette:
 def test_every_route_is_described_and_nothing_else(app: Starlette) -> None:
     found = {(route.path, method) for route in app.routes if isinstance(route, Route) for method in route.methods or ()}
     described = {(path, method.upper()) for path, methods in DOCUMENT["paths"].items() for method in methods}
-    # Starlette answers HEAD wherever it answers GET.
+    # Starlette answers HEAD on every route that has GET.
     assert {(path, method) for path, method in found if method != "HEAD"} == described
 
 

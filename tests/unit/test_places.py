@@ -6,7 +6,7 @@ from pipelines.lifecycle.places import NoPlace, Place, Places
 
 
 def fill(places: Places, user: str) -> list[Place]:
-    """All places that a user gets."""
+    """All places that a user can get."""
     held = []
     while True:
         try:

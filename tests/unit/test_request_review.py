@@ -1,4 +1,4 @@
-"""One review of a request for every host: what decides, what is recorded, what is sent on and what is shown."""
+"""The review of a request, which all hosts share: what decides, what is recorded, what is sent on, what is shown."""
 
 import json
 from collections import Counter
@@ -35,7 +35,7 @@ TITLE = RequestContext(
 
 
 class Host:
-    """Asks for reviews under valves of its own."""
+    """Makes reviews with its own valves."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
@@ -96,7 +96,7 @@ async def test_a_task_is_recorded_as_a_task_and_its_quoted_turns_once(host: Host
         messages = [user("### Task:\nRules of our own\nAnd oat?")]
         await RequestReview(moderator, messages, fields, TITLE).review()
     counts = Counter((record["direction"], record["action"]) for record in await host.records())
-    # Three quoted turns once; what decides each time: the rest of the prompt, and the document.
+    # The three quoted turns have one record each; the rest of the prompt and the document have one for each request.
     assert counts == {("task", "pass"): 3 + 2 * 2, ("tools", "refuse"): 2}
 
 

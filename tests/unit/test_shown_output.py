@@ -1,4 +1,4 @@
-"""What the page shows of a stored answer: each item of `output` is read, and none of a harmless one is touched."""
+"""What the page shows of a stored answer: each item of `output` is judged, and a harmless one stays unchanged."""
 
 import json
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ def said(text: str, **more: Any) -> Body:
     return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text, **more}]}
 
 
-# As Open WebUI 0.12.4 and the Responses API write them; {} stands for what is said there.
+# As Open WebUI 0.12.4 and the Responses API write them; {} marks the place of the text.
 ITEMS: dict[str, Body] = {
     "message": said("{}"),
     "a refusal": {"type": "message", "content": [{"type": "refusal", "refusal": "{}"}]},
@@ -61,7 +61,7 @@ ITEMS: dict[str, Body] = {
     "a file search": {"type": "file_search_call", "queries": ["the {}"], "results": [{"text": "{}"}]},
     "a shell call": {"type": "local_shell_call", "action": {"command": ["echo", "the {}"]}},
     "a computer's typing": {"type": "computer_call", "action": {"type": "type", "text": "{}"}},
-    "an item that nobody knows": {"type": "new_thing", "content": {"deep": ["{}"]}},
+    "an item of an unknown type": {"type": "new_thing", "content": {"deep": ["{}"]}},
     "keys of an item": {"type": "new_thing", "the {}": 1},
 }
 

@@ -1,4 +1,4 @@
-"""Guard and Watcher before a stream endpoint: the real routes, with a model that does as it is told."""
+"""Guard and Watcher with a stream endpoint: the real routes, with a stub model."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The stream endpoint over real HTTP and WebSockets, with a model that does as it is told."""
+"""The stream endpoint over real HTTP and WebSockets, with a stub model."""
 
 import asyncio
 import json
@@ -89,7 +89,7 @@ async def test_texts_that_arrive_during_a_judgement_are_judged_together(serve: S
         for word in ("then ", "more ", "words, ", "and "):
             await socket.send(json.dumps({"text": word}))
         await (await socket.ping())
-        # The server has read them; it lives in this loop, and takes them over in a turn or two for each.
+        # The server in this loop has read them, and needs one or two turns of the loop to process each.
         for _ in range(50):
             await asyncio.sleep(0)
         served.model.gate.set()

@@ -74,7 +74,7 @@ async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
 
 
 async def test_a_template_that_the_guard_flags_does_not_refuse_harmless_turns(pipeline: Any, stub: StubGuard) -> None:
-    # "Chat History" is of Open WebUI's own templates.
+    # "Chat History" is from Open WebUI's own templates.
     stub.together = ("Chat History", "Is rye good")
     body = task({"messages": [{"role": "user", "content": "Is rye good?"}]}, "### Chat History:\nUSER: Is rye good?")
     assert await pipeline.inlet(json.loads(json.dumps(body)), {}) == body

@@ -3,7 +3,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from guard_server.serve.chat_template import with_prefill
 
-# The ends that templates have: text, a block, a trimmed block, with and without a newline at the end of the file.
+# Possible ends of templates: text, a block, a trimmed block, with and without a newline at the end of the file.
 TEMPLATES = [
     "{{ messages[-1].content }}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
     "{{ messages[-1].content }}{% if add_generation_prompt %}\n<|im_start|>assistant\n{% endif %}\n",

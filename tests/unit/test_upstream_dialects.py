@@ -1,4 +1,4 @@
-"""What model servers really send, through guarded models: nothing unsafe is shown, and one text stays one text."""
+"""Real dialects of model servers, through guarded models: nothing unsafe is shown, and one text stays one text."""
 
 import json
 from pathlib import Path
@@ -27,13 +27,13 @@ UNSAFE = "First take the bomb and light it."
 
 
 def answers(stub: StubGuard) -> list[str]:
-    """What the guard read of answers."""
+    """The answers, or parts of them, that the guard read."""
     turns = [body["messages"][-1] for body in stub.requests]
     return [turn["content"] for turn in turns if turn["role"] == "assistant"]
 
 
 def longest(stub: StubGuard) -> str:
-    """The last reading: a check that was given up may arrive after it."""
+    """The last reading: an abandoned check may arrive after it."""
     return max(answers(stub), key=len)
 
 
@@ -53,7 +53,7 @@ async def test_a_case_from_practice(
     assert "error" not in answer.raw
     assert f'"{right.get("sent_on_never_has_key", "event")}"' not in answer.raw
     if read := right.get("guard_reads_once") or right.get("guard_reads_in_the_end"):
-        # The last words of the answer may have come when it was refused already.
+        # The last words of the answer may arrive after its refusal.
         last = longest(stub).split("\n")[0]
         assert (read.startswith(last), "take the bomb" in last) == (True, True)
     judged = sum(map(len, answers(stub)))
@@ -105,10 +105,10 @@ async def test_nothing_unsafe_is_shown_in_any_dialect(
     answer = await stream(pipeline)
     assert "bomb" not in answer.raw
     assert answer.finish == ["content_filter"]
-    # Once, whole, and without a break that the server did not send.
+    # Once, complete, and without line breaks that the server did not send.
     whole = "\n".join(filter(None, [said.get("reasoning"), said["content"]]))
     read = longest(stub)[: len(whole)]
-    # The last words may have come when it was refused already.
+    # The last words may arrive after the refusal.
     assert (whole.startswith(read), "take the bomb" in read) == (True, True)
 
 
@@ -122,7 +122,7 @@ async def test_a_harmless_answer_arrives_whole_in_one_frame_per_check(
     assert answer.finish == ["stop"]
     if dialect != "mistral":
         assert answer.said() == CALM
-    # One of them may clear the end of the reasoning and the beginning of the content.
+    # One check may clear the end of the reasoning and the beginning of the content.
     assert len([delta for delta in answer.deltas if delta]) <= len(answers(stub)) + 2
 
 
@@ -141,14 +141,14 @@ async def test_streamed_and_unstreamed_are_read_as_the_same_text(
     beside = {key: whole[0][key] for key in ("citations", "search_results") if key in whole[0]}
     model.reply = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **beside}
     stub.requests.clear()
-    await set_valves(pipeline, timeout_seconds=PATIENCE - 1)  # A new guard, which remembers no verdict.
+    await set_valves(pipeline, timeout_seconds=PATIENCE - 1)  # A new guard, without cached verdicts.
     reply = await complete(pipeline)
     assert answers(stub) == [streamed]
     assert reply["choices"][0]["message"]["content"] == CALM
 
 
 def calling(*pieces: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Chunks with one piece of a call each, or with several."""
+    """Chunks with one piece of a tool call each, or with several."""
     lists = [piece if isinstance(piece, list) else [piece] for piece in pieces]
     return [*(chunk({"tool_calls": each}) for each in lists), chunk({}, "tool_calls")]
 

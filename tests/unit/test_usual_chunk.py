@@ -49,7 +49,7 @@ def taken_apart(chunks: list[Chunk]) -> list[list[Piece]]:
 
 
 def with_something_nested(each: Chunk) -> Chunk:
-    """Not usual, and what is beside the choices is dropped."""
+    """Not usual, and the field next to the choices is dropped."""
     return {**each, "unknown": [{}]}
 
 

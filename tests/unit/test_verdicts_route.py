@@ -1,4 +1,4 @@
-"""`/v1/guard/verdicts` over real HTTP, with a judge that does as it is told."""
+"""`/v1/guard/verdicts` over real HTTP, with a stub judge."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ PATH = "/v1/guard/verdicts"
 
 
 class Served:
-    """The route in this event loop, so that its judge can be seen."""
+    """The route in this event loop, so that a test can see its judge."""
 
     def __init__(self, **limits: int) -> None:
         self.judge = StubJudge()

@@ -1,6 +1,6 @@
-"""GitHub's workflows and the hooks before a commit: valid, pinned, with few rights, and they run what exists.
+"""GitHub's workflows and the pre-commit hooks: valid, pinned, with few rights, and they run existing programs.
 
-The schema is GitHub's, as check-jsonschema carries it. Only GitHub itself can show that the jobs run.
+The schema is GitHub's, from check-jsonschema. Only GitHub itself can show that the jobs run.
 """
 
 import re
