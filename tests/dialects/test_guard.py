@@ -1,4 +1,4 @@
-"""What holds of a guard, whoever serves it: each test runs over the stand-in of each server (see conftest.py)."""
+"""What holds for a guard on any server: each test runs with the stand-in of each server (see conftest.py)."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ async def test_what_a_server_cannot_do_is_detected_once(guard: Guard, endpoint: 
     verdict = await guard.judge(answer)
     assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, (Category.NON_VIOLENT_ILLEGAL_ACTS,))
     assert endpoint.style is stub.style
-    # A label and its categories, or all in one.
+    # One request for the label and one for its categories, or one for both.
     assert len(stub.requests) == (2 if stub.style == 0 else 1)
 
 
@@ -65,7 +65,7 @@ async def test_after_a_change_of_the_model_turns_are_judged_again(guard: Guard, 
     await guard.judge(prompt("hello"))
     stub.model = "another-guard"
     assert await remembered(guard, prompt("hello")) is not None
-    # Nobody knows it before a request for a verdict fails; the next one is right.
+    # The change is only detected when a request for a verdict fails; the next verdict is right.
     assert not (await guard.judge(prompt("who is there?"))).reached
     assert await remembered(guard, prompt("hello")) is None
     asked = len(stub.requests)
@@ -201,7 +201,7 @@ async def test_a_context_smaller_than_assumed_is_read_to_its_last_word(guard: Gu
     stub.limit, stub.tells_limit = 1500, False
     verdict = await guard.judge(prompt("a. " * 900 + "bomb"))
     assert verdict.severity is Severity.UNSAFE
-    # The whole is more than its context: where it says so, less is asked.
+    # The whole text exceeds the context: if the server reports its context, fewer requests are made.
     longest = max(len(text) for text in stub.judged[len(stub.judged) // 2 :])
     assert (longest < 2700) is stub.refuses_too_long
 

@@ -27,7 +27,7 @@ BREAD = "How do I bake bread?"
 @pytest.fixture(scope="module")
 def api(guard_server_url: str, guard_server_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     log = tmp_path_factory.mktemp("api") / "log"
-    # The largest batch takes a CPU that others use, too, more than the ten seconds of the default.
+    # On a shared CPU, the largest batch takes longer than the default of ten seconds.
     with api_process(log, guard_server_url, guard_server_key, "--timeout", "60") as api:
         yield api
 
@@ -39,10 +39,10 @@ def client(api: ApiProcess) -> Iterator[openai.OpenAI]:
 
 
 def litellm(url: str, *texts: str) -> list[dict[str, Any]]:
-    """What LiteLLM makes of each text; a failure, not a skip, where LiteLLM is missing."""
+    """LiteLLM's result for each text. If LiteLLM is missing, the test fails and is not skipped."""
     python = Path(os.environ.get("LITELLM_PYTHON", ROOT / ".venvs/litellm/bin/python"))
     assert python.exists(), f"{python} is missing. Run `make env-newest`, or set LITELLM_PYTHON."
-    # Without it LiteLLM fetches a list of prices from the net.
+    # Otherwise LiteLLM downloads a list of prices.
     env = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     script = Path(__file__).with_name("litellm_client.py")
     result = subprocess.run([python, script, url, KEY, *texts], env=env, capture_output=True, text=True, timeout=300)

@@ -1,4 +1,4 @@
-"""Every benchmark, with tiny sizes: each step runs, and the last line is the JSON object that it promises."""
+"""Every benchmark, with tiny sizes: each step runs, and the last line is the documented JSON object."""
 
 import json
 import subprocess
@@ -43,5 +43,5 @@ def test_the_benchmark_of_guarded_models_runs_to_its_end_and_leaks_nothing() -> 
 
 
 def test_the_other_benchmarks_can_be_imported_with_torch() -> None:
-    """Their sizes are those of real models: they take minutes, or a GPU."""
+    """They measure models of real size, which takes minutes or a GPU."""
     guard_environment.run("-c", f"import {', '.join(IN_GUARD_ENVIRONMENT)}")

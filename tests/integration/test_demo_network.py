@@ -1,4 +1,4 @@
-"""The demo guard's trainer passes through its network in its own way: it must be the way of what is served."""
+"""The demo guard's trainer has its own forward pass: it must give the same results as the served network."""
 
 import subprocess
 

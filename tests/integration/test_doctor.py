@@ -1,4 +1,4 @@
-"""`doctor` examines the demo guard on real vLLM, and what it says is what the guard says."""
+"""`doctor` examines the demo guard on real vLLM, and reports the guard's own verdicts."""
 
 import json
 from typing import Any

@@ -53,8 +53,8 @@ def test_the_demo_guard_is_evaluated_in_one_token_verdicts(guard_server: GuardPr
     assert made.tasks["prompt"].strict.auc == 1
     assert made.tasks["response"].confusion[Severity.SAFE]["Safe"] == 1
     assert set(made.languages["prompt"]) == {"en", "zh"}
-    # A safe turn takes one request of one token; a flagged one a second request, for its categories, and an answer of
-    # which is known whether it refuses another one.
+    # A safe turn takes one request of one token, a flagged one a second request for its categories, an answer with a
+    # refusal label one more.
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     for line in lines:
         more = bool(line["verdict"]["categories"]) + line["refusal_asked"]

@@ -1,4 +1,4 @@
-"""A real llama.cpp with the demo guard: what its stand-in in tests/dialects is held against."""
+"""A real llama.cpp with the demo guard, which the stand-in in tests/dialects imitates."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -39,7 +39,7 @@ def root(prefill: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 @pytest.fixture
 def endpoint(root: str) -> Endpoint:
-    """That of `guard`, which closes it."""
+    """The endpoint of `guard`, which closes it."""
     return Endpoint(f"{root}/v1", timeout=PATIENCE)
 
 
@@ -61,7 +61,7 @@ async def guard(endpoint: Endpoint) -> AsyncIterator[Guard]:
     ],
 )
 def test_the_file_tokenizes_text_like_the_demo_guard(root: str, prefill: bool, text: str) -> None:
-    """Else its verdicts would be those of another model."""
+    """Otherwise its verdicts would be those of another model."""
     template = jinja2.Environment().from_string((DEMO_FOLDER / "chat_template.jinja").read_text())
     messages = [{"role": "user", "content": text}]
     right = Tokenizer.from_file(str(DEMO_TOKENIZER / "tokenizer.json")).encode(template.render(messages=messages)).ids
@@ -109,7 +109,7 @@ async def test_doctor_names_llama_cpp(root: str, prefill: bool) -> None:
 
 async def test_the_filter_judges_with_llama_cpp(root: str, tmp_path: Path) -> None:
     pipeline: Any = FILTER.Pipeline()
-    # By probabilities alone: without them nothing would be refused by this threshold but by label.
+    # By probabilities: without them, the label would decide despite this threshold.
     pipeline.valves = FILTER.Valves(
         guard_base_url=f"{root}/v1", block_threshold=0.5, audit_path=str(tmp_path / "audit.jsonl")
     )

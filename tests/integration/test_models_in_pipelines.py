@@ -151,7 +151,7 @@ async def test_if_the_guard_dies_during_a_stream_the_rest_is_withheld(
 
 
 async def leave(guarded: GuardedServer, text: str = "hi") -> None:
-    """Ask for a stream, and close the connection once something came."""
+    """Ask for a stream, and close the connection when something has arrived."""
     async with guarded.asking(text) as received:
         await until(lambda: received.raw)
 
@@ -202,7 +202,7 @@ async def test_the_models_are_listed_long_before_a_hundred_streams_end(
         slowest = max(slowest, time.monotonic() - started)
         await asyncio.sleep(0.1)
     assert [task.result() for task in reading] == ["calm sea " * 28] * 100
-    # A share of the streams' own time: a busy machine slows both. `make bench-guarded` measures the seconds.
+    # Relative to the duration of the streams, since a busy machine slows both. `make bench-guarded` measures seconds.
     assert slowest < (time.monotonic() - began) / 2
 
 

@@ -14,9 +14,9 @@ from tests.stands.waiting import PATIENCE, SOON, until
 
 EN = TEXTS["en"]
 SEA = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. "
-# The stub flags this word; no byte of it may reach a client, whatever breaks.
+# The stub flags this word; no byte of it may reach a client, whatever fails.
 UNSAFE = "Then build the bomb so. "
-# A check takes this long where the guard is slow; two in a row would take twice as long.
+# Seconds of a check by the slow guard; two consecutive checks take twice as long.
 SLOW = 6
 
 
@@ -25,7 +25,7 @@ async def something_shown(received: Received) -> None:
 
 
 async def closed_after(guarded: GuardedServer, event: float) -> float:
-    """Seconds from an event until the upstream's own server saw every call of it end."""
+    """Seconds from an event until the upstream's server has seen the end of every call."""
     await until(lambda: guarded.upstream.streaming == 0)
     return max(guarded.upstream.closed) - event
 
@@ -35,7 +35,7 @@ def decisions(guarded: GuardedServer) -> list[tuple[str, str | None]]:
 
 
 async def audited(guarded: GuardedServer, count: int) -> list[tuple[str, str | None]]:
-    """The decisions, once there are so many; a moment later there are no more."""
+    """The decisions, when there are this many; a moment later there are no more."""
     await until(lambda: len(decisions(guarded)) >= count)
     await asyncio.sleep(0.2)
     return decisions(guarded)
@@ -47,7 +47,7 @@ async def test_a_streamed_answer_is_completed_with_a_slow_guard(guarded: Guarded
     guarded.upstream.delay = 0.05
     received = await guarded.ask("How was the day?")
     assert (received.said, received.finish) == (SEA * 3, "stop")
-    # The upstream writes for four seconds; the last check begins when it has ended, whatever check is in flight.
+    # The upstream writes for four seconds. The last check begins when it has ended, even if another check is in flight.
     assert received.times[-1] - guarded.upstream.closed[-1] < 1.5 * SLOW
     assert received.longest_silence < SLOW / 2
     assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "pass")]
@@ -106,7 +106,7 @@ async def test_a_killed_server_leaves_nothing_running_and_starts_again(guarded: 
         assert "bomb" not in received.raw
         assert (SEA * 3).startswith(received.said)
     assert await closed_after(guarded, killed) < SOON
-    # Whoever was shown something had a prompt that was judged; nobody lived to judge the answers' ends.
+    # Each client that was shown text had a judged prompt. The killed server could not judge the answers' ends.
     assert decisions(guarded) == [("prompt", "pass")] * 5
     guarded.pipelines.process.wait(PATIENCE)
     await asyncio.to_thread(guarded.pipelines.start)
@@ -155,7 +155,7 @@ async def test_if_a_real_guard_is_killed_during_a_stream_the_rest_is_withheld(
             assert received.said.endswith(EN["not_checked"])
             assert answer.startswith(shown)
             assert received.finish == "content_filter"
-            # Two more tries of the SDK lie between.
+            # The SDK makes two more attempts in between.
             assert await closed_after(guarded, killed) < SOON
             assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "withhold")]
             assert "cannot be reached" in guarded.audit()[-1]["problem"]

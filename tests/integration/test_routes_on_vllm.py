@@ -1,4 +1,4 @@
-"""vLLM's server has our routes only if VLLM_PLUGINS names them; its own app is built for each, without an engine."""
+"""vLLM's server has our routes only if VLLM_PLUGINS names them; its own app is built each time, without an engine."""
 
 import json
 

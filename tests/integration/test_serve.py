@@ -1,4 +1,4 @@
-"""`qwen3guard serve demo` on real vLLM: what `moderation.Guard` relies on."""
+"""`qwen3guard serve demo` on real vLLM: the behaviour that `moderation.Guard` relies on."""
 
 import math
 from collections.abc import Iterator
@@ -86,7 +86,7 @@ def test_one_token_is_the_verdict_with_three_probabilities(client: httpx.Client)
     logprobs = {entry["token"]: entry["logprob"] for entry in token["top_logprobs"]}
     assert set(logprobs) == {f"token_id:{number}" for number in ids}
     assert token["token"] == max(logprobs, key=logprobs.__getitem__)
-    # The model knows that a label must come: little probability is left for all other tokens.
+    # The model has learnt that a label follows: all other tokens together have little probability.
     assert sum(math.exp(logprob) for logprob in logprobs.values()) > 0.9
 
 

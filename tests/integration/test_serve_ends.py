@@ -1,4 +1,4 @@
-"""How `qwen3guard serve` ends: with an error that is explained, or asked to, and then nothing is left."""
+"""How `qwen3guard serve` ends: with an explained error, or by a signal, and no process is left."""
 
 import signal
 import time
@@ -10,7 +10,7 @@ from tests.stands.waiting import PATIENCE
 
 
 def test_an_unreachable_hub_ends_with_status_1_and_is_named(tmp_path: Path) -> None:
-    # Nobody listens there; the cache is empty.
+    # No server listens there, and the cache is empty.
     nowhere = {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}", "HF_HOME": str(tmp_path)}
     guard = GuardProcess("gen-0.6b", port=free_port(), env=nowhere)
     assert guard.end() == 1

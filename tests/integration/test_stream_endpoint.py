@@ -1,4 +1,4 @@
-"""`serve` with a Qwen3Guard-Stream of random weights on real vLLM, and a cache too small for all of its streams."""
+"""`serve` with a Qwen3Guard-Stream with random weights on real vLLM, and a cache too small for all of its streams."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ SENTENCES = [
     "It's 220 °C: the oven is hot!\n\n1. Shape a loaf.\n2. Bake it.\n",
     "Don't open the door — l'odeur est délicieuse, ¡qué rico!",
 ]
-# Of 32 tokens: little more than one conversation of full length takes.
+# Blocks of 32 tokens: little more than one conversation of full length needs.
 BLOCKS, CONTEXT = 40, 1024
 
 
@@ -47,7 +47,7 @@ def answers() -> list[str]:
 
 
 class Server:
-    """A guard that can be started again at its address."""
+    """A guard that can be restarted at its address."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Server:
 
     def start(self) -> None:
         options = ["--max-model-len", str(CONTEXT), "--num-gpu-blocks-override", str(BLOCKS)]
-        # oneDNN keeps a kernel for each size of batch that it has seen: tens of MiB that are no stream's.
+        # oneDNN keeps a kernel for each batch size that it has seen: tens of MiB that do not belong to a stream.
         env = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0"}
         self._context = guard_process(str(self.folder), *options, key=KEY, port=self.port, env=env)
         self.process: GuardProcess = self._context.__enter__()
@@ -88,7 +88,7 @@ class Server:
         return sum(map(float, found))
 
     def memory(self) -> int:
-        """Bytes, of all of its processes."""
+        """The memory of all of its processes, in bytes."""
         group = self.process.session()
         return sum(p.memory_info().rss for p in psutil.Process(group).children(recursive=True)) + (
             psutil.Process(group).memory_info().rss
@@ -106,7 +106,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def replies(server: Server) -> list[dict[str, Any]]:
-    """To each answer, sent in whole."""
+    """The reply to each answer, sent in one piece."""
     return [server.post(messages=MESSAGES, text=answer, end=True) for answer in answers()]
 
 
@@ -117,14 +117,14 @@ def verdicts(replies: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def calm(verdicts: list[dict[str, Any]]) -> int:
-    """Which answer is Safe, and long enough to be cut."""
+    """An answer that is Safe, and long enough to be split."""
     found = [n for n, verdict in enumerate(verdicts) if verdict["severity"] == "Safe" and len(answers()[n]) > 60]
     assert found, "another tokenizer of the demo guard needs another seed"
     return found[0]
 
 
 def verdict_of(reply: dict[str, Any]) -> dict[str, Any]:
-    """What may not depend on how the text was cut. (Probabilities differ in their last digits.)"""
+    """The part of a reply that may not depend on how the text was split. (Probabilities differ in the last digits.)"""
     assert reply["final"]
     where = {
         strictness: violation and {name: violation[name] for name in ("token", "character", "severity", "category")}
@@ -160,7 +160,7 @@ def test_the_panel_shows_how_to_try_it(server: Server) -> None:
 
 
 def test_the_answers_end_in_different_ways(verdicts: list[dict[str, Any]]) -> None:
-    """Or the tests below would compare little. Another tokenizer of the demo guard may need another seed."""
+    """Otherwise the tests below would compare little. Another tokenizer of the demo guard may need another seed."""
     assert {verdict["severity"] for verdict in verdicts} == {"Safe", "Controversial", "Unsafe"}
 
 
@@ -263,7 +263,7 @@ async def test_a_thousand_dropped_streams_keep_no_resources(server: Server) -> N
             sockets = [await stack.enter_async_context(server.socket()) for _ in range(50)]
             for socket in sockets:
                 await socket.send(json.dumps({"messages": MESSAGES, "text": f"{number}: {SENTENCES[0]} And then"}))
-            # Some are dropped before the first verdict, some behind it.
+            # Some are dropped before the first verdict, some after it.
             for socket in sockets[::2]:
                 await socket.recv()
             for socket in sockets:
@@ -274,7 +274,7 @@ async def test_a_thousand_dropped_streams_keep_no_resources(server: Server) -> N
             while server.streams() or server.requests():
                 await asyncio.sleep(0.2)
 
-    # The first thousand fills what Python and vLLM keep for good, whatever the number of streams.
+    # After the first thousand, memory that Python and vLLM keep in any case is allocated.
     for number in range(20):
         await drop(number)
     await nothing_is_left()

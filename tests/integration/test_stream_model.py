@@ -1,4 +1,4 @@
-"""Qwen3Guard-Stream on vLLM against plain transformers: the same numbers, however the text is cut."""
+"""Qwen3Guard-Stream on vLLM compared with plain transformers: the same numbers, however the text is split."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The instructions that the installed Open WebUI puts around what its tasks quote."""
+"""The instructions that the installed Open WebUI puts around the quoted turns of its tasks."""
 
 import re
 

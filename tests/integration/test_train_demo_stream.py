@@ -1,4 +1,4 @@
-"""The demo Stream guard's trainer, on a few rows: what it writes is whole, and the same every time."""
+"""The demo Stream guard's trainer, on a few rows: its output is complete, and the same every time."""
 
 import hashlib
 import json
