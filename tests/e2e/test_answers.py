@@ -1,4 +1,4 @@
-"""An unsafe answer to a harmless prompt: it does not stay."""
+"""Unsafe answers to harmless prompts are replaced."""
 
 from collections.abc import Iterator
 

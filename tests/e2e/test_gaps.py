@@ -1,6 +1,6 @@
-"""What the filter cannot cover, shown: docs/coverage.md names these tests.
+"""Demonstrates what the filter cannot cover: docs/coverage.md names these tests.
 
-A test that fails here is good news from Open WebUI: the gap has moved, and the table must follow.
+If a test fails here, Open WebUI has closed or changed a gap: change the table with it.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.e2e.chat_page import ChatPage
 from tests.e2e.stored_chat import StoredChat, holds
 from tests.e2e.texts import BOMB, CHAT_MODELS, EN, LOCK, NEXT_PROMPT
 
-# Slow enough to look at an answer, or to press Stop, while it is written.
+# Slow enough to see an answer, or to press Stop, while it is written.
 SLOWLY = 0.3
 
 

@@ -1,4 +1,4 @@
-"""An unsafe answer in the dialects of real servers: the page never shows a word of it, and nothing keeps one."""
+"""An unsafe answer in the dialects of real servers: the page never shows a word of it, and none is stored."""
 
 from typing import Any
 

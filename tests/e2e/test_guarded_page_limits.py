@@ -1,6 +1,6 @@
-"""What guarded models cannot do in the page, shown: docs/coverage.md names these tests.
+"""Demonstrates what guarded models cannot do on the page: docs/coverage.md names these tests.
 
-A test that fails here is good news from Open WebUI: the gap has moved, and the table must follow.
+If a test fails here, Open WebUI has closed or changed a gap: change the table with it.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ PRESET = "sailor"
 
 @pytest.fixture
 def preset(guarded: GuardedStack) -> Iterator[str]:
-    """A workspace model on a guarded one; Open WebUI asks no pipeline's inlet for it."""
+    """A workspace model on a guarded one; Open WebUI calls no pipeline's inlet for it."""
     admin = guarded.stack.admin
     form = {"id": PRESET, "base_model_id": MODELS_ON_PAGE[0], "name": "Sailor", "meta": {}}
     admin.post("/api/v1/models/create", form | {"params": {"system": "Talk gaily."}, "access_grants": [EVERYBODY]})
@@ -65,7 +65,7 @@ def test_gap_a_refused_prompt_stays_visible_to_its_writer_and_prevents_follow_up
     assert holds(stored.messages, UNSAFE_PROMPT)
     assert holds(guarded.model.requests, EN["turn_removed"])
     assert not holds(guarded.model.requests, BOMB)
-    # Open WebUI's task for them quotes the whole chat.
+    # The task that asks for them quotes the whole chat.
     expect(guarded_page.follow_ups).to_have_count(0)
 
 

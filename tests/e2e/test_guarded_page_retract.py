@@ -1,4 +1,4 @@
-"""`stream_mode = retract`: text is shown at once, and taken back; where it could not be, it is held."""
+"""`stream_mode = retract`: text is shown at once, and taken back if refused; or held back, if no page could do that."""
 
 from collections.abc import Iterator
 
@@ -79,6 +79,6 @@ def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedS
     guarded.model.says(CALM)
     guarded.model.requests.clear()
     guarded_page.ask("And the harbour?")
-    # It was cut, so nobody had judged it: the first call is cancelled and made again without it.
+    # It was interrupted before its verdict, so the first call is cancelled and repeated without it.
     *_, answered = [body for body in guarded.model.requests if body["messages"][-1]["content"] == "And the harbour?"]
     assert not holds(answered, "hairpin")

@@ -1,4 +1,4 @@
-"""An unsafe answer that streams past a Qwen3Guard-Stream, the demo's: its unsafe sentence is never on screen."""
+"""An unsafe answer, judged by the demo Qwen3Guard-Stream while it streams: its unsafe sentence is never on screen."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What Open WebUI asks a guarded model besides the chat: titles, tags and follow-ups, as the page shows them."""
+"""Open WebUI's tasks for a guarded model: titles, tags and follow-ups, as the page shows them."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.e2e.stored_chat import holds
 from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
 from tests.stands.chats import CALM
 
-# As the demo's script writes them.
+# As in the demo's script.
 TITLE, TAGS, FOLLOW_UP = "Demo chat", ["demo"], "What is the capital of Italy?"
 NEUTRAL_TITLE = "New Chat"
 

@@ -1,4 +1,4 @@
-"""The other ways to a model, where they are covered. What is not: test_gaps.py."""
+"""Other ways to reach a model that the filter covers. For those that it does not cover, see test_gaps.py."""
 
 import pytest
 from playwright.sync_api import expect
@@ -31,7 +31,7 @@ def test_a_refused_prompt_does_not_reach_the_model_when_its_notice_is_regenerate
     expect(chat_page.answers).to_have_text([EN["prompt_refused"]])
     chat_page.regenerate()
     chat_page.settled(answers=2)
-    # What stands in the prompt's place is harmless and is answered.
+    # The placeholder of the prompt is harmless and is answered.
     assert holds(stack.chat_log(), EN["turn_removed"])
     assert not holds(stack.chat_log(), BOMB)
 

@@ -1,4 +1,4 @@
-"""A prompt that is refused: nobody reads it, and the chat goes on."""
+"""Refused prompts: no model reads them, and the chat continues."""
 
 from collections.abc import Callable
 
@@ -47,7 +47,7 @@ def test_an_unsafe_prompt_gets_the_notice_in_its_language_and_is_not_sent_to_a_m
     answer = stored.last("assistant")
     assert (answer["content"], said(answer)) == (texts["prompt_refused"], [texts["prompt_refused"]])
     assert stored.last("user")["content"] == texts["turn_removed"]
-    # Title, tags and follow-ups are asked of the chat model too.
+    # The chat model is also asked for title, tags and follow-ups.
     assert not holds(stack.chat_log(), unsafe)
 
 
@@ -60,7 +60,7 @@ def test_the_turn_after_a_refusal_is_answered_and_no_unsafe_text_is_kept(stack: 
     assert holds(stack.chat_log(), NEXT_PROMPT)
     assert not holds(stack.chat_log(), BOMB)
     assert stored.texts("originalContent") == [EN["turn_removed"], EN["prompt_refused"]]
-    # Open WebUI itself keeps a chat's first prompt beside its history: see test_gaps.py.
+    # Open WebUI itself stores a chat's first prompt next to its history: see test_gaps.py.
     assert not holds(stored.chat["chat"]["history"], BOMB)
     later = chat_page.ask(SAFE_PROMPT)
     assert later.texts("content")[:2] == [EN["turn_removed"] + " ", EN["prompt_refused"] + " "]
