@@ -62,8 +62,8 @@ class ChannelPage:
 
     def answers_in(self, thread: str) -> list[str]:
         """The models' answers in a thread, oldest first."""
-        told = self.api.get(f"/api/v1/channels/{self.channel_id}/messages/{thread}/thread")
-        return [one["content"] for one in reversed(told) if (one["meta"] or {}).get("done")]
+        messages = self.api.get(f"/api/v1/channels/{self.channel_id}/messages/{thread}/thread")
+        return [one["content"] for one in reversed(messages) if (one["meta"] or {}).get("done")]
 
     def stored(self) -> list[dict[str, Any]]:
         """The stored messages of the channel, newest first."""

@@ -71,8 +71,8 @@ async def test_clients_without_a_place_get_an_error_at_once_and_current_readers_
         await until(lambda: len(answers) == CROWD - PLACES and crowded.upstream.streaming == PLACES)
         await asyncio.sleep(LONG)
         assert len(answers) == CROWD - PLACES
-        told = {received.chunks[0]["error"]["message"] for received in answers}
-        assert told == {"Too many requests are being answered at the moment. Please try again in a moment."}
+        errors = {received.chunks[0]["error"]["message"] for received in answers}
+        assert errors == {"Too many requests are being answered at the moment. Please try again in a moment."}
         await until(lambda: problems(crowded)[f"not served: all {PLACES} places are taken"] == CROWD - PLACES)
         crowded.upstream.holds = False
     assert sum(received.said == "Hello there, my friend." for received in answers) == PLACES

@@ -122,31 +122,31 @@ def _evaluated(node: ast.expr, module: ModuleType) -> re.Pattern[Any] | None:
 def _walk(tree: Any, chars: list[str], samples: list[str], repeats: list[tuple[str, str]], before: str) -> str:
     """A short text that the pattern matches; fills the lists with its characters, its branches and its repeats."""
     text = ""
-    for code, told in tree:
+    for code, argument in tree:
         if code is codes.LITERAL:
-            chars.append(chr(told))
-            text += chr(told)
+            chars.append(chr(argument))
+            text += chr(argument)
         elif code in (codes.NOT_LITERAL, codes.ANY):
-            text += "x" if told != ord("x") else "y"
+            text += "x" if argument != ord("x") else "y"
         elif code is codes.IN:
-            some = _chars_of(told)
+            some = _chars_of(argument)
             chars += some[:6]
             text += some[0]
         elif code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
-            least, most, inner = told
+            least, most, inner = argument
             one = _walk(inner, chars, samples, repeats, before + text)
             repeats += [(before + text, one)] if most > 1 else []
             text += one * max(least, 1)
         elif code is codes.SUBPATTERN:
-            text += _walk(told[3], chars, samples, repeats, before + text)
+            text += _walk(argument[3], chars, samples, repeats, before + text)
         elif code is codes.ATOMIC_GROUP:
-            text += _walk(told, chars, samples, repeats, before + text)
+            text += _walk(argument, chars, samples, repeats, before + text)
         elif code is codes.BRANCH:
-            ways = [_walk(way, chars, samples, repeats, before + text) for way in told[1]]
+            ways = [_walk(way, chars, samples, repeats, before + text) for way in argument[1]]
             samples += [before + text + way for way in ways]
             text += ways[0]
         elif code in (codes.ASSERT, codes.ASSERT_NOT):
-            _walk(told[1], chars, [], [], "")
+            _walk(argument[1], chars, [], [], "")
     return text
 
 
@@ -154,11 +154,11 @@ def _chars_of(items: Any) -> list[str]:
     """Some characters of a class."""
     negated = items[0][0] is codes.NEGATE
     listed: list[str] = []
-    for code, told in items:
+    for code, argument in items:
         if code is codes.LITERAL:
-            listed.append(chr(told))
+            listed.append(chr(argument))
         elif code is codes.RANGE:
-            listed += [chr(told[0]), chr(told[1])]
+            listed += [chr(argument[0]), chr(argument[1])]
         elif code is codes.CATEGORY:
-            listed += _CATEGORIES[told]
+            listed += _CATEGORIES[argument]
     return ([char for char in "x !7中\n" if char not in listed] or ["x"]) if negated else listed

@@ -35,14 +35,14 @@ def reply(*entries: object, status: int = 200, **fields: object) -> Answer:
     return lambda: JSONResponse({"object": "guard.verdicts", "verdicts": list(entries), **fields}, status)
 
 
-def told(body: object, status: int = 200) -> Answer:
+def respond(body: object, status: int = 200) -> Answer:
     return lambda: JSONResponse(body, status)
 
 
 class Odd:
     """A stub guard with a lean route whose replies can be set; `posts` counts its requests."""
 
-    def __init__(self, post: Answer = reply(SAFE), offer: Answer = told(OFFER)) -> None:  # noqa: B008
+    def __init__(self, post: Answer = reply(SAFE), offer: Answer = respond(OFFER)) -> None:  # noqa: B008
         self.stub = StubGuard()
         self.posts = 0
         self.post, self.offer = post, offer
@@ -126,19 +126,19 @@ async def test_a_configured_style_uses_chat_completions(ours: Starlette, judge: 
 @pytest.mark.parametrize(
     "offer",
     [
-        told({"detail": "Not Found"}, 404),
-        told({"error": "Unauthorized"}, 401),
-        told({"error": "Method Not Allowed"}, 405),
-        told({"error": "provoked"}, 500),
+        respond({"detail": "Not Found"}, 404),
+        respond({"error": "Unauthorized"}, 401),
+        respond({"error": "Method Not Allowed"}, 405),
+        respond({"error": "provoked"}, 500),
         lambda: PlainTextResponse("<html>Welcome</html>"),
         lambda: RedirectResponse("/v1/models"),
-        told([]),
-        told({}),
-        told({"object": "list", "data": []}),
-        told(OFFER | {"object": "guard.stream"}),
-        told(OFFER | {"models": []}),
-        told(OFFER | {"models": ["another"]}),
-        told({name: OFFER[name] for name in ("object", "conversations", "context_tokens")}),
+        respond([]),
+        respond({}),
+        respond({"object": "list", "data": []}),
+        respond(OFFER | {"object": "guard.stream"}),
+        respond(OFFER | {"models": []}),
+        respond(OFFER | {"models": ["another"]}),
+        respond({name: OFFER[name] for name in ("object", "conversations", "context_tokens")}),
     ],
 )
 async def test_without_the_lean_route_chat_completions_are_used(offer: Answer) -> None:
@@ -162,18 +162,18 @@ async def test_a_proxy_that_delays_the_offer_costs_seconds_only_once() -> None:
 
 
 LASTING = [
-    told({"detail": "Not Found"}, 404),
-    told({"error": "no"}, 401),
-    told({"error": "no"}, 403),
-    told({"error": "no"}, 405),
-    told({"error": "no"}, 501),
+    respond({"detail": "Not Found"}, 404),
+    respond({"error": "no"}, 401),
+    respond({"error": "no"}, 403),
+    respond({"error": "no"}, 405),
+    respond({"error": "no"}, 501),
     lambda: RedirectResponse("/elsewhere", 307),
     lambda: PlainTextResponse("fine"),
     lambda: PlainTextResponse("x" * 3 * 2**20),
-    told({}),
-    told([]),
-    told({"error": {"message": "an error with status 200"}}),
-    told({"object": "guard.verdicts"}),
+    respond({}),
+    respond([]),
+    respond({"error": {"message": "an error with status 200"}}),
+    respond({"object": "guard.verdicts"}),
     reply(),
     reply(SAFE, SAFE),
     reply(None),
@@ -192,13 +192,13 @@ LASTING = [
     reply(SAFE, object="list"),
 ]
 PASSING = [
-    told({"error": "no"}, 400),
-    told({"error": "no"}, 413),
-    told({"error": "no"}, 422),
-    told({"error": "no"}, 429),
-    told({"error": "no"}, 500),
-    told({"error": "no"}, 502),
-    told({"error": "no"}, 503),
+    respond({"error": "no"}, 400),
+    respond({"error": "no"}, 413),
+    respond({"error": "no"}, 422),
+    respond({"error": "no"}, 429),
+    respond({"error": "no"}, 500),
+    respond({"error": "no"}, 502),
+    respond({"error": "no"}, 503),
     reply({"error": {"code": "no_verdict", "message": "the model's first token is no label"}}),
 ]
 
@@ -215,7 +215,7 @@ async def test_a_turn_gets_its_verdict_whatever_the_lean_route_answers(post: Ans
 
 
 async def test_concurrent_turns_get_verdicts_after_the_route_disappeared() -> None:
-    odd = Odd(told({"detail": "Not Found"}, 404))
+    odd = Odd(respond({"detail": "Not Found"}, 404))
     turns: list[Conversation] = [[Turn("user", f"bomb {number}")] for number in range(20)]
     async with guard_at(odd.app) as guard:
         found = await asyncio.gather(*map(guard.judge, turns))

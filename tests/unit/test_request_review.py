@@ -123,8 +123,8 @@ async def test_exempt_users_are_not_judged_and_it_is_recorded(
     cleaned = await host.review(user(BOMB), context=context, fields=fields, exempt_roles="Admin")
     assert (cleaned.messages, cleaned.fields, stub.requests) == ([user(BOMB)], {"seed": 1}, [])
     (record,) = await host.records()
-    told = (record["action"], record["direction"], record["problem"])
-    assert told == ("exempt", "task" if context.task else "prompt", "role admin is exempt")
+    recorded = (record["action"], record["direction"], record["problem"])
+    assert recorded == ("exempt", "task" if context.task else "prompt", "role admin is exempt")
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ class LlamaCpp(StandIn):
     async def _models(self, request: Request) -> Response:
         if refusal := self._refusal(request):
             return refusal
-        told = [{"name": self.model, "model": self.model, "type": "model", "capabilities": ["completion"]}]
-        return JSONResponse({"models": told, "object": "list", "data": [self._listed()]})
+        models = [{"name": self.model, "model": self.model, "type": "model", "capabilities": ["completion"]}]
+        return JSONResponse({"models": models, "object": "list", "data": [self._listed()]})
 
     def _listed(self) -> dict[str, Any]:
         meta = {"vocab_type": 2, "n_vocab": 151936, "n_ctx_train": 32768, "n_embd": 1024}
@@ -103,8 +103,8 @@ class LlamaCpp(StandIn):
 
     def _logprobs(self, token: str) -> dict[str, Any]:
         found = super()._logprobs(token)
-        for told in (found, *found["top_logprobs"]):
-            told |= {"id": 7, "bytes": list(told["token"].encode())}
+        for each in (found, *found["top_logprobs"]):
+            each |= {"id": 7, "bytes": list(each["token"].encode())}
         return found
 
     def _too_long(self, count: int) -> Response | None:

@@ -112,13 +112,13 @@ def _tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """All tensors of a safetensors file in bfloat16, under llama.cpp's names, in 32 bits."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    for name, told in json.loads(data[8 : 8 + length]).items():
+    for name, tensor in json.loads(data[8 : 8 + length]).items():
         if name == "__metadata__":
             continue
-        start, end = (8 + length + offset for offset in told["data_offsets"])
+        start, end = (8 + length + offset for offset in tensor["data_offsets"])
         # A bfloat16 is the upper half of a float32.
         halves = np.frombuffer(data[start:end], dtype="<u2").astype("<u4") << 16
-        yield _renamed(name), halves.view("<f4").reshape(told["shape"])
+        yield _renamed(name), halves.view("<f4").reshape(tensor["shape"])
 
 
 def _renamed(name: str) -> str:

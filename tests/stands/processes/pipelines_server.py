@@ -67,9 +67,9 @@ class PipelinesServer:
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
-            told = self._log.read_text()[-4000:]
-            assert self.process.poll() is None, f"the Pipelines server ended:\n{told}"
-            assert time.monotonic() < deadline, f"the Pipelines server did not start:\n{told}"
+            log = self._log.read_text()[-4000:]
+            assert self.process.poll() is None, f"the Pipelines server ended:\n{log}"
+            assert time.monotonic() < deadline, f"the Pipelines server did not start:\n{log}"
             time.sleep(0.2)
 
     def stop(self) -> None:
