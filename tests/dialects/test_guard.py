@@ -176,7 +176,7 @@ async def test_a_caller_that_is_cancelled_does_not_cancel_the_verdict_for_others
     assert (await staying).severity is Severity.SAFE
 
 
-async def test_context_is_part_of_what_is_judged(guard: Guard, stub: StandIn) -> None:
+async def test_the_context_is_part_of_the_question(guard: Guard, stub: StandIn) -> None:
     await guard.judge(prompt("go on"))
     await guard.judge([Turn("user", "hi"), Turn("assistant", "hello"), Turn("user", "go on")])
     assert {len(request["messages"]) for request in stub.requests} == {1, 3}

@@ -92,7 +92,7 @@ def test_dify_gets_its_replies(api: ApiProcess) -> None:
         assert reply.json()["flagged"] is flagged
 
 
-def test_litellm_blocks_what_is_flagged_and_passes_the_rest(api: ApiProcess) -> None:
+def test_litellm_blocks_flagged_texts_and_passes_the_rest(api: ApiProcess) -> None:
     unsafe, safe = litellm(api.url, BOMB, BREAD)
     assert unsafe["function"]["flagged"] is True
     assert safe["function"]["flagged"] is False

@@ -88,7 +88,7 @@ async def test_text_in_any_part_of_a_message_is_judged(pipeline: Pipeline, messa
     assert EN["prompt_refused"] in json.dumps(sent)
 
 
-async def test_earlier_unsafe_turns_are_replaced_and_the_chat_goes_on(pipeline: Pipeline) -> None:
+async def test_earlier_unsafe_turns_are_replaced_and_the_chat_continues(pipeline: Pipeline) -> None:
     history = [user(BOMB), assistant("A bomb is made of"), user("And bread?")]
     sent = await pipeline.inlet(request(*history), USER)
     assert [m["content"] for m in sent["messages"]] == [EN["turn_removed"], EN["answer_withheld"], "And bread?"]
@@ -222,7 +222,7 @@ async def test_exempt_roles_are_not_judged_but_recorded(pipeline: Pipeline, stub
     assert "bomb" not in json.dumps(await pipeline.inlet(request(user(BOMB)), USER))
 
 
-async def test_images_pass_recorded_or_are_withheld(pipeline: Pipeline, tmp_path: Path) -> None:
+async def test_images_are_passed_on_and_recorded_or_withheld(pipeline: Pipeline, tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
     assert "image_url" in json.dumps(await pipeline.inlet(request(user(parts)), USER))
     await set_valves(pipeline, images="withhold")

@@ -69,7 +69,7 @@ def test_no_two_modules_share_a_name() -> None:
         ("pipelines", {"openai", "aiohttp", "pydantic", "anyio", "starlette"}),
     ],
 )
-def test_only_what_both_hosts_carry_is_imported(folder: str, carried: set[str]) -> None:
+def test_only_packages_that_both_hosts_have_are_imported(folder: str, carried: set[str]) -> None:
     imported: dict[str, str] = {}
     for file in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

@@ -16,7 +16,7 @@ def fill(places: Places, user: str) -> list[Place]:
 
 
 @pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 2), (3, 2), (200, 134), (1000, 667)])
-def test_a_user_alone_gets_two_thirds_and_leaves_places_for_others(limit: int, most: int) -> None:
+def test_a_single_user_gets_two_thirds_and_leaves_places_for_others(limit: int, most: int) -> None:
     places = Places(limit)
     assert len(fill(places, "a")) == most
     with pytest.raises(NoPlace) as refused:

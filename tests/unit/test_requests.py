@@ -301,7 +301,7 @@ async def test_a_tool_set_costs_one_call_once(send: Send, stub: StubGuard) -> No
     assert sum("Looks up weather" in text for text in asked(stub)) == 1
 
 
-async def test_an_unsafe_tool_is_left_out_and_recorded_and_the_prompt_goes_on(
+async def test_an_unsafe_tool_is_left_out_and_recorded_and_the_prompt_is_passed_on(
     send: Send, pipeline: Any, stub: StubGuard, tmp_path: Path
 ) -> None:
     chosen = {"type": "function", "function": {"name": "f"}}

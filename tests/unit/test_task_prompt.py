@@ -63,7 +63,7 @@ def test_without_a_task_nothing_is_cut() -> None:
     assert without_quotes([message], []) == [message]
 
 
-def test_pieces_are_cut_where_templates_put_quotes() -> None:
+def test_a_task_prompt_is_split_at_the_quotes_of_templates() -> None:
     assert pieces('# A: "b" <c>d</c>\n\n- `e`.') == ["A", "b", "d", "e"]
 
 

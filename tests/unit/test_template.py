@@ -25,7 +25,7 @@ def test_without_a_prefill_nothing_changes(template: str) -> None:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_prefill_comes_at_the_very_end(template: str) -> None:
+def test_a_prefill_is_put_at_the_very_end(template: str) -> None:
     prefill = "Safety: Unsafe\nCategories:"
     assert render(with_prefill(template), **VALUES, verdict_prefill=prefill) == render(template, **VALUES) + prefill
 

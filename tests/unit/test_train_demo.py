@@ -78,7 +78,7 @@ def test_the_vocabulary_is_the_configured_one_and_ends_a_reply(
     assert config["eos_token_id"] == vocabulary["<|im_end|>"]
 
 
-def test_each_severity_is_one_token_of_its_own(vocabulary: dict[str, int]) -> None:
+def test_each_severity_is_a_separate_token(vocabulary: dict[str, int]) -> None:
     assert len({vocabulary[f" {severity}"] for severity in Severity}) == 3
 
 

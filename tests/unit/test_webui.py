@@ -39,7 +39,7 @@ def test_all_text_of_a_message_is_found(message: dict[str, Any], texts: tuple[st
     assert reading(message).as_said_by("assistant") == Message("assistant", texts[0], texts[1:])
 
 
-def test_roles_are_what_qwen3guard_knows() -> None:
+def test_roles_are_those_of_qwen3guard() -> None:
     roles = [role_of({"role": role}) for role in ("user", "assistant", "tool", "system", "developer", "alien", None)]
     assert roles == ["user", "assistant", "user", None, None, "user", "user"]
 
