@@ -143,8 +143,8 @@ def test_every_known_data_set_is_tested() -> None:
 
 def test_refusals_are_read_if_the_data_has_them(tmp_path: Path) -> None:
     wild_guard(tmp_path)
-    refusals = {row.conversation[-1].text: row.refusal for row in hub.read("allenai/wildguardmix", tmp_path)}
-    assert refusals == {BOMB: None, BREAD: None, NO: True, "With flour.": False, "Take this.": None}
+    labels = {row.conversation[-1].text: row.refusal for row in hub.read("allenai/wildguardmix", tmp_path)}
+    assert labels == {BOMB: None, BREAD: None, NO: True, "With flour.": False, "Take this.": None}
     (tmp_path / "xstest").mkdir()
     xstest_response(tmp_path / "xstest")
     refusals = [row.refusal for row in hub.read("allenai/xstest-response", tmp_path / "xstest")]

@@ -14,7 +14,7 @@ CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 PHRASES = {
     "next to, or in addition to": r"\bbeside\b",
     "anyone who": r"\bwho(?:so|m)?ever\b",
-    "reported": r"\b(?:absence|cause|error|fault|it|problem|reason|result|verdict)s? (?:is|are|was|were) told\b(?! to\b)",
+    "reported": r"\b(?:cause|error|fault|it|problem|reason|result|verdict)s? (?:is|are|was|were) told\b(?! to\b)",
     "emits": r"\b(?:gives?|gave) out\b",
     "is": r"\b(?:stands?|stood) (?:after|there|under|where|in (?:an?|each|its|one|the|two)\b(?! way))",
     "treats … as": r"\bt(?:akes?|aken|ook) (?:it|one|that|them|these|this|those) for\b(?! granted)",
