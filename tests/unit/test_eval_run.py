@@ -141,7 +141,7 @@ def test_missing_verdicts_are_reported_first(broken: BrokenGuard, url: str, data
     assert text.index("no verdict") < text.index("## By set")
 
 
-def test_only_received_replies_count_as_cost(broken: BrokenGuard, url: str, data: Path) -> None:
+def test_speed_and_cost_count_only_rows_with_a_verdict(broken: BrokenGuard, url: str, data: Path) -> None:
     evaluate(url, data)
     speed = report(data).speed
     assert speed.p95_seconds is not None

@@ -75,7 +75,7 @@ async def test_the_name_of_an_event_is_returned() -> None:
     ],
     ids=["one line", "bare lines", "lines of one event", "depth"],
 )
-async def test_the_size_of_an_event_is_bounded(sent: bytes) -> None:
+async def test_the_size_and_depth_of_events_are_bounded(sent: bytes) -> None:
     with pytest.raises(StreamUnreadable, match="too"):
         await read(sent, range(0, len(sent), 65536))
 
