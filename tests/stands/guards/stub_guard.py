@@ -40,6 +40,8 @@ class StubGuard:
         self.delay = 0.0
         self.waits_for: str | None = None
         """Answers nothing before it was asked about this turn."""
+        self.silent_about: str | None = None
+        """Answers nothing about a turn that holds this text, until this changes."""
         self.status = 200
         self.status_after_first: int | None = None
         """Answers all but the first request for a verdict with this."""
@@ -94,6 +96,8 @@ class StubGuard:
         try:
             await asyncio.sleep(self.delay)
             while self.waits_for and self.waits_for not in self.judged:
+                await asyncio.sleep(0.01)
+            while self.silent_about and self.silent_about in body["messages"][-1]["content"]:
                 await asyncio.sleep(0.01)
         finally:
             self.at_once -= 1
