@@ -13,7 +13,7 @@ from tests.e2e.stored_chat import holds
 from tests.e2e.texts import EN, NEXT_PROMPT, SAFE_ANSWER
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
-from tests.stands.waiting import wait_until
+from tests.stands.waiting import PATIENCE, wait_until
 
 # Long enough for a stub's verdict on a busy machine.
 TIMEOUT = 4
@@ -49,6 +49,8 @@ def test_a_stopped_guard_withholds_until_it_is_back(
         assert not holds(stack.chat_log(), SAFE_PROMPT)
     finally:
         stack.start_child("guard")
+    # The first verdict of a guard that has just started takes longer.
+    valves(timeout_seconds=PATIENCE)
     time.sleep(2.5)
     assert SAFE_ANSWER in visitor.ask(SAFE_PROMPT, after=seen).text
     assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]

@@ -11,7 +11,7 @@ from tests.e2e.guarded_stack import MODELS_ON_PAGE, GuardedStack
 from tests.e2e.stored_chat import holds, said
 from tests.e2e.texts import EN, MOMENTARY_WORDS, SEA_PROMPT, UNSAFE_FOR_A_MOMENT
 from tests.stands.chats import CALM
-from tests.stands.waiting import wait_until
+from tests.stands.waiting import PATIENCE, wait_until
 
 NOTICE = EN["answer_withheld"]
 # Seconds of one check.
@@ -20,7 +20,8 @@ CHECK = 0.5
 
 @pytest.fixture(autouse=True, scope="module")
 def retracting(guarded_stack: GuardedStack) -> Iterator[None]:
-    with guarded_stack.valves(stream_mode="retract"):
+    # A verdict that a test delays must not time out meanwhile.
+    with guarded_stack.valves(stream_mode="retract", timeout_seconds=PATIENCE):
         yield
 
 
@@ -75,6 +76,7 @@ def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedS
     guarded_page.reload()
     expect(guarded_page.answers).to_contain_text(["hairpin"])
 
+    guarded.guard.silent_about = None
     guarded.guard.delay, guarded.model.delay = 0, 0
     guarded.model.says(CALM)
     guarded.model.requests.clear()

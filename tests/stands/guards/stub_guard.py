@@ -95,6 +95,8 @@ class StubGuard:
             await asyncio.sleep(self.delay)
             while self.waits_for and self.waits_for not in self.judged:
                 await asyncio.sleep(0.01)
+            while self.silent_about and self.silent_about in body["messages"][-1]["content"]:
+                await asyncio.sleep(0.01)
         finally:
             self.at_once -= 1
         return self._refusal(request) or self._wrong_model(body) or self._reply(body)
