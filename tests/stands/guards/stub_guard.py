@@ -40,6 +40,8 @@ class StubGuard:
         self.delay = 0.0
         self.waits_for: str | None = None
         """Answers no request before it was asked about this turn."""
+        self.silent_about: str | None = None
+        """Answers no request about a turn with this text, until this changes."""
         self.status = 200
         self.status_after_first: int | None = None
         """The reply to all but the first request for a verdict."""
