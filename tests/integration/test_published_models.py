@@ -76,7 +76,7 @@ def served(
         "-m", "tests.stands.checkpoints.cut_checkpoint", name, str(layers), str(tokenizer), str(folder)
     )
     try:
-        # Compiling kernels would take a minute more for each model. Two GiB are one conversation of full length; `serve`
+        # Compiling kernels would take one minute more each. Two GiB are one conversation of full length; `serve`
         # itself would take the memory that is free at its start, and other tests' guards start at the same time.
         with guard_process(str(folder), "--enforce-eager", env={"VLLM_CPU_KVCACHE_SPACE": "2"}) as process:
             process.wait_for("Try it:")
