@@ -407,7 +407,7 @@ async def test_a_shutdown_ends_answers_readably(pipeline: Pipeline, model: StubM
     await until(lambda: len(stub.requests) >= SHOWN)
     await pipeline.on_shutdown()
     assert (await answer).said().endswith(EN["not_checked"])
-    assert model.streaming == 0
+    await until(lambda: model.streaming == 0)
 
 
 async def test_a_shutdown_ends_an_unstreamed_answer_with_an_error(pipeline: Pipeline, model: StubModel) -> None:
