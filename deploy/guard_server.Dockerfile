@@ -3,7 +3,7 @@
 ARG BASE=vllm/vllm-openai:v0.32.0
 FROM ${BASE}
 
-# All that `serve` imports comes with vLLM, but for ModelScope's client in some images.
+# vLLM has everything that `serve` imports, except ModelScope's client in some images.
 ARG HUB=huggingface
 RUN if [ "$HUB" = modelscope ] && ! python3 -c "import modelscope"; then \
       uv pip install --python "$(command -v python3)" modelscope; \
@@ -13,10 +13,10 @@ WORKDIR /guard
 COPY pyproject.toml README.md LICENSE ./
 COPY moderation/ moderation/
 COPY guard_server/ guard_server/
-# vLLM finds plugins by what is installed.
+# vLLM finds plugins in installed packages.
 RUN uv pip install --python "$(command -v python3)" --no-deps --editable .
 
-# Writable for whichever user the image runs as; a new volume takes this over.
+# Writable for any user that the image runs as; a new volume gets the same rights.
 RUN mkdir -p /models && chmod 1777 /models
 ENV HF_HOME=/models/huggingface \
     MODELSCOPE_CACHE=/models/modelscope \

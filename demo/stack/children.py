@@ -9,8 +9,10 @@ from pathlib import Path
 from demo.stack.ports import HOST, Ports
 from demo.state import ROOT, VENVS, State
 
-PATIENCE = 600.0
-"""Seconds. On a busy machine a server can take minutes to start."""
+# Seconds. A minute or two on an idle machine, much longer if other programs keep its cores busy.
+_START_SECONDS = 600
+# A real model may need a download first.
+_DOWNLOAD_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Child:
     name: str
     argv: list[str]
     health: str
-    patience: float = PATIENCE
+    patience: float
     cwd: Path = ROOT
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -33,12 +35,12 @@ class Child:
 
 
 def guard(ports: Ports, model: str, python: Path = VENVS / "guard/bin/python") -> Child:
-    """Qwen3Guard on vLLM. A real model may need a download first, so its time limit is an hour."""
+    """Qwen3Guard on vLLM."""
     return Child(
         name="guard",
         argv=[str(python), "-m", "guard_server", "serve", model, "--host", HOST, "--port", str(ports.guard)],
         health=f"http://{HOST}:{ports.guard}/v1/models",
-        patience=PATIENCE if model == "demo" else 3600,
+        patience=_START_SECONDS if model == "demo" else _DOWNLOAD_SECONDS,
     )
 
 
@@ -50,6 +52,7 @@ def chat(ports: Ports, state: State, models: list[str], token_delay: float, scri
         name="chat",
         argv=[sys.executable, "-m", "demo.chat_model.server", *options],
         health=f"http://{HOST}:{ports.chat}/v1/models",
+        patience=_START_SECONDS,
     )
 
 
@@ -62,6 +65,7 @@ def pipelines(ports: Ports, state: State) -> Child:
         name="pipelines",
         argv=[str(python), "-m", "uvicorn", "main:app", *options],
         health=f"http://{HOST}:{ports.pipelines}/",
+        patience=_START_SECONDS,
         cwd=state.folder,
         environment={"PIPELINES_API_KEY": state.secret("pipelines_key"), "PIPELINES_DIR": str(state.pipelines)},
     )
@@ -74,6 +78,7 @@ def webui(ports: Ports, state: State) -> Child:
         name="webui",
         argv=[str(VENVS / "webui/bin/open-webui"), "serve", "--host", HOST, "--port", str(ports.webui)],
         health=f"{url}/health/db",
+        patience=_START_SECONDS,
         cwd=state.webui,
         environment={
             "DATA_DIR": str(state.webui),

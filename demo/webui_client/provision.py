@@ -19,7 +19,7 @@ from demo.webui_client.webui_api import Account, WebuiApi
 from pipelines.upstreams.model_ids import is_guarded
 
 EVERYBODY = {"principal_type": "user", "principal_id": "*", "permission": "read"}
-LIST_SECONDS = 120
+LIST_SECONDS = 300
 
 
 @dataclass(frozen=True)

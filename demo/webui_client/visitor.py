@@ -10,8 +10,7 @@ from typing import Any
 from demo.errors import NotReady
 from demo.webui_client.webui_api import WebuiApi
 
-# For one answer on a busy machine: the check of the prompt, the chat model, the check of the answer, the title and
-# follow-up tasks.
+# For one answer: the check of the prompt, the chat model, the check of the answer, the title and follow-up tasks.
 ANSWER_SECONDS = 600
 
 
@@ -59,7 +58,7 @@ class Visitor:
 
         `more` are further keys of the request, such as `features`, `files` or `tool_ids`.
 
-        Raises `NotReady` if it is not complete in three minutes.
+        Raises `NotReady` if it is not complete in ten minutes.
         """
         answer_id = str(uuid.uuid4())
         parent = after.answer["id"] if after else None

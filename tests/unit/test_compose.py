@@ -1,7 +1,7 @@
 """docker-compose.yml: valid, closed to the outside, and every path, command and setting that it names exists.
 
-The schema is the Compose specification's, as check-jsonschema carries it. What only a Docker engine can show is not
-shown here: that the images can be pulled, and that the containers run.
+The schema is that of the Compose specification, from check-jsonschema. Only a Docker engine can show that the images
+can be pulled and that the containers run, so this is not tested here.
 """
 
 import json
@@ -41,7 +41,7 @@ def example() -> dict[str, str]:
 
 
 def filled_in(text: str, values: dict[str, str]) -> str:
-    """As Compose does with ${NAME}, ${NAME:-default} and ${NAME:?message}."""
+    """Substitutes ${NAME}, ${NAME:-default} and ${NAME:?message} like Compose."""
 
     def one(match: re.Match[str]) -> str:
         name, kind, other = match.groups()
@@ -60,7 +60,7 @@ def test_it_is_valid_compose() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_docker_itself_accepts_it_where_it_is_installed(tmp_path: Path) -> None:
+def test_docker_accepts_it_if_docker_is_installed(tmp_path: Path) -> None:
     env = tmp_path / "env"
     env.write_text("".join(f"{name}={value or 'x'}\n" for name, value in example().items()), encoding="utf-8")
     docker = shutil.which("docker")
@@ -73,13 +73,13 @@ def test_docker_itself_accepts_it_where_it_is_installed(tmp_path: Path) -> None:
     assert "${" not in filled_in(COMPOSE.read_text(encoding="utf-8"), {n: v or "x" for n, v in example().items()})
 
 
-def test_only_open_webui_has_a_port_and_that_on_loopback() -> None:
+def test_only_open_webui_has_a_port_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert list(published) == ["open-webui"]
     assert [filled_in(port, {}) for port in published["open-webui"]] == ["127.0.0.1:3000:8080"]
 
 
-def test_guard_and_pipelines_are_reached_in_a_network_without_a_way_out() -> None:
+def test_guard_and_pipelines_are_in_a_network_without_outside_access() -> None:
     networks = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["networks"]
     assert networks["private"]["internal"] is True
     assert "private" in SERVICES["pipelines"]["networks"]
@@ -88,7 +88,7 @@ def test_guard_and_pipelines_are_reached_in_a_network_without_a_way_out() -> Non
 
 
 @pytest.mark.parametrize("key", ["WEBUI_SECRET_KEY", "PIPELINES_API_KEY", "GUARD_API_KEY", "UPSTREAM_BASE_URL"])
-def test_there_is_no_default_for_what_must_be_chosen(key: str) -> None:
+def test_settings_that_must_be_chosen_have_no_default(key: str) -> None:
     uses = [match for match in VARIABLE.finditer(COMPOSE.read_text(encoding="utf-8")) if match[1] == key]
     assert uses
     assert all(match[2] == "?" for match in uses)
@@ -122,7 +122,7 @@ def test_the_vllm_in_the_images_is_the_one_that_is_tested() -> None:
     assert all(SERVICES[name]["build"]["args"]["BASE"].endswith(f":v{pinned[1]}") for name in GUARDS)
 
 
-def test_everything_that_is_copied_exists_and_reaches_the_build() -> None:
+def test_all_copied_files_exist_and_are_part_of_the_build() -> None:
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for text in DOCKERFILES.values():
         sources = [source for line in re.findall(r"^COPY (.+) \S+$", text, re.M) for source in line.split()]
@@ -138,9 +138,7 @@ def test_everything_that_is_copied_exists_and_reaches_the_build() -> None:
 
 @pytest.mark.parametrize("name", GUARDS)
 @pytest.mark.parametrize("values", [{}, {"GUARD_MODEL": "gen-8b", "GUARD_HUB": "modelscope"}])
-def test_the_guards_command_is_one_that_serve_takes(
-    name: str, values: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_serve_accepts_the_guards_command(name: str, values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'ENTRYPOINT ["python3", "-m", "guard_server"]' in DOCKERFILES["guard"]
     asked: list[tuple[str, ServeOptions]] = []
     monkeypatch.setattr(hardware, "detect", lambda: Hardware("cpu", 32 * GIB, 30 * GIB))
@@ -153,12 +151,12 @@ def test_the_guards_command_is_one_that_serve_takes(
     assert "GUARD_API_KEY" in SERVICES[name]["environment"]
 
 
-def test_the_demo_guard_is_nobodys_default() -> None:
+def test_the_demo_guard_is_never_a_default() -> None:
     assert not [match[0] for match in VARIABLE.finditer(COMPOSE.read_text()) if (match[3] or "").startswith("demo")]
     assert example()["GUARD_MODEL"] == "gen-0.6b"
 
 
-def test_the_pipelines_settings_are_valves_that_exist_and_take_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pipelines_settings_are_valid_values_of_existing_valves(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = SERVICES["pipelines"]["environment"]
     values = {name: value or "x" for name, value in example().items()}
     ours = {name: filled_in(value, values) for name, value in environment.items() if name.startswith("QWEN3GUARD_")}
@@ -168,7 +166,7 @@ def test_the_pipelines_settings_are_valves_that_exist_and_take_them(monkeypatch:
     assert environment["QWEN3GUARD_GUARD_BASE_URL"] == "http://guard:8000/v1"
     for name, value in ours.items():
         monkeypatch.setenv(name, value)
-    # One environment serves both, so a name that both have must mean the same in both.
+    # Both read the same environment, so a variable that both have must have the same meaning in both.
     assert Valves().problems + ModelsValves().problems == []
 
 
@@ -219,7 +217,7 @@ def test_open_webui_waits_for_both_pipelines(tmp_path: Path) -> None:
     assert not healthy("qwen3guard_models", "qwen3guard_refusal")
 
 
-def test_guarded_models_are_open_webuis_only_ones() -> None:
+def test_guarded_models_are_the_only_models_of_open_webui() -> None:
     values = {**dict.fromkeys(example(), "x"), "PIPELINES_API_KEY": "p", "UPSTREAM_BASE_URL": "http://up/v1"}
     environment = {name: filled_in(value, values) for name, value in SERVICES["open-webui"]["environment"].items()}
     assert (environment["OPENAI_API_BASE_URLS"], environment["OPENAI_API_KEYS"]) == ("http://pipelines:9099", "p")
