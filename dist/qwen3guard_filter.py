@@ -284,9 +284,9 @@ def take_outlet_mark(body: Body) -> bool:
     entry = object_or_empty(body.pop(OUTLET_KEY, None))
     if not is_signed(entry.get("data"), entry.get("signature"), "outlet"):
         return False
-    told = json.loads(entry["data"])
-    issued = told.pop("issued")
-    return bool(told == _named(body) and time.time() - issued < _OUTLET_SECONDS)
+    marked = json.loads(entry["data"])
+    issued = marked.pop("issued")
+    return bool(marked == _named(body) and time.time() - issued < _OUTLET_SECONDS)
 
 
 def _named(body: Body) -> dict[str, Any]:
@@ -3688,19 +3688,19 @@ def is_passing(error: openai.OpenAIError) -> bool:
     return status in _PASSING_REFUSALS or (status >= 500 and status != 501)
 
 
-def as_verdict(told: WireVerdict, conversation: Conversation) -> Verdict:
+def as_verdict(reply: WireVerdict, conversation: Conversation) -> Verdict:
     """The server's verdict on `conversation`. Raises TooLong."""
-    if told.error is None:
+    if reply.error is None:
         return Verdict(
-            severity=told.severity,
-            categories=told.categories,
-            refusal=told.refusal if kind_of(conversation) == "response" else None,
-            probabilities=told.probabilities,
-            prompt_tokens=told.prompt_tokens,
+            severity=reply.severity,
+            categories=reply.categories,
+            refusal=reply.refusal if kind_of(conversation) == "response" else None,
+            probabilities=reply.probabilities,
+            prompt_tokens=reply.prompt_tokens,
         )
-    if told.error.code == "too_long":
-        raise TooLong(told.error.message, told.error.limit)
-    return Verdict.none(told.error.message)
+    if reply.error.code == "too_long":
+        raise TooLong(reply.error.message, reply.error.limit)
+    return Verdict.none(reply.error.message)
 
 
 def as_told(verdict: Verdict) -> WireVerdict:
@@ -7217,10 +7217,10 @@ def parse_header_sets(value: str) -> list[dict[str, str]]:
     if chosen(value) is None:
         return []
     try:
-        told = json.loads(value)
+        parsed = json.loads(value)
     except (ValueError, RecursionError):
         raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
-    sets = told if isinstance(told, list) else [told]
+    sets = parsed if isinstance(parsed, list) else [parsed]
     for headers in sets:
         if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
             raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')

@@ -450,9 +450,9 @@ def take_outlet_mark(body: Body) -> bool:
     entry = object_or_empty(body.pop(OUTLET_KEY, None))
     if not is_signed(entry.get("data"), entry.get("signature"), "outlet"):
         return False
-    told = json.loads(entry["data"])
-    issued = told.pop("issued")
-    return bool(told == _named(body) and time.time() - issued < _OUTLET_SECONDS)
+    marked = json.loads(entry["data"])
+    issued = marked.pop("issued")
+    return bool(marked == _named(body) and time.time() - issued < _OUTLET_SECONDS)
 
 
 def _named(body: Body) -> dict[str, Any]:
@@ -2957,10 +2957,10 @@ class HttpUpstream:
             async with self._call("GET", "/models", timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS)) as reply:
                 if reply.status in (404, 405, 501):
                     return None
-                told = await self._read(reply)
+                reply_body = await self._read(reply)
         # Together sends the list itself; Ollama's own shape has `models`, each with a `name`.
-        listed = object_or_empty(told)
-        entries = told if isinstance(told, list) else listed.get("data", listed.get("models"))
+        listed = object_or_empty(reply_body)
+        entries = reply_body if isinstance(reply_body, list) else listed.get("data", listed.get("models"))
         if not isinstance(entries, list):
             return None
         return list(dict.fromkeys(filter(None, map(_id_of, entries[:_MOST_MODELS]))))
@@ -2973,11 +2973,11 @@ class HttpUpstream:
         """
         with self._failing():
             async with self._call("POST", "/chat/completions", body, headers) as reply:
-                told = await self._read(reply)
-        self._raise_error_in(told)
-        if not list(objects_in(object_or_empty(told).get("choices"))):
+                reply_body = await self._read(reply)
+        self._raise_error_in(reply_body)
+        if not list(objects_in(object_or_empty(reply_body).get("choices"))):
             raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-        return object_or_empty(told)
+        return object_or_empty(reply_body)
 
     @asynccontextmanager
     async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
@@ -3050,12 +3050,12 @@ class HttpUpstream:
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
         await self._accept(reply)
         received = await _bounded(reply)
-        told = json.loads(received)
+        reply_body = json.loads(received)
         if b"\\ud" in received.lower():
             # Lone surrogates (halves of characters) cannot be sent on.
-            text = json.dumps(told, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
-            told = json.loads(text.decode("utf-16-le", "replace"))
-        return told
+            text = json.dumps(reply_body, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+            reply_body = json.loads(text.decode("utf-16-le", "replace"))
+        return reply_body
 
     async def _accept(self, reply: aiohttp.ClientResponse) -> None:
         """Raises UpstreamFailed, with the server's own words, unless the status is a success."""
@@ -3075,14 +3075,14 @@ class HttpUpstream:
             raise UpstreamFailed(said, status)
         text = (await _bounded(reply)).decode(errors="replace")
         try:
-            told = json.loads(text)
+            reply_body = json.loads(text)
         except (ValueError, RecursionError):
-            told = text
-        raise UpstreamFailed(f"The model server answered {status}", status, self._words(told))
+            reply_body = text
+        raise UpstreamFailed(f"The model server answered {status}", status, self._words(reply_body))
 
-    def _raise_error_in(self, told: Any, event: str = "") -> None:
+    def _raise_error_in(self, reply_body: Any, event: str = "") -> None:
         """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
-        value = object_or_empty(told)
+        value = object_or_empty(reply_body)
         in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
         error = value.get("error") or in_choices
         is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
@@ -3106,9 +3106,9 @@ class HttpUpstream:
             return UpstreamFailed(str(error), 502)
         return UpstreamFailed("The model server's answer cannot be read.", 502)
 
-    def _words(self, told: Any) -> str:
+    def _words(self, reply_body: Any) -> str:
         """The server's own words about its failure, on one line, without keys that it may quote."""
-        error = told.get("error", told) if isinstance(told, dict) else told
+        error = reply_body.get("error", reply_body) if isinstance(reply_body, dict) else reply_body
         said = object_or_empty(error)
         message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
         return self._blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
@@ -3120,8 +3120,8 @@ class HttpUpstream:
 
 
 def _id_of(entry: Any) -> str | None:
-    told = object_or_empty(entry)
-    names = (entry, told.get("id"), told.get("name"))
+    fields = object_or_empty(entry)
+    names = (entry, fields.get("id"), fields.get("name"))
     found = next((name for name in names if isinstance(name, str)), "")
     return found if 0 < len(found) <= _LONGEST_ID and found.isprintable() else None
 
@@ -3246,7 +3246,7 @@ _RETRACTING = ((0, 12),)
 _ASK_SECONDS = 5
 
 
-class Host:
+class WebuiVersion:
     """Open WebUI at an address. Without an address, it is treated as the tested version."""
 
     def __init__(self, url: str | None) -> None:
@@ -3263,11 +3263,11 @@ class Host:
                 new_session(timeout=patience, raise_for_status=True) as session,
                 session.get(f"{self._url.rstrip('/')}/api/version", proxy=proxy_for(self._url)) as reply,
             ):
-                told = await reply.json()
+                reply_body = await reply.json()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            log.warning("%s does not tell its version: %s", self._url, error)
-            told = None
-        version = told.get("version") if isinstance(told, dict) else None
+            log.warning("%s does not report its version: %s", self._url, error)
+            reply_body = None
+        version = reply_body.get("version") if isinstance(reply_body, dict) else None
         found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
         self.retracts = found is not None and (int(found[1]), int(found[2])) in _RETRACTING
 
@@ -7269,19 +7269,19 @@ def is_passing(error: openai.OpenAIError) -> bool:
     return status in _PASSING_REFUSALS or (status >= 500 and status != 501)
 
 
-def as_verdict(told: WireVerdict, conversation: Conversation) -> Verdict:
+def as_verdict(reply: WireVerdict, conversation: Conversation) -> Verdict:
     """The server's verdict on `conversation`. Raises TooLong."""
-    if told.error is None:
+    if reply.error is None:
         return Verdict(
-            severity=told.severity,
-            categories=told.categories,
-            refusal=told.refusal if kind_of(conversation) == "response" else None,
-            probabilities=told.probabilities,
-            prompt_tokens=told.prompt_tokens,
+            severity=reply.severity,
+            categories=reply.categories,
+            refusal=reply.refusal if kind_of(conversation) == "response" else None,
+            probabilities=reply.probabilities,
+            prompt_tokens=reply.prompt_tokens,
         )
-    if told.error.code == "too_long":
-        raise TooLong(told.error.message, told.error.limit)
-    return Verdict.none(told.error.message)
+    if reply.error.code == "too_long":
+        raise TooLong(reply.error.message, reply.error.limit)
+    return Verdict.none(reply.error.message)
 
 
 def as_told(verdict: Verdict) -> WireVerdict:
@@ -8042,10 +8042,10 @@ def parse_header_sets(value: str) -> list[dict[str, str]]:
     if chosen(value) is None:
         return []
     try:
-        told = json.loads(value)
+        parsed = json.loads(value)
     except (ValueError, RecursionError):
         raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
-    sets = told if isinstance(told, list) else [told]
+    sets = parsed if isinstance(parsed, list) else [parsed]
     for headers in sets:
         if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
             raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')
@@ -9844,8 +9844,8 @@ def _begins_another(piece: Body, known: ToolCall) -> bool:
     if not name or not known.name:
         return False
     # With an index, a name may come in two parts; other servers give every piece an id of its own.
-    told_apart = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
-    return known.is_complete() or (told_apart and name != known.name)
+    is_separate = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    return known.is_complete() or (is_separate and name != known.name)
 
 
 def _name_of(piece: Body) -> str:
@@ -9857,7 +9857,7 @@ def _name_of(piece: Body) -> str:
 class UsualChunk(NamedTuple):
     """A chunk that held parts of some texts and nothing else."""
 
-    beside: Body
+    envelope: Body
     """The chunk without its choice."""
     choice: Body
     """Its choice, with the keys of the delta in place of the delta."""
@@ -9867,7 +9867,7 @@ class UsualChunk(NamedTuple):
     def pieces_of(self, chunk: Body) -> list[Piece] | None:
         """What a chunk adds that is like this one; None if it is not."""
         choice, delta = _choice_and_delta(chunk)
-        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.beside:
+        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.envelope:
             return None
         if not all(isinstance(part, str) and part for part in delta.values()):
             return None
@@ -9884,11 +9884,11 @@ def usual_chunk(chunk: Body, pieces: list[Piece]) -> UsualChunk | None:
     channels = [piece.channel for piece in pieces if piece.channel is not None and not piece.is_label]
     if len(channels) != len(pieces) or [piece.text for piece in pieces] != list(texts.values()):
         return None
-    beside, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
+    envelope, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
     # What is nested could be too deep to be compared.
-    if any(isinstance(value, list | dict) for value in (*beside.values(), *around.values())):
+    if any(isinstance(value, list | dict) for value in (*envelope.values(), *around.values())):
         return None
-    return UsualChunk(beside, around, dict(zip(texts, channels, strict=True)))
+    return UsualChunk(envelope, around, dict(zip(texts, channels, strict=True)))
 
 
 def _choice_and_delta(chunk: Body) -> tuple[Body, Body]:
@@ -9952,7 +9952,7 @@ class AnswerReader:
         """Kinds of parts that nobody can judge: image, audio, video, file."""
         self.has_choices = False
         """Whether any chunk had the shape of a chat completion."""
-        self._beside: Body = {}
+        self._top_level: Body = {}
         self._calls: dict[int, ToolCalls] = {}
         self._function_calls: dict[int, ToolCall] = {}
         self._places: dict[Channel, TextPath] = {}
@@ -9996,7 +9996,7 @@ class AnswerReader:
             value = chunk.get(key)
             if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
                 self.envelope[key] = value
-        self._beside |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
+        self._top_level |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
         for position, choice in enumerate(objects_in(chunk.get("choices"))):
             self.has_choices = True
             number = choice.get("index")
@@ -10021,19 +10021,19 @@ class AnswerReader:
             yield Piece(payload={"choice": number, "finish_reason": reason})
         for key, value in self.sources.items():
             yield from (Piece(Channel(0, Rank.ASIDE, 0, key), f"{text}\n") for text in find({key: value}).texts)
-        if beside := self.figures | self.sources:
-            yield Piece(payload={"beside": beside})
+        if top_level := self.figures | self.sources:
+            yield Piece(payload={"top_level": top_level})
 
     @property
     def figures(self) -> Body:
         """Usage and timings. They hold no words, and words that are put among them are not passed on."""
-        told = {key: value for key, value in self._beside.items() if key in _FIGURES}
-        return {key: value for key, value in told.items() if not find({key: value}).texts}
+        found = {key: value for key, value in self._top_level.items() if key in _FIGURES}
+        return {key: value for key, value in found.items() if not find({key: value}).texts}
 
     @property
     def sources(self) -> Body:
         """Citations and the like, whose words are judged with the first choice."""
-        return {key: value for key, value in self._beside.items() if key in _SOURCES}
+        return {key: value for key, value in self._top_level.items() if key in _SOURCES}
 
     def delta_of(self, piece: Piece) -> Body:
         """The delta that says a text piece again."""
@@ -10135,17 +10135,17 @@ def _rank_of(path: TextPath) -> Rank:
 def without_text(choice: Body, said: Body) -> Body:
     """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
     known = ("index", "delta", "message", "finish_reason", "logprobs")
-    told = {key: value for key, value in choice.items() if key not in known and value is not None}
-    extras = {key: value for key, value in told.items() if not find({key: value}).texts}
+    others = {key: value for key, value in choice.items() if key not in known and value is not None}
+    extras = {key: value for key, value in others.items() if not find({key: value}).texts}
     logprobs = choice.get("logprobs")
     return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
 
 
 def _is_about(logprobs: Any, said: Body) -> bool:
     """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
-    told = object_or_empty(logprobs)
-    tokens = told.get("content")
-    if not isinstance(tokens, list) or told.get("refusal") or not told.keys() <= {"content", "refusal"}:
+    parts = object_or_empty(logprobs)
+    tokens = parts.get("content")
+    if not isinstance(tokens, list) or parts.get("refusal") or not parts.keys() <= {"content", "refusal"}:
         return False
     others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
     if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
@@ -10164,7 +10164,7 @@ def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
     Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
     """
     choices: dict[int, list[Body]] = {}
-    beside: Body = {}
+    top_level: Body = {}
     said_before: str | None = None
     for piece in pieces:
         if piece.channel is not None:
@@ -10177,8 +10177,8 @@ def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
             continue
         said_before = None
         payload = piece.payload
-        if "beside" in payload:
-            beside |= payload["beside"]
+        if "top_level" in payload:
+            top_level |= payload["top_level"]
             continue
         frames = choices.setdefault(payload["choice"], [])
         if not frames or "finish_reason" in payload:
@@ -10189,8 +10189,8 @@ def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
             frames[-1]["finish_reason"] = payload["finish_reason"]
     for frames in choices.values():
         yield from (chunk(reader.envelope, frame) for frame in frames)
-    if beside:
-        yield {**chunk(reader.envelope), **beside}
+    if top_level:
+        yield {**chunk(reader.envelope), **top_level}
 
 
 def retraction_chunk(envelope: Body, notice: str) -> Body:
@@ -10599,7 +10599,7 @@ class Service:
             for url, key, more in zip_longest(urls, keys, headers)
         ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
-        self._host = Host(chosen(valves.webui_url))
+        self._webui = WebuiVersion(chosen(valves.webui_url))
         self._open: set[asyncio.Task[Any]] = set()
         self._listed = asyncio.Event()
         self._refreshing = loop.submit(self._refresh())
@@ -10653,7 +10653,7 @@ class Service:
         while True:
             all_answered = False
             try:
-                all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._host.learn())
+                all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._webui.learn())
             except Exception:
                 # Whatever a server lists, it is asked again.
                 log.exception("the models could not be listed")
@@ -10713,8 +10713,8 @@ class Service:
         terms = Terms(
             parallel=self.valves.prompt_check == "parallel",
             # What nobody can take back is not shown before it was judged.
-            hold=self.valves.stream_mode == "hold" or not (self._host.retracts and mark.on_page),
-            retracts=self._host.retracts,
+            hold=self.valves.stream_mode == "hold" or not (self._webui.retracts and mark.on_page),
+            retracts=self._webui.retracts,
             headers=user_headers(user) if self.valves.upstream_user_headers else {},
         )
         return GuardedRequest(self.moderator, upstream, request, context, terms)
@@ -10736,10 +10736,11 @@ def _whole(reply: Future[Body]) -> Body:
 
 
 def user_headers(user: dict[str, Any]) -> dict[str, str]:
-    """Who asks, as Open WebUI says it to the servers of direct connections (its utils/headers.py)."""
-    known = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
-    # A header has ASCII characters only; Open WebUI writes names so.
-    return {f"X-OpenWebUI-User-{key}": quote(value, safe=" @+") for key, value in known.items() if value}
+    """Who asks, as Open WebUI reports it to the servers of direct connections (its utils/headers.py)."""
+    values = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
+    # A header has ASCII characters only. Open WebUI quotes the name, and nothing else.
+    values["Name"] = quote(values["Name"], safe=" ")
+    return {f"X-OpenWebUI-User-{key}": value for key, value in values.items() if value}
 
 
 # ---- webui.current_service ----
