@@ -388,6 +388,84 @@ def mend_saved_valves(home: Path) -> str | None:
     return f"{saved} was not a JSON object: it is kept as {broken.name}, and defaults are used"
 
 
+# ---- webui.log ----
+
+log = logging.getLogger("qwen3guard")
+
+
+# ---- pipelines.lifecycle.shared_valves ----
+
+# Two looks a second: all workers agree within one.
+_LOOK_SECONDS = 0.5
+
+
+class FollowingPlugin(Protocol):
+    """A plugin as the Pipelines server knows it."""
+
+    valves: Any
+
+    async def on_valves_updated(self) -> None:
+        """The server calls this after a Save."""
+
+
+class SharedValves:
+    """Gives a plugin the valves that another worker has saved. For the server's event loop.
+
+    Args:
+        home: the plugin's folder, where the server keeps its valves.
+        plugin: gets them.
+    """
+
+    def __init__(self, home: Path, plugin: FollowingPlugin) -> None:
+        self._file = home / "valves.json"
+        self._plugin = plugin
+        self._seen: tuple[int, int, int] | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Follow the file from now on."""
+        self.stop()
+        self._following = asyncio.get_running_loop().create_task(self._follow())
+
+    def stop(self) -> None:
+        """Follow it no longer."""
+        if self._following is not None:
+            self._following.cancel()
+            self._following = None
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._catch_up()
+            except Exception:
+                log.exception("%s could not be followed", self._file)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _catch_up(self) -> None:
+        version = self._version()
+        if version is None or version == self._seen:
+            return
+        saved = None
+        # A worker may be writing: then the file is read at the next look.
+        with suppress(OSError, ValueError):
+            saved = json.loads(self._file.read_text())
+        if not isinstance(saved, dict):
+            return
+        self._seen = version
+        valves = type(self._plugin.valves)(**saved)
+        if valves.model_dump() != self._plugin.valves.model_dump():
+            log.info("%s was saved by another worker: its valves are used", self._file)
+            self._plugin.valves = valves
+            await self._plugin.on_valves_updated()
+
+    def _version(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 # ---- pipelines.marks.signing ----
 
 Purpose = Literal["mark", "notice", "outlet"]
@@ -2887,11 +2965,6 @@ class Upstream(Protocol):
 
         The call ends with the context.
         """
-
-
-# ---- webui.log ----
-
-log = logging.getLogger("qwen3guard")
 
 
 # ---- pipelines.upstreams.http_upstream ----
@@ -10798,8 +10871,9 @@ class Pipeline:
         self.type = "manifold"
         self.name = ""
         self._home = Path(__file__).with_suffix("")
-        self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = ModelsValves()
+        self._at_start = [mend_saved_valves(self._home), unsigned(), *self.valves.problems]
+        self._shared = SharedValves(self._home, self)
         self._loop: BackgroundLoop | None = None
         self._services = CurrentService(self._make_service, self._retire)
         self._serving: set[Service] = set()
@@ -10807,11 +10881,13 @@ class Pipeline:
 
     async def on_startup(self) -> None:
         await self._settle()
+        self._shared.start()
 
     async def on_valves_updated(self) -> None:
         await self._settle()
 
     async def on_shutdown(self) -> None:
+        self._shared.stop()
         loop, self._loop = self._loop, None
         self._services.take()
         if loop:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from moderation.lru_cache import LruCache
 from pipelines.lifecycle.saved_valves import mend_saved_valves
+from pipelines.lifecycle.shared_valves import SharedValves
 from pipelines.marks.judged_mark import take_outlet_mark
 from pipelines.marks.signed_notice import attach
 from pipelines.marks.signing import unsigned
@@ -43,8 +44,9 @@ class Pipeline:
         self.type = "filter"
         self.name = "Qwen3Guard"
         self._home = Path(__file__).with_suffix("")
-        self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = Valves()
+        self._at_start = [mend_saved_valves(self._home), unsigned(), *self.valves.problems]
+        self._shared = SharedValves(self._home, self)
         self._moderators = CurrentService(self._make_moderator, self._retire)
         self._closing: set[asyncio.Task[None]] = set()
         # An outlet knows neither the reader's language nor what its inlet left out.
@@ -56,11 +58,13 @@ class Pipeline:
 
     async def on_startup(self) -> None:
         self._current()
+        self._shared.start()
 
     async def on_valves_updated(self) -> None:
         self._current()
 
     async def on_shutdown(self) -> None:
+        self._shared.stop()
         await asyncio.gather(*self._closing)
         if moderator := self._moderators.take():
             await moderator.aclose()

@@ -7,6 +7,7 @@ from typing import Any
 from pipelines.lifecycle.answer import Answer
 from pipelines.lifecycle.loop import BackgroundLoop
 from pipelines.lifecycle.saved_valves import mend_saved_valves
+from pipelines.lifecycle.shared_valves import SharedValves
 from pipelines.marks.judged_mark import put_outlet_mark
 from pipelines.marks.signed_notice import refuse
 from pipelines.marks.signing import unsigned
@@ -28,8 +29,9 @@ class Pipeline:
         self.type = "manifold"
         self.name = ""
         self._home = Path(__file__).with_suffix("")
-        self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = ModelsValves()
+        self._at_start = [mend_saved_valves(self._home), unsigned(), *self.valves.problems]
+        self._shared = SharedValves(self._home, self)
         self._loop: BackgroundLoop | None = None
         self._services = CurrentService(self._make_service, self._retire)
         self._serving: set[Service] = set()
@@ -37,11 +39,13 @@ class Pipeline:
 
     async def on_startup(self) -> None:
         await self._settle()
+        self._shared.start()
 
     async def on_valves_updated(self) -> None:
         await self._settle()
 
     async def on_shutdown(self) -> None:
+        self._shared.stop()
         loop, self._loop = self._loop, None
         self._services.take()
         if loop:
