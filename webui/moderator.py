@@ -109,8 +109,12 @@ class Moderator:
     def report(self, at_start: Sequence[str | None]) -> None:
         """Say in the log and in the audit which settings were replaced, and what was found `at_start`."""
         for problem in filter(None, [*at_start, *self.valves.problems]):
-            log.warning("%s", problem)
-            self.audit.record(AuditRecord(event="setting", problem=problem))
+            self.report_setting(problem)
+
+    def report_setting(self, problem: str) -> None:
+        """Say in the log and in the audit what is wrong with a setting."""
+        log.warning("%s", problem)
+        self.audit.record(AuditRecord(event="setting", problem=problem))
 
     def exempts(self, role: str) -> bool:
         """Whether nobody judges the chats of users with this role."""

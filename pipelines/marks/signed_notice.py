@@ -19,6 +19,8 @@ from webui.chat_completions import (
     with_role,
 )
 
+# Open WebUI's Models page lists it with a switch.
+REFUSAL_NAME = "Qwen3Guard notices (keep this on: if it is off, chat models say them)"
 # Open WebUI hands keys that it does not know on to pipelines.
 REPLY_KEY = "qwen3guard_reply"
 

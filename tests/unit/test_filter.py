@@ -97,6 +97,8 @@ async def test_earlier_unsafe_turns_are_replaced_and_the_chat_goes_on(pipeline: 
 @pytest.mark.parametrize(("task", "key"), [("title_generation", "title"), ("follow_up_generation", "follow_ups")])
 async def test_a_refused_task_answers_in_its_own_json(pipeline: Pipeline, task: str, key: str) -> None:
     await set_valves(pipeline, refusal_model="qwen3guard_refusal")
+    # A title would be the prompt if the refusal model did not answer, so it must have answered this user before.
+    Refusal().pipe("", "m", [], {"user": USER})
     body = request(user(f"### Task: name the chat\nUSER: {BOMB}"), metadata={"task": task, "task_body": {"x": BOMB}})
     sent = await pipeline.inlet(body, USER)
     answer = Refusal().pipe("", "m", [], {**sent, "stream": False})
