@@ -1788,6 +1788,59 @@ def error_chunk(message: str, status: int) -> Body:
     return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
 
 
+# ---- webui.guard_hint ----
+
+HINT_START = "\n\nOnly admins read this:"
+_LONGEST_CAUSE = 300
+_ADDRESS = "the valve guard_base_url needs the address of a Qwen3Guard server, which usually ends in /v1"
+_ADVICE = (
+    (r"answered 40[13]: |guard's key", "the valve guard_api_key needs the key of the guard's server"),
+    (r"answered 404: .*model", "the valve guard_model needs a name that the server lists, or auto"),
+    (r"answered 40\d: |lists no model|like an OpenAI-compatible|redirects to", _ADDRESS),
+    (r"cannot be reached", f"{_ADDRESS}; that server must run, and this one must be able to reach it"),
+    (
+        r"no verdict within|not judged within|did not answer a moment ago",
+        "the guard does not answer, or is too slow: see the valves guard_base_url and timeout_seconds",
+    ),
+    (
+        r"guard said nothing|guard's reply",
+        "if this goes on, the model that answers is no Qwen3Guard-Gen: see the valves guard_base_url and guard_model",
+    ),
+    (r"too many checks wait", "the guard is too slow for its users: see docs/operations.md"),
+)
+
+
+def guard_hint(problem: str, replaced: str | None = None, *, unset: bool = False) -> str:
+    """The cause, in plain text on one line, and what an admin can do about it.
+
+    Args:
+        problem: of a verdict without severity, or of a guard that cannot be asked.
+        replaced: which valve of the guard had a value that was replaced by its default.
+        unset: whether the guard's address is the default.
+    """
+    cause = " ".join(problem.split())[:_LONGEST_CAUSE].rstrip(".")
+    advice = _advice_on(cause)
+    if advice is None:
+        return f"{cause}."
+    before = f"{replaced}; " if replaced else "the guard's address was not set yet; " if unset else ""
+    return f"{cause}. What to do: {before}{advice}."
+
+
+def is_about_guard(problem: str) -> bool:
+    """Whether the cause is the guard, its server, or a valve about them."""
+    return _advice_on(problem) is not None
+
+
+def _advice_on(cause: str) -> str | None:
+    return next((advice for pattern, advice in _ADVICE if re.search(pattern, cause)), None)
+
+
+def with_hint(notice: str, hint: str) -> str:
+    """A notice for an admin, who reads the cause under it."""
+    # Nothing of the cause is Markdown.
+    return f"{notice}{HINT_START}\n\n```\n{hint.replace('`', chr(39))}\n```"
+
+
 # ---- pipelines.marks.signed_notice ----
 
 # Open WebUI's Models page lists it with a switch.
@@ -1815,7 +1868,7 @@ def refuse(asked: Any, model_id: str, body: dict[str, Any]) -> dict[str, Any] | 
 
     Without a signed reply the prompt holds the filter's own words: what can only be one of ours is said as it is.
     """
-    prompt = asked if isinstance(asked, str) else ""
+    prompt = asked.partition(HINT_START)[0] if isinstance(asked, str) else ""
     is_ours = Notices().recognises(prompt) or is_neutral_answer(prompt)
     text = attached(body) or (prompt if is_ours else Notices().text(NoticeKind.PROMPT_REFUSED, prompt))
     if not body.get("stream"):
@@ -6965,6 +7018,17 @@ class Guard:
         except EndpointError:
             return False
 
+    async def obstacle(self) -> str | None:
+        """Why the endpoint cannot be asked, in words for an admin; None if it lists its model. Judges nothing."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._endpoint.learn()
+        except (EndpointError, TimeoutError) as error:
+            return str(error) or f"no verdict within {self._timeout:g} s from {shown_address(self._endpoint.base_url)}"
+        except Exception as error:
+            return _failed(error).problem
+        return None
+
     async def send_stream(self, request: StreamRequest) -> StreamReply | None:
         """Send the next part of a stream. The reply; None if it cannot be read. To be called in `attempt`.
 
@@ -8413,6 +8477,8 @@ class Moderator:
         )
         file = AuditFile(Path(chosen(valves.audit_path) or home / "audit.jsonl"))
         self.audit = Audit(AuditWriter(file), keep_text=valves.audit_text)
+        self._is_reported = False
+        self._checking: asyncio.Task[None] | None = None
 
     def report(self, at_start: Sequence[str | None]) -> None:
         """Say in the log and in the audit which settings were replaced, and what was found `at_start`."""
@@ -8424,6 +8490,25 @@ class Moderator:
         log.warning("%s", problem)
         self.audit.record(AuditRecord(event="setting", problem=problem))
 
+    def check_guard(self) -> None:
+        """Ask the guard whether it can be asked, and report if not, before anybody chats. Does not wait."""
+        self._checking = asyncio.get_running_loop().create_task(self._check_guard())
+
+    async def _check_guard(self) -> None:
+        if problem := await self.guard.obstacle():
+            self._report_guard(problem)
+
+    def _report_guard(self, problem: str) -> None:
+        """Report what keeps the guard from verdicts: once, until it gives one again."""
+        if not self._is_reported and is_about_guard(problem):
+            self._is_reported = True
+            self.report_setting(self._hint(problem))
+
+    def _hint(self, problem: str) -> str:
+        wrong = (line for line in self.valves.problems if line.lower().removeprefix("qwen3guard_").startswith("guard_"))
+        default = type(self.valves).model_fields["guard_base_url"].default
+        return guard_hint(problem, next(wrong, None), unset=self.valves.guard_base_url == default)
+
     def exempts(self, role: str) -> bool:
         """Whether nobody judges the chats of users with this role."""
         return role.lower() in (name.lower() for name in words(self.valves.exempt_roles))
@@ -8434,7 +8519,7 @@ class Moderator:
 
     def unread(self, parts: Iterable[str]) -> Review:
         """The review of a turn with parts that the guard cannot read, if none may pass."""
-        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
+        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}, and the valve images withholds it")
         closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
         return Review(verdict, closed.decide(verdict), 0, True)
 
@@ -8449,14 +8534,20 @@ class Moderator:
         self.record(head, MessageReading("", (), ()), review)
         return review
 
-    def notice(self, review: Review, text: str, refused: NoticeKind, language: str | None = None) -> str:
+    def notice(
+        self, review: Review, text: str, refused: NoticeKind, language: str | None = None, role: str = ""
+    ) -> str:
         """The notice in place of the turn `text`: `refused`, or that it could not be checked.
 
         Args:
             language: that the reader set, if it is known.
+            role: the reader's. An admin reads why it could not be checked.
         """
-        kind = NoticeKind.NOT_CHECKED if review.decision.action is Action.WITHHOLD else refused
-        return self.notices.text(kind, text, review.verdict, language)
+        if review.decision.action is not Action.WITHHOLD:
+            return self.notices.text(refused, text, review.verdict, language)
+        notice = self.notices.text(NoticeKind.NOT_CHECKED, text, review.verdict, language)
+        problem = review.verdict.problem
+        return with_hint(notice, self._hint(problem)) if role == "admin" and problem else notice
 
     def remove(self, message: Body, text: str, review: Review, language: str | None = None) -> str:
         """Let a message of the history say that it was refused, or that it could not be checked; gives these words.
@@ -8474,6 +8565,10 @@ class Moderator:
 
     def record(self, head: AuditRecord, reading: MessageReading, review: Review) -> None:
         """Audit a message."""
+        if review.verdict.reached:
+            self._is_reported = False
+        elif review.verdict.problem:
+            self._report_guard(review.verdict.problem)
         known = {"guard": self.guard.model, "unjudged": reading.media, "milliseconds": review.milliseconds}
         self.audit.record(
             head.model_copy(update=known),
@@ -8488,6 +8583,8 @@ class Moderator:
         self.audit.record(head.model_copy(update=known))
 
     async def aclose(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
         await self.guard.aclose()
         # A slow disk is no reason for others to wait.
         await asyncio.to_thread(self.audit.close)
@@ -8750,6 +8847,7 @@ class RequestNotices:
         self._moderator = moderator
         self._task = context.task
         self._language = context.language
+        self._role = context.role
         self._continues = continues
 
     @property
@@ -8759,11 +8857,13 @@ class RequestNotices:
 
     def refused(self, review: Review, text: str) -> str:
         """In place of an answer to the prompt `text`, which may not be answered."""
-        return self._placed(self._moderator.notice(review, text, NoticeKind.PROMPT_REFUSED, self._language))
+        return self._placed(self._moderator.notice(review, text, NoticeKind.PROMPT_REFUSED, self._language, self._role))
 
     def withheld(self, review: Review, text: str) -> str:
         """In place of the answer `text`."""
-        return self._placed(self._moderator.notice(review, text, NoticeKind.ANSWER_WITHHELD, self._language))
+        return self._placed(
+            self._moderator.notice(review, text, NoticeKind.ANSWER_WITHHELD, self._language, self._role)
+        )
 
     def unchecked(self, text: str) -> str:
         """In place of the answer `text`, whose rest could not be judged."""
@@ -10862,6 +10962,7 @@ class Service:
         await asyncio.gather(self._upstreams.aclose(), self.moderator.aclose())
 
     async def _refresh(self) -> None:
+        self.moderator.check_guard()
         while True:
             all_answered = False
             try:

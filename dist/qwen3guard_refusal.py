@@ -1425,6 +1425,59 @@ def error_chunk(message: str, status: int) -> Body:
     return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
 
 
+# ---- webui.guard_hint ----
+
+HINT_START = "\n\nOnly admins read this:"
+_LONGEST_CAUSE = 300
+_ADDRESS = "the valve guard_base_url needs the address of a Qwen3Guard server, which usually ends in /v1"
+_ADVICE = (
+    (r"answered 40[13]: |guard's key", "the valve guard_api_key needs the key of the guard's server"),
+    (r"answered 404: .*model", "the valve guard_model needs a name that the server lists, or auto"),
+    (r"answered 40\d: |lists no model|like an OpenAI-compatible|redirects to", _ADDRESS),
+    (r"cannot be reached", f"{_ADDRESS}; that server must run, and this one must be able to reach it"),
+    (
+        r"no verdict within|not judged within|did not answer a moment ago",
+        "the guard does not answer, or is too slow: see the valves guard_base_url and timeout_seconds",
+    ),
+    (
+        r"guard said nothing|guard's reply",
+        "if this goes on, the model that answers is no Qwen3Guard-Gen: see the valves guard_base_url and guard_model",
+    ),
+    (r"too many checks wait", "the guard is too slow for its users: see docs/operations.md"),
+)
+
+
+def guard_hint(problem: str, replaced: str | None = None, *, unset: bool = False) -> str:
+    """The cause, in plain text on one line, and what an admin can do about it.
+
+    Args:
+        problem: of a verdict without severity, or of a guard that cannot be asked.
+        replaced: which valve of the guard had a value that was replaced by its default.
+        unset: whether the guard's address is the default.
+    """
+    cause = " ".join(problem.split())[:_LONGEST_CAUSE].rstrip(".")
+    advice = _advice_on(cause)
+    if advice is None:
+        return f"{cause}."
+    before = f"{replaced}; " if replaced else "the guard's address was not set yet; " if unset else ""
+    return f"{cause}. What to do: {before}{advice}."
+
+
+def is_about_guard(problem: str) -> bool:
+    """Whether the cause is the guard, its server, or a valve about them."""
+    return _advice_on(problem) is not None
+
+
+def _advice_on(cause: str) -> str | None:
+    return next((advice for pattern, advice in _ADVICE if re.search(pattern, cause)), None)
+
+
+def with_hint(notice: str, hint: str) -> str:
+    """A notice for an admin, who reads the cause under it."""
+    # Nothing of the cause is Markdown.
+    return f"{notice}{HINT_START}\n\n```\n{hint.replace('`', chr(39))}\n```"
+
+
 # ---- pipelines.marks.signed_notice ----
 
 # Open WebUI's Models page lists it with a switch.
@@ -1452,7 +1505,7 @@ def refuse(asked: Any, model_id: str, body: dict[str, Any]) -> dict[str, Any] | 
 
     Without a signed reply the prompt holds the filter's own words: what can only be one of ours is said as it is.
     """
-    prompt = asked if isinstance(asked, str) else ""
+    prompt = asked.partition(HINT_START)[0] if isinstance(asked, str) else ""
     is_ours = Notices().recognises(prompt) or is_neutral_answer(prompt)
     text = attached(body) or (prompt if is_ours else Notices().text(NoticeKind.PROMPT_REFUSED, prompt))
     if not body.get("stream"):

@@ -145,6 +145,7 @@ class Pipeline:
     def _make_moderator(self, valves: Valves) -> Moderator:
         moderator = Moderator(valves, self._home)
         moderator.report(self._at_start)
+        moderator.check_guard()
         self._at_start = []
         self._route = RefusalRoute(self._home.parent, chosen(valves.refusal_model), moderator.report_setting)
         return moderator

@@ -156,6 +156,7 @@ class Service:
         await asyncio.gather(self._upstreams.aclose(), self.moderator.aclose())
 
     async def _refresh(self) -> None:
+        self.moderator.check_guard()
         while True:
             all_answered = False
             try:
