@@ -113,7 +113,14 @@ def connection(stack: Stack) -> Iterator[Callable[..., None]]:
 
 def test_gap_the_filters_switch_on_the_models_page_ends_moderation(stack: Stack, visitor: Visitor) -> None:
     # The page makes such a record at the first click on the switch.
-    record = {"id": FILTER, "base_model_id": None, "name": FILTER, "meta": {}, "params": {}, "access_grants": []}
+    record: dict[str, Any] = {
+        "id": FILTER,
+        "base_model_id": None,
+        "name": FILTER,
+        "meta": {},
+        "params": {},
+        "access_grants": [],
+    }
     stack.admin.post("/api/v1/models/create", record | {"is_active": False})
     try:
         stack.admin.get("/api/models", refresh=True)
