@@ -2727,8 +2727,6 @@ def _read(field: FieldInfo, value: Any) -> Any:
 _ANSWER_SECONDS = 10
 # File times may be this much older than the clock.
 _CLOCK_SECONDS = 0.1
-# If these fail, a user sees nothing of it, so they find out whether the refusal model can be read by now.
-_SILENT_TASKS = ("tags_generation", "follow_up_generation")
 
 
 class _EntryValves(LenientValves):
@@ -2793,7 +2791,8 @@ class RefusalRoute:
         # What is known of the user counts more than what is known of the role.
         works = next((one for one in found if one is not None), None)
         if context.task:
-            return self._model if works or context.task in _SILENT_TASKS else None
+            # A title that nobody answers would be the refused prompt itself.
+            return self._model if works else None
         if works is False:
             self._report_unreadable()
             return None
@@ -2818,7 +2817,7 @@ class RefusalRoute:
             self._reported = True
             self._report(
                 f"refusal_model: {self._model!r} does not answer all users, so their chat models are asked to say "
-                "notices; make it public (Admin Panel → Settings → Models), and leave it switched on"
+                "notices; make it public (Admin Panel → Settings → Models), leave it switched on, then save these valves again"
             )
 
 

@@ -100,11 +100,12 @@ def test_a_refusal_model_that_a_user_cannot_read_costs_one_answer(
         assert not holds(stack.chat_log(), BOMB)
     finally:
         grant(EVERYBODY)
-    # Its tags and follow-ups show that the refusal model can be read again.
-    assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
+    # A Save lets the filter try the refusal model again.
+    valves(notice_prompt="Not here.")
+    assert visitor.ask(UNSAFE_PROMPT).text == "Not here."
     stack.clear_chat_log()
-    assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
-    assert not holds(stack.chat_log(), EN["prompt_refused"])
+    assert visitor.ask(UNSAFE_PROMPT, background_tasks={}).text == "Not here."
+    assert stack.chat_log() == []
 
 
 def test_a_refused_prompt_that_stays_in_the_record_reaches_no_model_later(
