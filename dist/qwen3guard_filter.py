@@ -2817,7 +2817,7 @@ class RefusalRoute:
             self._reported = True
             self._report(
                 f"refusal_model: {self._model!r} does not answer all users, so their chat models are asked to say "
-                "notices; make it public (Admin Panel → Settings → Models), leave it switched on, then save these valves again"
+                "notices; make it public and leave it on (Admin Panel → Settings → Models), then save the valves again"
             )
 
 
