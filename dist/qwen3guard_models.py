@@ -388,6 +388,84 @@ def mend_saved_valves(home: Path) -> str | None:
     return f"{saved} was not a JSON object: it is kept as {broken.name}, and defaults are used"
 
 
+# ---- webui.log ----
+
+log = logging.getLogger("qwen3guard")
+
+
+# ---- pipelines.lifecycle.shared_valves ----
+
+# Two looks a second: all workers agree within one.
+_LOOK_SECONDS = 0.5
+
+
+class FollowingPlugin(Protocol):
+    """A plugin as the Pipelines server knows it."""
+
+    valves: Any
+
+    async def on_valves_updated(self) -> None:
+        """The server calls this after a Save."""
+
+
+class SharedValves:
+    """Gives a plugin the valves that another worker has saved. For the server's event loop.
+
+    Args:
+        home: the plugin's folder, where the server keeps its valves.
+        plugin: gets them.
+    """
+
+    def __init__(self, home: Path, plugin: FollowingPlugin) -> None:
+        self._file = home / "valves.json"
+        self._plugin = plugin
+        self._seen: tuple[int, int, int] | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Follow the file from now on."""
+        self.stop()
+        self._following = asyncio.get_running_loop().create_task(self._follow())
+
+    def stop(self) -> None:
+        """Follow it no longer."""
+        if self._following is not None:
+            self._following.cancel()
+            self._following = None
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._catch_up()
+            except Exception:
+                log.exception("%s could not be followed", self._file)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _catch_up(self) -> None:
+        version = self._version()
+        if version is None or version == self._seen:
+            return
+        saved = None
+        # A worker may be writing: then the file is read at the next look.
+        with suppress(OSError, ValueError):
+            saved = json.loads(self._file.read_text())
+        if not isinstance(saved, dict):
+            return
+        self._seen = version
+        valves = type(self._plugin.valves)(**saved)
+        if valves.model_dump() != self._plugin.valves.model_dump():
+            log.info("%s was saved by another worker: its valves are used", self._file)
+            self._plugin.valves = valves
+            await self._plugin.on_valves_updated()
+
+    def _version(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 # ---- pipelines.marks.signing ----
 
 Purpose = Literal["mark", "notice", "outlet"]
@@ -450,9 +528,9 @@ def take_outlet_mark(body: Body) -> bool:
     entry = object_or_empty(body.pop(OUTLET_KEY, None))
     if not is_signed(entry.get("data"), entry.get("signature"), "outlet"):
         return False
-    told = json.loads(entry["data"])
-    issued = told.pop("issued")
-    return bool(told == _named(body) and time.time() - issued < _OUTLET_SECONDS)
+    marked = json.loads(entry["data"])
+    issued = marked.pop("issued")
+    return bool(marked == _named(body) and time.time() - issued < _OUTLET_SECONDS)
 
 
 def _named(body: Body) -> dict[str, Any]:
@@ -1722,8 +1800,63 @@ def error_chunk(message: str, status: int) -> Body:
     return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
 
 
+# ---- webui.guard_hint ----
+
+HINT_START = "\n\nOnly admins read this:"
+_LONGEST_CAUSE = 300
+_ADDRESS = "the valve guard_base_url needs the address of a Qwen3Guard server, which usually ends in /v1"
+_ADVICE = (
+    (r"answered 40[13]: |guard's key", "the valve guard_api_key needs the key of the guard's server"),
+    (r"answered 404: .*model", "the valve guard_model needs a name that the server lists, or auto"),
+    (r"answered 40\d: |lists no model|like an OpenAI-compatible|redirects to", _ADDRESS),
+    (r"cannot be reached", f"{_ADDRESS}; that server must run, and this one must be able to reach it"),
+    (
+        r"no verdict within|not judged within|did not answer a moment ago",
+        "the guard does not answer, or is too slow: see the valves guard_base_url and timeout_seconds",
+    ),
+    (
+        r"guard said nothing|guard's reply",
+        "if this goes on, the model that answers is no Qwen3Guard-Gen: see the valves guard_base_url and guard_model",
+    ),
+    (r"too many checks wait", "the guard is too slow for its users: see docs/operations.md"),
+)
+
+
+def guard_hint(problem: str, replaced: str | None = None, *, unset: bool = False) -> str:
+    """The cause, in plain text on one line, and what an admin can do about it.
+
+    Args:
+        problem: of a verdict without severity, or of a guard that cannot be asked.
+        replaced: which valve of the guard had a value that was replaced by its default.
+        unset: whether the guard's address is the default.
+    """
+    cause = " ".join(problem.split())[:_LONGEST_CAUSE].rstrip(".")
+    advice = _advice_on(cause)
+    if advice is None:
+        return f"{cause}."
+    before = f"{replaced}; " if replaced else "the guard's address was not set yet; " if unset else ""
+    return f"{cause}. What to do: {before}{advice}."
+
+
+def is_about_guard(problem: str) -> bool:
+    """Whether the cause is the guard, its server, or a valve about them."""
+    return _advice_on(problem) is not None
+
+
+def _advice_on(cause: str) -> str | None:
+    return next((advice for pattern, advice in _ADVICE if re.search(pattern, cause)), None)
+
+
+def with_hint(notice: str, hint: str) -> str:
+    """A notice for an admin, who reads the cause under it."""
+    # Nothing of the cause is Markdown.
+    return f"{notice}{HINT_START}\n\n```\n{hint.replace('`', chr(39))}\n```"
+
+
 # ---- pipelines.marks.signed_notice ----
 
+# Open WebUI's Models page lists it with a switch.
+REFUSAL_NAME = "Qwen3Guard notices (keep this on: if it is off, chat models say them)"
 # Open WebUI hands keys that it does not know on to pipelines.
 REPLY_KEY = "qwen3guard_reply"
 
@@ -1747,7 +1880,7 @@ def refuse(asked: Any, model_id: str, body: dict[str, Any]) -> dict[str, Any] | 
 
     Without a signed reply the prompt holds the filter's own words: what can only be one of ours is said as it is.
     """
-    prompt = asked if isinstance(asked, str) else ""
+    prompt = asked.partition(HINT_START)[0] if isinstance(asked, str) else ""
     is_ours = Notices().recognises(prompt) or is_neutral_answer(prompt)
     text = attached(body) or (prompt if is_ours else Notices().text(NoticeKind.PROMPT_REFUSED, prompt))
     if not body.get("stream"):
@@ -2459,6 +2592,445 @@ def _set_anchor(messages: list[Body], anchor: str) -> None:
         messages.insert(0, {"role": "system", "content": anchor})
 
 
+# ---- pipelines.upstreams.model_ids ----
+
+_MANIFOLD = "qwen3guard_models."
+# The entry that delivers the filter's notices; no model's id is encoded like this.
+REFUSAL_ENTRY = "~refusal"
+# Comes before the number of an upstream, from the second on. An encoded model id never contains it.
+_PLACE = "~~"
+
+
+def encoded(model: str, place: int = 1) -> str:
+    """The entry of a model of the upstream at `place`: `qwen/qwen3` becomes `qwen~2Fqwen3`.
+
+    Open WebUI puts ids into paths without quoting them, so `%` cannot be used.
+    """
+    entry = quote(model, safe=":").replace("~", "%7E").replace("%", "~")
+    return entry if place == 1 else f"{entry}{_PLACE}{place}"
+
+
+def decoded(entry: str) -> tuple[str, int]:
+    """The model's own id and the place of its upstream; place 0 if that is not a number."""
+    model, _, place = entry.partition(_PLACE)
+    # A bound on the digits that a client can make `int` parse.
+    number = int(place) if place.isdecimal() and len(place) < 10 else 0 if place else 1
+    return unquote(model.replace("~", "%")), number
+
+
+def guarded(model: str) -> str:
+    """The id of the guarded model of a model of the first upstream."""
+    return _MANIFOLD + encoded(model)
+
+
+def is_guarded(model: object) -> bool:
+    """Whether a model judges its own prompts and answers."""
+    return isinstance(model, str) and model.startswith(_MANIFOLD) and model != _MANIFOLD + REFUSAL_ENTRY
+
+
+# ---- moderation.audit.audit_file ----
+
+_OTHERS_WRITE_SECONDS = 0.01
+# A full disk is temporary, so it is no reason to choose another path.
+_PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EINTR}
+
+
+class AuditFile:
+    """Appends lines to "audit-2026-11-21.jsonl" (UTC) for the path "audit.jsonl". Several processes may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, line: bytes) -> None:
+        """Write `line`, which has no line break, in whole or not at all.
+
+        Raises:
+            OSError, ValueError: the line is not in the file.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Not blocking: a pipe that nobody reads would block the writer for ever.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+        file = os.open(_file_of_today(self.path), flags, 0o666)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            # A process that was killed, or a full disk, may have left half a line there.
+            torn, size = _is_torn(file)
+            _write_whole(file, (b"\n" if torn else b"") + line + b"\n", size)
+        finally:
+            os.close(file)
+
+
+def checked_audit_path(value: str) -> Path:
+    """`value` as a path at which audit files can be created. Leaves nothing on the disk.
+
+    Raises:
+        ValueError: they cannot; the message has cause and remedy, without the path itself.
+    """
+    path = Path(value)
+    if not value.isprintable():
+        raise ValueError("it has characters that no file's name can have: name a file, such as /var/log/audit.jsonl")
+    try:
+        if value.endswith(("/", os.sep)) or path.name in ("", "..") or path.is_dir():
+            raise ValueError("it is a folder: name a file in it, such as audit.jsonl")
+        for file in (path, _file_of_today(path)):
+            if _file_exists(file) and not file.is_file():
+                raise ValueError("it is a device, a folder or a pipe: name a regular file")
+        _try_file(_file_of_today(path))
+    except OSError as error:
+        if error.errno not in _PASSING_ERRORS:
+            why = error.strerror or type(error).__name__
+            raise ValueError(
+                f"no file can be written there ({why}): name one in a folder that can be written"
+            ) from None
+    return path
+
+
+def _file_of_today(path: Path) -> Path:
+    return path.with_stem(f"{path.stem}-{datetime.now(UTC):%Y-%m-%d}")
+
+
+def _file_exists(path: Path) -> bool:
+    """Raises OSError if that cannot be determined, such as for a name that is too long."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _try_file(file: Path) -> None:
+    """Raises OSError if `file`, or its missing parent folders, could not be created or written."""
+    if _file_exists(file):
+        os.close(os.open(file, os.O_RDWR | os.O_APPEND))
+        return
+    folder = file.parent
+    while not _file_exists(folder):
+        folder = folder.parent
+    for part in file.relative_to(folder).parts:
+        # In a missing folder, the system does not detect a name that is too long.
+        _file_exists(folder / part)
+    # Has no name, so no other process can open it. Access rights alone are not enough: the disk may be read-only.
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _is_torn(file: int) -> tuple[bool, int]:
+    """Whether the file ends with an incomplete line, and its size in bytes."""
+    size = os.fstat(file).st_size
+    while size:
+        os.lseek(file, size - 1, os.SEEK_SET)
+        if os.read(file, 1) in (b"\n", b""):
+            break
+        # Another process may be writing now, and its line may be incomplete for a moment.
+        time.sleep(_OTHERS_WRITE_SECONDS)
+        before, size = size, os.fstat(file).st_size
+        if size == before:
+            return True, size
+    return False, size
+
+
+def _write_whole(file: int, line: bytes, size: int) -> None:
+    """Write all in one call, which lines of other processes cannot split, unless the disk accepts only a part."""
+    written = 0
+    try:
+        while written < len(line):
+            taken = os.write(file, line[written:])
+            if not taken:
+                raise OSError(errno.ENOSPC, "the disk takes no more")
+            written += taken
+    except OSError:
+        # Half a line would make the next one unreadable, too. Lines of others after it stay.
+        with suppress(OSError):
+            if written and os.fstat(file).st_size == size + written:
+                os.ftruncate(file, size)
+        raise
+
+
+# ---- webui.settings ----
+
+# Not exported by `pydantic` itself in the official image's 2.7.1.
+
+
+
+
+
+# The page cannot save an empty text, so this word stands for "nothing".
+NOTHING = "none"
+DEFAULT = "default"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+# What HTTP itself sets.
+_OWN_HEADERS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding")
+
+
+def _address(value: str) -> str:
+    value = value.strip().rstrip("/")
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("an address begins with http:// or https://")
+    return value
+
+
+def _addresses(value: str) -> str:
+    return ", ".join(map(_address, words(value)))
+
+
+def _text(value: str) -> str:
+    value = value.strip()
+    if not value:
+        raise ValueError("it is empty")
+    return value
+
+
+def _audit_path(value: str) -> str:
+    if chosen(value) is not None:
+        checked_audit_path(value)
+    return value
+
+
+def _category_names(value: str) -> str:
+    parse_categories(value)
+    return value
+
+
+def _targets(value: Any) -> list[str]:
+    """The filter must see every model: "*" among others, or nothing at all, would make Open WebUI skip it."""
+    entries = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    names = [str(entry).strip() for entry in entries if entry]
+    names = [name for name in names if name]
+    return ["*"] if not names or "*" in names else names
+
+
+def parse_header_sets(value: str) -> list[dict[str, str]]:
+    """The headers for each address: a JSON object for the first, or a list of objects; none for "none".
+
+    Raises:
+        ValueError: it is something else, or no HTTP header.
+    """
+    if chosen(value) is None:
+        return []
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
+    sets = parsed if isinstance(parsed, list) else [parsed]
+    for headers in sets:
+        if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
+            raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')
+        for name, text in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} cannot be set as a header")
+            if not text.isascii() or not text.isprintable():
+                raise ValueError(f"the value of {name!r} has characters that a header cannot have")
+    return sets
+
+
+def _header_sets(value: str) -> str:
+    parse_header_sets(value)
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
+Text = Annotated[str, AfterValidator(_text)]
+HeaderSets = Annotated[str, AfterValidator(_text), AfterValidator(_header_sets)]
+AuditPath = Annotated[str, AfterValidator(_text), AfterValidator(_audit_path)]
+Categories = Annotated[str, AfterValidator(_category_names)]
+Targets = Annotated[list[str], BeforeValidator(_targets)]
+
+
+def chosen(value: str) -> str | None:
+    """A text valve's value; None for "none" and "default"."""
+    return None if value.lower() in (NOTHING, DEFAULT) else value
+
+
+def words(value: str) -> list[str]:
+    """The entries of a comma-separated valve; none for "none"."""
+    names = [name.strip() for name in value.split(",")]
+    return [name for name in names if name and name.lower() != NOTHING]
+
+
+def parse_categories(value: str) -> frozenset[Category]:
+    """The categories named in a valve, in any case.
+
+    Raises:
+        ValueError: a name is not one of the nine.
+    """
+    by_name = {category.lower(): category for category in Category}
+    unknown = [name for name in words(value) if name.lower() not in by_name]
+    if unknown:
+        raise ValueError(f"no category {unknown[0]!r}; there are: {', '.join(Category)}")
+    return frozenset(by_name[name.lower()] for name in words(value))
+
+
+class LenientValves(BaseModel):
+    """Base of all valves. A field's value is what was saved, else the environment's, else the default."""
+
+    _problems: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each value that was replaced by its default."""
+        return self._problems
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _leniently(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        given = data if isinstance(data, dict) else {}
+        clean, problems = {}, []
+        for name, field in cls.model_fields.items():
+            variable = f"QWEN3GUARD_{name.upper()}"
+            source, value = (name, given[name]) if name in given else (variable, os.environ.get(variable))
+            if value is None and name not in given:
+                continue
+            try:
+                clean[name] = _read(field, value)
+            except ValidationError as error:
+                default = field.get_default(call_default_factory=True)
+                why = error.errors()[0]["msg"]
+                # The value itself may be a secret in the wrong box, so it is not repeated.
+                problems.append(f"{source}: {why}; {default!r} is used instead")
+        valves = handler(clean)
+        valves.problems.extend(problems)
+        return valves
+
+
+def _read(field: FieldInfo, value: Any) -> Any:
+    # `rebuild_annotation` puts the field's bounds and validators back around its type.
+    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
+
+
+# ---- pipelines.refusal_route ----
+
+# A request that was not answered for this long did not get there.
+_ANSWER_SECONDS = 10
+# File times may be this much older than the clock.
+_CLOCK_SECONDS = 0.1
+
+
+class _EntryValves(LenientValves):
+    """The valve of the guarded models that offers their refusal entry."""
+
+    refusal_entry: bool = False
+
+
+class _Note:
+    """When the refusal model was asked for somebody, and when it answered. So many files at most, whoever asks."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        place = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:3]
+        self._asked, self._answered = folder / f"asked-{place}", folder / f"answered-{place}"
+
+    def works(self, since: float) -> bool | None:
+        """Whether the last request was answered; None if nobody knows. A silence before `since` is forgotten."""
+        asked, answered = _time_of(self._asked), _time_of(self._answered)
+        is_silent = asked > answered and time.time() - asked > _ANSWER_SECONDS
+        if is_silent and asked > since - _CLOCK_SECONDS:
+            return False
+        return True if answered else None
+
+    def ask(self) -> None:
+        """Note a request, unless an earlier one still waits for its answer."""
+        asked = _time_of(self._asked)
+        if asked <= _time_of(self._answered) or time.time() - asked > _ANSWER_SECONDS:
+            _touch(self._asked)
+
+    def answer(self) -> None:
+        _touch(self._answered)
+
+
+class RefusalRoute:
+    """Chooses the model, by what the refusal model has noted.
+
+    Args:
+        folder: of the Pipelines server's files.
+        model: the refusal model's id; None for no such model.
+        report: informs the admin.
+    """
+
+    def __init__(self, folder: Path, model: str | None, report: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._model = model
+        self._report = report
+        self._reported = False
+        self._since = time.time()
+        self._plugin, _, self._entry = (model or "").partition(".")
+        if model is not None and not self._is_offered():
+            report(
+                f"refusal_model: this Pipelines server has no {model!r}, so chat models are asked to say notices; "
+                "upload qwen3guard_refusal.py, and name qwen3guard_refusal here"
+            )
+
+    def model_for(self, context: RequestContext) -> str | None:
+        """The model that says a notice in reply to this request; None if it is the one that was asked."""
+        if self._model is None or not self._is_offered():
+            return None
+        notes = _notes_for(self._folder / self._plugin, context.user, context.role)
+        found = [note.works(self._since) for note in notes]
+        # What is known of the user counts more than what is known of the role.
+        works = next((one for one in found if one is not None), None)
+        if context.task:
+            # A title that nobody answers would be the refused prompt itself.
+            return self._model if works else None
+        if works is False:
+            self._report_unreadable()
+            return None
+        for note in notes:
+            note.ask()
+        return self._model
+
+    def _is_offered(self) -> bool:
+        if not (self._folder / f"{self._plugin}.py").is_file():
+            return False
+        return not self._entry or (self._entry == REFUSAL_ENTRY and self._has_entry())
+
+    def _has_entry(self) -> bool:
+        try:
+            saved = json.loads((self._folder / self._plugin / "valves.json").read_text())
+        except (OSError, ValueError):
+            saved = {}
+        return _EntryValves(**(saved if isinstance(saved, dict) else {})).refusal_entry
+
+    def _report_unreadable(self) -> None:
+        if not self._reported:
+            self._reported = True
+            self._report(
+                f"refusal_model: {self._model!r} does not answer all users, so their chat models are asked to say "
+                "notices; make it public and leave it on (Admin Panel → Settings → Models), then save the valves again"
+            )
+
+
+def note_answer(home: Path, user: object) -> None:
+    """Note that the refusal model answers this user.
+
+    Args:
+        home: the folder of the plugin that offers the refusal model.
+        user: as Open WebUI sends it to a pipe.
+    """
+    fields = user if isinstance(user, dict) else {}
+    for note in _notes_for(home, str(fields.get("id") or ""), str(fields.get("role") or "")):
+        note.answer()
+
+
+def _notes_for(home: Path, user: str, role: str) -> list[_Note]:
+    return [_Note(home / "notices", f"user {user}"), _Note(home / "notices", f"role {role}")]
+
+
+def _time_of(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0
+
+
+def _touch(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except OSError:
+        # Without notes, users are served as if nobody knew whether the refusal model answers.
+        return
+
+
 # ---- pipelines.lifecycle.later_reply ----
 
 class LaterReply(dict[str, Any], Response):
@@ -2901,11 +3473,6 @@ class Upstream(Protocol):
         """
 
 
-# ---- webui.log ----
-
-log = logging.getLogger("qwen3guard")
-
-
 # ---- pipelines.upstreams.http_upstream ----
 
 # Reading a streamed answer through the `openai` SDK costs four times the processor time.
@@ -2969,10 +3536,10 @@ class HttpUpstream:
             async with self._call("GET", "/models", timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS)) as reply:
                 if reply.status in (404, 405, 501):
                     return None
-                told = await self._read(reply)
+                reply_body = await self._read(reply)
         # Together sends the list itself; Ollama's own shape has `models`, each with a `name`.
-        listed = object_or_empty(told)
-        entries = told if isinstance(told, list) else listed.get("data", listed.get("models"))
+        listed = object_or_empty(reply_body)
+        entries = reply_body if isinstance(reply_body, list) else listed.get("data", listed.get("models"))
         if not isinstance(entries, list):
             return None
         return list(dict.fromkeys(filter(None, map(_id_of, entries[:_MOST_MODELS]))))
@@ -2985,11 +3552,11 @@ class HttpUpstream:
         """
         with self._failing():
             async with self._call("POST", "/chat/completions", body, headers) as reply:
-                told = await self._read(reply)
-        self._raise_error_in(told)
-        if not list(objects_in(object_or_empty(told).get("choices"))):
+                reply_body = await self._read(reply)
+        self._raise_error_in(reply_body)
+        if not list(objects_in(object_or_empty(reply_body).get("choices"))):
             raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-        return object_or_empty(told)
+        return object_or_empty(reply_body)
 
     @asynccontextmanager
     async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
@@ -3062,12 +3629,12 @@ class HttpUpstream:
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
         await self._accept(reply)
         received = await _bounded(reply)
-        told = json.loads(received)
+        reply_body = json.loads(received)
         if b"\\ud" in received.lower():
             # Lone surrogates (halves of characters) cannot be sent on.
-            text = json.dumps(told, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
-            told = json.loads(text.decode("utf-16-le", "replace"))
-        return told
+            text = json.dumps(reply_body, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+            reply_body = json.loads(text.decode("utf-16-le", "replace"))
+        return reply_body
 
     async def _accept(self, reply: aiohttp.ClientResponse) -> None:
         """Raises UpstreamFailed, with the server's own words, unless the status is a success."""
@@ -3087,14 +3654,14 @@ class HttpUpstream:
             raise UpstreamFailed(said, status)
         text = (await _bounded(reply)).decode(errors="replace")
         try:
-            told = json.loads(text)
+            reply_body = json.loads(text)
         except (ValueError, RecursionError):
-            told = text
-        raise UpstreamFailed(f"The model server answered {status}", status, self._words(told))
+            reply_body = text
+        raise UpstreamFailed(f"The model server answered {status}", status, self._words(reply_body))
 
-    def _raise_error_in(self, told: Any, event: str = "") -> None:
+    def _raise_error_in(self, reply_body: Any, event: str = "") -> None:
         """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
-        value = object_or_empty(told)
+        value = object_or_empty(reply_body)
         in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
         error = value.get("error") or in_choices
         is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
@@ -3118,9 +3685,9 @@ class HttpUpstream:
             return UpstreamFailed(str(error), 502)
         return UpstreamFailed("The model server's answer cannot be read.", 502)
 
-    def _words(self, told: Any) -> str:
+    def _words(self, reply_body: Any) -> str:
         """The server's own words about its failure, on one line, without keys that it may quote."""
-        error = told.get("error", told) if isinstance(told, dict) else told
+        error = reply_body.get("error", reply_body) if isinstance(reply_body, dict) else reply_body
         said = object_or_empty(error)
         message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
         return self._blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
@@ -3132,8 +3699,8 @@ class HttpUpstream:
 
 
 def _id_of(entry: Any) -> str | None:
-    told = object_or_empty(entry)
-    names = (entry, told.get("id"), told.get("name"))
+    fields = object_or_empty(entry)
+    names = (entry, fields.get("id"), fields.get("name"))
     found = next((name for name in names if isinstance(name, str)), "")
     return found if 0 < len(found) <= _LONGEST_ID and found.isprintable() else None
 
@@ -3147,42 +3714,6 @@ async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
         if size > _MOST_REPLY_BYTES:
             raise ValueError("too large")
     return b"".join(parts)
-
-
-# ---- pipelines.upstreams.model_ids ----
-
-_MANIFOLD = "qwen3guard_models."
-# The entry that delivers the filter's notices; no model's id is encoded like this.
-REFUSAL_ENTRY = "~refusal"
-# Comes before the number of an upstream, from the second on. An encoded model id never contains it.
-_PLACE = "~~"
-
-
-def encoded(model: str, place: int = 1) -> str:
-    """The entry of a model of the upstream at `place`: `qwen/qwen3` becomes `qwen~2Fqwen3`.
-
-    Open WebUI puts ids into paths without quoting them, so `%` cannot be used.
-    """
-    entry = quote(model, safe=":").replace("~", "%7E").replace("%", "~")
-    return entry if place == 1 else f"{entry}{_PLACE}{place}"
-
-
-def decoded(entry: str) -> tuple[str, int]:
-    """The model's own id and the place of its upstream; place 0 if that is not a number."""
-    model, _, place = entry.partition(_PLACE)
-    # A bound on the digits that a client can make `int` parse.
-    number = int(place) if place.isdecimal() and len(place) < 10 else 0 if place else 1
-    return unquote(model.replace("~", "%")), number
-
-
-def guarded(model: str) -> str:
-    """The id of the guarded model of a model of the first upstream."""
-    return _MANIFOLD + encoded(model)
-
-
-def is_guarded(model: object) -> bool:
-    """Whether a model judges its own prompts and answers."""
-    return isinstance(model, str) and model.startswith(_MANIFOLD) and model != _MANIFOLD + REFUSAL_ENTRY
 
 
 # ---- pipelines.upstreams.listing ----
@@ -3258,7 +3789,7 @@ _RETRACTING = ((0, 12),)
 _ASK_SECONDS = 5
 
 
-class Host:
+class WebuiVersion:
     """Open WebUI at an address. Without an address, it is treated as the tested version."""
 
     def __init__(self, url: str | None) -> None:
@@ -3275,11 +3806,11 @@ class Host:
                 new_session(timeout=patience, raise_for_status=True) as session,
                 session.get(f"{self._url.rstrip('/')}/api/version", proxy=proxy_for(self._url)) as reply,
             ):
-                told = await reply.json()
+                reply_body = await reply.json()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            log.warning("%s does not tell its version: %s", self._url, error)
-            told = None
-        version = told.get("version") if isinstance(told, dict) else None
+            log.warning("%s does not report its version: %s", self._url, error)
+            reply_body = None
+        version = reply_body.get("version") if isinstance(reply_body, dict) else None
         found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
         self.retracts = found is not None and (int(found[1]), int(found[2])) in _RETRACTING
 
@@ -6498,6 +7029,17 @@ class Guard:
         except EndpointError:
             return False
 
+    async def obstacle(self) -> str | None:
+        """Why the endpoint cannot be asked, in words for an admin; None if it lists its model. Judges nothing."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._endpoint.learn()
+        except (EndpointError, TimeoutError) as error:
+            return str(error) or f"no verdict within {self._timeout:g} s from {shown_address(self._endpoint.base_url)}"
+        except Exception as error:
+            return _failed(error).problem
+        return None
+
     async def send_stream(self, request: StreamRequest) -> StreamReply | None:
         """Send the next part of a stream. The reply; None if it cannot be read. To be called in `attempt`.
 
@@ -6926,125 +7468,6 @@ class Audit:
             sink.close()
 
 
-# ---- moderation.audit.audit_file ----
-
-_OTHERS_WRITE_SECONDS = 0.01
-# A full disk is temporary, so it is no reason to choose another path.
-_PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EINTR}
-
-
-class AuditFile:
-    """Appends lines to "audit-2026-11-21.jsonl" (UTC) for the path "audit.jsonl". Several processes may share it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, line: bytes) -> None:
-        """Write `line`, which has no line break, in whole or not at all.
-
-        Raises:
-            OSError, ValueError: the line is not in the file.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Not blocking: a pipe that nobody reads would block the writer for ever.
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-        file = os.open(_file_of_today(self.path), flags, 0o666)
-        try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file")
-            # A process that was killed, or a full disk, may have left half a line there.
-            torn, size = _is_torn(file)
-            _write_whole(file, (b"\n" if torn else b"") + line + b"\n", size)
-        finally:
-            os.close(file)
-
-
-def checked_audit_path(value: str) -> Path:
-    """`value` as a path at which audit files can be created. Leaves nothing on the disk.
-
-    Raises:
-        ValueError: they cannot; the message has cause and remedy, without the path itself.
-    """
-    path = Path(value)
-    if not value.isprintable():
-        raise ValueError("it has characters that no file's name can have: name a file, such as /var/log/audit.jsonl")
-    try:
-        if value.endswith(("/", os.sep)) or path.name in ("", "..") or path.is_dir():
-            raise ValueError("it is a folder: name a file in it, such as audit.jsonl")
-        for file in (path, _file_of_today(path)):
-            if _file_exists(file) and not file.is_file():
-                raise ValueError("it is a device, a folder or a pipe: name a regular file")
-        _try_file(_file_of_today(path))
-    except OSError as error:
-        if error.errno not in _PASSING_ERRORS:
-            why = error.strerror or type(error).__name__
-            raise ValueError(
-                f"no file can be written there ({why}): name one in a folder that can be written"
-            ) from None
-    return path
-
-
-def _file_of_today(path: Path) -> Path:
-    return path.with_stem(f"{path.stem}-{datetime.now(UTC):%Y-%m-%d}")
-
-
-def _file_exists(path: Path) -> bool:
-    """Raises OSError if that cannot be determined, such as for a name that is too long."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _try_file(file: Path) -> None:
-    """Raises OSError if `file`, or its missing parent folders, could not be created or written."""
-    if _file_exists(file):
-        os.close(os.open(file, os.O_RDWR | os.O_APPEND))
-        return
-    folder = file.parent
-    while not _file_exists(folder):
-        folder = folder.parent
-    for part in file.relative_to(folder).parts:
-        # In a missing folder, the system does not detect a name that is too long.
-        _file_exists(folder / part)
-    # Has no name, so no other process can open it. Access rights alone are not enough: the disk may be read-only.
-    with tempfile.TemporaryFile(dir=folder):
-        pass
-
-
-def _is_torn(file: int) -> tuple[bool, int]:
-    """Whether the file ends with an incomplete line, and its size in bytes."""
-    size = os.fstat(file).st_size
-    while size:
-        os.lseek(file, size - 1, os.SEEK_SET)
-        if os.read(file, 1) in (b"\n", b""):
-            break
-        # Another process may be writing now, and its line may be incomplete for a moment.
-        time.sleep(_OTHERS_WRITE_SECONDS)
-        before, size = size, os.fstat(file).st_size
-        if size == before:
-            return True, size
-    return False, size
-
-
-def _write_whole(file: int, line: bytes, size: int) -> None:
-    """Write all in one call, which lines of other processes cannot split, unless the disk accepts only a part."""
-    written = 0
-    try:
-        while written < len(line):
-            taken = os.write(file, line[written:])
-            if not taken:
-                raise OSError(errno.ENOSPC, "the disk takes no more")
-            written += taken
-    except OSError:
-        # Half a line would make the next one unreadable, too. Lines of others after it stay.
-        with suppress(OSError):
-            if written and os.fstat(file).st_size == size + written:
-                os.ftruncate(file, size)
-        raise
-
-
 # ---- moderation.audit.audit_writer ----
 
 _MOST_WAITING_ENTRIES = 10_000
@@ -7166,7 +7589,9 @@ def _audit_line(fields: dict[str, Any]) -> str:
 
 
 def _escaped_character(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+    # Half a character, which a client may send: jq and others read no further after the escape of one.
+    code = 0xFFFD if 0xD800 <= ord(found[0]) <= 0xDFFF else ord(found[0])
+    return f"\\u{code:04x}"
 
 
 # ---- moderation.endpoint.verdict_schema ----
@@ -7281,20 +7706,20 @@ def is_passing(error: openai.OpenAIError) -> bool:
     return status in _PASSING_REFUSALS or (status >= 500 and status != 501)
 
 
-def as_verdict(told: WireVerdict, conversation: Conversation) -> Verdict:
+def as_verdict(reply: WireVerdict, conversation: Conversation) -> Verdict:
     """The server's verdict on `conversation`. Raises TooLong."""
-    if told.error is None:
+    if reply.error is None:
         kind = kind_of(conversation)
         return Verdict(
-            severity=told.severity,
-            categories=applicable(told.categories, kind),
-            refusal=told.refusal if kind == "response" else None,
-            probabilities=told.probabilities,
-            prompt_tokens=told.prompt_tokens,
+            severity=reply.severity,
+            categories=applicable(reply.categories, kind),
+            refusal=reply.refusal if kind == "response" else None,
+            probabilities=reply.probabilities,
+            prompt_tokens=reply.prompt_tokens,
         )
-    if told.error.code == "too_long":
-        raise TooLong(told.error.message, told.error.limit)
-    return Verdict.none(told.error.message)
+    if reply.error.code == "too_long":
+        raise TooLong(reply.error.message, reply.error.limit)
+    return Verdict.none(reply.error.message)
 
 
 def as_told(verdict: Verdict) -> WireVerdict:
@@ -7993,158 +8418,6 @@ def _unsaid(text: str, asides: list[list[str]], *, together: bool = False) -> li
     return found
 
 
-# ---- webui.settings ----
-
-# Not exported by `pydantic` itself in the official image's 2.7.1.
-
-
-
-
-
-# The page cannot save an empty text, so this word stands for "nothing".
-NOTHING = "none"
-DEFAULT = "default"
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-# What HTTP itself sets.
-_OWN_HEADERS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding")
-
-
-def _address(value: str) -> str:
-    value = value.strip().rstrip("/")
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("an address begins with http:// or https://")
-    return value
-
-
-def _addresses(value: str) -> str:
-    return ", ".join(map(_address, words(value)))
-
-
-def _text(value: str) -> str:
-    value = value.strip()
-    if not value:
-        raise ValueError("it is empty")
-    return value
-
-
-def _audit_path(value: str) -> str:
-    if chosen(value) is not None:
-        checked_audit_path(value)
-    return value
-
-
-def _category_names(value: str) -> str:
-    parse_categories(value)
-    return value
-
-
-def _targets(value: Any) -> list[str]:
-    """The filter must see every model: "*" among others, or nothing at all, would make Open WebUI skip it."""
-    entries = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
-    names = [str(entry).strip() for entry in entries if entry]
-    names = [name for name in names if name]
-    return ["*"] if not names or "*" in names else names
-
-
-def parse_header_sets(value: str) -> list[dict[str, str]]:
-    """The headers for each address: a JSON object for the first, or a list of objects; none for "none".
-
-    Raises:
-        ValueError: it is something else, or no HTTP header.
-    """
-    if chosen(value) is None:
-        return []
-    try:
-        told = json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
-    sets = told if isinstance(told, list) else [told]
-    for headers in sets:
-        if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
-            raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')
-        for name, text in headers.items():
-            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
-                raise ValueError(f"{name!r} cannot be set as a header")
-            if not text.isascii() or not text.isprintable():
-                raise ValueError(f"the value of {name!r} has characters that a header cannot have")
-    return sets
-
-
-def _header_sets(value: str) -> str:
-    parse_header_sets(value)
-    return value
-
-
-Address = Annotated[str, AfterValidator(_address)]
-Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
-Text = Annotated[str, AfterValidator(_text)]
-HeaderSets = Annotated[str, AfterValidator(_text), AfterValidator(_header_sets)]
-AuditPath = Annotated[str, AfterValidator(_text), AfterValidator(_audit_path)]
-Categories = Annotated[str, AfterValidator(_category_names)]
-Targets = Annotated[list[str], BeforeValidator(_targets)]
-
-
-def chosen(value: str) -> str | None:
-    """A text valve's value; None for "none" and "default"."""
-    return None if value.lower() in (NOTHING, DEFAULT) else value
-
-
-def words(value: str) -> list[str]:
-    """The entries of a comma-separated valve; none for "none"."""
-    names = [name.strip() for name in value.split(",")]
-    return [name for name in names if name and name.lower() != NOTHING]
-
-
-def parse_categories(value: str) -> frozenset[Category]:
-    """The categories named in a valve, in any case.
-
-    Raises:
-        ValueError: a name is not one of the nine.
-    """
-    by_name = {category.lower(): category for category in Category}
-    unknown = [name for name in words(value) if name.lower() not in by_name]
-    if unknown:
-        raise ValueError(f"no category {unknown[0]!r}; there are: {', '.join(Category)}")
-    return frozenset(by_name[name.lower()] for name in words(value))
-
-
-class LenientValves(BaseModel):
-    """Base of all valves. A field's value is what was saved, else the environment's, else the default."""
-
-    _problems: list[str] = PrivateAttr(default_factory=list)
-
-    @property
-    def problems(self) -> list[str]:
-        """One line for each value that was replaced by its default."""
-        return self._problems
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _leniently(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        given = data if isinstance(data, dict) else {}
-        clean, problems = {}, []
-        for name, field in cls.model_fields.items():
-            variable = f"QWEN3GUARD_{name.upper()}"
-            source, value = (name, given[name]) if name in given else (variable, os.environ.get(variable))
-            if value is None and name not in given:
-                continue
-            try:
-                clean[name] = _read(field, value)
-            except ValidationError as error:
-                default = field.get_default(call_default_factory=True)
-                why = error.errors()[0]["msg"]
-                # The value itself may be a secret in the wrong box, so it is not repeated.
-                problems.append(f"{source}: {why}; {default!r} is used instead")
-        valves = handler(clean)
-        valves.problems.extend(problems)
-        return valves
-
-
-def _read(field: FieldInfo, value: Any) -> Any:
-    # `rebuild_annotation` puts the field's bounds and validators back around its type.
-    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
-
-
 # ---- webui.moderator ----
 
 class ModerationValves(LenientValves):
@@ -8218,12 +8491,37 @@ class Moderator:
         )
         file = AuditFile(Path(chosen(valves.audit_path) or home / "audit.jsonl"))
         self.audit = Audit(AuditWriter(file), keep_text=valves.audit_text)
+        self._is_reported = False
+        self._checking: asyncio.Task[None] | None = None
 
     def report(self, at_start: Sequence[str | None]) -> None:
         """Say in the log and in the audit which settings were replaced, and what was found `at_start`."""
         for problem in filter(None, [*at_start, *self.valves.problems]):
-            log.warning("%s", problem)
-            self.audit.record(AuditRecord(event="setting", problem=problem))
+            self.report_setting(problem)
+
+    def report_setting(self, problem: str) -> None:
+        """Say in the log and in the audit what is wrong with a setting."""
+        log.warning("%s", problem)
+        self.audit.record(AuditRecord(event="setting", problem=problem))
+
+    def check_guard(self) -> None:
+        """Ask the guard whether it can be asked, and report if not, before anybody chats. Does not wait."""
+        self._checking = asyncio.get_running_loop().create_task(self._check_guard())
+
+    async def _check_guard(self) -> None:
+        if problem := await self.guard.obstacle():
+            self._report_guard(problem)
+
+    def _report_guard(self, problem: str) -> None:
+        """Report what keeps the guard from verdicts: once, until it gives one again."""
+        if not self._is_reported and is_about_guard(problem):
+            self._is_reported = True
+            self.report_setting(self._hint(problem))
+
+    def _hint(self, problem: str) -> str:
+        wrong = (line for line in self.valves.problems if line.lower().removeprefix("qwen3guard_").startswith("guard_"))
+        default = type(self.valves).model_fields["guard_base_url"].default
+        return guard_hint(problem, next(wrong, None), unset=self.valves.guard_base_url == default)
 
     def exempts(self, role: str) -> bool:
         """Whether nobody judges the chats of users with this role."""
@@ -8235,7 +8533,7 @@ class Moderator:
 
     def unread(self, parts: Iterable[str]) -> Review:
         """The review of a turn with parts that the guard cannot read, if none may pass."""
-        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
+        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}, and the valve images withholds it")
         closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
         return Review(verdict, closed.decide(verdict), 0, True)
 
@@ -8250,14 +8548,20 @@ class Moderator:
         self.record(head, MessageReading("", (), ()), review)
         return review
 
-    def notice(self, review: Review, text: str, refused: NoticeKind, language: str | None = None) -> str:
+    def notice(
+        self, review: Review, text: str, refused: NoticeKind, language: str | None = None, role: str = ""
+    ) -> str:
         """The notice in place of the turn `text`: `refused`, or that it could not be checked.
 
         Args:
             language: that the reader set, if it is known.
+            role: the reader's. An admin reads why it could not be checked.
         """
-        kind = NoticeKind.NOT_CHECKED if review.decision.action is Action.WITHHOLD else refused
-        return self.notices.text(kind, text, review.verdict, language)
+        if review.decision.action is not Action.WITHHOLD:
+            return self.notices.text(refused, text, review.verdict, language)
+        notice = self.notices.text(NoticeKind.NOT_CHECKED, text, review.verdict, language)
+        problem = review.verdict.problem
+        return with_hint(notice, self._hint(problem)) if role == "admin" and problem else notice
 
     def remove(self, message: Body, text: str, review: Review, language: str | None = None) -> str:
         """Let a message of the history say that it was refused, or that it could not be checked; gives these words.
@@ -8275,6 +8579,10 @@ class Moderator:
 
     def record(self, head: AuditRecord, reading: MessageReading, review: Review) -> None:
         """Audit a message."""
+        if review.verdict.reached:
+            self._is_reported = False
+        elif review.verdict.problem:
+            self._report_guard(review.verdict.problem)
         known = {"guard": self.guard.model, "unjudged": reading.media, "milliseconds": review.milliseconds}
         self.audit.record(
             head.model_copy(update=known),
@@ -8289,6 +8597,8 @@ class Moderator:
         self.audit.record(head.model_copy(update=known))
 
     async def aclose(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
         await self.guard.aclose()
         # A slow disk is no reason for others to wait.
         await asyncio.to_thread(self.audit.close)
@@ -8551,6 +8861,7 @@ class RequestNotices:
         self._moderator = moderator
         self._task = context.task
         self._language = context.language
+        self._role = context.role
         self._continues = continues
 
     @property
@@ -8560,11 +8871,13 @@ class RequestNotices:
 
     def refused(self, review: Review, text: str) -> str:
         """In place of an answer to the prompt `text`, which may not be answered."""
-        return self._placed(self._moderator.notice(review, text, NoticeKind.PROMPT_REFUSED, self._language))
+        return self._placed(self._moderator.notice(review, text, NoticeKind.PROMPT_REFUSED, self._language, self._role))
 
     def withheld(self, review: Review, text: str) -> str:
         """In place of the answer `text`."""
-        return self._placed(self._moderator.notice(review, text, NoticeKind.ANSWER_WITHHELD, self._language))
+        return self._placed(
+            self._moderator.notice(review, text, NoticeKind.ANSWER_WITHHELD, self._language, self._role)
+        )
 
     def unchecked(self, text: str) -> str:
         """In place of the answer `text`, whose rest could not be judged."""
@@ -9857,8 +10170,8 @@ def _begins_another(piece: Body, known: ToolCall) -> bool:
     if not name or not known.name:
         return False
     # With an index, a name may come in two parts; other servers give every piece an id of its own.
-    told_apart = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
-    return known.is_complete() or (told_apart and name != known.name)
+    is_separate = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    return known.is_complete() or (is_separate and name != known.name)
 
 
 def _name_of(piece: Body) -> str:
@@ -9870,7 +10183,7 @@ def _name_of(piece: Body) -> str:
 class UsualChunk(NamedTuple):
     """A chunk that held parts of some texts and nothing else."""
 
-    beside: Body
+    envelope: Body
     """The chunk without its choice."""
     choice: Body
     """Its choice, with the keys of the delta in place of the delta."""
@@ -9880,7 +10193,7 @@ class UsualChunk(NamedTuple):
     def pieces_of(self, chunk: Body) -> list[Piece] | None:
         """What a chunk adds that is like this one; None if it is not."""
         choice, delta = _choice_and_delta(chunk)
-        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.beside:
+        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.envelope:
             return None
         if not all(isinstance(part, str) and part for part in delta.values()):
             return None
@@ -9897,11 +10210,11 @@ def usual_chunk(chunk: Body, pieces: list[Piece]) -> UsualChunk | None:
     channels = [piece.channel for piece in pieces if piece.channel is not None and not piece.is_label]
     if len(channels) != len(pieces) or [piece.text for piece in pieces] != list(texts.values()):
         return None
-    beside, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
+    envelope, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
     # What is nested could be too deep to be compared.
-    if any(isinstance(value, list | dict) for value in (*beside.values(), *around.values())):
+    if any(isinstance(value, list | dict) for value in (*envelope.values(), *around.values())):
         return None
-    return UsualChunk(beside, around, dict(zip(texts, channels, strict=True)))
+    return UsualChunk(envelope, around, dict(zip(texts, channels, strict=True)))
 
 
 def _choice_and_delta(chunk: Body) -> tuple[Body, Body]:
@@ -9965,7 +10278,7 @@ class AnswerReader:
         """Kinds of parts that nobody can judge: image, audio, video, file."""
         self.has_choices = False
         """Whether any chunk had the shape of a chat completion."""
-        self._beside: Body = {}
+        self._top_level: Body = {}
         self._calls: dict[int, ToolCalls] = {}
         self._function_calls: dict[int, ToolCall] = {}
         self._places: dict[Channel, TextPath] = {}
@@ -10009,7 +10322,7 @@ class AnswerReader:
             value = chunk.get(key)
             if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
                 self.envelope[key] = value
-        self._beside |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
+        self._top_level |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
         for position, choice in enumerate(objects_in(chunk.get("choices"))):
             self.has_choices = True
             number = choice.get("index")
@@ -10034,19 +10347,19 @@ class AnswerReader:
             yield Piece(payload={"choice": number, "finish_reason": reason})
         for key, value in self.sources.items():
             yield from (Piece(Channel(0, Rank.ASIDE, 0, key), f"{text}\n") for text in find({key: value}).texts)
-        if beside := self.figures | self.sources:
-            yield Piece(payload={"beside": beside})
+        if top_level := self.figures | self.sources:
+            yield Piece(payload={"top_level": top_level})
 
     @property
     def figures(self) -> Body:
         """Usage and timings. They hold no words, and words that are put among them are not passed on."""
-        told = {key: value for key, value in self._beside.items() if key in _FIGURES}
-        return {key: value for key, value in told.items() if not find({key: value}).texts}
+        found = {key: value for key, value in self._top_level.items() if key in _FIGURES}
+        return {key: value for key, value in found.items() if not find({key: value}).texts}
 
     @property
     def sources(self) -> Body:
         """Citations and the like, whose words are judged with the first choice."""
-        return {key: value for key, value in self._beside.items() if key in _SOURCES}
+        return {key: value for key, value in self._top_level.items() if key in _SOURCES}
 
     def delta_of(self, piece: Piece) -> Body:
         """The delta that says a text piece again."""
@@ -10148,17 +10461,17 @@ def _rank_of(path: TextPath) -> Rank:
 def without_text(choice: Body, said: Body) -> Body:
     """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
     known = ("index", "delta", "message", "finish_reason", "logprobs")
-    told = {key: value for key, value in choice.items() if key not in known and value is not None}
-    extras = {key: value for key, value in told.items() if not find({key: value}).texts}
+    others = {key: value for key, value in choice.items() if key not in known and value is not None}
+    extras = {key: value for key, value in others.items() if not find({key: value}).texts}
     logprobs = choice.get("logprobs")
     return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
 
 
 def _is_about(logprobs: Any, said: Body) -> bool:
     """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
-    told = object_or_empty(logprobs)
-    tokens = told.get("content")
-    if not isinstance(tokens, list) or told.get("refusal") or not told.keys() <= {"content", "refusal"}:
+    parts = object_or_empty(logprobs)
+    tokens = parts.get("content")
+    if not isinstance(tokens, list) or parts.get("refusal") or not parts.keys() <= {"content", "refusal"}:
         return False
     others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
     if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
@@ -10177,7 +10490,7 @@ def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
     Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
     """
     choices: dict[int, list[Body]] = {}
-    beside: Body = {}
+    top_level: Body = {}
     said_before: str | None = None
     for piece in pieces:
         if piece.channel is not None:
@@ -10190,8 +10503,8 @@ def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
             continue
         said_before = None
         payload = piece.payload
-        if "beside" in payload:
-            beside |= payload["beside"]
+        if "top_level" in payload:
+            top_level |= payload["top_level"]
             continue
         frames = choices.setdefault(payload["choice"], [])
         if not frames or "finish_reason" in payload:
@@ -10202,8 +10515,8 @@ def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
             frames[-1]["finish_reason"] = payload["finish_reason"]
     for frames in choices.values():
         yield from (chunk(reader.envelope, frame) for frame in frames)
-    if beside:
-        yield {**chunk(reader.envelope), **beside}
+    if top_level:
+        yield {**chunk(reader.envelope), **top_level}
 
 
 def retraction_chunk(envelope: Body, notice: str) -> Body:
@@ -10612,7 +10925,7 @@ class Service:
             for url, key, more in zip_longest(urls, keys, headers)
         ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
-        self._host = Host(chosen(valves.webui_url))
+        self._webui = WebuiVersion(chosen(valves.webui_url))
         self._open: set[asyncio.Task[Any]] = set()
         self._listed = asyncio.Event()
         self._refreshing = loop.submit(self._refresh())
@@ -10663,10 +10976,11 @@ class Service:
         await asyncio.gather(self._upstreams.aclose(), self.moderator.aclose())
 
     async def _refresh(self) -> None:
+        self.moderator.check_guard()
         while True:
             all_answered = False
             try:
-                all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._host.learn())
+                all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._webui.learn())
             except Exception:
                 # Whatever a server lists, it is asked again.
                 log.exception("the models could not be listed")
@@ -10726,8 +11040,8 @@ class Service:
         terms = Terms(
             parallel=self.valves.prompt_check == "parallel",
             # What nobody can take back is not shown before it was judged.
-            hold=self.valves.stream_mode == "hold" or not (self._host.retracts and mark.on_page),
-            retracts=self._host.retracts,
+            hold=self.valves.stream_mode == "hold" or not (self._webui.retracts and mark.on_page),
+            retracts=self._webui.retracts,
             headers=user_headers(user) if self.valves.upstream_user_headers else {},
         )
         return GuardedRequest(self.moderator, upstream, request, context, terms)
@@ -10749,10 +11063,11 @@ def _whole(reply: Future[Body]) -> Body:
 
 
 def user_headers(user: dict[str, Any]) -> dict[str, str]:
-    """Who asks, as Open WebUI says it to the servers of direct connections (its utils/headers.py)."""
-    known = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
-    # A header has ASCII characters only; Open WebUI writes names so.
-    return {f"X-OpenWebUI-User-{key}": quote(value, safe=" @+") for key, value in known.items() if value}
+    """Who asks, as Open WebUI reports it to the servers of direct connections (its utils/headers.py)."""
+    values = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
+    # A header has ASCII characters only. Open WebUI quotes the name, and nothing else.
+    values["Name"] = quote(values["Name"], safe=" ")
+    return {f"X-OpenWebUI-User-{key}": value for key, value in values.items() if value}
 
 
 # ---- webui.current_service ----
@@ -10810,8 +11125,9 @@ class Pipeline:
         self.type = "manifold"
         self.name = ""
         self._home = Path(__file__).with_suffix("")
-        self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = ModelsValves()
+        self._at_start = [mend_saved_valves(self._home), unsigned(), *self.valves.problems]
+        self._shared = SharedValves(self._home, self)
         self._loop: BackgroundLoop | None = None
         self._services = CurrentService(self._make_service, self._retire)
         self._serving: set[Service] = set()
@@ -10819,11 +11135,13 @@ class Pipeline:
 
     async def on_startup(self) -> None:
         await self._settle()
+        self._shared.start()
 
     async def on_valves_updated(self) -> None:
         await self._settle()
 
     async def on_shutdown(self) -> None:
+        self._shared.stop()
         loop, self._loop = self._loop, None
         self._services.take()
         if loop:
@@ -10834,7 +11152,7 @@ class Pipeline:
         """The guarded models, from memory: the server asks at every request."""
         service = self._services.made
         entries = service.entries if service else []
-        return [*entries, {"id": REFUSAL_ENTRY, "name": "Qwen3Guard refusal"}] if self.valves.refusal_entry else entries
+        return [*entries, {"id": REFUSAL_ENTRY, "name": REFUSAL_NAME}] if self.valves.refusal_entry else entries
 
     async def inlet(self, body: Body, user: dict[str, Any] | None = None) -> Body:
         """The request, marked for `pipe`."""
@@ -10854,6 +11172,7 @@ class Pipeline:
             HTTPException: the upstream failed, unstreamed.
         """
         if model_id == REFUSAL_ENTRY:
+            note_answer(self._home, body.get("user"))
             return refuse(user_message, model_id, body)
         service = self._current()
         return service.stream(model_id, body) if body.get("stream") else service.complete(model_id, body)

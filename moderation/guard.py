@@ -80,6 +80,17 @@ class Guard:
         except EndpointError:
             return False
 
+    async def obstacle(self) -> str | None:
+        """Why the endpoint cannot be asked, in words for an admin; None if it lists its model. Judges nothing."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._endpoint.learn()
+        except (EndpointError, TimeoutError) as error:
+            return str(error) or f"no verdict within {self._timeout:g} s from {shown_address(self._endpoint.base_url)}"
+        except Exception as error:
+            return _failed(error).problem
+        return None
+
     async def send_stream(self, request: StreamRequest) -> StreamReply | None:
         """Send the next part of a stream. The reply; None if it cannot be read. To be called in `attempt`.
 

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from moderation.lru_cache import LruCache
 from pipelines.lifecycle.saved_valves import mend_saved_valves
+from pipelines.lifecycle.shared_valves import SharedValves
 from pipelines.marks.judged_mark import take_outlet_mark
 from pipelines.marks.signed_notice import attach
 from pipelines.marks.signing import unsigned
 from pipelines.marks.trust_mark import put_mark
+from pipelines.refusal_route import RefusalRoute
 from pipelines.upstreams.model_ids import guarded, is_guarded
 from webui.bodies import Body, emptied, messages_of, object_or_empty
 from webui.current_service import CurrentService
@@ -31,7 +33,9 @@ class Valves(ModerationValves):
 
     pipelines: Targets = Field(["*"], description="Models that the filter applies to; * for all")
     priority: int = Field(0, description="Order among filters, lowest first")
-    refusal_model: Text = Field(NOTHING, description="Model that delivers notices, such as qwen3guard_refusal")
+    refusal_model: Text = Field(
+        NOTHING, description="Model of this Pipelines server that says notices: qwen3guard_refusal"
+    )
     rewrite_history: bool = Field(True, description="Replace refused prompts in the stored chat too")
     reroute: bool = Field(False, description="Send requests for direct models to their guarded ones")
 
@@ -41,11 +45,14 @@ class Pipeline:
 
     def __init__(self) -> None:
         self.type = "filter"
-        self.name = "Qwen3Guard"
+        # Open WebUI's Models page lists it with a switch, as if it were a model.
+        self.name = "Qwen3Guard filter (keep this on: if it is off, nothing is judged)"
         self._home = Path(__file__).with_suffix("")
-        self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = Valves()
+        self._at_start = [mend_saved_valves(self._home), unsigned(), *self.valves.problems]
+        self._shared = SharedValves(self._home, self)
         self._moderators = CurrentService(self._make_moderator, self._retire)
+        self._route: RefusalRoute | None = None
         self._closing: set[asyncio.Task[None]] = set()
         # An outlet knows neither the reader's language nor what its inlet left out.
         self._languages: LruCache[str, str | None] = LruCache(_ANSWERS_KEPT)
@@ -56,11 +63,13 @@ class Pipeline:
 
     async def on_startup(self) -> None:
         self._current()
+        self._shared.start()
 
     async def on_valves_updated(self) -> None:
         self._current()
 
     async def on_shutdown(self) -> None:
+        self._shared.stop()
         await asyncio.gather(*self._closing)
         if moderator := self._moderators.take():
             await moderator.aclose()
@@ -76,10 +85,10 @@ class Pipeline:
             fields = {name: value for name, value in body.items() if name != "messages"}
             cleaned = await RequestReview(moderator, messages_of(body), fields, context).review()
         except RequestRefused as refused:
-            return self._refusal(body, refused.answer)
+            return self._refusal(body, refused.answer, context)
         except Exception as error:
             failed = failed_review(moderator, context, error)
-            return self._refusal(body, failed.answer) if failed else body
+            return self._refusal(body, failed.answer, context) if failed else body
         if cleaned.unchecked and not context.task:
             self._unchecked[_answer_of(context)] = True
         return {**cleaned.fields, "messages": cleaned.messages}
@@ -121,10 +130,9 @@ class Pipeline:
         self._recorded[_answer_of(context)] = True
         return body
 
-    def _refusal(self, body: Body, answer: str) -> Body:
-        """A request that makes Open WebUI show `answer`, whoever says it."""
-        refusal_model = chosen(self.valves.refusal_model)
-        if refusal_model:
+    def _refusal(self, body: Body, answer: str, context: RequestContext) -> Body:
+        """A request that makes Open WebUI show `answer`, whichever model says it."""
+        if self._route and (refusal_model := self._route.model_for(context)):
             request = emptied(body, refusal_model, answer)
             attach(request, answer)
             return request
@@ -137,7 +145,9 @@ class Pipeline:
     def _make_moderator(self, valves: Valves) -> Moderator:
         moderator = Moderator(valves, self._home)
         moderator.report(self._at_start)
+        moderator.check_guard()
         self._at_start = []
+        self._route = RefusalRoute(self._home.parent, chosen(valves.refusal_model), moderator.report_setting)
         return moderator
 
     def _retire(self, moderator: Moderator) -> None:

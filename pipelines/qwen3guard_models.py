@@ -7,10 +7,12 @@ from typing import Any
 from pipelines.lifecycle.answer import Answer
 from pipelines.lifecycle.loop import BackgroundLoop
 from pipelines.lifecycle.saved_valves import mend_saved_valves
+from pipelines.lifecycle.shared_valves import SharedValves
 from pipelines.marks.judged_mark import put_outlet_mark
-from pipelines.marks.signed_notice import refuse
+from pipelines.marks.signed_notice import REFUSAL_NAME, refuse
 from pipelines.marks.signing import unsigned
 from pipelines.marks.trust_mark import put_mark
+from pipelines.refusal_route import note_answer
 from pipelines.service import Capacity, ModelsValves, Service
 from pipelines.upstreams.model_ids import REFUSAL_ENTRY, is_guarded
 from webui.bodies import Body
@@ -28,8 +30,9 @@ class Pipeline:
         self.type = "manifold"
         self.name = ""
         self._home = Path(__file__).with_suffix("")
-        self._at_start = [mend_saved_valves(self._home), unsigned()]
         self.valves = ModelsValves()
+        self._at_start = [mend_saved_valves(self._home), unsigned(), *self.valves.problems]
+        self._shared = SharedValves(self._home, self)
         self._loop: BackgroundLoop | None = None
         self._services = CurrentService(self._make_service, self._retire)
         self._serving: set[Service] = set()
@@ -37,11 +40,13 @@ class Pipeline:
 
     async def on_startup(self) -> None:
         await self._settle()
+        self._shared.start()
 
     async def on_valves_updated(self) -> None:
         await self._settle()
 
     async def on_shutdown(self) -> None:
+        self._shared.stop()
         loop, self._loop = self._loop, None
         self._services.take()
         if loop:
@@ -52,7 +57,7 @@ class Pipeline:
         """The guarded models, from memory: the server asks at every request."""
         service = self._services.made
         entries = service.entries if service else []
-        return [*entries, {"id": REFUSAL_ENTRY, "name": "Qwen3Guard refusal"}] if self.valves.refusal_entry else entries
+        return [*entries, {"id": REFUSAL_ENTRY, "name": REFUSAL_NAME}] if self.valves.refusal_entry else entries
 
     async def inlet(self, body: Body, user: dict[str, Any] | None = None) -> Body:
         """The request, marked for `pipe`."""
@@ -72,6 +77,7 @@ class Pipeline:
             HTTPException: the upstream failed, unstreamed.
         """
         if model_id == REFUSAL_ENTRY:
+            note_answer(self._home, body.get("user"))
             return refuse(user_message, model_id, body)
         service = self._current()
         return service.stream(model_id, body) if body.get("stream") else service.complete(model_id, body)

@@ -23,7 +23,7 @@ from pipelines.marks.trust_mark import split_system, take_mark
 from pipelines.upstreams.http_upstream import HttpUpstream
 from pipelines.upstreams.listing import Upstreams
 from pipelines.upstreams.model_ids import decoded
-from pipelines.upstreams.webui_version import Host
+from pipelines.upstreams.webui_version import WebuiVersion
 from webui.bodies import Body
 from webui.chat_completions import chunk, delta_choice, end_chunk, error_chunk
 from webui.guarded.guarded_request import GuardedRequest, Terms
@@ -105,7 +105,7 @@ class Service:
             for url, key, more in zip_longest(urls, keys, headers)
         ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
-        self._host = Host(chosen(valves.webui_url))
+        self._webui = WebuiVersion(chosen(valves.webui_url))
         self._open: set[asyncio.Task[Any]] = set()
         self._listed = asyncio.Event()
         self._refreshing = loop.submit(self._refresh())
@@ -156,10 +156,11 @@ class Service:
         await asyncio.gather(self._upstreams.aclose(), self.moderator.aclose())
 
     async def _refresh(self) -> None:
+        self.moderator.check_guard()
         while True:
             all_answered = False
             try:
-                all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._host.learn())
+                all_answered, _ = await asyncio.gather(self._upstreams.refresh(), self._webui.learn())
             except Exception:
                 # Whatever a server lists, it is asked again.
                 log.exception("the models could not be listed")
@@ -219,8 +220,8 @@ class Service:
         terms = Terms(
             parallel=self.valves.prompt_check == "parallel",
             # What nobody can take back is not shown before it was judged.
-            hold=self.valves.stream_mode == "hold" or not (self._host.retracts and mark.on_page),
-            retracts=self._host.retracts,
+            hold=self.valves.stream_mode == "hold" or not (self._webui.retracts and mark.on_page),
+            retracts=self._webui.retracts,
             headers=user_headers(user) if self.valves.upstream_user_headers else {},
         )
         return GuardedRequest(self.moderator, upstream, request, context, terms)
@@ -242,7 +243,8 @@ def _whole(reply: Future[Body]) -> Body:
 
 
 def user_headers(user: dict[str, Any]) -> dict[str, str]:
-    """Who asks, as Open WebUI says it to the servers of direct connections (its utils/headers.py)."""
-    known = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
-    # A header has ASCII characters only; Open WebUI writes names so.
-    return {f"X-OpenWebUI-User-{key}": quote(value, safe=" @+") for key, value in known.items() if value}
+    """Who asks, as Open WebUI reports it to the servers of direct connections (its utils/headers.py)."""
+    values = {key: str(user.get(key.lower()) or "").strip() for key in ("Name", "Id", "Email", "Role")}
+    # A header has ASCII characters only. Open WebUI quotes the name, and nothing else.
+    values["Name"] = quote(values["Name"], safe=" ")
+    return {f"X-OpenWebUI-User-{key}": value for key, value in values.items() if value}

@@ -18,6 +18,7 @@ from moderation.policy import Action, Policy, Strictness
 from moderation.review import Review
 from moderation.verdict import Verdict
 from webui.bodies import Body
+from webui.guard_hint import guard_hint, is_about_guard, with_hint
 from webui.log import log
 from webui.messages import MessageReading, replace, role_of
 from webui.settings import (
@@ -105,12 +106,37 @@ class Moderator:
         )
         file = AuditFile(Path(chosen(valves.audit_path) or home / "audit.jsonl"))
         self.audit = Audit(AuditWriter(file), keep_text=valves.audit_text)
+        self._is_reported = False
+        self._checking: asyncio.Task[None] | None = None
 
     def report(self, at_start: Sequence[str | None]) -> None:
         """Say in the log and in the audit which settings were replaced, and what was found `at_start`."""
         for problem in filter(None, [*at_start, *self.valves.problems]):
-            log.warning("%s", problem)
-            self.audit.record(AuditRecord(event="setting", problem=problem))
+            self.report_setting(problem)
+
+    def report_setting(self, problem: str) -> None:
+        """Say in the log and in the audit what is wrong with a setting."""
+        log.warning("%s", problem)
+        self.audit.record(AuditRecord(event="setting", problem=problem))
+
+    def check_guard(self) -> None:
+        """Ask the guard whether it can be asked, and report if not, before anybody chats. Does not wait."""
+        self._checking = asyncio.get_running_loop().create_task(self._check_guard())
+
+    async def _check_guard(self) -> None:
+        if problem := await self.guard.obstacle():
+            self._report_guard(problem)
+
+    def _report_guard(self, problem: str) -> None:
+        """Report what keeps the guard from verdicts: once, until it gives one again."""
+        if not self._is_reported and is_about_guard(problem):
+            self._is_reported = True
+            self.report_setting(self._hint(problem))
+
+    def _hint(self, problem: str) -> str:
+        wrong = (line for line in self.valves.problems if line.lower().removeprefix("qwen3guard_").startswith("guard_"))
+        default = type(self.valves).model_fields["guard_base_url"].default
+        return guard_hint(problem, next(wrong, None), unset=self.valves.guard_base_url == default)
 
     def exempts(self, role: str) -> bool:
         """Whether nobody judges the chats of users with this role."""
@@ -122,7 +148,7 @@ class Moderator:
 
     def unread(self, parts: Iterable[str]) -> Review:
         """The review of a turn with parts that the guard cannot read, if none may pass."""
-        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}")
+        verdict = Verdict.none(f"the guard cannot read {', '.join(parts)}, and the valve images withholds it")
         closed = self.policy.model_copy(update={"when_unavailable": "withhold"})
         return Review(verdict, closed.decide(verdict), 0, True)
 
@@ -137,14 +163,20 @@ class Moderator:
         self.record(head, MessageReading("", (), ()), review)
         return review
 
-    def notice(self, review: Review, text: str, refused: NoticeKind, language: str | None = None) -> str:
+    def notice(
+        self, review: Review, text: str, refused: NoticeKind, language: str | None = None, role: str = ""
+    ) -> str:
         """The notice in place of the turn `text`: `refused`, or that it could not be checked.
 
         Args:
             language: that the reader set, if it is known.
+            role: the reader's. An admin reads why it could not be checked.
         """
-        kind = NoticeKind.NOT_CHECKED if review.decision.action is Action.WITHHOLD else refused
-        return self.notices.text(kind, text, review.verdict, language)
+        if review.decision.action is not Action.WITHHOLD:
+            return self.notices.text(refused, text, review.verdict, language)
+        notice = self.notices.text(NoticeKind.NOT_CHECKED, text, review.verdict, language)
+        problem = review.verdict.problem
+        return with_hint(notice, self._hint(problem)) if role == "admin" and problem else notice
 
     def remove(self, message: Body, text: str, review: Review, language: str | None = None) -> str:
         """Let a message of the history say that it was refused, or that it could not be checked; gives these words.
@@ -162,6 +194,10 @@ class Moderator:
 
     def record(self, head: AuditRecord, reading: MessageReading, review: Review) -> None:
         """Audit a message."""
+        if review.verdict.reached:
+            self._is_reported = False
+        elif review.verdict.problem:
+            self._report_guard(review.verdict.problem)
         known = {"guard": self.guard.model, "unjudged": reading.media, "milliseconds": review.milliseconds}
         self.audit.record(
             head.model_copy(update=known),
@@ -176,6 +212,8 @@ class Moderator:
         self.audit.record(head.model_copy(update=known))
 
     async def aclose(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
         await self.guard.aclose()
         # A slow disk is no reason for others to wait.
         await asyncio.to_thread(self.audit.close)

@@ -20,6 +20,7 @@ class RequestNotices:
         self._moderator = moderator
         self._task = context.task
         self._language = context.language
+        self._role = context.role
         self._continues = continues
 
     @property
@@ -29,11 +30,13 @@ class RequestNotices:
 
     def refused(self, review: Review, text: str) -> str:
         """In place of an answer to the prompt `text`, which may not be answered."""
-        return self._placed(self._moderator.notice(review, text, NoticeKind.PROMPT_REFUSED, self._language))
+        return self._placed(self._moderator.notice(review, text, NoticeKind.PROMPT_REFUSED, self._language, self._role))
 
     def withheld(self, review: Review, text: str) -> str:
         """In place of the answer `text`."""
-        return self._placed(self._moderator.notice(review, text, NoticeKind.ANSWER_WITHHELD, self._language))
+        return self._placed(
+            self._moderator.notice(review, text, NoticeKind.ANSWER_WITHHELD, self._language, self._role)
+        )
 
     def unchecked(self, text: str) -> str:
         """In place of the answer `text`, whose rest could not be judged."""

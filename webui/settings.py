@@ -80,10 +80,10 @@ def parse_header_sets(value: str) -> list[dict[str, str]]:
     if chosen(value) is None:
         return []
     try:
-        told = json.loads(value)
+        parsed = json.loads(value)
     except (ValueError, RecursionError):
         raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
-    sets = told if isinstance(told, list) else [told]
+    sets = parsed if isinstance(parsed, list) else [parsed]
     for headers in sets:
         if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
             raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from moderation.asker import asking_for
 from moderation.notices.notice import NoticeKind
+from moderation.review import Review
 from webui.bodies import Body
 from webui.message_reviews import MessageReviews, ReviewedMessage
 from webui.messages import add_note, mark_once, replace
@@ -65,10 +66,7 @@ class StoredChatReview:
         except Exception as error:
             review = self._moderator.failed(self._context.head("response"), "the review of a stored chat failed", error)
             for message in [] if review.decision.passes else self._messages[self._newest :][:1]:
-                replace(
-                    message,
-                    self._moderator.notice(review, "", NoticeKind.ANSWER_WITHHELD, self._context.language),
-                )
+                replace(message, self._notice(review, "", NoticeKind.ANSWER_WITHHELD))
 
     async def _review(self) -> None:
         # What is replaced is the message itself, not what is judged of it.
@@ -106,25 +104,23 @@ class StoredChatReview:
             self._moderator.remove(message, one.reading.text, one.review, self._context.language)
 
     def _settle_newest(self, message: Body, one: ReviewedMessage, asked: ReviewedMessage | None) -> None:
-        language = self._context.language
         if asked and asked.review and asked.is_stopped:
             # The chat model was asked to say the notice; whatever it said, the notice is shown.
-            replace(
-                message,
-                self._moderator.notice(asked.review, asked.reading.text, NoticeKind.PROMPT_REFUSED, language),
-            )
+            replace(message, self._notice(asked.review, asked.reading.text, NoticeKind.PROMPT_REFUSED))
         elif one.is_stopped:
             self._withhold(message, one)
         elif self._terms.unchecked:
-            note = self._moderator.notices.text(NoticeKind.SOME_UNCHECKED, one.reading.text, reader_language=language)
+            note = self._moderator.notices.text(
+                NoticeKind.SOME_UNCHECKED, one.reading.text, reader_language=self._context.language
+            )
             add_note(message, f"[{note}]")
 
     def _withhold(self, message: Body, one: ReviewedMessage) -> None:
         if one.review:
-            notice = self._moderator.notice(
-                one.review, one.reading.text, NoticeKind.ANSWER_WITHHELD, self._context.language
-            )
-            replace(message, notice)
+            replace(message, self._notice(one.review, one.reading.text, NoticeKind.ANSWER_WITHHELD))
+
+    def _notice(self, review: Review, text: str, refused: NoticeKind) -> str:
+        return self._moderator.notice(review, text, refused, self._context.language, self._context.role)
 
     def _is_notice(self, one: ReviewedMessage) -> bool:
         """Whether a message is a notice of ours and nothing else."""

@@ -130,4 +130,6 @@ def _audit_line(fields: dict[str, Any]) -> str:
 
 
 def _escaped_character(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+    # Half a character, which a client may send: jq and others read no further after the escape of one.
+    code = 0xFFFD if 0xD800 <= ord(found[0]) <= 0xDFFF else ord(found[0])
+    return f"\\u{code:04x}"

@@ -124,20 +124,20 @@ def is_passing(error: openai.OpenAIError) -> bool:
     return status in _PASSING_REFUSALS or (status >= 500 and status != 501)
 
 
-def as_verdict(told: WireVerdict, conversation: Conversation) -> Verdict:
+def as_verdict(reply: WireVerdict, conversation: Conversation) -> Verdict:
     """The server's verdict on `conversation`. Raises TooLong."""
-    if told.error is None:
+    if reply.error is None:
         kind = kind_of(conversation)
         return Verdict(
-            severity=told.severity,
-            categories=applicable(told.categories, kind),
-            refusal=told.refusal if kind == "response" else None,
-            probabilities=told.probabilities,
-            prompt_tokens=told.prompt_tokens,
+            severity=reply.severity,
+            categories=applicable(reply.categories, kind),
+            refusal=reply.refusal if kind == "response" else None,
+            probabilities=reply.probabilities,
+            prompt_tokens=reply.prompt_tokens,
         )
-    if told.error.code == "too_long":
-        raise TooLong(told.error.message, told.error.limit)
-    return Verdict.none(told.error.message)
+    if reply.error.code == "too_long":
+        raise TooLong(reply.error.message, reply.error.limit)
+    return Verdict.none(reply.error.message)
 
 
 def as_told(verdict: Verdict) -> WireVerdict:

@@ -31,9 +31,9 @@ def take_outlet_mark(body: Body) -> bool:
     entry = object_or_empty(body.pop(OUTLET_KEY, None))
     if not is_signed(entry.get("data"), entry.get("signature"), "outlet"):
         return False
-    told = json.loads(entry["data"])
-    issued = told.pop("issued")
-    return bool(told == _named(body) and time.time() - issued < _OUTLET_SECONDS)
+    marked = json.loads(entry["data"])
+    issued = marked.pop("issued")
+    return bool(marked == _named(body) and time.time() - issued < _OUTLET_SECONDS)
 
 
 def _named(body: Body) -> dict[str, Any]:

@@ -18,7 +18,10 @@ from webui.chat_completions import (
     text_chunk,
     with_role,
 )
+from webui.guard_hint import HINT_START
 
+# Open WebUI's Models page lists it with a switch.
+REFUSAL_NAME = "Qwen3Guard notices (keep this on: if it is off, chat models say them)"
 # Open WebUI hands keys that it does not know on to pipelines.
 REPLY_KEY = "qwen3guard_reply"
 
@@ -42,7 +45,7 @@ def refuse(asked: Any, model_id: str, body: dict[str, Any]) -> dict[str, Any] | 
 
     Without a signed reply the prompt holds the filter's own words: what can only be one of ours is said as it is.
     """
-    prompt = asked if isinstance(asked, str) else ""
+    prompt = asked.partition(HINT_START)[0] if isinstance(asked, str) else ""
     is_ours = Notices().recognises(prompt) or is_neutral_answer(prompt)
     text = attached(body) or (prompt if is_ours else Notices().text(NoticeKind.PROMPT_REFUSED, prompt))
     if not body.get("stream"):

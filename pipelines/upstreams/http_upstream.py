@@ -68,10 +68,10 @@ class HttpUpstream:
             async with self._call("GET", "/models", timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS)) as reply:
                 if reply.status in (404, 405, 501):
                     return None
-                told = await self._read(reply)
+                reply_body = await self._read(reply)
         # Together sends the list itself; Ollama's own shape has `models`, each with a `name`.
-        listed = object_or_empty(told)
-        entries = told if isinstance(told, list) else listed.get("data", listed.get("models"))
+        listed = object_or_empty(reply_body)
+        entries = reply_body if isinstance(reply_body, list) else listed.get("data", listed.get("models"))
         if not isinstance(entries, list):
             return None
         return list(dict.fromkeys(filter(None, map(_id_of, entries[:_MOST_MODELS]))))
@@ -84,11 +84,11 @@ class HttpUpstream:
         """
         with self._failing():
             async with self._call("POST", "/chat/completions", body, headers) as reply:
-                told = await self._read(reply)
-        self._raise_error_in(told)
-        if not list(objects_in(object_or_empty(told).get("choices"))):
+                reply_body = await self._read(reply)
+        self._raise_error_in(reply_body)
+        if not list(objects_in(object_or_empty(reply_body).get("choices"))):
             raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-        return object_or_empty(told)
+        return object_or_empty(reply_body)
 
     @asynccontextmanager
     async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
@@ -161,12 +161,12 @@ class HttpUpstream:
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
         await self._accept(reply)
         received = await _bounded(reply)
-        told = json.loads(received)
+        reply_body = json.loads(received)
         if b"\\ud" in received.lower():
             # Lone surrogates (halves of characters) cannot be sent on.
-            text = json.dumps(told, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
-            told = json.loads(text.decode("utf-16-le", "replace"))
-        return told
+            text = json.dumps(reply_body, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+            reply_body = json.loads(text.decode("utf-16-le", "replace"))
+        return reply_body
 
     async def _accept(self, reply: aiohttp.ClientResponse) -> None:
         """Raises UpstreamFailed, with the server's own words, unless the status is a success."""
@@ -186,14 +186,14 @@ class HttpUpstream:
             raise UpstreamFailed(said, status)
         text = (await _bounded(reply)).decode(errors="replace")
         try:
-            told = json.loads(text)
+            reply_body = json.loads(text)
         except (ValueError, RecursionError):
-            told = text
-        raise UpstreamFailed(f"The model server answered {status}", status, self._words(told))
+            reply_body = text
+        raise UpstreamFailed(f"The model server answered {status}", status, self._words(reply_body))
 
-    def _raise_error_in(self, told: Any, event: str = "") -> None:
+    def _raise_error_in(self, reply_body: Any, event: str = "") -> None:
         """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
-        value = object_or_empty(told)
+        value = object_or_empty(reply_body)
         in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
         error = value.get("error") or in_choices
         is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
@@ -217,9 +217,9 @@ class HttpUpstream:
             return UpstreamFailed(str(error), 502)
         return UpstreamFailed("The model server's answer cannot be read.", 502)
 
-    def _words(self, told: Any) -> str:
+    def _words(self, reply_body: Any) -> str:
         """The server's own words about its failure, on one line, without keys that it may quote."""
-        error = told.get("error", told) if isinstance(told, dict) else told
+        error = reply_body.get("error", reply_body) if isinstance(reply_body, dict) else reply_body
         said = object_or_empty(error)
         message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
         return self._blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
@@ -231,8 +231,8 @@ class HttpUpstream:
 
 
 def _id_of(entry: Any) -> str | None:
-    told = object_or_empty(entry)
-    names = (entry, told.get("id"), told.get("name"))
+    fields = object_or_empty(entry)
+    names = (entry, fields.get("id"), fields.get("name"))
     found = next((name for name in names if isinstance(name, str)), "")
     return found if 0 < len(found) <= _LONGEST_ID and found.isprintable() else None
 

@@ -12,7 +12,7 @@ _RETRACTING = ((0, 12),)
 _ASK_SECONDS = 5
 
 
-class Host:
+class WebuiVersion:
     """Open WebUI at an address. Without an address, it is treated as the tested version."""
 
     def __init__(self, url: str | None) -> None:
@@ -29,10 +29,10 @@ class Host:
                 new_session(timeout=patience, raise_for_status=True) as session,
                 session.get(f"{self._url.rstrip('/')}/api/version", proxy=proxy_for(self._url)) as reply,
             ):
-                told = await reply.json()
+                reply_body = await reply.json()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            log.warning("%s does not tell its version: %s", self._url, error)
-            told = None
-        version = told.get("version") if isinstance(told, dict) else None
+            log.warning("%s does not report its version: %s", self._url, error)
+            reply_body = None
+        version = reply_body.get("version") if isinstance(reply_body, dict) else None
         found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
         self.retracts = found is not None and (int(found[1]), int(found[2])) in _RETRACTING

@@ -3,12 +3,14 @@
 If a test fails here, Open WebUI has closed or changed a gap: change the table with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
+from demo.webui_client.protection import FILTER, FILTER_REFUSAL
 from demo.webui_client.visitor import Visitor
 from tests.e2e.api_client import ApiClient
 from tests.e2e.bystanders import Bystanders
@@ -92,6 +94,60 @@ def test_gap_the_result_of_a_tool_reaches_the_model_unjudged(stack: Stack, visit
     with Bystanders(stack, tool_result=UNSAFE_PROMPT).running():
         visitor.ask("Hello there, what time is it?", tool_ids=["clock"])
     assert holds(stack.chat_log(), UNSAFE_PROMPT)
+
+
+@pytest.fixture
+def connection(stack: Stack) -> Iterator[Callable[..., None]]:
+    """Sets what the page calls a connection's prefix and its list of model ids, for the Pipelines server."""
+    before = stack.admin.get("/openai/config")
+
+    def set_connection(**details: Any) -> None:
+        configs = before["OPENAI_API_CONFIGS"] | {"1": {"enable": True, **details}}
+        stack.admin.post("/openai/config/update", before | {"OPENAI_API_CONFIGS": configs})
+        stack.admin.get("/api/models", refresh=True)
+
+    yield set_connection
+    stack.admin.post("/openai/config/update", before)
+    stack.admin.get("/api/models", refresh=True)
+
+
+def test_gap_the_filters_switch_on_the_models_page_ends_moderation(stack: Stack, visitor: Visitor) -> None:
+    # The page makes such a record at the first click on the switch.
+    record: dict[str, Any] = {
+        "id": FILTER,
+        "base_model_id": None,
+        "name": FILTER,
+        "meta": {},
+        "params": {},
+        "access_grants": [],
+    }
+    stack.admin.post("/api/v1/models/create", record | {"is_active": False})
+    try:
+        stack.admin.get("/api/models", refresh=True)
+        assert visitor.ask(UNSAFE_PROMPT).prompt == UNSAFE_PROMPT
+        assert holds(stack.chat_log(), UNSAFE_PROMPT)
+    finally:
+        stack.admin.post("/api/v1/models/model/delete", {"id": FILTER})
+        stack.admin.get("/api/models", refresh=True)
+    assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
+
+
+def test_gap_a_list_of_model_ids_at_the_connection_ends_moderation(
+    stack: Stack, visitor: Visitor, connection: Callable[..., None]
+) -> None:
+    # With the filter in the list too: Open WebUI then does not ask the server what the ids are.
+    connection(model_ids=[FILTER, FILTER_REFUSAL])
+    assert visitor.ask(UNSAFE_PROMPT).prompt == UNSAFE_PROMPT
+    assert holds(stack.chat_log(), UNSAFE_PROMPT)
+
+
+def test_a_prefix_of_the_connection_lets_nothing_pass(
+    stack: Stack, visitor: Visitor, connection: Callable[..., None]
+) -> None:
+    connection(prefix_id="guard")
+    for prompt in (SAFE_PROMPT, UNSAFE_PROMPT):
+        assert visitor.ask(prompt).error
+        assert not holds(stack.chat_log(), prompt)
 
 
 def test_gap_without_the_pipelines_server_everything_passes(stack: Stack, visitor: Visitor) -> None:

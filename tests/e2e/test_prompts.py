@@ -1,11 +1,14 @@
 """Refused prompts: no model reads them, and the chat continues."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import expect
 
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
+from demo.webui_client.protection import FILTER_REFUSAL
+from demo.webui_client.provision import EVERYBODY
 from demo.webui_client.visitor import Visitor
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.screenshots import picture
@@ -75,6 +78,34 @@ def test_without_a_refusal_model_the_chat_model_is_asked_for_the_notice(
     assert (seen.prompt, seen.text) == (EN["turn_removed"], EN["prompt_refused"])
     assert holds(stack.chat_log(), EN["prompt_refused"])
     assert not holds(stack.chat_log(), BOMB)
+
+
+def test_a_refusal_model_that_a_user_cannot_read_costs_one_answer(
+    stack: Stack, visitor: Visitor, valves: Callable[..., None]
+) -> None:
+    def grant(*grants: dict[str, str]) -> None:
+        form = {"id": FILTER_REFUSAL, "name": FILTER_REFUSAL, "access_grants": list(grants)}
+        stack.admin.post("/api/v1/models/model/access/update", form)
+
+    assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
+    grant()
+    try:
+        assert visitor.ask(UNSAFE_PROMPT).error == "Model not found"
+        time.sleep(11)
+        stack.clear_chat_log()
+        seen = visitor.ask(UNSAFE_PROMPT)
+        assert (seen.prompt, seen.text) == (EN["turn_removed"], EN["prompt_refused"])
+        assert BOMB not in visitor.sidebar()[seen.chat_id]
+        assert holds(stack.chat_log(), EN["prompt_refused"])
+        assert not holds(stack.chat_log(), BOMB)
+    finally:
+        grant(EVERYBODY)
+    # A Save lets the filter try the refusal model again.
+    valves(notice_prompt="Not here.")
+    assert visitor.ask(UNSAFE_PROMPT).text == "Not here."
+    stack.clear_chat_log()
+    assert visitor.ask(UNSAFE_PROMPT, background_tasks={}).text == "Not here."
+    assert stack.chat_log() == []
 
 
 def test_a_refused_prompt_that_stays_in_the_stored_chat_is_not_sent_to_a_model_later(

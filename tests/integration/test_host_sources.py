@@ -157,6 +157,8 @@ WEBUI = [
         Line("env.py", "", f"'{header}'", "pipelines/service.py")
         for header in user_headers({"id": "1", "name": "Ann", "email": "a@b", "role": "user"})
     ),
+    Line("utils/headers.py", "include_user_info_headers", "quote(user.name.strip(), safe=' ')", "pipelines/service.py"),
+    Line("utils/headers.py", "include_user_info_headers", "USER_EMAIL: user.email.strip(),", "pipelines/service.py"),
     Line("main.py", "", "@app.get('/api/version')", "pipelines/upstreams/webui_version.py"),
 ]
 

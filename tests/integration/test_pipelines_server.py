@@ -95,6 +95,8 @@ def test_merged_answers_are_judged_by_their_quotes(server: PipelinesServer, unsa
     """The request is made like in Open WebUI's routers/tasks.py."""
     responses = ["Paris is the capital of France.", BURGLARY if unsafe else "It is Paris, on the Seine."]
     quoted = "\n\n".join(f'"""{response}"""' for response in responses)
+    # A task goes to the refusal model only after it has answered a chat of this user.
+    server.post("/chat/completions", {**server.inlet(user(BOMB)), "user": {"id": "u", "role": "user"}})
     template = templates()["DEFAULT_MOA_GENERATION_PROMPT_TEMPLATE"]
     merging = user(template.replace("{{prompt}}", FRANCE).replace("{{responses}}", quoted))
     task_body = {"model": "chat", "prompt": FRANCE, "responses": responses, "stream": False}

@@ -21,9 +21,15 @@ Pipeline = Any
 @cache
 def load_built(plugin: str) -> ModuleType:
     """The file that an admin installs, so tests use it. All tests of a process share it."""
-    path = Path(tempfile.mkdtemp()) / f"{plugin}.py"
+    path = _folder() / f"{plugin}.py"
     path.write_text(build(plugin), encoding="utf-8")
     return load(path)
+
+
+@cache
+def _folder() -> Path:
+    """One for all files, as in a Pipelines server."""
+    return Path(tempfile.mkdtemp())
 
 
 def load(path: Path) -> ModuleType:

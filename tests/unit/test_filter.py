@@ -97,6 +97,8 @@ async def test_earlier_unsafe_turns_are_replaced_and_the_chat_continues(pipeline
 @pytest.mark.parametrize(("task", "key"), [("title_generation", "title"), ("follow_up_generation", "follow_ups")])
 async def test_a_refused_task_answers_in_its_own_json(pipeline: Pipeline, task: str, key: str) -> None:
     await set_valves(pipeline, refusal_model="qwen3guard_refusal")
+    # A title would be the prompt if the refusal model did not answer, so it must have answered this user before.
+    Refusal().pipe("", "m", [], {"user": USER})
     body = request(user(f"### Task: name the chat\nUSER: {BOMB}"), metadata={"task": task, "task_body": {"x": BOMB}})
     sent = await pipeline.inlet(body, USER)
     answer = Refusal().pipe("", "m", [], {**sent, "stream": False})
@@ -201,7 +203,7 @@ async def test_allow_passes_turns_without_a_verdict_and_audits_them(
     stub.nonsense = "no idea"
     body = request(user("hi there"))
     assert await pipeline.inlet(body, USER) == body
-    (record,) = await audited(pipeline, tmp_path)
+    (record,) = [record for record in await audited(pipeline, tmp_path) if record["event"] == "decision"]
     assert (record["action"], bool(record["problem"]), record["user"]) == ("pass", True, "u1")
 
 

@@ -526,7 +526,7 @@ async def test_an_unknown_model_is_not_found(pipeline: Pipeline) -> None:
 async def test_the_refusal_model_is_an_entry_on_request(pipeline: Pipeline) -> None:
     assert "~refusal" not in str(pipeline.pipelines())
     await set_valves(pipeline, refusal_entry=True)
-    assert pipeline.pipelines()[-1] == {"id": "~refusal", "name": "Qwen3Guard refusal"}
+    assert pipeline.pipelines()[-1] == {"id": "~refusal", "name": MODELS.REFUSAL_NAME}
     body: Body = {"stream": False}
     MODELS.attach(body, "Not this one.")
     assert pipeline.pipe("hi", "~refusal", [], body)["choices"][0]["message"]["content"] == "Not this one."

