@@ -1,6 +1,6 @@
 """
 title: qwen3guard_function_models
-description: Guarded models: Open WebUI's own models, with nothing unsafe going in or coming out, whichever way they are called.
+description: Guarded models: Open WebUI's own models, with nothing unsafe going in or out, whichever way they are called.
 version: 0.1.0
 """
 

@@ -1,4 +1,4 @@
-"""Guarded models: Open WebUI's own models, with nothing unsafe going in or coming out, whichever way they are called."""
+"""Guarded models: Open WebUI's own models, with nothing unsafe going in or out, whichever way they are called."""
 
 from functions.models_valves import FunctionModelsValves
 from functions.moderation_service import ModerationService
