@@ -26,7 +26,7 @@ class End(StrEnum):
     WITHHELD = "withheld"
 
 
-class Step(NamedTuple):
+class CheckOutcome(NamedTuple):
     """What a check brought."""
 
     released: list[Piece]
@@ -70,7 +70,7 @@ class Progress:
         """It is over. After a slow check, the next one waits for as long as it took: the guard is busy."""
         self.due = max(self.due, now + min(now - self._started, _LONGEST_PAUSE))
 
-    def step(self, result: Judged, decision: Decision, reading: Reading, *, whole: bool, now: float) -> Step:
+    def outcome(self, result: Judged, decision: Decision, reading: Reading, *, whole: bool, now: float) -> CheckOutcome:
         """What the result of a check means.
 
         Args:
@@ -87,11 +87,11 @@ class Progress:
             self._frozen = False
             in_whole = finished or (judged > 0 and cleared == len(reading.text))
             released = self._held.release(reading, cleared, words=not in_whole, end=finished)
-            return Step(released, End.COMPLETE if finished else None)
+            return CheckOutcome(released, End.COMPLETE if finished else None)
         if decision.action is Action.WITHHOLD:
-            return Step([], End.WITHHELD)
+            return CheckOutcome([], End.WITHHELD)
         if self._frozen or finished or result.sure:
-            return Step([], End.REFUSED)
+            return CheckOutcome([], End.REFUSED)
         self._frozen = True
         self.due = now + _LONGEST_PAUSE
-        return Step([], None)
+        return CheckOutcome([], None)

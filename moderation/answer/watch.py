@@ -112,7 +112,7 @@ class Watcher:
             self.last = judged.verdict, decision
             await asyncio.shield(self._cleared)
             whole = self._is_whole(reading, reader)
-            released, end = progress.step(judged, decision, reading, whole=whole, now=loop.time())
+            released, end = progress.outcome(judged, decision, reading, whole=whole, now=loop.time())
             self._emit(released)
             if end is End.COMPLETE:
                 # Raises the upstream's error: an answer that failed is not complete.

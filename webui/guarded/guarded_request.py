@@ -10,6 +10,7 @@ from moderation.policy import Decision
 from moderation.review import Review
 from moderation.verdict import Verdict
 from webui.bodies import Body, messages_of
+from webui.guarded.answer_record import record_answer
 from webui.guarded.upstream import Upstream, UpstreamFailed
 from webui.moderator import Moderator
 from webui.request_context import RequestContext
@@ -137,15 +138,16 @@ class GuardedRequest:
         unjudged: Sequence[str] = (),
     ) -> None:
         """Audit an answer, or what there is of it and why it ended."""
-        known: dict[str, Any] = {
-            "unjudged": tuple(unjudged),
-            "guard": self.moderator.guard.model,
-            "milliseconds": milliseconds,
-        }
-        if problem:
-            verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
-        head = self._context.head(self._context.direction("response")).model_copy(update=known)
-        self.moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
+        record_answer(
+            self.moderator,
+            self._context,
+            text,
+            verdict,
+            decision,
+            problem=problem,
+            milliseconds=milliseconds,
+            unjudged=unjudged,
+        )
 
 
 async def _end(task: "asyncio.Future[Any] | None") -> None:
