@@ -7836,6 +7836,7 @@ class RequestReview:
         self._reviews = MessageReviews(moderator, judged, context.language)
         self._quoted = MessageReviews(moderator, quoted, context.language, readings)
         self._fields = ExtraFields(moderator, fields, host=context.host_is_next)
+        self._for_program = "response_format" in fields
         continues = bool(messages) and messages[-1].get("role") == "assistant"
         self.notices = RequestNotices(moderator, context, continues=continues)
         self.exempt = moderator.exempts(context.role)
@@ -7879,6 +7880,12 @@ class RequestReview:
             answer = self.notices.refused(stopped.review, stopped.reading.text)
             raise RequestRefused(stopped.review, answer, stopped.message)
         return cleaned
+
+    def preface(self, cleaned: CleanRequest) -> str:
+        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
+        if not cleaned.unchecked or self._for_program:
+            return ""
+        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
 
     def _unjudged(self) -> CleanRequest:
         """The request as it is."""

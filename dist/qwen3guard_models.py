@@ -3240,10 +3240,20 @@ class Upstreams:
         return any(fnmatchcase(model, pattern) for pattern in self._wanted)
 
 
+# ---- webui.host_versions ----
+
+# Those that take back a shown answer after a `retraction_chunk`, as tested.
+_RETRACTING = ((0, 12),)
+
+
+def takes_back(version: object) -> bool:
+    """Whether this version takes back a shown answer. False for one that nobody knows."""
+    found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
+    return found is not None and (int(found[1]), int(found[2])) in _RETRACTING
+
+
 # ---- pipelines.upstreams.webui_version ----
 
-# The versions that, as tested, take back a shown answer after a `retraction_chunk`.
-_RETRACTING = ((0, 12),)
 _ASK_SECONDS = 5
 
 
@@ -3268,9 +3278,7 @@ class Host:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.warning("%s does not tell its version: %s", self._url, error)
             told = None
-        version = told.get("version") if isinstance(told, dict) else None
-        found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
-        self.retracts = found is not None and (int(found[1]), int(found[2])) in _RETRACTING
+        self.retracts = takes_back(told.get("version") if isinstance(told, dict) else None)
 
 
 # ---- moderation.asker ----
@@ -8686,6 +8694,7 @@ class RequestReview:
         self._reviews = MessageReviews(moderator, judged, context.language)
         self._quoted = MessageReviews(moderator, quoted, context.language, readings)
         self._fields = ExtraFields(moderator, fields, host=context.host_is_next)
+        self._for_program = "response_format" in fields
         continues = bool(messages) and messages[-1].get("role") == "assistant"
         self.notices = RequestNotices(moderator, context, continues=continues)
         self.exempt = moderator.exempts(context.role)
@@ -8729,6 +8738,12 @@ class RequestReview:
             answer = self.notices.refused(stopped.review, stopped.reading.text)
             raise RequestRefused(stopped.review, answer, stopped.message)
         return cleaned
+
+    def preface(self, cleaned: CleanRequest) -> str:
+        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
+        if not cleaned.unchecked or self._for_program:
+            return ""
+        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
 
     def _unjudged(self) -> CleanRequest:
         """The request as it is."""
@@ -8826,6 +8841,7 @@ class GuardedRequest:
         self._fields = {name: value for name, value in body.items() if name != "messages"}
         self._review = RequestReview(moderator, messages_of(body), self._fields, context)
         self.notices = self._review.notices
+        self.preface = self._review.preface
         self.exempt = self._review.exempt
         """Whether nobody judges the answer."""
 
@@ -8884,12 +8900,6 @@ class GuardedRequest:
         verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
         passes = self.exempt or self.moderator.policy.decide(verdict).passes
         return str(failed) if passes else f"{failed.message}."
-
-    def preface(self, cleaned: CleanRequest) -> str:
-        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
-        if not cleaned.unchecked or "response_format" in self._fields:
-            return ""
-        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
 
     def record_answer(
         self,

@@ -8,8 +8,8 @@ What decides on the answer: the turns that a task quotes, then system texts and 
 it, then the fields. The first of these that may not pass refuses the request. An earlier turn that may not pass is
 replaced, and an unsafe tool is left out; neither refuses the request.
 
-What is recorded: what decides, once a request; all else when it is judged for the first time. A turn that a task quotes has
-been recorded where it was said, so it is recorded again only if it is judged anew or refuses the task.
+What is recorded: what decides, once a request; all else when it is judged for the first time. A turn that a task quotes
+has been recorded where it was said, so it is recorded again only if it is judged anew or refuses the task.
 """
 
 import asyncio
@@ -106,6 +106,7 @@ class RequestReview:
         self._reviews = MessageReviews(moderator, judged, context.language)
         self._quoted = MessageReviews(moderator, quoted, context.language, readings)
         self._fields = ExtraFields(moderator, fields, host=context.host_is_next)
+        self._for_program = "response_format" in fields
         continues = bool(messages) and messages[-1].get("role") == "assistant"
         self.notices = RequestNotices(moderator, context, continues=continues)
         self.exempt = moderator.exempts(context.role)
@@ -149,6 +150,12 @@ class RequestReview:
             answer = self.notices.refused(stopped.review, stopped.reading.text)
             raise RequestRefused(stopped.review, answer, stopped.message)
         return cleaned
+
+    def preface(self, cleaned: CleanRequest) -> str:
+        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
+        if not cleaned.unchecked or self._for_program:
+            return ""
+        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
 
     def _unjudged(self) -> CleanRequest:
         """The request as it is."""

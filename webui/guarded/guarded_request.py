@@ -62,6 +62,7 @@ class GuardedRequest:
         self._fields = {name: value for name, value in body.items() if name != "messages"}
         self._review = RequestReview(moderator, messages_of(body), self._fields, context)
         self.notices = self._review.notices
+        self.preface = self._review.preface
         self.exempt = self._review.exempt
         """Whether nobody judges the answer."""
 
@@ -120,12 +121,6 @@ class GuardedRequest:
         verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
         passes = self.exempt or self.moderator.policy.decide(verdict).passes
         return str(failed) if passes else f"{failed.message}."
-
-    def preface(self, cleaned: CleanRequest) -> str:
-        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
-        if not cleaned.unchecked or "response_format" in self._fields:
-            return ""
-        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
 
     def record_answer(
         self,
