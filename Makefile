@@ -4,6 +4,11 @@ PYTHON ?= python3
 DEV := .venvs/dev/bin
 # Most tests wait for a server, so there are more processes than cores.
 TEST_PROCESSES ?= 6
+# What runs the plugins. Some shells export HOST as the name of the machine: from there, only a name of ours counts.
+ifneq ($(origin HOST),command line)
+override HOST := $(or $(filter pipelines functions,$(HOST)),pipelines)
+endif
+export HOST
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -15,7 +20,7 @@ SHELL := bash
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: env-all ## the whole demo on http://127.0.0.1:3000; MODEL=gen-0.6b and UPSTREAM_BASE_URL=… put real models in
+run: env-all ## the whole demo on http://127.0.0.1:3000; MODEL=gen-0.6b and UPSTREAM_BASE_URL=… put real models in; HOST=functions needs no Pipelines server
 	@exec $(DEV)/python -m demo.run
 
 try: env-all ## play three conversations through the whole demo and check them

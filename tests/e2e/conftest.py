@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from demo.stack.ports import Ports
 from demo.stack.stack import Stack
 from demo.state import ROOT
-from demo.webui_client.protection import FILTER, Protection
+from demo.webui_client.host import FILTER
+from demo.webui_client.protection import Protection
 from demo.webui_client.visitor import Visitor
 from demo.webui_client.webui_api import WebuiApi
 from tests.e2e.chat_page import ChatPage

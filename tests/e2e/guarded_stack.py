@@ -9,7 +9,8 @@ from typing import Any
 
 from demo.stack.ports import Ports
 from demo.stack.stack import Stack
-from demo.webui_client.protection import MODELS, Protection
+from demo.webui_client.host import MODELS
+from demo.webui_client.protection import Protection
 from demo.webui_client.provision import Connection
 from pipelines.upstreams.model_ids import guarded
 from tests.e2e.recorder import Recorder

@@ -12,7 +12,8 @@ import openai
 import psutil
 import pytest
 
-from demo.webui_client.protection import FILTER, Protection
+from demo.webui_client.host import FILTER
+from demo.webui_client.protection import Protection
 from demo.webui_client.provision import EVERYBODY
 from demo.webui_client.visitor import Seen, Visitor
 from pipelines.marks.trust_mark import MARK_KEY
