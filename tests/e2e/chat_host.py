@@ -51,3 +51,4 @@ CHAT_HOSTS = {
 }
 """By the names that the mark `on` gives to tests."""
 EVERY_HOST = tuple(CHAT_HOSTS)
+FUNCTIONS = ("functions-filter", "functions-models")

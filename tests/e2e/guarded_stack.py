@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,10 @@ class GuardedStack:
             self.stack.set_valves(plugin, **{name: before[name] for name in valves})
 
     @contextmanager
-    def judging_first(self) -> Iterator[None]:
-        """Prompts are judged before a model reads them, for a while: guarded models do both at once, a filter never."""
-        with self.valves(prompt_check="before") if self.host.guards_models else nullcontext():
+    def judging_first(self, **valves: Any) -> Iterator[None]:
+        """Prompts are judged before a model reads them, for a while: by default guarded models do both at once."""
+        first = {"prompt_check": "before"} if self.host.guards_models else {}
+        with self.valves(**first, **valves):
             yield
 
     def audit(self, chat_id: str) -> list[dict[str, Any]]:
