@@ -14,7 +14,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help run try install stop test test-unit test-integration test-e2e test-models lint format tables bundle wheel lock
 .PHONY: clean browser
-.PHONY: bench bench-guarded bench-growth bench-stream bench-verdicts bench-demo
+.PHONY: bench bench-guarded bench-functions bench-growth bench-stream bench-verdicts bench-demo
 .PHONY: env-dev env-newest env-all
 
 help: ## show this
@@ -86,6 +86,9 @@ bench: env-all ## measure what moderation costs
 
 bench-guarded: env-all ## measure what guarded models cost and leak
 	@$(DEV)/python -m benchmarks.guarded_bench
+
+bench-functions: env-all ## measure what the Functions cost and leak in Open WebUI's own process
+	@$(DEV)/python -m benchmarks.functions_bench
 
 bench-growth: env-all ## measure whether cost grows with a chat, and who waits for whom
 	@$(DEV)/python -m benchmarks.growth_bench
