@@ -1,4 +1,4 @@
-"""The least that a Function can do that wraps a model of the same Open WebUI: relay. The cost is Open WebUI's own share.
+"""The least that a Function can do that wraps a model of the same Open WebUI: relay. Its cost is the host's own share.
 
 `benchmarks.functions_bench` installs it.
 """
