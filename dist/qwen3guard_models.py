@@ -2717,7 +2717,7 @@ def _patience(reply: aiohttp.ClientResponse) -> float:
     return 0
 
 
-# ---- pipelines.upstreams.event_stream ----
+# ---- webui.guarded.event_stream ----
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FIELD = re.compile(rb"(data|event|id|retry):? ?")
@@ -2874,9 +2874,6 @@ class UpstreamFailed(Exception):
 class Upstream(Protocol):
     """What a host provides for the models that it guards. Any of its errors is an `UpstreamFailed`."""
 
-    async def models(self) -> list[str] | None:
-        """The ids that it lists; None for a server that answers and has no list."""
-
     async def complete(self, body: Body, headers: Mapping[str, str] | None = None) -> Body:
         """The unstreamed answer to a chat-completions request, with at least one choice."""
 
@@ -2887,6 +2884,86 @@ class Upstream(Protocol):
 
         The call ends with the context.
         """
+
+
+# ---- webui.guarded.server_replies ----
+
+# Of a server's own words about its failure.
+_MOST_WORDS = 300
+
+
+def server_words(told: Any, blanked: Callable[[str], str] = str) -> str:
+    """The server's own words about its failure, on one line.
+
+    Args:
+        told: what it sent.
+        blanked: removes keys, which the server may quote.
+    """
+    error = told.get("error", told) if isinstance(told, dict) else told
+    said = object_or_empty(error)
+    message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
+    return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
+
+
+def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
+    """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
+    value = object_or_empty(told)
+    in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
+    error = value.get("error") or in_choices
+    is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
+    if error or (is_error or ("detail" in value and "choices" not in value)):
+        words = server_words({"error": error} if error else value, blanked)
+        raise UpstreamFailed("The model server failed", 502, words)
+
+
+def checked_completion(told: Any) -> Body:
+    """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
+    if not list(objects_in(object_or_empty(told).get("choices"))):
+        raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+    return object_or_empty(told)
+
+
+class ChunkReader:
+    """Takes the chunks out of the events of one streamed answer, and says at its end whether it was whole.
+
+    Args:
+        blanked: removes keys from what the server says about its failure.
+    """
+
+    def __init__(self, blanked: Callable[[str], str] = str) -> None:
+        self._blanked = blanked
+        self._complete = self._has_choices = self._answered = False
+
+    async def chunks(self, events: AsyncIterator[Event]) -> AsyncIterator[Body]:
+        """The chunks.
+
+        Raises:
+            UpstreamFailed: the server sent an error in place of a chunk.
+        """
+        async for value, name in events:
+            self._answered = True
+            raise_error_in(value, name, self._blanked)
+            chunk = object_or_empty(value)
+            for choice in objects_in(chunk.get("choices")):
+                self._has_choices = True
+                self._complete = (
+                    self._complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
+                )
+            if chunk:
+                yield chunk
+
+    def check_whole(self, *, done: bool, unreadable: bool) -> None:
+        """Raises UpstreamFailed if the answer was not complete, or none at all.
+
+        Args:
+            done: whether the server said that it is done.
+            unreadable: whether some of what it sent was no JSON.
+        """
+        if self._has_choices and (self._complete or done):
+            return
+        if self._has_choices or not (self._answered or unreadable):
+            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
+        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
 
 
 # ---- webui.log ----
@@ -2905,6 +2982,7 @@ log = logging.getLogger("qwen3guard")
 
 
 
+
 # Connecting is quick or fails; what takes time is the answer.
 _CONNECT_SECONDS = 10
 _LIST_SECONDS = 10
@@ -2914,8 +2992,6 @@ _LAST_BYTES_SECONDS = 0.1
 _MOST_REPLY_BYTES = 32 * 1024 * 1024
 _MOST_MODELS = 2000
 _LONGEST_ID = 200
-# Of a server's own words about its failure.
-_MOST_WORDS = 300
 _SHORTEST_SECRET = 6
 _FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, StreamUnreadable)
 
@@ -2974,10 +3050,8 @@ class HttpUpstream:
         with self._failing():
             async with self._call("POST", "/chat/completions", body, headers) as reply:
                 told = await self._read(reply)
-        self._raise_error_in(told)
-        if not list(objects_in(object_or_empty(told).get("choices"))):
-            raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-        return object_or_empty(told)
+        raise_error_in(told, blanked=self._blanked)
+        return checked_completion(told)
 
     @asynccontextmanager
     async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
@@ -3017,35 +3091,22 @@ class HttpUpstream:
         )
 
     async def _chunks(self, content: aiohttp.StreamReader) -> AsyncIterator[Body]:
-        stream = EventStream(content.iter_any())
-        complete = has_choices = answered = False
-        events = stream.events()
+        stream, reader = EventStream(content.iter_any()), ChunkReader(self._blanked)
+        chunks = reader.chunks(stream.events())
         while True:
             # Not `_failing`, which costs as much as reading the event.
             try:
-                event = await anext(events, None)
+                chunk = await anext(chunks, None)
             except _FAILURES as error:
                 raise self._failed(error) from None
-            if event is None:
+            if chunk is None:
                 break
-            answered = True
-            value, name = event
-            self._raise_error_in(value, name)
-            chunk = object_or_empty(value)
-            for choice in objects_in(chunk.get("choices")):
-                has_choices = True
-                complete = complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
-            if chunk:
-                yield chunk
+            yield chunk
         if stream.done:
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with asyncio.timeout(_LAST_BYTES_SECONDS):
                     await content.read()
-        if has_choices and (complete or stream.done):
-            return
-        if has_choices or not (answered or stream.unreadable):
-            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
-        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
+        reader.check_whole(done=stream.done, unreadable=stream.unreadable)
 
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
         await self._accept(reply)
@@ -3078,16 +3139,7 @@ class HttpUpstream:
             told = json.loads(text)
         except (ValueError, RecursionError):
             told = text
-        raise UpstreamFailed(f"The model server answered {status}", status, self._words(told))
-
-    def _raise_error_in(self, told: Any, event: str = "") -> None:
-        """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
-        value = object_or_empty(told)
-        in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
-        error = value.get("error") or in_choices
-        is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
-        if error or (is_error or ("detail" in value and "choices" not in value)):
-            raise UpstreamFailed("The model server failed", 502, self._words({"error": error} if error else value))
+        raise UpstreamFailed(f"The model server answered {status}", status, server_words(told, self._blanked))
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -3105,13 +3157,6 @@ class HttpUpstream:
         if isinstance(error, StreamUnreadable):
             return UpstreamFailed(str(error), 502)
         return UpstreamFailed("The model server's answer cannot be read.", 502)
-
-    def _words(self, told: Any) -> str:
-        """The server's own words about its failure, on one line, without keys that it may quote."""
-        error = told.get("error", told) if isinstance(told, dict) else told
-        said = object_or_empty(error)
-        message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
-        return self._blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
 
     def _blanked(self, text: str) -> str:
         for secret in self._secrets:
