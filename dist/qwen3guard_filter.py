@@ -43,7 +43,6 @@ from heapq import heapify, heappop, heappush
 from math import sqrt
 from pathlib import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, WrapValidator, model_validator
-from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
@@ -2324,7 +2323,7 @@ Made = TypeVar("Made")
 
 
 class CurrentService(Generic[Settings, Made]):
-    """Makes a service anew when its settings were replaced, which a host does by itself. For any thread.
+    """Makes a service anew when the values of its settings have changed. For any thread.
 
     Args:
         make: makes the service of settings.
@@ -2340,7 +2339,7 @@ class CurrentService(Generic[Settings, Made]):
     def of(self, settings: Settings) -> Made:
         """The service of these settings."""
         with self._lock:
-            if self._current is not None and self._current[0] is settings:
+            if self._current is not None and (self._current[0] is settings or self._current[0] == settings):
                 return self._current[1]
             retired, self._current = self._current, (settings, self._make(settings))
             if retired is not None:
@@ -7191,8 +7190,14 @@ def _text(value: str) -> str:
 
 def _audit_path(value: str) -> str:
     if chosen(value) is not None:
-        checked_audit_path(value)
+        _usable_audit_path(value)
     return value
+
+
+@lru_cache(16)
+def _usable_audit_path(value: str) -> None:
+    """Look at the disk once for each path that can be used: a path that fails later is reported by the audit itself."""
+    checked_audit_path(value)
 
 
 def _category_names(value: str) -> str:
@@ -7291,7 +7296,7 @@ class LenientValves(BaseModel):
             if value is None and name not in given:
                 continue
             try:
-                clean[name] = _read(field, value)
+                clean[name] = _validators(cls)[name].validate_python(value)
             except ValidationError as error:
                 default = field.get_default(call_default_factory=True)
                 why = error.errors()[0]["msg"]
@@ -7302,9 +7307,11 @@ class LenientValves(BaseModel):
         return valves
 
 
-def _read(field: FieldInfo, value: Any) -> Any:
+@cache
+def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
+    """Those of each field by itself. Open WebUI makes valves several times a request, and this takes a millisecond."""
     # `rebuild_annotation` puts the field's bounds and validators back around its type.
-    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
+    return {name: TypeAdapter(field.rebuild_annotation()) for name, field in valves.model_fields.items()}
 
 
 # ---- webui.moderator ----
@@ -7315,7 +7322,9 @@ class ModerationValves(LenientValves):
     guard_base_url: Address = Field(
         "http://localhost:8000/v1", description="OpenAI-compatible address of Qwen3Guard-Gen"
     )
-    guard_api_key: Text = Field("EMPTY", description="Key of that address")
+    guard_api_key: Text = Field(
+        "EMPTY", description="Key of that address", json_schema_extra={"input": {"type": "password"}}
+    )
     guard_model: Text = Field("auto", description="Model name there; auto takes the one that it lists")
     guard_context_tokens: int = Field(0, ge=0, description="The guard's context length; 0 asks the server")
     timeout_seconds: float = Field(10, gt=0, le=300, description="Longest wait for a verdict")

@@ -15,7 +15,7 @@ from pipelines.upstreams import webui_version
 ROOT = Path(__file__).parents[2]
 REPORTS = {ROOT / "docs/eval" / guard / "report.md" for guard in ("demo", "demo-stream")}
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("guard_server/**/*.md")} - REPORTS)
-PACKAGES = ("moderation", "webui", "pipelines", "guard_server", "training", "demo", "tools", "benchmarks")
+PACKAGES = ("moderation", "webui", "pipelines", "functions", "guard_server", "training", "demo", "tools", "benchmarks")
 # What is built in the checkout, and what only the wheel has.
 NOT_FILES = (".venvs", ".run", "build")
 IN_THE_WHEEL = ("guard_server/install_files/",)
