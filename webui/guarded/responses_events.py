@@ -1,7 +1,7 @@
 """A streamed answer of OpenAI's Responses API, said again as chunks of a chat completion, which all else here reads.
 
-Events repeat what was said before: after its deltas a text comes whole, once for itself, once for its part, for its item
-and for the response. Of a repetition counts only what goes beyond the deltas, so a server without deltas is read too.
+Events repeat what was said before: after its deltas a text comes whole, for itself, for its part, for its item and for
+the response. Of a repetition counts only what goes beyond the deltas, so a server without deltas is read too.
 What has no place in a chat completion (searches, code, pictures that the server made) is left out.
 Shapes: https://platform.openai.com/docs/api-reference/responses-streaming
 """
