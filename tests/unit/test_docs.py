@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from moderation.notices.notice import LANGUAGES
-from pipelines.upstreams import webui_version
+from webui.guarded import host_version
 
 ROOT = Path(__file__).parents[2]
 REPORTS = {ROOT / "docs/eval" / guard / "report.md" for guard in ("demo", "demo-stream")}
@@ -218,7 +218,7 @@ def test_one_version_of_open_webui_is_named_everywhere() -> None:
 
 def test_the_tested_version_takes_back_what_was_shown() -> None:
     major, minor, _ = map(int, version_of_compose().split("."))
-    assert (major, minor) in webui_version._RETRACTING
+    assert (major, minor) in host_version._RETRACTING
     guide = (ROOT / "docs/guarded-models.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\b0\.1\d\b", guide)) == {f"{major}.{minor}"}
 
