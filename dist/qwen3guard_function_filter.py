@@ -8871,26 +8871,26 @@ def from_host(module: str, name: str) -> Any:
         raise HostChanged(f"this version of Open WebUI has no {name} in open_webui.{module}") from error
 
 
-# ---- webui.host_versions ----
+# ---- functions.host.own_version ----
 
-# Those that take back a shown answer after a `retraction_chunk`, as tested.
+def own_version() -> str | None:
+    """The version; None if this Open WebUI does not say it."""
+    try:
+        return str(from_host("env", "VERSION"))
+    except HostChanged:
+        return None
+
+
+# ---- webui.guarded.host_version ----
+
+# The versions that, as tested, take back a shown answer after a `retraction_chunk`.
 _RETRACTING = ((0, 12),)
 
 
-def takes_back(version: object) -> bool:
-    """Whether this version takes back a shown answer. False for one that nobody knows."""
+def can_retract(version: object) -> bool:
+    """Whether this Open WebUI takes back what it has shown. One whose version says nothing cannot."""
     found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
     return found is not None and (int(found[1]), int(found[2])) in _RETRACTING
-
-
-# ---- functions.host.host_version ----
-
-def page_takes_back() -> bool:
-    """Whether the page takes back a shown answer."""
-    try:
-        return takes_back(from_host("env", "VERSION"))
-    except HostChanged:
-        return False
 
 
 # ---- functions.answers.answer_state ----
@@ -8934,7 +8934,7 @@ class AnswerState:
 
     def terms(self) -> StreamTerms:
         """How the answer is shown, whatever the conversation before it is."""
-        retracts = self.on_page and page_takes_back()
+        retracts = self.on_page and can_retract(own_version())
         hold = self.valves.stream_mode == "hold" or not retracts
         return StreamTerms([], hold=hold, retracts=retracts, on_page=self.on_page)
 

@@ -29,125 +29,507 @@ import tempfile
 import threading
 import time
 import unicodedata
+import uuid
 import zlib
-from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from bisect import bisect_left
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
+from fnmatch import fnmatchcase
 from functools import cache, lru_cache, partial
 from heapq import heapify, heappop, heappush
 from math import sqrt
 from pathlib import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, WrapValidator, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 
-# ---- moderation.audit.audit_record ----
+# ---- webui.bodies ----
 
-# Maximum characters of a string from a client or a server, and maximum number of such strings in one field.
-_MOST_OF_FIELD = {"problem": 2000, "text": 1_000_000}
-_MOST_OF_OTHER_FIELDS = 256
-_MOST_NAMES = 32
+Body = dict[str, Any]
 
-
-class AuditRecord(BaseModel):
-    """One decision. A turn's text is identified by its hash, and included in full only if the admin wants it."""
-
-    time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat())
-    event: str = "decision"
-    """`decision`; `setting` if a safe default replaced a setting; `lost` if records are missing."""
-    chat: str | None = None
-    message: str | None = None
-    user: str | None = None
-    model: str | None = None
-    guard: str | None = None
-    """The guard model's name."""
-    direction: str | None = None
-    """`prompt`, `response`, `history`, `tools` for their definitions, `task` for Open WebUI's own requests."""
-    severity: str | None = None
-    categories: tuple[str, ...] = ()
-    probabilities: dict[str, float] | None = None
-    action: str | None = None
-    flagged: str | None = None
-    """The action of the policy if it were enforced; differs from `action` in monitor mode."""
-    problem: str | None = None
-    reading: str | None = None
-    """`visible` or `undone`: which of an obfuscated turn's two readings decided."""
-    unjudged: tuple[str, ...] = ()
-    """Parts that the guard cannot read, such as images."""
-    milliseconds: float | None = None
-    sha256: str | None = None
-    text: str | None = None
+# All that a refused request keeps: everything else may hold, or act on, what the user sent.
+_KEPT_OF_A_REFUSED_REQUEST = (
+    "model",
+    "stream",
+    "stream_options",
+    "metadata",
+    "chat_id",
+    "session_id",
+    "id",
+    "message_id",
+    "background_tasks",
+)
+_NEUTRAL_ANSWERS = {
+    # A title must not be empty: the page would show the prompt instead.
+    "title_generation": json.dumps({"title": "New Chat"}),
+    "tags_generation": json.dumps({"tags": []}),
+    "follow_up_generation": json.dumps({"follow_ups": []}),
+    "query_generation": json.dumps({"queries": []}),
+    "image_prompt_generation": json.dumps({"prompt": ""}),
+    "autocomplete_generation": json.dumps({"text": ""}),
+    "emoji_generation": "💬",
+}
 
 
-class AuditEntry(NamedTuple):
-    """A record on its way to the sinks."""
-
-    values: Callable[[], dict[str, Any]]
-    """Returns the record's fields as JSON values. To be called in the sink's thread: the hash of a long text takes
-    milliseconds."""
-    characters: int
-    """Its approximate size in memory."""
+def messages_of(body: Body) -> list[Body]:
+    """The body's messages; entries that are not objects are dropped, so that nothing unjudged goes on."""
+    found = body.get("messages")
+    messages = [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
+    body["messages"] = messages
+    return messages
 
 
-def audit_entry(record: AuditRecord, text: str = "", *, keep_text: bool = False) -> AuditEntry:
-    """The entry of a record. Strings from a client are cut after 256 characters, with "…" at the end.
+def emptied(body: Body, model: str, prompt: str) -> Body:
+    """A request without anything of the user's: `prompt` for `model`, no features, files or tools."""
+    kept = {key: body[key] for key in _KEPT_OF_A_REFUSED_REQUEST if key in body}
+    return {**kept, "model": model, "messages": [{"role": "user", "content": prompt}], "features": {}}
+
+
+def newest_turn(messages: list[Body]) -> int:
+    """Where the turn begins that nobody has answered: the last user message, and what follows it."""
+    users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
+    return users[-1] if users else max(0, len(messages) - 1)
+
+
+def task_of(body: Body) -> str | None:
+    """Open WebUI's own request that this is, such as `title_generation`; None for a chat."""
+    task = object_or_empty(body.get("metadata")).get("task")
+    return str(task) if task else None
+
+
+def reader_language(body: Body) -> str | None:
+    """The language that the reader set in Open WebUI, such as `de-DE`; None if the body does not say it."""
+    language = object_or_empty(object_or_empty(body.get("metadata")).get("variables")).get("{{USER_LANGUAGE}}")
+    return language if isinstance(language, str) else None
+
+
+def neutral_answer(task: str, notice: str) -> str:
+    """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py)."""
+    return _NEUTRAL_ANSWERS.get(task, notice)
+
+
+def is_neutral_answer(text: str) -> bool:
+    """Whether `text` says nothing but that a task gets no answer."""
+    return text in _NEUTRAL_ANSWERS.values()
+
+
+def object_or_empty(value: Any) -> Body:
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: Any) -> Iterator[Body]:
+    return (item for item in (value if isinstance(value, list) else []) if isinstance(item, dict))
+
+
+def listed(value: Any) -> list[Any]:
+    """A value that should have been a list as one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def output_item(name: Any, text: str) -> Body:
+    """An item of Open WebUI's `output`, whose shape is that of OpenAI's responses: an answer that says `text`.
 
     Args:
-        record: all but the text.
-        text: of the turn.
-        keep_text: whether the entry holds the text itself, not only its hash.
+        name: the id of the message that it belongs to.
+        text: what it says.
     """
-    fields = {
-        name: _bounded_value(value, _MOST_OF_FIELD.get(name, _MOST_OF_OTHER_FIELDS))
-        for name, value in record.model_dump(exclude_none=True).items()
+    return {
+        "type": "message",
+        "id": f"msg_{name or 'notice'}",
+        "status": "completed",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": text}],
     }
-    return AuditEntry(lambda: _with_hash(fields, text, keep_text), len(text))
 
 
-def lost_entry(count: int) -> AuditEntry:
-    """The entry that says how many records a sink could not store."""
-    problem = f"{count} records came faster than they could be written and are missing here"
-    return audit_entry(AuditRecord(event="lost", problem=problem))
+# ---- webui.guarded.upstream ----
+
+class UpstreamFailed(Exception):
+    """No answer from an upstream. The text is for users and holds no key.
+
+    Args:
+        message: in our words.
+        status: the upstream's own HTTP status; 502 if it gave none, 504 if it did not answer in time.
+        words: what the server says itself, which nobody has judged yet.
+    """
+
+    def __init__(self, message: str, status: int, words: str = "") -> None:
+        super().__init__(f"{message}: {words}" if words else message)
+        self.message = message
+        self.status = status
+        self.words = words
 
 
-def _with_hash(fields: dict[str, Any], text: str, keep_text: bool) -> dict[str, Any]:
-    if not text:
-        return fields
-    hashed = {"sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
-    return {**fields, **hashed, **({"text": _cut_field(text, _MOST_OF_FIELD["text"])} if keep_text else {})}
+class Upstream(Protocol):
+    """What a host provides for the models that it guards. Any of its errors is an `UpstreamFailed`."""
 
+    async def complete(self, body: Body, headers: Mapping[str, str] | None = None) -> Body:
+        """The unstreamed answer to a chat-completions request, with at least one choice."""
 
-def _bounded_value(value: Any, most: int) -> Any:
-    if isinstance(value, str):
-        return _cut_field(value, most)
-    if isinstance(value, tuple):
-        return [_cut_field(str(entry), most) for entry in value[:_MOST_NAMES]]
-    return value
+    def stream(
+        self, body: Body, headers: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Body]]:
+        """The chunks of a streamed answer; one whole completion if the server sends that instead.
 
-
-def _cut_field(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-# ---- moderation.audit.audit_sink ----
-
-class AuditSink(Protocol):
-    """Stores entries in order. If an entry cannot be stored, this must be reported."""
-
-    def put(self, entry: AuditEntry) -> None:
-        """Store `entry` soon. Returns at once while the sink is open; after `close`, stores it before it returns.
-
-        Never raises.
+        The call ends with the context.
         """
 
-    def close(self) -> None:
-        """Store all waiting entries, in bounded time. May be called again."""
+
+# ---- functions.answers.failure ----
+
+class Failure(StreamingResponse):
+    """A reply with a status of its own: Open WebUI makes a plain object out of all others, with status 200."""
+
+    def __init__(self, failed: UpstreamFailed) -> None:
+        error = {"message": str(failed), "type": "upstream_error", "param": None, "code": failed.status}
+        self.body = json.dumps({"error": error}).encode()
+        """Where Open WebUI looks for the text that the page shows."""
+        super().__init__(self._parts(), failed.status, media_type="application/json")
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        yield bytes(self.body)
+
+
+# ---- functions.answers.guarded_route ----
+
+CHECK_ENTRY = "check"
+"""The hidden entry of the guarded models' function that answers for the model that the user picked."""
+_ROUTES = "qwen3guard_routes"
+_FILTERED = "qwen3guard_filtered"
+
+
+def check_model(function: str) -> str:
+    """The id of the hidden entry of `function`."""
+    return f"{function}.{CHECK_ENTRY}"
+
+
+def mark_filtered(request: Any) -> None:
+    """Let the guarded models know that the filter is on."""
+    setattr(request.state, _FILTERED, True)
+
+
+def is_filtered(request: Any) -> bool:
+    """Whether the filter saw this request."""
+    return getattr(request.state, _FILTERED, False) is True
+
+
+def send_through(request: Any, message: str, body: Body, function: str, picked: str) -> Body:
+    """The request as it goes to the hidden entry of `function`, which answers for the model `picked`.
+
+    Args:
+        request: Open WebUI's.
+        message: the id of the answer; empty for a program's. Several models may share one request.
+        body: as it may be sent.
+        function: the id of the guarded models' function.
+        picked: the id of the model.
+    """
+    _routes(request)[message] = {"model": picked, "answered": False}
+    return {**body, "model": check_model(function)}
+
+
+def picked_model(request: Any, message: str) -> str | None:
+    """The model that the filter wants an answer of; None if it sent no request here."""
+    model = object_or_empty(_routes(request).get(message)).get("model")
+    return model if isinstance(model, str) else None
+
+
+def mark_answered(request: Any, message: str) -> None:
+    """Let the filter know that the guarded models make this answer."""
+    _routes(request).setdefault(message, {})["answered"] = True
+
+
+def is_answered(request: Any, message: str) -> bool:
+    """Whether the guarded models make this answer."""
+    return object_or_empty(_routes(request).get(message)).get("answered") is True
+
+
+def _routes(request: Any) -> Body:
+    if not isinstance(getattr(request.state, _ROUTES, None), dict):
+        setattr(request.state, _ROUTES, {})
+    found: Body = getattr(request.state, _ROUTES)
+    return found
+
+
+# ---- functions.host.host_modules ----
+
+class HostChanged(Exception):
+    """This Open WebUI has no such module or name: its version is another one than those that were tested."""
+
+
+def from_host(module: str, name: str) -> Any:
+    """What Open WebUI calls `name` in `module`, such as `models.chats`.
+
+    Raises:
+        HostChanged
+    """
+    try:
+        return getattr(importlib.import_module(f"open_webui.{module}"), name)
+    except (ImportError, AttributeError) as error:
+        raise HostChanged(f"this version of Open WebUI has no {name} in open_webui.{module}") from error
+
+
+# ---- webui.log ----
+
+log = logging.getLogger("qwen3guard")
+
+
+# ---- functions.host.model_record ----
+
+_EVERYBODY = {"principal_type": "user", "principal_id": "*", "permission": "read"}
+# Presets may be built on one another; more than this is a circle.
+_LONGEST_CHAIN = 10
+
+
+async def records_of(models: Iterable[str]) -> dict[str, Any]:
+    """The records of those models that have one, by id.
+
+    Raises:
+        HostChanged
+    """
+    records = await from_host("models.models", "Models").get_models_by_ids(list(models))
+    return {record.id: record for record in records}
+
+
+async def chain_of(model: str) -> list[str]:
+    """A model, the one that it is built on, and so on.
+
+    Raises:
+        HostChanged
+    """
+    chain = [model]
+    while len(chain) < _LONGEST_CHAIN:
+        record = await from_host("models.models", "Models").get_model_by_id(chain[-1])
+        if record is None or not record.base_model_id or record.base_model_id in chain:
+            break
+        chain.append(record.base_model_id)
+    return chain
+
+
+async def may_use(request: Any, user: Any, model: str) -> bool:
+    """Whether a user may use a model, as Open WebUI itself decides it for a chat.
+
+    Raises:
+        HostChanged
+    """
+    found = request.app.state.MODELS.get(model)
+    if found is None:
+        return False
+    if user.role == "admin" or from_host("env", "BYPASS_MODEL_ACCESS_CONTROL"):
+        return True
+    check = from_host("utils.models", "check_model_access")
+    try:
+        await check(user, found)
+    except Exception:
+        # It raises a bare one for those who may not.
+        return False
+    return True
+
+
+async def offer_hidden(model: str, name: str, description: str) -> None:
+    """Let everybody use a model that no list shows, unless an admin has decided otherwise.
+
+    Raises:
+        HostChanged
+    """
+    models, form = from_host("models.models", "Models"), from_host("models.models", "ModelForm")
+    if await models.get_model_by_id(model) is not None:
+        return
+    owner = await from_host("models.users", "Users").get_super_admin_user()
+    if owner is None:
+        return
+    meta = {"hidden": True, "description": description}
+    record = form(id=model, name=name, meta=meta, params={}, access_grants=[_EVERYBODY])
+    try:
+        await models.insert_new_model(record, owner.id)
+    except Exception as error:
+        # Another worker may have been quicker.
+        log.info("%s was not added: %s", model, type(error).__name__)
+
+
+# ---- functions.host.own_models ----
+
+# Other Functions list models as well, and may hang.
+_LIST_SECONDS = 15
+# Set while we ask: Open WebUI then asks us again, as one of its Functions.
+_asking: ContextVar[bool] = ContextVar("asking", default=False)
+
+
+class OwnModel(NamedTuple):
+    """A model that can be asked."""
+
+    id: str
+    name: str
+    """What users read, as an admin may have changed it."""
+
+
+async def own_models() -> list[OwnModel] | None:
+    """All of them, without those that an admin has switched off; None if it is we who ask, through Open WebUI.
+
+    Raises:
+        HostChanged
+    """
+    if _asking.get():
+        return None
+    list_all = from_host("utils.models", "get_all_base_models")
+    listed: Any = []
+    token = _asking.set(True)
+    try:
+        async with asyncio.timeout(_LIST_SECONDS):
+            listed = await list_all(_new_request())
+    except TimeoutError:
+        log.warning("Open WebUI did not list its models in %s s: a connection or another Function hangs", _LIST_SECONDS)
+    finally:
+        _asking.reset(token)
+    # Filters of a Pipelines server are listed among its models.
+    models = [one for one in objects_in(listed) if object_or_empty(one.get("pipeline")).get("type") != "filter"]
+    records = await records_of(str(model.get("id")) for model in models)
+    found = []
+    for model in models:
+        name = str(model.get("id") or "")
+        record = records.get(name)
+        if name and (record is None or record.is_active):
+            found.append(OwnModel(name, str(record.name if record else model.get("name") or name)))
+    return found
+
+
+def matches(model: str, patterns: list[str]) -> bool:
+    """Whether a model is among those that an admin named, such as `llama*`."""
+    return any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
+def _new_request() -> Request:
+    """A request that nobody made: Open WebUI's lists want one for what it knows of the whole application."""
+    app = from_host("main", "app")
+    return Request({"type": "http", "app": app, "method": "GET", "path": "/", "query_string": b"", "headers": []})
+
+
+# ---- moderation.audit.audit_file ----
+
+_OTHERS_WRITE_SECONDS = 0.01
+# A full disk is temporary, so it is no reason to choose another path.
+_PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EINTR}
+
+
+class AuditFile:
+    """Appends lines to "audit-2026-11-21.jsonl" (UTC) for the path "audit.jsonl". Several processes may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, line: bytes) -> None:
+        """Write `line`, which has no line break, in whole or not at all.
+
+        Raises:
+            OSError, ValueError: the line is not in the file.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Not blocking: a pipe that nobody reads would block the writer for ever.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+        file = os.open(_file_of_today(self.path), flags, 0o666)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            # A process that was killed, or a full disk, may have left half a line there.
+            torn, size = _is_torn(file)
+            _write_whole(file, (b"\n" if torn else b"") + line + b"\n", size)
+        finally:
+            os.close(file)
+
+
+def checked_audit_path(value: str) -> Path:
+    """`value` as a path at which audit files can be created. Leaves nothing on the disk.
+
+    Raises:
+        ValueError: they cannot; the message has cause and remedy, without the path itself.
+    """
+    path = Path(value)
+    if not value.isprintable():
+        raise ValueError("it has characters that no file's name can have: name a file, such as /var/log/audit.jsonl")
+    try:
+        if value.endswith(("/", os.sep)) or path.name in ("", "..") or path.is_dir():
+            raise ValueError("it is a folder: name a file in it, such as audit.jsonl")
+        for file in (path, _file_of_today(path)):
+            if _file_exists(file) and not file.is_file():
+                raise ValueError("it is a device, a folder or a pipe: name a regular file")
+        _try_file(_file_of_today(path))
+    except OSError as error:
+        if error.errno not in _PASSING_ERRORS:
+            why = error.strerror or type(error).__name__
+            raise ValueError(
+                f"no file can be written there ({why}): name one in a folder that can be written"
+            ) from None
+    return path
+
+
+def _file_of_today(path: Path) -> Path:
+    return path.with_stem(f"{path.stem}-{datetime.now(UTC):%Y-%m-%d}")
+
+
+def _file_exists(path: Path) -> bool:
+    """Raises OSError if that cannot be determined, such as for a name that is too long."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _try_file(file: Path) -> None:
+    """Raises OSError if `file`, or its missing parent folders, could not be created or written."""
+    if _file_exists(file):
+        os.close(os.open(file, os.O_RDWR | os.O_APPEND))
+        return
+    folder = file.parent
+    while not _file_exists(folder):
+        folder = folder.parent
+    for part in file.relative_to(folder).parts:
+        # In a missing folder, the system does not detect a name that is too long.
+        _file_exists(folder / part)
+    # Has no name, so no other process can open it. Access rights alone are not enough: the disk may be read-only.
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _is_torn(file: int) -> tuple[bool, int]:
+    """Whether the file ends with an incomplete line, and its size in bytes."""
+    size = os.fstat(file).st_size
+    while size:
+        os.lseek(file, size - 1, os.SEEK_SET)
+        if os.read(file, 1) in (b"\n", b""):
+            break
+        # Another process may be writing now, and its line may be incomplete for a moment.
+        time.sleep(_OTHERS_WRITE_SECONDS)
+        before, size = size, os.fstat(file).st_size
+        if size == before:
+            return True, size
+    return False, size
+
+
+def _write_whole(file: int, line: bytes, size: int) -> None:
+    """Write all in one call, which lines of other processes cannot split, unless the disk accepts only a part."""
+    written = 0
+    try:
+        while written < len(line):
+            taken = os.write(file, line[written:])
+            if not taken:
+                raise OSError(errno.ENOSPC, "the disk takes no more")
+            written += taken
+    except OSError:
+        # Half a line would make the next one unreadable, too. Lines of others after it stay.
+        with suppress(OSError):
+            if written and os.fstat(file).st_size == size + written:
+                os.ftruncate(file, size)
+        raise
 
 
 # ---- moderation.verdict ----
@@ -304,6 +686,985 @@ def _unreadable(text: str) -> Verdict:
     return Verdict.none(f"the guard's reply could not be read: {text[:80]!r}")
 
 
+# ---- webui.settings ----
+
+# Not exported by `pydantic` itself in the official image's 2.7.1.
+
+
+
+
+
+# The page cannot save an empty text, so this word stands for "nothing".
+NOTHING = "none"
+DEFAULT = "default"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+# What HTTP itself sets.
+_OWN_HEADERS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding")
+
+
+def _address(value: str) -> str:
+    value = value.strip().rstrip("/")
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("an address begins with http:// or https://")
+    return value
+
+
+def _addresses(value: str) -> str:
+    return ", ".join(map(_address, words(value)))
+
+
+def _text(value: str) -> str:
+    value = value.strip()
+    if not value:
+        raise ValueError("it is empty")
+    return value
+
+
+def _audit_path(value: str) -> str:
+    if chosen(value) is not None:
+        _usable_audit_path(value)
+    return value
+
+
+@lru_cache(16)
+def _usable_audit_path(value: str) -> None:
+    """Look at the disk once for each path that can be used: a path that fails later is reported by the audit itself."""
+    checked_audit_path(value)
+
+
+def _category_names(value: str) -> str:
+    parse_categories(value)
+    return value
+
+
+def _targets(value: Any) -> list[str]:
+    """The filter must see every model: "*" among others, or nothing at all, would make Open WebUI skip it."""
+    entries = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    names = [str(entry).strip() for entry in entries if entry]
+    names = [name for name in names if name]
+    return ["*"] if not names or "*" in names else names
+
+
+def parse_header_sets(value: str) -> list[dict[str, str]]:
+    """The headers for each address: a JSON object for the first, or a list of objects; none for "none".
+
+    Raises:
+        ValueError: it is something else, or no HTTP header.
+    """
+    if chosen(value) is None:
+        return []
+    try:
+        told = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
+    sets = told if isinstance(told, list) else [told]
+    for headers in sets:
+        if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
+            raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')
+        for name, text in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} cannot be set as a header")
+            if not text.isascii() or not text.isprintable():
+                raise ValueError(f"the value of {name!r} has characters that a header cannot have")
+    return sets
+
+
+def _header_sets(value: str) -> str:
+    parse_header_sets(value)
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
+Text = Annotated[str, AfterValidator(_text)]
+HeaderSets = Annotated[str, AfterValidator(_text), AfterValidator(_header_sets)]
+AuditPath = Annotated[str, AfterValidator(_text), AfterValidator(_audit_path)]
+Categories = Annotated[str, AfterValidator(_category_names)]
+Targets = Annotated[list[str], BeforeValidator(_targets)]
+
+
+def chosen(value: str) -> str | None:
+    """A text valve's value; None for "none" and "default"."""
+    return None if value.lower() in (NOTHING, DEFAULT) else value
+
+
+def words(value: str) -> list[str]:
+    """The entries of a comma-separated valve; none for "none"."""
+    names = [name.strip() for name in value.split(",")]
+    return [name for name in names if name and name.lower() != NOTHING]
+
+
+def parse_categories(value: str) -> frozenset[Category]:
+    """The categories named in a valve, in any case.
+
+    Raises:
+        ValueError: a name is not one of the nine.
+    """
+    by_name = {category.lower(): category for category in Category}
+    unknown = [name for name in words(value) if name.lower() not in by_name]
+    if unknown:
+        raise ValueError(f"no category {unknown[0]!r}; there are: {', '.join(Category)}")
+    return frozenset(by_name[name.lower()] for name in words(value))
+
+
+class LenientValves(BaseModel):
+    """Base of all valves. A field's value is what was saved, else the environment's, else the default."""
+
+    _problems: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each value that was replaced by its default."""
+        return self._problems
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _leniently(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        given = data if isinstance(data, dict) else {}
+        clean, problems = {}, []
+        for name, field in cls.model_fields.items():
+            variable = f"QWEN3GUARD_{name.upper()}"
+            source, value = (name, given[name]) if name in given else (variable, os.environ.get(variable))
+            if value is None and name not in given:
+                continue
+            try:
+                clean[name] = _validators(cls)[name].validate_python(value)
+            except ValidationError as error:
+                default = field.get_default(call_default_factory=True)
+                why = error.errors()[0]["msg"]
+                # The value itself may be a secret in the wrong box, so it is not repeated.
+                problems.append(f"{source}: {why}; {default!r} is used instead")
+        valves = handler(clean)
+        valves.problems.extend(problems)
+        return valves
+
+
+@cache
+def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
+    """Those of each field by itself. Open WebUI makes valves several times a request, and this takes a millisecond."""
+    # `rebuild_annotation` puts the field's bounds and validators back around its type.
+    return {name: TypeAdapter(field.rebuild_annotation()) for name, field in valves.model_fields.items()}
+
+
+# ---- functions.answers.asked_model ----
+
+_NOT_DIRECTLY = (
+    "This entry of Qwen3Guard is there for its filter, and answers nobody who asks it directly. "
+    "Please choose another model."
+)
+
+
+class AskedModel(NamedTuple):
+    """The model that answers."""
+
+    id: str
+    picked: bool
+    """Whether the filter sent the request here, so that nothing of the model's own is in it yet."""
+
+
+async def asked_model(request: Any, user: Any, body: Body, metadata: Body, offered: str) -> AskedModel:
+    """The model behind the entry that `body` names.
+
+    Args:
+        request: Open WebUI's.
+        user: who asks.
+        body: the request, for an entry of ours: `<function>.<model>`.
+        metadata: of the request.
+        offered: the valve that names the models to offer.
+
+    Raises:
+        UpstreamFailed: there is no such model, or it may not be asked in this way.
+    """
+    function, _, entry = str(body.get("model")).partition(".")
+    message = str(metadata.get("message_id") or "")
+    if entry != CHECK_ENTRY:
+        # Open WebUI has checked that the user may use this entry. An entry of an entry would never end.
+        if not matches(entry, words(offered)) or entry.startswith(f"{function}."):
+            raise UpstreamFailed(f"There is no guarded model {entry!r}.", 404)
+        mark_answered(request, message)
+        return AskedModel(entry, picked=False)
+    picked = picked_model(request, message)
+    if picked is None or getattr(request.state, "direct", False):
+        raise UpstreamFailed(_NOT_DIRECTLY, 403)
+    if f"{function}.{CHECK_ENTRY}" in await chain_of(picked):
+        raise UpstreamFailed(_NOT_DIRECTLY, 403)
+    # Everybody may use the hidden entry, so Open WebUI's own check says nothing of the model that was picked.
+    if not await may_use(request, user, picked):
+        raise UpstreamFailed("Model not found", 404)
+    mark_answered(request, message)
+    return AskedModel(picked, picked=True)
+
+
+# ---- webui.guarded.event_stream ----
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIELD = re.compile(rb"(data|event|id|retry):? ?")
+_DONE = b"[DONE]"
+_USUAL_BEGINNING = b"data: {"
+_JSON_BEGINS = (b"{", b"[")
+# A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
+_MOST_EVENT_BYTES = 16 * 1024 * 1024
+# Of a complete answer: a stream may not be endless.
+_MOST_STREAM_BYTES = 256 * 1024 * 1024
+_TOO_LARGE = "The model server's answer is too large."
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class StreamUnreadable(Exception):
+    """The reply is not a stream of JSON. The text gives the reason, in words for users."""
+
+
+class Event(NamedTuple):
+    """One event."""
+
+    value: Any
+    """Its data, parsed as JSON."""
+    name: str
+    """Empty if the server sends none."""
+
+
+class EventStream:
+    """Splits one reply into events. After `events` has ended, `done` says if the server ended it."""
+
+    def __init__(self, received: AsyncIterator[bytes]) -> None:
+        self._received = received
+        self.done = False
+        """Whether the server sent [DONE]."""
+        self.unreadable = False
+        """Whether the reply had data that is not JSON and was left out."""
+        self._waiting_bytes = 0
+
+    async def events(self) -> AsyncIterator[Event]:
+        """All events up to [DONE], or to the end of the reply.
+
+        Raises:
+            StreamUnreadable: an event is too large or too deeply nested.
+        """
+        data: list[bytes] = []
+        bare: list[bytes] = []
+        name, first = "", True
+        async for line in _lines(self._received):
+            if first:
+                line, first = line.removeprefix(_BYTE_ORDER_MARK), False
+            if not (data or bare or name):
+                # Nearly all lines: an event on one line, and the empty line after it.
+                if not line:
+                    continue
+                if event := _usual_event(line):
+                    yield event
+                    continue
+            field = _FIELD.match(line)
+            events: list[Event] = []
+            if not line:
+                events = self._read(data, name)
+                data, name = [], ""
+            elif bare or (field is None and line.lstrip()[:1] in _JSON_BEGINS):
+                # JSON without `data:`, on one line or more.
+                events = self._with_line(bare, line, "")
+            elif field and field[1] == b"event":
+                name = line[field.end() :].decode("utf-8", "replace").strip()
+            elif field and field[1] == b"data":
+                said = line[field.end() :].strip()
+                self.done = said == _DONE
+                events = self._read(data, name) if self.done else self._with_line(data, said, name)
+            for event in events:
+                yield event
+            if self.done:
+                return
+        for event in (*self._read(data, name), *self._read(bare, "")):
+            yield event
+
+    def _with_line(self, waiting: list[bytes], line: bytes, name: str) -> list[Event]:
+        """The event on `line`, if it is complete, as with most servers; if not, the line is kept for later ones."""
+        begun = bool(waiting) and waiting[0].lstrip()[:1] in _JSON_BEGINS
+        if not begun and (events := self._read([line], name, whole=False)):
+            waiting.clear()
+            return events
+        self._waiting_bytes = len(line) + 1 + (self._waiting_bytes if waiting else 0)
+        waiting.append(line)
+        if self._waiting_bytes > _MOST_EVENT_BYTES:
+            raise StreamUnreadable(_TOO_LARGE)
+        return []
+
+    def _read(self, data: list[bytes], name: str, *, whole: bool = True) -> list[Event]:
+        """The event in some lines of data; none if they are not JSON, or not complete yet."""
+        text = b"\n".join(data)
+        if not text.strip():
+            return []
+        try:
+            return [Event(json.loads(text), name)]
+        except RecursionError:
+            raise StreamUnreadable("The model server's answer is nested too deeply.") from None
+        except ValueError:
+            self.unreadable = self.unreadable or whole
+            return []
+
+
+def _usual_event(line: bytes) -> Event | None:
+    """The event of a line in the usual form; None for any other line."""
+    if not line.startswith(_USUAL_BEGINNING):
+        return None
+    try:
+        return Event(json.loads(str(line[len(_USUAL_BEGINNING) - 1 :], "utf-8")), "")
+    except (ValueError, RecursionError):
+        return None
+
+
+async def _lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The lines, without their line ends."""
+    # One growing buffer: a server that sends single bytes would fill a list with objects.
+    rest = bytearray()
+    total, after_cr = 0, False
+    async for part in received:
+        total += len(part)
+        if after_cr and part[:1] == b"\n":
+            part = part[1:]
+        after_cr = part.endswith(b"\r") if part else after_cr
+        *lines, last = _LINE_END.split(part)
+        for line in lines:
+            yield bytes(rest) + line
+            rest.clear()
+        rest += last
+        if len(rest) > _MOST_EVENT_BYTES or total > _MOST_STREAM_BYTES:
+            raise StreamUnreadable(_TOO_LARGE)
+    if rest:
+        yield bytes(rest)
+
+
+# ---- webui.chat_completions ----
+
+def completion_head(model: str) -> Body:
+    """What tells one completion from another."""
+    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+
+def completion(head: Body, choices: list[Body]) -> Body:
+    """A whole `chat.completion`."""
+    return {**head, "object": "chat.completion", "choices": choices}
+
+
+def message_choice(text: str, finish_reason: str, number: int = 0) -> Body:
+    """A choice of a whole completion that says `text`."""
+    return {"index": number, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+
+
+def delta_choice(delta: Body, number: int = 0, finish_reason: str | None = None) -> Body:
+    """A choice of a chunk."""
+    return {"index": number, "delta": delta, "finish_reason": finish_reason}
+
+
+def chunk_head(model: str) -> Body:
+    """The envelope of an answer that we write alone."""
+    return {**completion_head(model), "object": "chat.completion.chunk"}
+
+
+def chunk(envelope: Body, *choices: Body) -> Body:
+    """A chunk of a streamed answer.
+
+    Args:
+        envelope: what every chunk of the answer repeats.
+        choices: see `delta_choice`.
+    """
+    return {**envelope, "choices": list(choices)}
+
+
+def end_chunk(envelope: Body, reason: str) -> Body:
+    """The last chunk of an answer."""
+    return chunk(envelope, delta_choice({}, finish_reason=reason))
+
+
+def text_chunk(envelope: Body, text: str) -> Body:
+    """A chunk that adds `text` to the first choice."""
+    return chunk(envelope, delta_choice({"content": text}))
+
+
+def with_role(first: Body) -> Body:
+    """The first chunk of an answer, which says who speaks."""
+    choices = [{**choice, "delta": {"role": "assistant", **choice["delta"]}} for choice in first["choices"]]
+    return {**first, "choices": choices}
+
+
+def error_chunk(message: str, status: int) -> Body:
+    """What a stream says of an error, in place of a chunk."""
+    return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
+
+
+# ---- webui.guarded.responses_events ----
+
+_FINISH_OF = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_FIGURE_OF = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+# The kinds of texts, by the names that events and items have for them: the key of a delta.
+_KEY_OF = {
+    "output_text": "content",
+    "text": "content",
+    "refusal": "refusal",
+    "reasoning_text": "reasoning_content",
+    "reasoning_summary_text": "reasoning_content",
+    "summary_text": "reasoning_content",
+}
+_ARGUMENTS_OF = {"function_call_arguments": "function", "custom_tool_call_input": "custom"}
+_CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("custom", "input")}
+_TEXT_OF_CALL = dict(_CALLS.values())
+_ENDS = ("response.completed", "response.incomplete")
+_FAILED = ("response.failed", "response.cancelled", "response.error")
+
+_Place = tuple[int | str, ...]
+
+
+def is_responses_event(event: Body) -> bool:
+    """Whether an event of a stream belongs to the Responses API."""
+    kind = event.get("type")
+    return isinstance(kind, str) and kind.startswith("response.")
+
+
+class ResponsesEvents:
+    """Reads the events of one answer."""
+
+    def __init__(self) -> None:
+        self._envelope: Body = {"object": "chat.completion.chunk"}
+        # How many characters of each text were said.
+        self._said: dict[_Place, int] = {}
+        # Where the text before belongs, by the key of its delta: the next text is a paragraph of its own.
+        self._last: dict[str, _Place] = {}
+        # The number of each call among the calls, by the place of its item.
+        self._calls: dict[int, int] = {}
+        self._cited: dict[_Place, int] = {}
+
+    def chunks_of(self, event: Body) -> list[Body]:
+        """What an event adds to the answer."""
+        kind = str(event.get("type"))
+        _, _, name = kind.partition(".")
+        subject, _, step = name.rpartition(".")
+        place = _number(event.get("output_index"))
+        deltas: list[Body] = []
+        if kind in _FAILED:
+            return [{"error": _error_of(event)}]
+        if kind in _ENDS:
+            return self._end(object_or_empty(event.get("response")))
+        if subject == "output_item":
+            deltas = self._item(place, object_or_empty(event.get("item")))
+        elif subject in ("content_part", "reasoning_summary_part"):
+            deltas = self._part(self._place(event), object_or_empty(event.get("part")))
+        elif subject in _ARGUMENTS_OF:
+            whole = event.get("arguments", event.get("input"))
+            deltas = self._argument(place, _ARGUMENTS_OF[subject], event.get("delta"), whole)
+        elif subject in _KEY_OF:
+            deltas = self._text(self._place(event), _KEY_OF[subject], event.get("delta"), _whole(event))
+        elif subject == "output_text.annotation" and step == "added":
+            deltas = self._annotations(self._place(event), [event.get("annotation")], grows=True)
+        elif not subject:
+            self._begin(object_or_empty(event.get("response")))
+        return [chunk(self._envelope, delta_choice(delta)) for delta in deltas]
+
+    def _begin(self, response: Body) -> None:
+        named = {"id": response.get("id"), "created": response.get("created_at"), "model": response.get("model")}
+        self._envelope |= {key: value for key, value in named.items() if value is not None}
+
+    def _end(self, response: Body) -> list[Body]:
+        self._begin(response)
+        items = enumerate(objects_in(response.get("output")))
+        deltas = [delta for place, item in items for delta in self._item(place, item)]
+        cut = object_or_empty(response.get("incomplete_details")).get("reason")
+        incomplete = response.get("status") == "incomplete" or cut
+        reason = _FINISH_OF.get(str(cut), "length") if incomplete else "tool_calls" if self._calls else "stop"
+        usage = {_FIGURE_OF.get(key, key): value for key, value in object_or_empty(response.get("usage")).items()}
+        chunks = [chunk(self._envelope, delta_choice(delta)) for delta in deltas]
+        chunks.append(chunk(self._envelope, delta_choice({}, finish_reason=reason)))
+        return [*chunks, *([{**chunk(self._envelope), "usage": usage}] if usage else [])]
+
+    def _item(self, place: int, item: Body) -> list[Body]:
+        """What an item says beyond what was said of it."""
+        kind = item.get("type")
+        if kind in _CALLS:
+            inner, key = _CALLS[kind]
+            begun = [] if place in self._calls else [self._call(place, inner, item)]
+            return begun + self._argument(place, inner, None, item.get(key))
+        deltas: list[Body] = []
+        for group in ("summary", "content"):
+            for number, part in enumerate(objects_in(item.get(group))):
+                deltas += self._part((place, group, number), part)
+        return deltas
+
+    def _part(self, place: _Place, part: Body) -> list[Body]:
+        key = _KEY_OF.get(str(part.get("type")))
+        if key is None:
+            return []
+        said = self._text(place, key, None, _whole(part))
+        annotations = part.get("annotations")
+        return said + self._annotations(place, annotations if isinstance(annotations, list) else [])
+
+    def _text(self, place: _Place, key: str, delta: Any, whole: Any) -> list[Body]:
+        new = self._beyond(place, delta, whole)
+        if not new:
+            return []
+        before, self._last[key] = self._last.get(key, place), place
+        return [{key: f"\n\n{new}" if before != place else new}]
+
+    def _call(self, place: int, inner: str, item: Body) -> Body:
+        number = self._calls[place] = len(self._calls)
+        said = {"name": item.get("name"), _TEXT_OF_CALL[inner]: ""}
+        return {"tool_calls": [{"index": number, "id": item.get("call_id"), "type": inner, inner: said}]}
+
+    def _argument(self, place: int, inner: str, delta: Any, whole: Any) -> list[Body]:
+        new = self._beyond((place, inner), delta, whole)
+        # Arguments of a call that nobody began have no name, so nobody can call anything with them.
+        if not new or place not in self._calls:
+            return []
+        return [{"tool_calls": [{"index": self._calls[place], inner: {_TEXT_OF_CALL[inner]: new}}]}]
+
+    def _annotations(self, place: _Place, annotations: list[Any], *, grows: bool = False) -> list[Body]:
+        """Citations as chat completions have them: the fields of a kind under its name."""
+        cited = self._cited.get(place, 0)
+        new = annotations if grows else annotations[cited:]
+        self._cited[place] = cited + len(new)
+        found = [
+            {"type": one["type"], one["type"]: {key: value for key, value in one.items() if key != "type"}}
+            for one in objects_in(new)
+            if one.get("type") == "url_citation"
+        ]
+        return [{"annotations": found}] if found else []
+
+    def _beyond(self, place: _Place, delta: Any, whole: Any) -> str:
+        """The part of a text that was not said: a delta, or the end of the whole."""
+        said = self._said.get(place, 0)
+        new = delta if isinstance(delta, str) else whole[said:] if isinstance(whole, str) else ""
+        self._said[place] = said + len(new)
+        return new
+
+    def _place(self, event: Body) -> _Place:
+        """Where a text belongs: its item, and its number among the item's texts or its summaries."""
+        group = "summary" if "summary_index" in event else "content"
+        return _number(event.get("output_index")), group, _number(event.get(f"{group}_index"))
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _whole(part: Body) -> Any:
+    return part.get("text", part.get("refusal"))
+
+
+def _error_of(event: Body) -> Any:
+    error = event.get("error") or object_or_empty(event.get("response")).get("error")
+    return error or {"message": event.get("message") or "it gave no reason"}
+
+
+# ---- webui.guarded.server_replies ----
+
+# Of a server's own words about its failure.
+_MOST_WORDS = 300
+
+
+def server_words(told: Any, blanked: Callable[[str], str] = str) -> str:
+    """The server's own words about its failure, on one line.
+
+    Args:
+        told: what it sent.
+        blanked: removes keys, which the server may quote.
+    """
+    error = told.get("error", told) if isinstance(told, dict) else told
+    said = object_or_empty(error)
+    message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
+    return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
+
+
+def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
+    """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
+    value = object_or_empty(told)
+    in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
+    error = value.get("error") or in_choices
+    is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
+    if error or (is_error or ("detail" in value and "choices" not in value)):
+        words = server_words({"error": error} if error else value, blanked)
+        raise UpstreamFailed("The model server failed", 502, words)
+
+
+def checked_completion(told: Any) -> Body:
+    """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
+    if not list(objects_in(object_or_empty(told).get("choices"))):
+        raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+    return object_or_empty(told)
+
+
+class ChunkReader:
+    """Takes the chunks out of the events of one streamed answer, and says at its end whether it was whole.
+
+    Args:
+        blanked: removes keys from what the server says about its failure.
+    """
+
+    def __init__(self, blanked: Callable[[str], str] = str) -> None:
+        self._blanked = blanked
+        self._complete = self._has_choices = self._answered = False
+
+    async def chunks(self, events: AsyncIterator[Event]) -> AsyncIterator[Body]:
+        """The chunks.
+
+        Raises:
+            UpstreamFailed: the server sent an error in place of a chunk.
+        """
+        async for value, name in events:
+            self._answered = True
+            raise_error_in(value, name, self._blanked)
+            chunk = object_or_empty(value)
+            for choice in objects_in(chunk.get("choices")):
+                self._has_choices = True
+                self._complete = (
+                    self._complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
+                )
+            if chunk:
+                yield chunk
+
+    def check_whole(self, *, done: bool, unreadable: bool) -> None:
+        """Raises UpstreamFailed if the answer was not complete, or none at all.
+
+        Args:
+            done: whether the server said that it is done.
+            unreadable: whether some of what it sent was no JSON.
+        """
+        if self._has_choices and (self._complete or done):
+            return
+        if self._has_choices or not (self._answered or unreadable):
+            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
+        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
+
+
+# ---- functions.host.chat_completion ----
+
+# Open WebUI gives whoever has these three what it takes to write into the page, past everybody who judges.
+_WRITES_INTO_PAGE = ("session_id",)
+# What is true of the outer request only. A direct connection's models live in the user's browser.
+_OF_OUTER = ("metadata", "direct", "model", "bypass_filter", "bypass_system_prompt")
+_UNREACHED = "The model cannot be reached, or broke off its answer. Please try again."
+
+
+class OwnUpstream:
+    """One user's access to Open WebUI's models. Who may use which is the caller's matter.
+
+    Args:
+        request: the user's request. Nothing in it is changed.
+        user: Open WebUI's record of the user.
+        metadata: of the request.
+        timeout: seconds of silence after which a model has failed.
+        system: whether Open WebUI puts the model's own system prompt before the conversation.
+    """
+
+    def __init__(self, request: Request, user: Any, metadata: Body, timeout: float, *, system: bool = True) -> None:
+        self._request = request
+        self._user = user
+        self._metadata = {key: value for key, value in metadata.items() if key not in _WRITES_INTO_PAGE}
+        self._timeout = timeout
+        self._system = system
+
+    async def complete(self, body: Body, headers: Mapping[str, str] | None = None) -> Body:
+        """The unstreamed answer to a chat-completions request, with at least one choice.
+
+        Raises:
+            UpstreamFailed
+        """
+        reply = await self._ask({**body, "stream": False})
+        if isinstance(reply, StreamingResponse):
+            await _close(reply)
+        raise_error_in(reply)
+        return checked_completion(reply)
+
+    @asynccontextmanager
+    async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
+        """The chunks of a streamed answer; one whole completion if the model sends that instead.
+
+        Raises:
+            UpstreamFailed: here, and while chunks are read: also when the answer breaks off.
+        """
+        reply = await self._ask({**body, "stream": True})
+        if not isinstance(reply, StreamingResponse):
+            raise_error_in(reply)
+            yield _only(checked_completion(reply))
+            return
+        try:
+            yield self._chunks(reply)
+        finally:
+            await _close(reply)
+
+    async def _ask(self, body: Body) -> Any:
+        """The reply: an object, or a `StreamingResponse` that is no error."""
+        ask = from_host("utils.chat", "generate_chat_completion")
+        # What Open WebUI writes into a message must not be there when it sends the conversation again.
+        messages = [dict(message) for message in body.get("messages") or []]
+        sent = {**body, "messages": messages, "metadata": dict(self._metadata)}
+        try:
+            async with asyncio.timeout(self._timeout):
+                reply = await ask(
+                    self._own_request(),
+                    sent,
+                    self._user,
+                    bypass_filter=True,
+                    bypass_system_prompt=not self._system,
+                )
+        except TimeoutError:
+            raise self._too_slow() from None
+        except HTTPException as error:
+            raise _answered(error.status_code, {"detail": error.detail}) from None
+        except HostChanged:
+            raise
+        except Exception as error:
+            # It raises a bare one for a model that it does not have (any more).
+            if str(error) == "Model not found":
+                raise UpstreamFailed("Model not found", 404) from None
+            log.warning("a model could not be asked", exc_info=error)
+            raise UpstreamFailed(_UNREACHED, 502) from None
+        if isinstance(reply, Response) and not (isinstance(reply, StreamingResponse) and reply.status_code < 400):
+            text = await _text_of_reply(reply)
+            with suppress(ValueError, RecursionError):
+                text = json.loads(text)
+            if reply.status_code >= 400:
+                raise _answered(reply.status_code, text)
+            return text
+        return reply
+
+    def _own_request(self) -> Request:
+        """The user's request with a state of its own: several models may share one, and each call writes into it."""
+        state = object_or_empty(self._request.scope.get("state"))
+        own = {name: value for name, value in state.items() if name not in _OF_OUTER}
+        return Request({**self._request.scope, "state": own}, self._request.receive)
+
+    async def _chunks(self, reply: StreamingResponse) -> AsyncIterator[Body]:
+        stream, reader = EventStream(self._parts(reply)), ChunkReader()
+        try:
+            async for chunk in reader.chunks(_translated(stream.events())):
+                yield chunk
+        except StreamUnreadable as error:
+            raise UpstreamFailed(str(error), 502) from None
+        except RecursionError:
+            raise UpstreamFailed("The model server's answer is nested too deeply.", 502) from None
+        reader.check_whole(done=stream.done, unreadable=stream.unreadable)
+
+    async def _parts(self, reply: StreamingResponse) -> AsyncIterator[bytes]:
+        """What comes, as it comes."""
+        parts = aiter(reply.body_iterator)
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    part = await anext(parts)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise self._too_slow() from None
+            except Exception as error:
+                # A connection that breaks, or another Function that fails: their errors are of any kind.
+                log.warning("an answer broke off: %s", type(error).__name__)
+                raise UpstreamFailed(_UNREACHED, 502) from None
+            yield part.encode("utf-8", "replace") if isinstance(part, str) else bytes(part)
+
+    def _too_slow(self) -> UpstreamFailed:
+        return UpstreamFailed(f"The model did not answer within {self._timeout:g} s. Please try again.", 504)
+
+
+async def _translated(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    """The events, with those of the Responses API as chunks. Connections of that kind pass them on as they are."""
+    responses = ResponsesEvents()
+    async for event in events:
+        if isinstance(event.value, dict) and is_responses_event(event.value):
+            for chunk in responses.chunks_of(event.value):
+                yield Event(chunk, "")
+        else:
+            yield event
+
+
+async def _only(chunk: Body) -> AsyncIterator[Body]:
+    yield chunk
+
+
+def _answered(status: int, told: Any) -> UpstreamFailed:
+    if status in (401, 403):
+        # The words of such a server may quote a part of the key.
+        said = f"The model server refuses its key ({status}): an admin must set the key of its connection."
+        return UpstreamFailed(said, status)
+    return UpstreamFailed(f"The model server answered {status}", status, server_words(told))
+
+
+async def _text_of_reply(reply: Response) -> Any:
+    """All of a reply that is no answer."""
+    if not isinstance(reply, StreamingResponse):
+        return bytes(reply.body).decode("utf-8", "replace")
+    await _close(reply)
+    return ""
+
+
+async def _close(reply: StreamingResponse) -> None:
+    """End the call to the model's server, now."""
+    close = getattr(reply.body_iterator, "aclose", None)
+    try:
+        if close is not None:
+            await close()
+        if reply.background is not None:
+            await reply.background()
+    except Exception as error:
+        # Whatever the end of a call does, the answer to it is complete.
+        log.info("a call was not ended as it should be: %s", type(error).__name__)
+
+
+# ---- functions.host.function_record ----
+
+async def is_on_for_all(function: str) -> bool:
+    """Whether a filter is active, and global, so that every model has it.
+
+    Raises:
+        HostChanged
+    """
+    return (function, True) in [
+        tuple(one) for one in await from_host("models.functions", "Functions").get_active_filter_ids()
+    ]
+
+
+# ---- functions.host.own_version ----
+
+def own_version() -> str | None:
+    """The version; None if this Open WebUI does not say it."""
+    try:
+        return str(from_host("env", "VERSION"))
+    except HostChanged:
+        return None
+
+
+# ---- functions.host.system_prompt ----
+
+class SystemPrompt(NamedTuple):
+    """What is put before a conversation; empty if the model has no prompt."""
+
+    text: str
+    by_admin: bool
+    """Whether the model belongs to an admin. Users may be allowed to make models, too."""
+
+
+async def system_prompt_of(model: str, metadata: Body, user: Any) -> SystemPrompt:
+    """The prompt with all variables filled in.
+
+    Raises:
+        HostChanged
+    """
+    record = await from_host("models.models", "Models").get_model_by_id(model)
+    template = record.params.model_dump().get("system") if record else None
+    if not template:
+        return SystemPrompt("", False)
+    text = await from_host("utils.payload", "resolve_system_prompt")(template, metadata, user)
+    owner = await from_host("models.users", "Users").get_user_by_id(record.user_id)
+    return SystemPrompt(str(text), owner is not None and owner.role == "admin")
+
+
+def with_system(text: str, messages: list[Body]) -> list[Body]:
+    """A conversation with `text` before it. Nothing is changed in place: the host sends `messages` in later rounds too.
+
+    Raises:
+        HostChanged
+    """
+    put = from_host("utils.misc", "add_or_update_system_message")
+    return list(put(text, [dict(message) for message in messages])) if text else messages
+
+
+# ---- moderation.audit.audit_record ----
+
+# Maximum characters of a string from a client or a server, and maximum number of such strings in one field.
+_MOST_OF_FIELD = {"problem": 2000, "text": 1_000_000}
+_MOST_OF_OTHER_FIELDS = 256
+_MOST_NAMES = 32
+
+
+class AuditRecord(BaseModel):
+    """One decision. A turn's text is identified by its hash, and included in full only if the admin wants it."""
+
+    time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat())
+    event: str = "decision"
+    """`decision`; `setting` if a safe default replaced a setting; `lost` if records are missing."""
+    chat: str | None = None
+    message: str | None = None
+    user: str | None = None
+    model: str | None = None
+    guard: str | None = None
+    """The guard model's name."""
+    direction: str | None = None
+    """`prompt`, `response`, `history`, `tools` for their definitions, `task` for Open WebUI's own requests."""
+    severity: str | None = None
+    categories: tuple[str, ...] = ()
+    probabilities: dict[str, float] | None = None
+    action: str | None = None
+    flagged: str | None = None
+    """The action of the policy if it were enforced; differs from `action` in monitor mode."""
+    problem: str | None = None
+    reading: str | None = None
+    """`visible` or `undone`: which of an obfuscated turn's two readings decided."""
+    unjudged: tuple[str, ...] = ()
+    """Parts that the guard cannot read, such as images."""
+    milliseconds: float | None = None
+    sha256: str | None = None
+    text: str | None = None
+
+
+class AuditEntry(NamedTuple):
+    """A record on its way to the sinks."""
+
+    values: Callable[[], dict[str, Any]]
+    """Returns the record's fields as JSON values. To be called in the sink's thread: the hash of a long text takes
+    milliseconds."""
+    characters: int
+    """Its approximate size in memory."""
+
+
+def audit_entry(record: AuditRecord, text: str = "", *, keep_text: bool = False) -> AuditEntry:
+    """The entry of a record. Strings from a client are cut after 256 characters, with "…" at the end.
+
+    Args:
+        record: all but the text.
+        text: of the turn.
+        keep_text: whether the entry holds the text itself, not only its hash.
+    """
+    fields = {
+        name: _bounded_value(value, _MOST_OF_FIELD.get(name, _MOST_OF_OTHER_FIELDS))
+        for name, value in record.model_dump(exclude_none=True).items()
+    }
+    return AuditEntry(lambda: _with_hash(fields, text, keep_text), len(text))
+
+
+def lost_entry(count: int) -> AuditEntry:
+    """The entry that says how many records a sink could not store."""
+    problem = f"{count} records came faster than they could be written and are missing here"
+    return audit_entry(AuditRecord(event="lost", problem=problem))
+
+
+def _with_hash(fields: dict[str, Any], text: str, keep_text: bool) -> dict[str, Any]:
+    if not text:
+        return fields
+    hashed = {"sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
+    return {**fields, **hashed, **({"text": _cut_field(text, _MOST_OF_FIELD["text"])} if keep_text else {})}
+
+
+def _bounded_value(value: Any, most: int) -> Any:
+    if isinstance(value, str):
+        return _cut_field(value, most)
+    if isinstance(value, tuple):
+        return [_cut_field(str(entry), most) for entry in value[:_MOST_NAMES]]
+    return value
+
+
+def _cut_field(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+# ---- moderation.audit.audit_sink ----
+
+class AuditSink(Protocol):
+    """Stores entries in order. If an entry cannot be stored, this must be reported."""
+
+    def put(self, entry: AuditEntry) -> None:
+        """Store `entry` soon. Returns at once while the sink is open; after `close`, stores it before it returns.
+
+        Never raises.
+        """
+
+    def close(self) -> None:
+        """Store all waiting entries, in bounded time. May be called again."""
+
+
 # ---- moderation.policy ----
 
 Strictness = Literal["strict", "loose"]
@@ -421,125 +1782,6 @@ class Audit:
         atexit.unregister(self.close)
         for sink in self._sinks:
             sink.close()
-
-
-# ---- moderation.audit.audit_file ----
-
-_OTHERS_WRITE_SECONDS = 0.01
-# A full disk is temporary, so it is no reason to choose another path.
-_PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EINTR}
-
-
-class AuditFile:
-    """Appends lines to "audit-2026-11-21.jsonl" (UTC) for the path "audit.jsonl". Several processes may share it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, line: bytes) -> None:
-        """Write `line`, which has no line break, in whole or not at all.
-
-        Raises:
-            OSError, ValueError: the line is not in the file.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Not blocking: a pipe that nobody reads would block the writer for ever.
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-        file = os.open(_file_of_today(self.path), flags, 0o666)
-        try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file")
-            # A process that was killed, or a full disk, may have left half a line there.
-            torn, size = _is_torn(file)
-            _write_whole(file, (b"\n" if torn else b"") + line + b"\n", size)
-        finally:
-            os.close(file)
-
-
-def checked_audit_path(value: str) -> Path:
-    """`value` as a path at which audit files can be created. Leaves nothing on the disk.
-
-    Raises:
-        ValueError: they cannot; the message has cause and remedy, without the path itself.
-    """
-    path = Path(value)
-    if not value.isprintable():
-        raise ValueError("it has characters that no file's name can have: name a file, such as /var/log/audit.jsonl")
-    try:
-        if value.endswith(("/", os.sep)) or path.name in ("", "..") or path.is_dir():
-            raise ValueError("it is a folder: name a file in it, such as audit.jsonl")
-        for file in (path, _file_of_today(path)):
-            if _file_exists(file) and not file.is_file():
-                raise ValueError("it is a device, a folder or a pipe: name a regular file")
-        _try_file(_file_of_today(path))
-    except OSError as error:
-        if error.errno not in _PASSING_ERRORS:
-            why = error.strerror or type(error).__name__
-            raise ValueError(
-                f"no file can be written there ({why}): name one in a folder that can be written"
-            ) from None
-    return path
-
-
-def _file_of_today(path: Path) -> Path:
-    return path.with_stem(f"{path.stem}-{datetime.now(UTC):%Y-%m-%d}")
-
-
-def _file_exists(path: Path) -> bool:
-    """Raises OSError if that cannot be determined, such as for a name that is too long."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _try_file(file: Path) -> None:
-    """Raises OSError if `file`, or its missing parent folders, could not be created or written."""
-    if _file_exists(file):
-        os.close(os.open(file, os.O_RDWR | os.O_APPEND))
-        return
-    folder = file.parent
-    while not _file_exists(folder):
-        folder = folder.parent
-    for part in file.relative_to(folder).parts:
-        # In a missing folder, the system does not detect a name that is too long.
-        _file_exists(folder / part)
-    # Has no name, so no other process can open it. Access rights alone are not enough: the disk may be read-only.
-    with tempfile.TemporaryFile(dir=folder):
-        pass
-
-
-def _is_torn(file: int) -> tuple[bool, int]:
-    """Whether the file ends with an incomplete line, and its size in bytes."""
-    size = os.fstat(file).st_size
-    while size:
-        os.lseek(file, size - 1, os.SEEK_SET)
-        if os.read(file, 1) in (b"\n", b""):
-            break
-        # Another process may be writing now, and its line may be incomplete for a moment.
-        time.sleep(_OTHERS_WRITE_SECONDS)
-        before, size = size, os.fstat(file).st_size
-        if size == before:
-            return True, size
-    return False, size
-
-
-def _write_whole(file: int, line: bytes, size: int) -> None:
-    """Write all in one call, which lines of other processes cannot split, unless the disk accepts only a part."""
-    written = 0
-    try:
-        while written < len(line):
-            taken = os.write(file, line[written:])
-            if not taken:
-                raise OSError(errno.ENOSPC, "the disk takes no more")
-            written += taken
-    except OSError:
-        # Half a line would make the next one unreadable, too. Lines of others after it stay.
-        with suppress(OSError):
-            if written and os.fstat(file).st_size == size + written:
-                os.ftruncate(file, size)
-        raise
 
 
 # ---- moderation.audit.audit_writer ----
@@ -5832,110 +7074,6 @@ class ChatReview:
         return found
 
 
-# ---- webui.bodies ----
-
-Body = dict[str, Any]
-
-# All that a refused request keeps: everything else may hold, or act on, what the user sent.
-_KEPT_OF_A_REFUSED_REQUEST = (
-    "model",
-    "stream",
-    "stream_options",
-    "metadata",
-    "chat_id",
-    "session_id",
-    "id",
-    "message_id",
-    "background_tasks",
-)
-_NEUTRAL_ANSWERS = {
-    # A title must not be empty: the page would show the prompt instead.
-    "title_generation": json.dumps({"title": "New Chat"}),
-    "tags_generation": json.dumps({"tags": []}),
-    "follow_up_generation": json.dumps({"follow_ups": []}),
-    "query_generation": json.dumps({"queries": []}),
-    "image_prompt_generation": json.dumps({"prompt": ""}),
-    "autocomplete_generation": json.dumps({"text": ""}),
-    "emoji_generation": "💬",
-}
-
-
-def messages_of(body: Body) -> list[Body]:
-    """The body's messages; entries that are not objects are dropped, so that nothing unjudged goes on."""
-    found = body.get("messages")
-    messages = [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
-    body["messages"] = messages
-    return messages
-
-
-def emptied(body: Body, model: str, prompt: str) -> Body:
-    """A request without anything of the user's: `prompt` for `model`, no features, files or tools."""
-    kept = {key: body[key] for key in _KEPT_OF_A_REFUSED_REQUEST if key in body}
-    return {**kept, "model": model, "messages": [{"role": "user", "content": prompt}], "features": {}}
-
-
-def newest_turn(messages: list[Body]) -> int:
-    """Where the turn begins that nobody has answered: the last user message, and what follows it."""
-    users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
-    return users[-1] if users else max(0, len(messages) - 1)
-
-
-def task_of(body: Body) -> str | None:
-    """Open WebUI's own request that this is, such as `title_generation`; None for a chat."""
-    task = object_or_empty(body.get("metadata")).get("task")
-    return str(task) if task else None
-
-
-def reader_language(body: Body) -> str | None:
-    """The language that the reader set in Open WebUI, such as `de-DE`; None if the body does not say it."""
-    language = object_or_empty(object_or_empty(body.get("metadata")).get("variables")).get("{{USER_LANGUAGE}}")
-    return language if isinstance(language, str) else None
-
-
-def neutral_answer(task: str, notice: str) -> str:
-    """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py)."""
-    return _NEUTRAL_ANSWERS.get(task, notice)
-
-
-def is_neutral_answer(text: str) -> bool:
-    """Whether `text` says nothing but that a task gets no answer."""
-    return text in _NEUTRAL_ANSWERS.values()
-
-
-def object_or_empty(value: Any) -> Body:
-    return value if isinstance(value, dict) else {}
-
-
-def objects_in(value: Any) -> Iterator[Body]:
-    return (item for item in (value if isinstance(value, list) else []) if isinstance(item, dict))
-
-
-def listed(value: Any) -> list[Any]:
-    """A value that should have been a list as one."""
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def output_item(name: Any, text: str) -> Body:
-    """An item of Open WebUI's `output`, whose shape is that of OpenAI's responses: an answer that says `text`.
-
-    Args:
-        name: the id of the message that it belongs to.
-        text: what it says.
-    """
-    return {
-        "type": "message",
-        "id": f"msg_{name or 'notice'}",
-        "status": "completed",
-        "role": "assistant",
-        "content": [{"type": "output_text", "text": text}],
-    }
-
-
-# ---- webui.log ----
-
-log = logging.getLogger("qwen3guard")
-
-
 # ---- webui.json_text ----
 
 # Ids, enums, formats, versions, times: one printable ASCII word.
@@ -6536,166 +7674,6 @@ def _unsaid(text: str, asides: list[list[str]], *, together: bool = False) -> li
     return found
 
 
-# ---- webui.settings ----
-
-# Not exported by `pydantic` itself in the official image's 2.7.1.
-
-
-
-
-
-# The page cannot save an empty text, so this word stands for "nothing".
-NOTHING = "none"
-DEFAULT = "default"
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-# What HTTP itself sets.
-_OWN_HEADERS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding")
-
-
-def _address(value: str) -> str:
-    value = value.strip().rstrip("/")
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("an address begins with http:// or https://")
-    return value
-
-
-def _addresses(value: str) -> str:
-    return ", ".join(map(_address, words(value)))
-
-
-def _text(value: str) -> str:
-    value = value.strip()
-    if not value:
-        raise ValueError("it is empty")
-    return value
-
-
-def _audit_path(value: str) -> str:
-    if chosen(value) is not None:
-        _usable_audit_path(value)
-    return value
-
-
-@lru_cache(16)
-def _usable_audit_path(value: str) -> None:
-    """Look at the disk once for each path that can be used: a path that fails later is reported by the audit itself."""
-    checked_audit_path(value)
-
-
-def _category_names(value: str) -> str:
-    parse_categories(value)
-    return value
-
-
-def _targets(value: Any) -> list[str]:
-    """The filter must see every model: "*" among others, or nothing at all, would make Open WebUI skip it."""
-    entries = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
-    names = [str(entry).strip() for entry in entries if entry]
-    names = [name for name in names if name]
-    return ["*"] if not names or "*" in names else names
-
-
-def parse_header_sets(value: str) -> list[dict[str, str]]:
-    """The headers for each address: a JSON object for the first, or a list of objects; none for "none".
-
-    Raises:
-        ValueError: it is something else, or no HTTP header.
-    """
-    if chosen(value) is None:
-        return []
-    try:
-        told = json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError('write a JSON object such as {"api-key": "…"}, or a list of them') from None
-    sets = told if isinstance(told, list) else [told]
-    for headers in sets:
-        if not isinstance(headers, dict) or not all(isinstance(text, str) for text in headers.values()):
-            raise ValueError('each entry is an object of texts, such as {"api-key": "…"}')
-        for name, text in headers.items():
-            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
-                raise ValueError(f"{name!r} cannot be set as a header")
-            if not text.isascii() or not text.isprintable():
-                raise ValueError(f"the value of {name!r} has characters that a header cannot have")
-    return sets
-
-
-def _header_sets(value: str) -> str:
-    parse_header_sets(value)
-    return value
-
-
-Address = Annotated[str, AfterValidator(_address)]
-Addresses = Annotated[str, AfterValidator(_addresses), AfterValidator(_text)]
-Text = Annotated[str, AfterValidator(_text)]
-HeaderSets = Annotated[str, AfterValidator(_text), AfterValidator(_header_sets)]
-AuditPath = Annotated[str, AfterValidator(_text), AfterValidator(_audit_path)]
-Categories = Annotated[str, AfterValidator(_category_names)]
-Targets = Annotated[list[str], BeforeValidator(_targets)]
-
-
-def chosen(value: str) -> str | None:
-    """A text valve's value; None for "none" and "default"."""
-    return None if value.lower() in (NOTHING, DEFAULT) else value
-
-
-def words(value: str) -> list[str]:
-    """The entries of a comma-separated valve; none for "none"."""
-    names = [name.strip() for name in value.split(",")]
-    return [name for name in names if name and name.lower() != NOTHING]
-
-
-def parse_categories(value: str) -> frozenset[Category]:
-    """The categories named in a valve, in any case.
-
-    Raises:
-        ValueError: a name is not one of the nine.
-    """
-    by_name = {category.lower(): category for category in Category}
-    unknown = [name for name in words(value) if name.lower() not in by_name]
-    if unknown:
-        raise ValueError(f"no category {unknown[0]!r}; there are: {', '.join(Category)}")
-    return frozenset(by_name[name.lower()] for name in words(value))
-
-
-class LenientValves(BaseModel):
-    """Base of all valves. A field's value is what was saved, else the environment's, else the default."""
-
-    _problems: list[str] = PrivateAttr(default_factory=list)
-
-    @property
-    def problems(self) -> list[str]:
-        """One line for each value that was replaced by its default."""
-        return self._problems
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _leniently(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        given = data if isinstance(data, dict) else {}
-        clean, problems = {}, []
-        for name, field in cls.model_fields.items():
-            variable = f"QWEN3GUARD_{name.upper()}"
-            source, value = (name, given[name]) if name in given else (variable, os.environ.get(variable))
-            if value is None and name not in given:
-                continue
-            try:
-                clean[name] = _validators(cls)[name].validate_python(value)
-            except ValidationError as error:
-                default = field.get_default(call_default_factory=True)
-                why = error.errors()[0]["msg"]
-                # The value itself may be a secret in the wrong box, so it is not repeated.
-                problems.append(f"{source}: {why}; {default!r} is used instead")
-        valves = handler(clean)
-        valves.problems.extend(problems)
-        return valves
-
-
-@cache
-def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
-    """Those of each field by itself. Open WebUI makes valves several times a request, and this takes a millisecond."""
-    # `rebuild_annotation` puts the field's bounds and validators back around its type.
-    return {name: TypeAdapter(field.rebuild_annotation()) for name, field in valves.model_fields.items()}
-
-
 # ---- webui.moderator ----
 
 class ModerationValves(LenientValves):
@@ -6852,7 +7830,7 @@ class Moderator:
 class FunctionModelsValves(ModerationValves):
     """The settings that only the guarded models have."""
 
-    models: Text = Field("*", description="Models to offer, such as llama*, qwen*")
+    models: Text = Field("*", description="Models to offer, such as llama*, qwen*; none offers none")
     model_names: Text = Field("{model} (guarded)", description="What users read; {model} is the model's own name")
     prompt_check: Literal["parallel", "before"] = Field(
         "parallel", description="before: the model gets nothing that was not judged, one check later"
@@ -6860,25 +7838,1079 @@ class FunctionModelsValves(ModerationValves):
     stream_mode: Literal["hold", "retract"] = Field(
         "hold", description="retract shows text at once and takes it back when it is refused"
     )
+    upstream_timeout_seconds: float = Field(300, gt=0, description="Longest silence of a model")
     system_prompts: Literal["judge", "trust"] = Field("judge", description="System texts that no admin wrote")
+    require_filter: Text = Field(
+        NOTHING, description="The id of a filter: while it is not active and global, no guarded model answers"
+    )
+    hidden_entry: bool = Field(True, description="Offer the hidden model that the filter sends requests through")
 
 
-# ---- functions.host.host_modules ----
+# ---- webui.task_templates ----
 
-class HostChanged(Exception):
-    """This Open WebUI has no such module or name: its version is another one than those that were tested."""
+KNOWN_PIECES = frozenset(
+    (
+        "000d8214a29e245dcf4b",
+        "006e9fa3dc468d390d5e",
+        "017070a475daf52f32d5",
+        "0750152f812b6da766b8",
+        "08403b9de4fd31635e36",
+        "0e12a908b10072878a3b",
+        "131bcfa8bc0413ce63b0",
+        "15943959b42f140b1862",
+        "16886aa268b256838924",
+        "19da06fd2a13e91caab4",
+        "1a1a194e59880b2a2d27",
+        "1b62b1434d7f5922321b",
+        "259bd883c95880e6301f",
+        "2751b866eea0809b3d8e",
+        "276f9f5d01b7617f4068",
+        "286b88f8d49dc6420a45",
+        "28d27c3db40c4c5c7263",
+        "2937600a536888b318ed",
+        "296250f6ae90919c82b3",
+        "2b3c9be31be6975783a3",
+        "2c47107134bd6c104350",
+        "2ce65a51c33ee436e8e2",
+        "2e6ce2c95230a7bf8440",
+        "338bcc198bab04842152",
+        "3cb85ab049a81ac6da34",
+        "3f490aaab7e6c8885c72",
+        "40e23d16351722b81118",
+        "41833939639c43394cfa",
+        "421d301edfc23d21fce0",
+        "42562c1c13acd1f6bfc2",
+        "432c69dfe83d15623c67",
+        "44cee1df568643c7d64a",
+        "4bab32f16f87237bb1ed",
+        "50437a46d2256218ac0b",
+        "55c707cfe16ce92c10e9",
+        "5696087b6f7849d18ec6",
+        "5cad2d1225142693240c",
+        "5d0c8341b759e6fb5618",
+        "5e47129c3ea8075a8e4d",
+        "5fdf77f2a81f27aba037",
+        "5fe3d93d63df208ca33d",
+        "6262f794c0325626f40c",
+        "633c6538f631b27d5208",
+        "647d6bc8778e3f365200",
+        "671a594c20c856d177c4",
+        "6803a9e0112f13813caf",
+        "6c1b3f1ec457d8b5d4d7",
+        "6d40eac63b739dd03da7",
+        "71a132c161a68f029608",
+        "71e76ea0f4a615c185e6",
+        "74a9ccd599c665aa781b",
+        "78f7b1dbecd4f40f7a8f",
+        "793fae3443b8bb0d1990",
+        "7f2f607ba699f4d1095e",
+        "85c08ee718af73fb5da9",
+        "85cc38f179600e338f2d",
+        "86091824ba3b99491d9f",
+        "89dab4942bd30cce5167",
+        "8b3231f0f192dd74d8cd",
+        "8ba6c082e957678d8f5d",
+        "8d5f8414e0d2279d8a3a",
+        "8dcfe89b192305776638",
+        "8f4be43b6aaa26624de3",
+        "9230ee023f4795da09c9",
+        "942b9706774199336a2f",
+        "99520c3149bffbfaba09",
+        "9aab3c23894b91bd7466",
+        "9bf159f63420d1c683d3",
+        "9d0c9c84227aee724fef",
+        "9e15653b47182495f711",
+        "a104a315dc867e054462",
+        "a302154566da1fd3fec1",
+        "a6d59403569c1e7ae0b7",
+        "aa3b3a2868548b226385",
+        "b5d49da0bd67636aafba",
+        "b9b2a9ac4f4b21e18791",
+        "bb7258d02369d6b8215a",
+        "bd76861265f909e350e2",
+        "becebb0e426fc8d201f8",
+        "c2bc4ed003935a60a7b1",
+        "cbe9881e97db6ea5e13a",
+        "cfc77afefe59100c23a8",
+        "d2695dd25ec6afe1386d",
+        "d6a3613ace02409f4dab",
+        "d8a5fa60cfbeadc543f7",
+        "d9f18310a5388a8f5a63",
+        "dbc0de1bd0f9a12dad4b",
+        "e26fee4f0e47805ac514",
+        "e46729c697129e133592",
+        "e6b273d7c2f1032c0c9a",
+        "e9fc5e36de189e0b15c9",
+        "ec7effb5552870c78d66",
+        "ecacf68fdafe9e6ddbb8",
+        "ed4389ea35d1e7b0d618",
+        "ef2645cf30d3780dc7b6",
+        "f638210ff6f96fb3eb62",
+        "f9b6b9d0b2242edc0158",
+        "fb61e6c715e1e8d65e42",
+        "fc52e413087259054aa0",
+        "fcfb31ee8a2136a4fae1",
+        "ff45a30380d2c2b738a9",
+    )
+)
+"""`webui.task_prompt.digest_of` of each."""
 
 
-def from_host(module: str, name: str) -> Any:
-    """What Open WebUI calls `name` in `module`, such as `models.chats`.
+# ---- webui.task_prompt ----
 
-    Raises:
-        HostChanged
+# What a template puts around a quoted text, and lines.
+_EDGE = re.compile(r"[\n\"]+|<[^<>\n]{0,40}>|: ")
+_EDGES = " \t\r\n.,;:!?*-#'`{}()[]"
+# Labels that a template's variables give: no words.
+_ROLE_LABELS = frozenset(("USER", "ASSISTANT", "SYSTEM", "TOOL", "General", "general", "Search Query", "search query"))
+_LONGEST_PIECE = 2000
+_TURNS = ("messages", "prompt", "responses")
+
+
+def quoted_by_task(body: Body) -> list[Body]:
+    """The turns that a task's prompt quotes, and what else its client sent; none for a chat."""
+    task_body = object_or_empty(object_or_empty(body.get("metadata")).get("task_body")) if task_of(body) else {}
+    if not task_body:
+        return []
+    responses = task_body.get("responses")
+    answers = [
+        {"role": "assistant", "content": answer} for answer in (responses if isinstance(responses, list) else [])
+    ]
+    further = {key: value for key, value in task_body.items() if key not in _TURNS}
+    sentences_sent = [text for text in find(further).texts if is_sentence(text)]
+    more = [{"role": "user", "content": "\n".join(sentences_sent)}] if sentences_sent else []
+    # Open WebUI quotes only these of a turn, whatever else the page sends of it.
+    turns = [
+        {"role": turn.get("role"), "content": turn.get("content")} for turn in objects_in(task_body.get("messages"))
+    ]
+    return [*turns, {"role": "user", "content": task_body.get("prompt")}, *answers, *more]
+
+
+def without_quotes(messages: list[Body], quoted: Sequence[str]) -> list[Body]:
+    """A task's messages as they are judged: without the turns that they quote and Open WebUI's own instructions.
+
+    A chat, which quotes nothing, stays as it is.
+
+    Args:
+        messages: of the request.
+        quoted: the text of each turn that is quoted.
     """
-    try:
-        return getattr(importlib.import_module(f"open_webui.{module}"), name)
-    except (ImportError, AttributeError) as error:
-        raise HostChanged(f"this version of Open WebUI has no {name} in open_webui.{module}") from error
+    if not quoted:
+        return messages
+    known = {piece for text in quoted for piece in pieces(text)}
+    return [_without(message, known) for message in messages]
+
+
+def pieces(text: str) -> list[str]:
+    """A text, cut wherever a template may have put a quoted one in."""
+    cut = (piece.strip(_EDGES) for piece in _EDGE.split(text))
+    return [piece for piece in cut if piece]
+
+
+def digest_of(piece: str) -> str:
+    """A digest that identifies a piece of Open WebUI's instructions without a copy of it."""
+    return hashlib.blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def _without(message: Body, known: set[str]) -> Body:
+    content = message.get("content")
+    if not isinstance(content, str):
+        return message
+    left = [piece for piece in pieces(without_media(content)[0]) if piece not in known and not _is_own(piece)]
+    return {**message, "content": "\n".join(left)}
+
+
+def _is_own(piece: str) -> bool:
+    return (
+        piece in _ROLE_LABELS
+        or not any(map(str.isalpha, piece))
+        or (len(piece) < _LONGEST_PIECE and digest_of(piece) in KNOWN_PIECES)
+    )
+
+
+# ---- webui.request_context ----
+
+def all_is_judged(text: str) -> tuple[str, str]:
+    """A system text of which nobody can say what the admin wrote."""
+    return text, text
+
+
+class RequestContext(NamedTuple):
+    """The facts of one request, or of the stored chat that its answer belongs to."""
+
+    user: str = ""
+    """The id of the user who asks; empty if it is not known."""
+    role: str = ""
+    """That user's role in Open WebUI."""
+    model: str = ""
+    """The model that is asked, by the name for the audit."""
+    chat: str = ""
+    message: str = ""
+    """The id of the answer that is asked for."""
+    task: str | None = None
+    """Open WebUI's own request that this is, such as `title_generation`; None for a chat."""
+    quoted: tuple[Body, ...] = ()
+    """The turns that a task's prompt quotes."""
+    language: str | None = None
+    """That the reader set, such as `de-DE`."""
+    split_system: Callable[[str], tuple[str, str]] = all_is_judged
+    """Gives of a system text what may be sent, and the part of it that must be judged."""
+    reviewed: bool = False
+    """Whether the host reviewed this request before, when it held less: what passed then is not recorded again."""
+    host_is_next: bool = False
+    """Whether Open WebUI itself gets the request next: then its own fields are not judged."""
+
+    @classmethod
+    def of_body(cls, body: Body, user: dict[str, Any]) -> Self:
+        """What the body of a filter's inlet or outlet says. Never raises."""
+        # The server writes this one, the client the body.
+        metadata = object_or_empty(body.get("metadata"))
+        message = metadata.get("message_id") or body.get("id") or body.get("message_id")
+        return cls(
+            user=str(user.get("id") or ""),
+            role=str(user.get("role") or ""),
+            model=str(body.get("model") or ""),
+            chat=str(metadata.get("chat_id") or body.get("chat_id") or ""),
+            message=str(message or ""),
+            task=task_of(body),
+            quoted=tuple(quoted_by_task(body)),
+            language=reader_language(body),
+            host_is_next=True,
+        )
+
+    def direction(self, in_chat: str) -> str:
+        """The direction of a turn for the audit: `in_chat`, or `task` for all turns of a task."""
+        return "task" if self.task else in_chat
+
+    def head(self, direction: str, message: str = "") -> AuditRecord:
+        """A record's beginning: who, what and where.
+
+        Args:
+            direction: see `AuditRecord`.
+            message: the id of the message that it is about, if it is not the answer that is asked for.
+        """
+        return AuditRecord(
+            direction=direction,
+            user=self.user or None,
+            model=self.model or None,
+            chat=self.chat or None,
+            message=message or self.message or None,
+        )
+
+
+# ---- webui.guarded.answer_record ----
+
+def record_answer(
+    moderator: Moderator,
+    context: RequestContext,
+    text: str,
+    verdict: Verdict | None = None,
+    decision: Decision | None = None,
+    *,
+    problem: str | None = None,
+    milliseconds: float | None = None,
+    unjudged: Sequence[str] = (),
+) -> None:
+    """Audit an answer, or what there is of it and why it ended."""
+    known: dict[str, Any] = {
+        "unjudged": tuple(unjudged),
+        "guard": moderator.guard.model,
+        "milliseconds": milliseconds,
+    }
+    if problem:
+        verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
+    head = context.head(context.direction("response")).model_copy(update=known)
+    moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
+
+
+# ---- webui.message_reviews ----
+
+_REMOVED = (NoticeKind.TURN_REMOVED,)
+# Other tasks get their turn on the event loop after so many messages.
+_MESSAGES_READ_AT_ONCE = 100
+_NOT_READ = MessageReading("", (), ())
+
+
+class ReviewedMessage(NamedTuple):
+    """A message, as it was judged, and what became of it."""
+
+    message: Body
+    role: Role | None
+    """As whose message it is judged; None if nobody judges it: a trusted system text."""
+    reading: MessageReading
+    """What it holds; nothing if nobody judges it."""
+    review: Review | None
+    """None also for notices of ours, for messages without text, and, of cached reviews, if there is none."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it may not pass: it was refused, or could not be judged."""
+        return self.review is not None and not self.review.decision.passes
+
+
+class MessageReviews:
+    """Reviews messages. None of them may change meanwhile.
+
+    Args:
+        moderator: judges.
+        messages: oldest first.
+        language: that the reader set, if it is known.
+        readings: of the messages, if somebody has read them already.
+    """
+
+    def __init__(
+        self,
+        moderator: Moderator,
+        messages: list[Body],
+        language: str | None = None,
+        readings: Sequence[MessageReading] = (),
+    ) -> None:
+        self._moderator = moderator
+        self._messages = messages
+        self._language = language
+        self._readings = list(readings)
+        self._roles = [moderator.role_of(message) for message in messages]
+        self._chat: ChatReview | None = None
+        self.unchecked = 0
+        """Earlier turns that could not be judged in time, though they hold nothing that a guard cannot read."""
+
+    async def cached(self) -> list[ReviewedMessage]:
+        """What `review` would say without asking the guard."""
+        chat = await self._read()
+        return self._reviewed(await chat.cached())
+
+    async def review(self) -> list[ReviewedMessage]:
+        """Each message with its review."""
+        chat = await self._read()
+        found = await chat.review(within=self._moderator.valves.timeout_seconds)
+        newest = newest_turn(self._messages)
+        self.unchecked = sum(
+            place < newest
+            and self._messages[place].get("role") not in SYSTEM_ROLES
+            and review is not None
+            and review.decision.action is Action.WITHHOLD
+            for place, review in zip(self._judged_places(), found, strict=True)
+        )
+        return self._reviewed(found)
+
+    async def _read(self) -> ChatReview:
+        if self._chat is None:
+            for index in range(len(self._readings), len(self._messages)):
+                self._readings.append(reading(self._messages[index]) if self._roles[index] else _NOT_READ)
+                if index % _MESSAGES_READ_AT_ONCE == _MESSAGES_READ_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+            pairs = zip(self._roles, self._readings, strict=True)
+            said, moderator = [one.as_said_by(role) for role, one in pairs if role], self._moderator
+            self._chat = ChatReview(said, moderator.guard, moderator.policy, moderator.notices, self._language)
+        return self._chat
+
+    def _judged_places(self) -> Iterator[int]:
+        return (place for place, role in enumerate(self._roles) if role)
+
+    def _reviewed(self, found: Sequence[Review | None]) -> list[ReviewedMessage]:
+        reviews: list[Review | None] = [None] * len(self._messages)
+        for place, review in zip(self._judged_places(), found, strict=True):
+            reviews[place] = self._with_media(self._readings[place].media, review)
+        newest = newest_turn(self._messages)
+        if self._messages and self._was_removed(newest):
+            verdict = Verdict.none("this turn was refused before, and is asked again")
+            reviews[newest] = Review(verdict, Decision(action=Action.REFUSE, flagged=Action.REFUSE), 0, False)
+        return list(map(ReviewedMessage, self._messages, self._roles, self._readings, reviews))
+
+    def _with_media(self, media: Sequence[str], review: Review | None) -> Review | None:
+        """The review of a message with parts that the guard cannot read."""
+        if not media:
+            return review
+        if self._moderator.valves.images == "withhold" and (review is None or review.decision.passes):
+            return self._moderator.unread(media)
+        # Nothing to judge is no reason for no record.
+        return review or Review(Verdict(severity=None), Decision(action=Action.PASS, flagged=Action.PASS), 0, False)
+
+    def _was_removed(self, place: int) -> bool:
+        """Whether nothing is left of a user's turn, as when an answer to a refused one is asked for again."""
+        removed = self._moderator.notices.recognises(self._readings[place].text, _REMOVED)
+        return removed and role_of(self._messages[place]) == "user" and self._moderator.policy.mode == "enforce"
+
+
+# ---- webui.extra_fields ----
+
+# Of a refused set with more definitions than this, none is judged by itself: all are left out.
+_MOST_TOOLS = 64
+# What a server rejects without tools, or chooses among them.
+_CHOICES = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}
+
+
+class Extra(NamedTuple):
+    """The fields of a request next to its messages, reviewed."""
+
+    fields: Body
+    """As they may be sent."""
+    refused: ReviewedMessage | None
+    """The words that refuse the request, as a message."""
+    judged: tuple[tuple[str, ReviewedMessage], ...] = ()
+    """What belongs into the audit: its direction, and its words as a message."""
+
+
+class ExtraFields:
+    """The fields of one request next to its messages.
+
+    Args:
+        moderator: judges.
+        fields: as they were sent.
+        host: whether Open WebUI itself gets the request next, so that its own fields need no look.
+    """
+
+    def __init__(self, moderator: Moderator, fields: Body, *, host: bool = False) -> None:
+        self._moderator = moderator
+        self._fields = {name: value for name, value in fields.items() if not _treated_as(name, Treatment.LEFT_OUT)}
+        found = words_in(REQUEST_FIELDS, self._fields, host=host)
+        self._words = [_as_message(found.texts, found.media)] if found.texts or found.media else []
+        self._tools = [name for name in self._fields if _treated_as(name, Treatment.TOOLS)]
+
+    def unjudged(self) -> Body:
+        """The fields for those who are exempt."""
+        return self._fields
+
+    async def cached(self) -> Extra:
+        """As far as verdicts are cached."""
+        words = await MessageReviews(self._moderator, self._words).cached()
+        fields = self._fields
+        for name in self._tools:
+            whole = await self._cached(_tools_message(self._fields[name]))
+            each = [await self._cached(message) for message in self._alone(name, whole)]
+            fields = _with_tools(fields, name, _tools_left(listed(self._fields[name]), whole, each))
+        return Extra(fields, _refusing(words))
+
+    async def review(self) -> Extra:
+        """Everything judged."""
+        words, *tools = await asyncio.gather(
+            MessageReviews(self._moderator, self._words).review(), *(self._review_tools(name) for name in self._tools)
+        )
+        judged = [("prompt", one) for one in words if one.review]
+        fields = self._fields
+        for name, (left, records) in zip(self._tools, tools, strict=True):
+            fields = _with_tools(fields, name, left)
+            judged += [("tools", one) for one in records]
+        return Extra(fields, _refusing(words), tuple(judged))
+
+    async def _review_tools(self, name: str) -> tuple[list[Any], list[ReviewedMessage]]:
+        """The tools that may be sent, and what belongs into the audit."""
+        whole = await self._review(_tools_message(self._fields[name]))
+        each = list(await asyncio.gather(*map(self._review, self._alone(name, whole))))
+        stopped = [one for one in each if one.is_stopped]
+        recorded = stopped or ([whole] if whole.review and (whole.review.fresh or whole.is_stopped) else [])
+        return _tools_left(listed(self._fields[name]), whole, each), recorded
+
+    async def _review(self, message: Body) -> ReviewedMessage:
+        return (await MessageReviews(self._moderator, [message]).review())[0]
+
+    async def _cached(self, message: Body) -> ReviewedMessage:
+        return (await MessageReviews(self._moderator, [message]).cached())[0]
+
+    def _alone(self, name: str, whole: ReviewedMessage) -> list[Body]:
+        """The definitions that are judged each by itself: those of a refused set."""
+        tools = listed(self._fields[name])
+        refused = whole.review is not None and whole.review.is_refused
+        return [_tools_message(tool) for tool in tools] if refused and 1 < len(tools) <= _MOST_TOOLS else []
+
+
+def _refusing(words: list[ReviewedMessage]) -> ReviewedMessage | None:
+    return next((one for one in words if one.is_stopped), None)
+
+
+def _tools_left(tools: list[Any], whole: ReviewedMessage, each: list[ReviewedMessage]) -> list[Any]:
+    """The tools that may be sent. Without a verdict there are none.
+
+    Args:
+        tools: the definitions.
+        whole: all of them together.
+        each: those that were judged each by itself.
+    """
+    if not whole.is_stopped:
+        return tools
+    passing = [tool for tool, one in zip(tools[: len(each)], each, strict=True) if not one.is_stopped]
+    # If only all of them together are unsafe, nobody can say which are not.
+    return passing if len(passing) < len(tools) else []
+
+
+def _with_tools(fields: Body, name: str, left: list[Any]) -> Body:
+    if len(left) == len(listed(fields[name])):
+        return fields
+    without = {key: value for key, value in fields.items() if key != name}
+    chosen = {_tool_name(object_or_empty(without.get(key))) for key in _CHOICES[name]} - {None}
+    if not left or not chosen <= {_tool_name(object_or_empty(tool)) for tool in left}:
+        without = {key: value for key, value in without.items() if key not in _CHOICES[name]}
+    return {**without, **({name: left} if left else {})}
+
+
+def _tool_name(tool: Body) -> str | None:
+    """The name of a tool, or of the one that is chosen."""
+    inner = object_or_empty(tool.get("function") or tool.get("custom"))
+    name = inner.get("name", tool.get("name"))
+    return name if isinstance(name, str) else None
+
+
+def _tools_message(tools: Any) -> Body:
+    return _as_message(find(tools, "description").texts, [])
+
+
+def _as_message(texts: list[str], media: list[str]) -> Body:
+    return {
+        "role": "user",
+        "content": [{"type": "text", "text": "\n".join(texts)}, *({"type": kind} for kind in media)],
+    }
+
+
+def _treated_as(name: str, treatment: Treatment) -> bool:
+    return REQUEST_FIELDS.get(name) is treatment
+
+
+# ---- webui.request_notices ----
+
+class RequestNotices:
+    """Words the notices of one request.
+
+    Args:
+        moderator: knows the admin's settings.
+        context: of the request.
+        continues: whether the request ends with the beginning of its answer, to which the host adds what it gets.
+    """
+
+    def __init__(self, moderator: Moderator, context: RequestContext, *, continues: bool) -> None:
+        self._moderator = moderator
+        self._task = context.task
+        self._language = context.language
+        self._continues = continues
+
+    @property
+    def finish_reason(self) -> str:
+        """Of an answer that is a notice: Open WebUI must accept the neutral answer to its own task as an answer."""
+        return "stop" if self._task else "content_filter"
+
+    def refused(self, review: Review, text: str) -> str:
+        """In place of an answer to the prompt `text`, which may not be answered."""
+        return self._placed(self._moderator.notice(review, text, NoticeKind.PROMPT_REFUSED, self._language))
+
+    def withheld(self, review: Review, text: str) -> str:
+        """In place of the answer `text`."""
+        return self._placed(self._moderator.notice(review, text, NoticeKind.ANSWER_WITHHELD, self._language))
+
+    def unchecked(self, text: str) -> str:
+        """In place of the answer `text`, whose rest could not be judged."""
+        return self._placed(self._moderator.notices.text(NoticeKind.NOT_CHECKED, text, reader_language=self._language))
+
+    def preface(self, prompt: str) -> str:
+        """Before an answer to `prompt` that was made without some earlier turns; empty for a task."""
+        if self._task:
+            return ""
+        note = self._moderator.notices.text(NoticeKind.SOME_UNCHECKED, prompt, reader_language=self._language)
+        return self._placed(f"[{note}]\n\n")
+
+    def _placed(self, notice: str) -> str:
+        if self._task:
+            return neutral_answer(self._task, notice)
+        return f"\n\n{notice}" if self._continues else notice
+
+
+# ---- webui.request_review ----
+
+class CleanRequest(NamedTuple):
+    """A request without what was refused of it."""
+
+    messages: list[Body]
+    """As they may be sent."""
+    fields: Body
+    """The request's other fields, as they may be sent."""
+    context: list[Turn]
+    """As the guard reads the messages before the answer."""
+    unchecked: int = 0
+    """Earlier turns that could not be judged in time, so they are left out."""
+
+
+class RequestRefused(Exception):
+    """The request may not be answered.
+
+    Args:
+        review: why.
+        answer: what is shown in place of an answer.
+        message: the message that refuses it; None if none does.
+    """
+
+    def __init__(self, review: Review, answer: str, message: Body | None = None) -> None:
+        super().__init__(review.verdict.problem or review.verdict.severity)
+        self.review = review
+        self.answer = answer
+        self.message = message
+
+
+def failed_review(moderator: Moderator, context: RequestContext, error: Exception) -> RequestRefused | None:
+    """What an error of ours makes of a request, as the admin wants it: a refusal; or None, and it passes unjudged."""
+    head = context.head(context.direction("prompt"))
+    review = moderator.failed(head, "the review of a request failed", error)
+    if review.decision.passes:
+        return None
+    return RequestRefused(review, RequestNotices(moderator, context, continues=False).refused(review, ""))
+
+
+class _Found(NamedTuple):
+    """What is known of the parts of a request."""
+
+    quoted: list[ReviewedMessage]
+    messages: list[ReviewedMessage]
+    fields: Extra
+
+
+class RequestReview:
+    """Reviews one request.
+
+    Args:
+        moderator: judges and records.
+        messages: as the request has them. They are not changed.
+        fields: the rest of the request.
+        context: what the host knows of the request.
+    """
+
+    def __init__(self, moderator: Moderator, messages: list[Body], fields: Body, context: RequestContext) -> None:
+        self._moderator = moderator
+        self._context = context
+        self._messages: list[Body] = []
+        judged: list[Body] = []
+        for message in messages:
+            content = message.get("content")
+            if message.get("role") not in SYSTEM_ROLES or not isinstance(content, str):
+                self._messages.append(message)
+                judged.append(message)
+                continue
+            whole, part = context.split_system(content)
+            if whole or not content:
+                self._messages.append({**message, "content": whole} if whole != content else message)
+                judged.append({**message, "content": part})
+        quoted = list(context.quoted)
+        readings = list(map(reading, quoted))
+        judged = without_quotes(judged, [one.text for one in readings])
+        self._newest = newest_turn(judged)
+        self._reviews = MessageReviews(moderator, judged, context.language)
+        self._quoted = MessageReviews(moderator, quoted, context.language, readings)
+        self._fields = ExtraFields(moderator, fields, host=context.host_is_next)
+        self._for_program = "response_format" in fields
+        continues = bool(messages) and messages[-1].get("role") == "assistant"
+        self.notices = RequestNotices(moderator, context, continues=continues)
+        self.exempt = moderator.exempts(context.role)
+        """Whether nobody judges this user's requests and their answers."""
+
+    async def cached(self) -> CleanRequest | None:
+        """The request by cached verdicts alone: what may be sent while the rest is judged.
+
+        None if they refuse the request already.
+        """
+        if self.exempt:
+            return self._unjudged()
+        try:
+            found = _Found(await self._quoted.cached(), await self._reviews.cached(), await self._fields.cached())
+            return None if self._stopped(found) else self._cleaned(found)
+        except Exception:
+            # The review meets the same error of ours, logs it and decides.
+            return None
+
+    async def review(self) -> CleanRequest:
+        """The request that may be sent.
+
+        Raises:
+            RequestRefused: it may not be answered. Nothing else: an error of ours is decided on as a missing verdict.
+        """
+        asking_for(self._context.user)
+        if self.exempt:
+            if not self._context.reviewed:
+                head = self._context.head(self._context.direction("prompt"))
+                self._moderator.record_exempt(head, self._context.role)
+            return self._unjudged()
+        try:
+            found = _Found(*await asyncio.gather(self._quoted.review(), self._reviews.review(), self._fields.review()))
+            self._record(found)
+            stopped, cleaned = self._stopped(found), self._cleaned(found)
+        except Exception as error:
+            if refused := failed_review(self._moderator, self._context, error):
+                raise refused from error
+            return self._unjudged()
+        if stopped is not None and stopped.review is not None:
+            answer = self.notices.refused(stopped.review, stopped.reading.text)
+            raise RequestRefused(stopped.review, answer, stopped.message)
+        return cleaned
+
+    def preface(self, cleaned: CleanRequest) -> str:
+        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
+        if not cleaned.unchecked or self._for_program:
+            return ""
+        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
+
+    def _unjudged(self) -> CleanRequest:
+        """The request as it is."""
+        return CleanRequest(self._messages, self._fields.unjudged(), [])
+
+    def _record(self, found: _Found) -> None:
+        for one in found.quoted:
+            if one.review and (one.review.fresh or one.is_stopped):
+                self._record_one(one, "task")
+        for one, decides in self._with_decisive(found):
+            if self._is_worth_a_record(one, decides=decides):
+                self._record_one(one, self._context.direction("prompt" if decides else "history"))
+        for direction, one in found.fields.judged:
+            if self._is_worth_a_record(one, decides=True):
+                self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+
+    def _is_worth_a_record(self, one: ReviewedMessage, *, decides: bool) -> bool:
+        again = self._context.reviewed and not one.is_stopped
+        return one.review is not None and (one.review.fresh or (decides and not again))
+
+    def _record_one(self, one: ReviewedMessage, direction: str) -> None:
+        if one.review:
+            self._moderator.record(self._context.head(direction), one.reading, one.review)
+
+    def _stopped(self, found: _Found) -> ReviewedMessage | None:
+        """What refuses the request."""
+        deciding = [*found.quoted, *(one for one, decides in self._with_decisive(found) if decides)]
+        return next((one for one in deciding if one.is_stopped), found.fields.refused)
+
+    def _with_decisive(self, found: _Found) -> list[tuple[ReviewedMessage, bool]]:
+        decides = decisive([one.message for one in found.messages], self._newest)
+        return list(zip(found.messages, decides, strict=True))
+
+    def _cleaned(self, found: _Found) -> CleanRequest:
+        messages, turns = list(self._messages), []
+        for place, one in enumerate(found.messages):
+            text = one.reading.text
+            if one.review and one.is_stopped:
+                messages[place] = dict(messages[place])
+                text = self._moderator.remove(messages[place], text, one.review, self._context.language)
+            if one.role and text.strip():
+                turns.append(Turn(one.role, text))
+        if found.quoted:
+            # The answer to a task is read after the newest prompt that it quotes.
+            prompts = [one.reading.text for one in found.quoted if one.message.get("role") == "user"]
+            turns = [Turn("user", text) for text in prompts if text.strip()][-1:]
+        return CleanRequest(messages, found.fields.fields, turns, self._reviews.unchecked)
+
+
+# ---- webui.guarded.guarded_request ----
+
+Cleared = asyncio.Future[None]
+Attempted = TypeVar("Attempted")
+
+
+class Terms(NamedTuple):
+    """How a request is served."""
+
+    parallel: bool
+    """The upstream is called before the prompt has its verdict."""
+    hold: bool
+    """Nothing is shown before it was judged."""
+    retracts: bool
+    """The host takes back a shown answer when it gets a retraction."""
+    headers: Mapping[str, str] = {}
+    """Sent to the upstream with this request."""
+
+
+class MediaWithheld(Exception):
+    """An answer holds parts that nobody can judge, and the admin wants none of them shown."""
+
+    def __init__(self, review: Review) -> None:
+        super().__init__(review.verdict.problem)
+        self.review = review
+
+
+class GuardedRequest:
+    """What a streamed and an unstreamed answer have in common.
+
+    Args:
+        moderator: judges, words and records.
+        upstream: answers.
+        body: the client's request, for a model by the upstream's own name.
+        context: what the host knows of the request.
+        terms: how it is served.
+    """
+
+    def __init__(
+        self, moderator: Moderator, upstream: Upstream, body: Body, context: RequestContext, terms: Terms
+    ) -> None:
+        self.moderator = moderator
+        self.upstream = upstream
+        self.terms = terms
+        self._context = context
+        self._fields = {name: value for name, value in body.items() if name != "messages"}
+        self._review = RequestReview(moderator, messages_of(body), self._fields, context)
+        self.notices = self._review.notices
+        self.preface = self._review.preface
+        self.exempt = self._review.exempt
+        """Whether nobody judges the answer."""
+
+    @property
+    def model(self) -> str:
+        """The upstream's own name of the model."""
+        return str(self._fields.get("model") or "")
+
+    @property
+    def choices(self) -> object:
+        """How many answers the client asks for, as it says it."""
+        return 1 if self._fields.get("n") is None else self._fields["n"]
+
+    async def answered(self, attempt: Callable[[CleanRequest, Cleared], Awaitable[Attempted]]) -> Attempted:
+        """What `attempt` makes of the request that may be sent.
+
+        Starts the upstream call from cached verdicts while the request is being judged, unless a cached verdict already
+        refuses it. A refusal cancels the call. If an earlier turn must be removed, the call is cancelled and made again
+        without that turn. `attempt` must emit nothing before its future completes: then the request is cleared.
+
+        Raises:
+            RequestRefused: the request may not be answered.
+        """
+        # The checks of the answer are this user's too.
+        asking_for(self._context.user)
+        cleared = asyncio.get_running_loop().create_future()
+        sent = await self._review.cached() if self.terms.parallel else None
+        # The upstream goes first: an answer takes longer than a verdict.
+        trying = asyncio.ensure_future(attempt(sent, cleared)) if sent is not None else None
+        reviewing = asyncio.ensure_future(self._review.review())
+        try:
+            cleaned = await reviewing
+            if trying is None or cleaned != sent:
+                await _end(trying)
+                cleared = asyncio.get_running_loop().create_future()
+                trying = asyncio.ensure_future(attempt(cleaned, cleared))
+            cleared.set_result(None)
+            return await trying
+        finally:
+            await _end(reviewing)
+            await _end(trying)
+
+    def sent(self, cleaned: CleanRequest) -> Body:
+        """What the upstream is sent."""
+        return {**cleaned.fields, "messages": cleaned.messages}
+
+    def check_media(self, kinds: Collection[str]) -> None:
+        """Raises MediaWithheld for parts that nobody can judge, unless they may pass."""
+        if kinds and self.moderator.valves.images == "withhold" and not self.exempt:
+            raise MediaWithheld(self.moderator.unread(kinds))
+
+    async def explained(self, failed: UpstreamFailed) -> str:
+        """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
+        if not failed.words:
+            return failed.message
+        verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
+        passes = self.exempt or self.moderator.policy.decide(verdict).passes
+        return str(failed) if passes else f"{failed.message}."
+
+    def record_answer(
+        self,
+        text: str,
+        verdict: Verdict | None = None,
+        decision: Decision | None = None,
+        *,
+        problem: str | None = None,
+        milliseconds: float | None = None,
+        unjudged: Sequence[str] = (),
+    ) -> None:
+        """Audit an answer, or what there is of it and why it ended."""
+        record_answer(
+            self.moderator,
+            self._context,
+            text,
+            verdict,
+            decision,
+            problem=problem,
+            milliseconds=milliseconds,
+            unjudged=unjudged,
+        )
+
+
+async def _end(task: "asyncio.Future[Any] | None") -> None:
+    """Cancel a task that may be over already, and wait until it is."""
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+# ---- webui.guarded.host_version ----
+
+# The versions that, as tested, take back a shown answer after a `retraction_chunk`.
+_RETRACTING = ((0, 12),)
+
+
+def can_retract(version: object) -> bool:
+    """Whether this Open WebUI takes back what it has shown. One whose version says nothing cannot."""
+    found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
+    return found is not None and (int(found[1]), int(found[2])) in _RETRACTING
+
+
+# ---- webui.system_texts ----
+
+# Looking for a client's values in an admin's text may not compare more characters than this.
+_MOST_COMPARED_WITH = 20_000_000
+
+
+def values_given(metadata: Body, user: Body) -> tuple[str, ...]:
+    """What a client gave for the variables that an admin's prompt may name."""
+    given: list[Any] = []
+    for values in (metadata.get("variables"), metadata.get("chat_variables"), user.get("variables")):
+        given += object_or_empty(values).values()
+    given += [user.get(name) for name in ("name", "email", "bio")]
+    return tuple(str(value) for value in given if value)
+
+
+def judged_part(trusted: str, rest: str, given: Sequence[str]) -> str:
+    """What must be judged of a system text.
+
+    Args:
+        trusted: its beginning, which the admin wrote, with variables filled in.
+        rest: what follows.
+        given: the client's values of the variables.
+    """
+    # The client chooses how many values there are: those that are not looked for count as found, and are judged.
+    looked_for = _MOST_COMPARED_WITH // max(1, len(trusted))
+    found = [value for place, value in enumerate(given) if place >= looked_for or value in trusted]
+    return "\n".join(filter(None, [rest, *found]))
+
+
+# ---- functions.answers.guarded_call ----
+
+class GuardedCall:
+    """What Open WebUI hands to the function.
+
+    Args:
+        moderator: judges, words and records.
+        valves: the settings that hold now.
+        request: Open WebUI's.
+        user: who asks.
+        body: the request, for an entry of ours.
+        metadata: of the request.
+    """
+
+    def __init__(
+        self,
+        moderator: Moderator,
+        valves: FunctionModelsValves,
+        request: Request,
+        user: Body,
+        body: Body,
+        metadata: Body,
+    ) -> None:
+        self._moderator = moderator
+        self._valves = valves
+        self._request = request
+        self._user = user
+        self._body = body
+        self._metadata = metadata
+        self._context = RequestContext.of_body({**body, "metadata": metadata}, user)._replace(host_is_next=False)
+
+    async def guarded_request(self) -> GuardedRequest:
+        """The request to the model that is asked.
+
+        Raises:
+            UpstreamFailed: it may not be answered; if that is for want of a verdict, it is in the audit.
+        """
+        try:
+            if missing := await self._missing_filter():
+                self._record(f"the filter {missing} is not active and global")
+                said = f"No model answers while the filter {missing} is off: an admin must switch it on for all models."
+                raise UpstreamFailed(said, 503)
+            return await self._guarded_request()
+        except HostChanged as changed:
+            log.exception("guarded models cannot work in this Open WebUI")
+            self._record(str(changed))
+            raise UpstreamFailed(f"Qwen3Guard cannot work here: {changed}. Please tell an admin.", 500) from None
+
+    async def _guarded_request(self) -> GuardedRequest:
+        user = from_host("models.users", "UserModel")(**self._user)
+        asked = await asked_model(self._request, user, self._body, self._metadata, self._valves.models)
+        messages = messages_of(self._body)
+        # A model that was picked has not put its system prompt there yet.
+        owner = asked.id if asked.picked else str(object_or_empty(self._metadata.get("model")).get("id") or "")
+        wanted = asked.picked or any(message.get("role") in SYSTEM_ROLES for message in messages)
+        prompt = await system_prompt_of(owner, self._metadata, user) if wanted else SystemPrompt("", False)
+        if asked.picked:
+            messages = with_system(prompt.text, messages)
+        context = self._context._replace(model=asked.id, split_system=self._splitting(prompt))
+        timeout = self._valves.upstream_timeout_seconds
+        upstream = OwnUpstream(self._request, user, self._metadata, timeout, system=not asked.picked)
+        body = {**self._body, "model": asked.id, "messages": messages}
+        return GuardedRequest(self._moderator, upstream, body, context, self._terms())
+
+    def _terms(self) -> Terms:
+        on_page = bool(self._metadata.get("chat_id") and self._metadata.get("session_id")) and not self._context.task
+        retracts = can_retract(own_version())
+        return Terms(
+            parallel=self._valves.prompt_check == "parallel",
+            # What nobody can take back is not shown before it was judged.
+            hold=self._valves.stream_mode == "hold" or not (retracts and on_page),
+            retracts=retracts,
+        )
+
+    def _splitting(self, prompt: SystemPrompt) -> Callable[[str], tuple[str, str]]:
+        given = values_given(self._metadata, self._user)
+
+        def split(text: str) -> tuple[str, str]:
+            if not prompt.by_admin or not text.startswith(prompt.text):
+                return text, text
+            return text, judged_part(prompt.text, text[len(prompt.text) :].removeprefix("\n"), given)
+
+        return split
+
+    async def _missing_filter(self) -> str | None:
+        """The filter that must be on, if it is not."""
+        wanted = chosen(self._valves.require_filter)
+        return None if wanted is None or await is_on_for_all(wanted) else wanted
+
+    def _record(self, problem: str) -> None:
+        head = self._context.head(self._context.direction("prompt"))
+        self._moderator.audit.record(head, verdict=Verdict.none(problem))
+
+
+# ---- functions.answers.live_answer ----
+
+_END_OF_STREAM = "data: [DONE]\n\n"
+
+
+class LiveAnswer:
+    """An answer between the one who writes it and Open WebUI, which reads it for a page or a program.
+
+    What waits is bounded by what one answer may hold: see `AnswerReader`.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[str] = deque()
+        self._changed = asyncio.Event()
+        self._left = asyncio.Event()
+        self._ended = False
+
+    def write(self, chunk: Body) -> None:
+        """Add a chunk. Never waits."""
+        # Open WebUI reads one event at a time.
+        self._waiting.append(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n")
+        self._changed.set()
+
+    def end(self) -> None:
+        """Nothing comes after this."""
+        self._waiting.append(_END_OF_STREAM)
+        self._ended = True
+        self._changed.set()
+
+    async def abandoned(self) -> None:
+        """Returns when nobody reads any longer."""
+        await self._left.wait()
+
+    async def lines(self, writing: Coroutine[Any, Any, None]) -> AsyncIterator[str]:
+        """The events. When its reader leaves, `writing` is told, and has ended when this returns."""
+        task = asyncio.create_task(writing)
+        try:
+            while True:
+                self._changed.clear()
+                while self._waiting:
+                    yield self._waiting.popleft()
+                if self._ended:
+                    return
+                await self._changed.wait()
+        finally:
+            self._left.set()
+            await asyncio.wait({task})
 
 
 # ---- functions.host.data_folder ----
@@ -6993,7 +9025,1729 @@ async def _close_later(moderator: Moderator) -> None:
     await moderator.aclose()
 
 
+# ---- moderation.answer.continuous_text ----
+
+# The header of a data URL in the text, which Markdown and HTML show as a picture, sound or video.
+_HEADER = re.compile(r"data:(image|audio|video)/[\w.+-]{1,40}(?:;[\w=.-]{1,40}){0,4};base64,", re.IGNORECASE | re.ASCII)
+_HEADER_CHARS = 256
+_PICTURE_DATA = re.compile(r"[A-Za-z0-9+/=_-]*")
+# The beginning of the data is read too: anything shorter may be a word.
+_READ_DATA_CHARS = 64
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class ContinuousText:
+    """The parts of one text, joined. `readable` is for the guard; `take` returns the text as it was sent.
+
+    Args:
+        pictures: False to never return the first picture and the text after it from `take`.
+    """
+
+    def __init__(self, *, pictures: bool = True) -> None:
+        self._pictures = pictures
+        self._first_picture: int | None = None
+        self._readable: list[str] = []
+        self._waiting: list[str] = []
+        self._skips: list[int] = []
+        self._skipped: list[int] = [0]
+        self._tail = ""
+        self._data_chars: int | None = None
+        self._half = ""
+        self.length = 0
+        """Characters that arrived."""
+        self.taken = 0
+        """Characters that were taken."""
+        self.readable_length = 0
+        self.media: dict[str, None] = {}
+        """Kinds of media in the text: image, audio, video."""
+
+    def append(self, part: str) -> None:
+        """Add the next part."""
+        part, self._half = self._half + part, ""
+        if part and "\ud800" <= part[-1] <= "\udbff":
+            # A surrogate pair that is split over two parts.
+            part, self._half = part[:-1], part[-1]
+        if _SURROGATE.search(part):
+            part = part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        self._waiting.append(part)
+        self.length += len(part)
+        while part:
+            part = self._read_data(part) if self._data_chars is not None else self._read_words(part)
+
+    @property
+    def readable(self) -> str:
+        """The text for the guard, of all that arrived."""
+        if len(self._readable) > 1:
+            self._readable = ["".join(self._readable)]
+        return self._readable[0] if self._readable else ""
+
+    @property
+    def tail(self) -> str:
+        """The last characters of `readable`."""
+        return self._tail
+
+    def take(self, readable: int) -> str:
+        """The text that was not taken yet, up to the end of the first `readable` readable characters."""
+        upto = self.length if readable >= self.readable_length else self._place(readable)
+        if self._first_picture is not None and not self._pictures:
+            upto = min(upto, self._first_picture)
+        waiting = "".join(self._waiting)
+        text = waiting[: max(0, upto - self.taken)]
+        self._waiting = [waiting[len(text) :]]
+        self.taken += len(text)
+        return text
+
+    def _place(self, readable: int) -> int:
+        return readable + self._skipped[bisect_left(self._skips, readable)]
+
+    def _read_words(self, part: str) -> str:
+        """Add text up to where the data of a picture begins. Returns the rest of `part`."""
+        if "," not in part:
+            # The header of a data URL ends with a comma.
+            self._add(part)
+            return ""
+        seen = self._tail + part
+        header = _HEADER.search(seen, max(0, len(self._tail) - _HEADER_CHARS))
+        while header and header.end() <= len(self._tail):
+            header = _HEADER.search(seen, header.end())
+        if header is None:
+            self._add(part)
+            return ""
+        self.media[header[1].lower()] = None
+        if self._first_picture is None:
+            self._first_picture = self.readable_length + header.start() - len(self._tail)
+        self._data_chars = 0
+        words = header.end() - len(self._tail)
+        self._add(part[:words])
+        return part[words:]
+
+    def _read_data(self, part: str) -> str:
+        """Skip the data of a picture, except its first characters. Returns the rest of `part`."""
+        found = _PICTURE_DATA.match(part)
+        size = found.end() if found else 0
+        known = self._data_chars or 0
+        read = max(0, min(size, _READ_DATA_CHARS - known))
+        self._add(part[:read])
+        if size > read:
+            if not self._skips or self._skips[-1] != self.readable_length:
+                self._skips.append(self.readable_length)
+                self._skipped.append(self._skipped[-1])
+            self._skipped[-1] += size - read
+        self._data_chars = known + size if size == len(part) else None
+        return part[size:]
+
+    def _add(self, words: str) -> None:
+        if words:
+            self._readable.append(words)
+            self.readable_length += len(words)
+            self._tail = (self._tail + words[-_HEADER_CHARS:])[-_HEADER_CHARS:]
+
+
+# ---- moderation.answer.channels ----
+
+class Rank(IntEnum):
+    """Kinds of channels, in the order in which a guard reads them."""
+
+    REASONING = 0
+    CONTENT = 1
+    OTHER = 2
+    CALL = 3
+    """Name and arguments of a tool call. The text is judged; it is emitted only as part of the complete call."""
+    ASIDE = 4
+    """Text that is emitted inside a payload, such as the titles of sources."""
+
+
+class Channel(NamedTuple):
+    """Identifies one text of an answer. Channels sort in the order in which they are read."""
+
+    choice: int
+    rank: Rank
+    place: int
+    """Index of the tool call; else 0."""
+    key: str
+    """Name of the text within its rank."""
+
+    @property
+    def released(self) -> bool:
+        """Whether its text is emitted as soon as it is cleared."""
+        return self.rank < Rank.CALL
+
+
+class Piece(NamedTuple):
+    """A part of an answer as the upstream sent it."""
+
+    channel: Channel | None = None
+    text: str = ""
+    payload: Any = None
+    """Emitted as a whole, after all text that arrived before it. Only in a piece without a channel."""
+    is_label: bool = False
+    """Whether all of the channel's text so far is a label (an id, a severity): not judged, and emitted at the end."""
+
+
+class Span(NamedTuple):
+    """A part of a reading: the text of one channel, or of several channels with the same text."""
+
+    start: int
+    length: int
+    channels: tuple[tuple[Channel, int], ...]
+    """Each with the number of its readable characters in this span."""
+
+
+class Reading(NamedTuple):
+    """The text of an answer for one check."""
+
+    text: str
+    spans: tuple[Span, ...]
+    arrived: int
+    """Number of characters of the answer that it covers."""
+
+
+class Channels:
+    """All texts of one answer.
+
+    Args:
+        pictures: whether pictures inside a text may be emitted.
+    """
+
+    def __init__(self, *, pictures: bool = True) -> None:
+        self._pictures = pictures
+        self._texts: dict[Channel, ContinuousText] = {}
+        self._labels: set[Channel] = set()
+        self._newest: Channel | None = None
+        self.arrived = 0
+        """Characters that arrived in all channels, pictures included."""
+        self.media: dict[str, None] = {}
+        """Kinds of pictures and sound inside the texts."""
+
+    def append(self, channel: Channel, text: str, *, is_label: bool = False) -> None:
+        """Add the next part of one channel's text."""
+        held = self._texts.get(channel)
+        if held is None:
+            held = self._texts[channel] = ContinuousText(pictures=self._pictures)
+        held.append(text)
+        if held.media:
+            self.media |= held.media
+        if is_label:
+            self._labels.add(channel)
+        else:
+            self._labels.discard(channel)
+            self._newest = channel
+        self.arrived += len(text)
+
+    def newest_tail(self) -> str:
+        """The last characters of the channel that got text last."""
+        return self._texts[self._newest].tail if self._newest else ""
+
+    def items(self, *, labels: bool) -> Iterator[tuple[Channel, ContinuousText]]:
+        """Channels in the order in which they are read."""
+        for channel in sorted(self._texts):
+            if labels or channel not in self._labels:
+                yield channel, self._texts[channel]
+
+    def reading(self, unfinished: int = 0) -> Reading:
+        """The text to judge now.
+
+        Args:
+            unfinished: leave out this many characters at the end of the channel that got text last.
+        """
+        spans: list[Span] = []
+        parts: list[str] = []
+        before: Channel | None = None
+        at = 0
+        for channels in self._said_once():
+            first, held = channels[0]
+            length = held.readable_length
+            if any(channel == self._newest for channel, _ in channels):
+                length = max(0, length - unfinished)
+            if before is not None:
+                # The arguments of a call follow its name on the same line.
+                parts.append(" " if first.rank is Rank.CALL and before[:3] == first[:3] else "\n")
+                at += 1
+            parts.append(held.readable[:length])
+            ends = tuple((channel, min(length, said.readable_length)) for channel, said in channels)
+            spans.append(Span(at, length, ends))
+            at += length
+            before = first
+        return Reading("".join(parts), tuple(spans), self.arrived - unfinished)
+
+    def _said_once(self) -> list[list[tuple[Channel, ContinuousText]]]:
+        """Channels with text, grouped: the longest first in each group, then those whose text is a prefix of it."""
+        groups: list[list[tuple[Channel, ContinuousText]]] = []
+        found = [(channel, text) for channel, text in self.items(labels=False) if text.readable_length]
+        compared: dict[int, list[list[tuple[Channel, ContinuousText]]]] = defaultdict(list)
+        for channel, text in sorted(found, key=lambda item: -item[1].readable_length):
+            # A tool call never counts as a repetition.
+            others = compared[channel.choice] if channel.rank is not Rank.CALL else []
+            same = next((group for group in others if _repeats(text, group[0][1])), None)
+            if same is not None:
+                same.append((channel, text))
+            else:
+                groups.append([(channel, text)])
+                if channel.rank is not Rank.CALL:
+                    others.append(groups[-1])
+        return sorted(groups, key=lambda group: group[0][0])
+
+
+def _repeats(text: ContinuousText, longer: ContinuousText) -> bool:
+    return longer.readable.startswith(text.readable)
+
+
+# ---- moderation.answer.holdback ----
+
+# Text is cut after white space or punctuation, or after a character of a script without spaces: half a word helps
+# neither the guard nor the reader.
+_BORDER = re.compile(r"[\s.,;:!?)\]}\u0e00-\u0e7f\u3000-\u30ff\u3400-\u9fff\uff00-\uff65]")
+# Longer words are cut.
+_LONGEST_WORD = 60
+
+
+class HoldBack:
+    """The pieces of one answer that wait for a verdict.
+
+    Args:
+        pictures: whether pictures inside a text may be emitted.
+    """
+
+    def __init__(self, *, pictures: bool = True) -> None:
+        self._channels = Channels(pictures=pictures)
+        self._payloads: deque[tuple[int, Piece]] = deque()
+
+    @property
+    def arrived(self) -> int:
+        """Characters that arrived."""
+        return self._channels.arrived
+
+    @property
+    def text(self) -> str:
+        """All text that arrived, as the guard reads it."""
+        return self._channels.reading().text
+
+    @property
+    def media(self) -> list[str]:
+        """Kinds of pictures and sound inside the texts."""
+        return list(self._channels.media)
+
+    def feed(self, piece: Piece) -> None:
+        """Add the next piece from the upstream."""
+        if piece.channel is not None:
+            self._channels.append(piece.channel, piece.text, is_label=piece.is_label)
+        else:
+            self._payloads.append((self.arrived, piece))
+
+    def finished_words(self) -> int:
+        """Characters that arrived, without an unfinished word at the end (of at most 60 characters)."""
+        return self.arrived - self._unfinished()
+
+    def reading(self, *, words: bool) -> Reading:
+        """What to judge now: everything; with `words`, without an unfinished word at the end."""
+        return self._channels.reading(self._unfinished() if words else 0)
+
+    def _unfinished(self) -> int:
+        tail = self._channels.newest_tail()[-_LONGEST_WORD:]
+        borders = list(_BORDER.finditer(tail))
+        if borders:
+            return len(tail) - borders[-1].end()
+        return 0 if len(tail) == _LONGEST_WORD else len(tail)
+
+    def release(self, reading: Reading, cleared: int, *, words: bool = False, end: bool = False) -> list[Piece]:
+        """Release the cleared text: one piece per channel, and each payload whose preceding text is all released.
+
+        Args:
+            reading: what was judged.
+            cleared: number of its leading characters that are cleared.
+            words: whether to release whole words only.
+            end: whether the answer is complete, and all of it is cleared.
+        """
+        out: list[Piece] = []
+        upto = {
+            channel: min(end_of, _cleared_of(reading.text, span.start, span.length, cleared, words=words))
+            for span in reading.spans
+            for channel, end_of in span.channels
+        }
+        for channel, text in self._channels.items(labels=end):
+            readable = text.readable_length if end else upto.get(channel, 0)
+            if channel.released and (given := text.take(readable) if readable else ""):
+                out.append(Piece(channel, given))
+        passed = reading.arrived if cleared >= len(reading.text) and not words else 0
+        while self._payloads and (end or self._payloads[0][0] <= passed):
+            out.append(self._payloads.popleft()[1])
+        return out
+
+    def release_all(self) -> list[Piece]:
+        """Release everything, judged or not."""
+        out = [
+            Piece(channel, given)
+            for channel, text in self._channels.items(labels=True)
+            if channel.released and (given := text.take(text.readable_length))
+        ]
+        out += [piece for _, piece in self._payloads]
+        self._payloads.clear()
+        return out
+
+
+def _cleared_of(text: str, start: int, length: int, cleared: int, *, words: bool) -> int:
+    """Number of characters of one span that may be released."""
+    upto = min(start + length, cleared)
+    if not words or upto <= start:
+        return max(0, upto - start)
+    # The first reading, and the cleared part of any, may end within a word. Step back to the end of a whole word.
+    earliest = max(start, upto - _LONGEST_WORD)
+    whole = next(
+        (at for at in range(upto, earliest, -1) if any(map(_BORDER.match, text[at - 1 : at + 1]))),
+        start if earliest == start else upto,
+    )
+    return whole - start
+
+
+# ---- moderation.answer.growing ----
+
+# With at least this probability, a flag on a fragment needs no confirmation.
+_CERTAIN = 0.995
+
+
+class Judged(NamedTuple):
+    """The result of one check of an unfinished answer."""
+
+    verdict: Verdict
+    cleared: int
+    """Number of leading characters that a passing verdict clears."""
+    sure: bool
+    """Whether a flag counts without confirmation on more text."""
+
+
+class GrowingAnswer:
+    """An answer. Call `aclose` at the end: an open stream takes memory at the endpoint.
+
+    Args:
+        guard: judges.
+        policy: decides.
+        context: the conversation before the answer. If it ends with an assistant turn, the answer continues that turn,
+            and both are judged as one.
+    """
+
+    def __init__(self, guard: Guard, policy: Policy, context: Sequence[Turn]) -> None:
+        self._guard = guard
+        self._policy = policy
+        self._context = list(context)
+        begun = bool(context) and context[-1].role == "assistant"
+        self._opening = self._context.pop().text if begun else ""
+        self._read_context: Context | None = None
+        self._stream: _Stream | None = None
+        self._asked = False
+        self._judged = False
+
+    async def judge(self, text: str, *, end: bool) -> Judged:
+        """Judge all of the answer so far; `end` if it is complete. May be cancelled and called again with more text."""
+        judged = await self._judge(self._opening + text, end)
+        return judged._replace(cleared=max(0, judged.cleared - len(self._opening)))
+
+    async def _judge(self, text: str, end: bool) -> Judged:
+        if not self._asked and await self._guard.streams():
+            self._stream = _Stream(self._guard, self._policy, self._context)
+        self._asked = True
+        if self._stream is not None:
+            verdict = await self._guard.attempt(partial(self._stream.judge, text, end))
+            # The endpoint itself waits for a second flagged token, so its flag is already confirmed.
+            return Judged(verdict, len(text) if end else self._stream.cleared, sure=True)
+        if self._read_context is None:
+            self._read_context = await self._guard.context(self._context)
+        # Later checks yield to first checks: their reader already has some text to read.
+        asking_later(self._judged)
+        self._judged = True
+        verdict = await self._guard.judge_turn(self._read_context, "assistant", await self._guard.read(text))
+        certain = (verdict.probabilities or {}).get(Severity.UNSAFE, 0) >= _CERTAIN
+        return Judged(verdict, len(text), certain)
+
+    async def aclose(self) -> None:
+        """Close the stream at the endpoint, if there is one."""
+        if self._stream is not None:
+            await self._stream.aclose()
+
+
+class _Stream:
+    """One stream at the endpoint. Reopened with all text if the endpoint lost it, or if its context is full."""
+
+    def __init__(self, guard: Guard, policy: Policy, context: list[Turn]) -> None:
+        self._guard = guard
+        self._policy = policy
+        self._messages = opening_turns(context)
+        self._key: str | None = None
+        self._sent = ""
+        self._last: asyncio.Task[Verdict] | None = None
+        self._refused: Verdict | None = None
+        self.cleared = 0
+
+    async def judge(self, text: str, end: bool) -> Verdict:
+        """Raises EndpointError."""
+        if self._last is not None:
+            await asyncio.wait({self._last})
+        # Shielded: to cancel the request would lose the stream.
+        self._last = asyncio.create_task(self._judge(text, end))
+        # Marks an error as retrieved: nobody may be waiting for it any more.
+        self._last.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._last)
+
+    async def aclose(self) -> None:
+        if self._last is not None:
+            await asyncio.wait({self._last})
+        await self._begin_anew()
+
+    async def _begin_anew(self) -> None:
+        if self._key is not None:
+            await self._guard.drop_stream(self._key)
+        self._key, self._sent, self.cleared = None, "", 0
+
+    async def _judge(self, text: str, end: bool) -> Verdict:
+        if self._refused is not None:
+            # In monitor mode the answer goes on after a refusal.
+            self.cleared = len(text)
+            return self._refused
+        if not text.startswith(self._sent):
+            # Text was added to a channel before the last one, so the stream starts again.
+            await self._begin_anew()
+        reply = await self._send(text, end)
+        verdict = answer_verdict(reply, self._policy.strictness)
+        if reply is not None:
+            self.cleared = max(self.cleared, reply.cleared.under(self._policy.strictness))
+            if reply.violations.under(self._policy.strictness) is not None:
+                self._refused, self.cleared = verdict, len(text)
+        return verdict
+
+    async def _send(self, text: str, end: bool) -> StreamReply | None:
+        while True:
+            try:
+                return await self._send_once(text, end)
+            except StreamLost:
+                pass
+            except TooLong:
+                # Drop the oldest half of the context.
+                if len(self._messages) == 1:
+                    raise
+                self._messages = self._messages[-(len(self._messages) // 2) :]
+            self._key, self._sent = None, ""
+
+    async def _send_once(self, text: str, end: bool) -> StreamReply | None:
+        more = text[len(self._sent) :]
+        if self._key is None:
+            allowed = sorted(self._policy.allowed_categories)
+            request = StreamRequest(messages=self._messages, allowed_categories=allowed, text=more, end=end)
+        else:
+            request = StreamRequest(id=self._key, offset=len(self._sent), text=more, end=end)
+        reply = await self._guard.send_stream(request)
+        # A reply that cannot be read says nothing of what arrived: all text is sent again.
+        self._key, self._sent = (None, "") if reply is None else (reply.id, text)
+        return reply
+
+
+# ---- moderation.answer.progress ----
+
+# Seconds from the start of one check to the start of the next. The pause is short at first, so that the first words
+# appear soon, and doubles up to what is still acceptable for a reader. An answer of s seconds takes about s / 0.5 + 4
+# checks.
+_FIRST_PAUSE = 0.06
+_LONGEST_PAUSE = 0.5
+
+
+class End(StrEnum):
+    """How a watched answer ended."""
+
+    COMPLETE = "complete"
+    REFUSED = "refused"
+    WITHHELD = "withheld"
+
+
+class CheckOutcome(NamedTuple):
+    """What a check brought."""
+
+    released: list[Piece]
+    """Pieces that it cleared."""
+    end: End | None
+    """How the answer ended; None if it goes on."""
+
+
+class Progress:
+    """The checks of one answer, which are made one after another.
+
+    Args:
+        held: the answer.
+        now: the time. All times are of one clock, in seconds.
+    """
+
+    def __init__(self, held: HoldBack, now: float) -> None:
+        self._held = held
+        self._pause = _FIRST_PAUSE
+        self._started = now
+        self._frozen = False
+        self.due = now
+        """When the next check may start."""
+        self.judged = 0
+        """Characters that the last check covered."""
+
+    def has_more(self) -> bool:
+        """Whether there is new text for a check. The first one does not wait for a whole word: its reader waits."""
+        return (self._held.finished_words() if self.judged else self._held.arrived) > self.judged
+
+    def reading(self) -> Reading:
+        """What the next check of an unfinished answer is to judge."""
+        return self._held.reading(words=self.judged > 0)
+
+    def started(self, now: float) -> None:
+        """A check starts."""
+        self._started = now
+        self.due, self._pause = now + self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+
+    def ended(self, now: float) -> None:
+        """It is over. After a slow check, the next one waits for as long as it took: the guard is busy."""
+        self.due = max(self.due, now + min(now - self._started, _LONGEST_PAUSE))
+
+    def outcome(self, result: Judged, decision: Decision, reading: Reading, *, whole: bool, now: float) -> CheckOutcome:
+        """What the result of a check means.
+
+        Args:
+            result: of the check.
+            decision: what the policy says of it.
+            reading: what was checked.
+            whole: whether that is all of the answer, which is complete.
+            now: the time.
+        """
+        judged, self.judged = self.judged, reading.arrived
+        cleared = min(result.cleared, len(reading.text))
+        finished = whole and cleared == len(reading.text)
+        if decision.passes:
+            self._frozen = False
+            in_whole = finished or (judged > 0 and cleared == len(reading.text))
+            released = self._held.release(reading, cleared, words=not in_whole, end=finished)
+            return CheckOutcome(released, End.COMPLETE if finished else None)
+        if decision.action is Action.WITHHOLD:
+            return CheckOutcome([], End.WITHHELD)
+        if self._frozen or finished or result.sure:
+            return CheckOutcome([], End.REFUSED)
+        self._frozen = True
+        self.due = now + _LONGEST_PAUSE
+        return CheckOutcome([], None)
+
+
+# ---- moderation.answer.watch ----
+
+class Watched(NamedTuple):
+    """The result of watching an answer."""
+
+    end: End
+    verdict: Verdict
+    """The last verdict; of the whole answer if that is complete."""
+    decision: Decision
+
+
+class Watcher:
+    """Judges an answer while it is streamed.
+
+    Args:
+        guard: judges.
+        policy: decides.
+        context: the conversation before the answer, as it was sent to the model.
+        emit: called with cleared pieces: at most one per channel and call, then payloads.
+        cleared: completes when the prompt is cleared; nothing is emitted before.
+        hold: False emits at once and judges afterwards; the caller then retracts a refused answer.
+        pictures: whether pictures inside a text may be emitted.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        policy: Policy,
+        context: Sequence[Turn],
+        emit: Callable[[list[Piece]], None],
+        cleared: Awaitable[object],
+        *,
+        hold: bool = True,
+        pictures: bool = True,
+    ) -> None:
+        self._policy = policy
+        self._answer = GrowingAnswer(guard, policy, context)
+        self._emit = emit
+        self._cleared = asyncio.ensure_future(cleared)
+        self._hold = hold
+        self._held = HoldBack(pictures=pictures)
+        self._arrived = asyncio.Event()
+        self.checks = 0
+        self.last: tuple[Verdict, Decision] | None = None
+        """The result of the last check, also if the answer was never completed."""
+
+    @property
+    def text(self) -> str:
+        """All text that the upstream has sent, as the guard reads it."""
+        return self._held.text
+
+    @property
+    def media(self) -> list[str]:
+        """Kinds of pictures and sound inside the text, which the guard cannot judge."""
+        return self._held.media
+
+    async def watch(self, answer: AsyncIterator[Piece]) -> Watched:
+        """Read `answer` to its end, or until it is refused.
+
+        If `answer` raises, the text before that is first judged and emitted; then the error is raised again.
+        """
+        reader = asyncio.create_task(self._read(answer))
+        try:
+            return await self._judge_along(reader)
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            await self._answer.aclose()
+
+    async def _read(self, answer: AsyncIterator[Piece]) -> None:
+        try:
+            async for piece in answer:
+                self._held.feed(piece)
+                if not self._hold:
+                    await asyncio.shield(self._cleared)
+                    self._emit(self._held.release_all())
+                self._arrived.set()
+        finally:
+            self._arrived.set()
+
+    async def _judge_along(self, reader: asyncio.Task[None]) -> Watched:
+        loop = asyncio.get_running_loop()
+        progress = Progress(self._held, loop.time())
+        while True:
+            reading = await self._next_reading(reader, progress)
+            progress.started(loop.time())
+            judged = await self._check(reading, reader)
+            progress.ended(loop.time())
+            if judged is None:
+                continue
+            decision = self._policy.decide(judged.verdict)
+            self.last = judged.verdict, decision
+            await asyncio.shield(self._cleared)
+            whole = self._is_whole(reading, reader)
+            released, end = progress.outcome(judged, decision, reading, whole=whole, now=loop.time())
+            self._emit(released)
+            if end is End.COMPLETE:
+                # Raises the upstream's error: an answer that failed is not complete.
+                await reader
+            if end is not None:
+                return Watched(end, judged.verdict, decision)
+
+    async def _next_reading(self, reader: asyncio.Task[None], progress: Progress) -> Reading:
+        """Wait until there is new text and the next check is due. Returns what to judge."""
+        loop = asyncio.get_running_loop()
+        while not reader.done():
+            if progress.has_more():
+                wait = progress.due - loop.time()
+                if wait <= 0:
+                    return progress.reading()
+                # Sleep until then, without waking up for each piece.
+                await asyncio.wait({reader}, timeout=wait)
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
+        return self._held.reading(words=False)
+
+    def _is_whole(self, reading: Reading, reader: asyncio.Task[None]) -> bool:
+        return reader.done() and reading.arrived == self._held.arrived
+
+    async def _check(self, reading: Reading, reader: asyncio.Task[None]) -> Judged | None:
+        """Judge a reading. None if the answer was completed with more text meanwhile.
+
+        The whole answer must then be checked anyway, so the reader need not wait for this check too.
+        """
+        self.checks += 1
+        end = self._is_whole(reading, reader)
+        check = asyncio.create_task(self._answer.judge(reading.text, end=end))
+        try:
+            await asyncio.wait({check, reader}, return_when=asyncio.FIRST_COMPLETED)
+            if not check.done() and reading.arrived < self._held.arrived:
+                return None
+            return await check
+        finally:
+            check.cancel()
+
+
+# ---- webui.guarded.text_paths ----
+
+# Strings under these keys are labels unless they are words: never the beginning of a text that grows.
+_LABELS = frozenset(
+    ("type", "id", "index", "format", "role", "object", "status", "signature", "data", "mime_type", "detail", "item_id")
+)
+# No answer nests deeper, and each level costs a call.
+_DEEPEST = 40
+
+
+class TooDeep(Exception):
+    """A value is nested deeper than any answer."""
+
+
+class Step(NamedTuple):
+    """One step into a value: a key of an object, or an item of a list."""
+
+    key: str | int
+    labels: dict[str, Any]
+    """Of the object that is stepped into: which item it is, and of what type."""
+
+
+TextPath = tuple[Step, ...]
+
+
+class Leaves(NamedTuple):
+    """A value taken apart."""
+
+    texts: list[tuple[TextPath, str]]
+    """What grows, in order."""
+    keys: list[str]
+    """Keys of objects that are words."""
+    media: dict[str, None]
+    """Kinds of pictures and sound in it."""
+    rest: Any
+    """The value without those texts."""
+    matters: bool
+    """Whether `rest` tells more than labels that go out with the texts anyway."""
+
+
+def take_apart(key: str, value: Any) -> Leaves:
+    """The texts in a value and what is left without them.
+
+    Raises:
+        TooDeep
+    """
+    if _is_label(key, value):
+        return Leaves([], [], {}, value, True)
+    found = Leaves([], [], {}, None, False)
+    rest, matters = _without_texts(found, (Step(key, {}),), value)
+    return found._replace(rest=rest, matters=matters or not found.texts)
+
+
+def name_of(path: TextPath) -> str:
+    """A name for the place, the same for all parts of one text."""
+    return "/".join(str(step.key) for step in path)
+
+
+def rebuilt(path: TextPath, text: str) -> Any:
+    """The value that says `text` at its place, with the labels on the way there."""
+    value: Any = text
+    for step in reversed(path):
+        value = [value] if isinstance(step.key, int) else {**step.labels, step.key: value}
+    return value
+
+
+def _without_texts(found: Leaves, path: TextPath, value: Any) -> tuple[Any, bool]:
+    if len(path) > _DEEPEST:
+        raise TooDeep
+    if isinstance(value, str):
+        return _without_text(found, path, value)
+    if isinstance(value, list):
+        items = [
+            _without_texts(found, (*path, Step(_place_of(item, position), {})), item)
+            for position, item in enumerate(value)
+        ]
+        return [item for item, _ in items if item is not None], any(matters for _, matters in items)
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str) and value["type"] in MEDIA_PARTS:
+            found.media[value["type"]] = None
+        found.keys.extend(filter(is_text, value))
+        labels = {key: item for key, item in value.items() if _is_label(key, item)}
+        inner = {
+            key: _without_texts(found, (*path, Step(key, labels)), item)
+            for key, item in value.items()
+            if key not in labels and item is not None
+        }
+        rest = {key: item for key, (item, _) in inner.items() if item not in (None, {}, [])}
+        return labels | rest, any(matters for _, matters in inner.values())
+    return value, False
+
+
+def _without_text(found: Leaves, path: TextPath, value: str) -> tuple[str | None, bool]:
+    key = next((step.key for step in reversed(path) if isinstance(step.key, str)), "")
+    # A part of a prose text may look like anything.
+    kind = media_of(value)
+    if key not in PROSE_KEYS and (kind or is_blob(value)):
+        found.media.update({kind: None} if kind else {})
+        return value, True
+    if value:
+        found.texts.append((path, value))
+    return None, False
+
+
+def _is_label(key: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return key in _LABELS and not is_text(value) and not is_blob(value) and media_of(value) is None
+    return value is None or (isinstance(value, int | float) and key in _LABELS)
+
+
+def _place_of(item: Any, position: int) -> int:
+    index = item.get("index") if isinstance(item, dict) else None
+    return index if isinstance(index, int) else position
+
+
+# ---- webui.guarded.growing_json ----
+
+_JSON_SIGN = re.compile(r"\\.|[\"\\{}\[\]]", re.DOTALL)
+# What JSON allows around a value.
+_JSON_WHITE = " \t\r\n"
+
+
+class GrowingJson:
+    """The pieces of one text. Only its end is looked at with each piece: to parse all of it each time is quadratic."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._depth = 0
+        self._quoted = False
+        self._escaping = False
+        self._closed: bool | None = None
+
+    @property
+    def text(self) -> str:
+        """All that arrived."""
+        return "".join(self._parts)
+
+    def add(self, part: str) -> None:
+        """Add what arrived next."""
+        self._parts.append(part)
+        if self._closed is not None:
+            # The value had its end: nothing but white space may follow.
+            self._closed = self._closed and not part.strip(_JSON_WHITE)
+            return
+        start, self._escaping = int(self._escaping and bool(part)), self._escaping and not part
+        for sign in _JSON_SIGN.finditer(part, start):
+            self._step(sign[0])
+            if self._depth == 0 and sign[0] in ("}", "]") and not self._quoted:
+                self._closed = not part[sign.end() :].strip(_JSON_WHITE) and _is_json(self.text)
+                return
+
+    def is_complete(self) -> bool:
+        """Whether the text is a whole JSON object or list."""
+        return bool(self._closed)
+
+    def _step(self, sign: str) -> None:
+        if sign[0] == "\\":
+            self._escaping = self._quoted and len(sign) == 1
+        elif sign == '"':
+            self._quoted = not self._quoted
+        elif not self._quoted:
+            self._depth = max(0, self._depth + (1 if sign in "{[" else -1))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+# ---- webui.guarded.tool_calls ----
+
+# OpenAI's two kinds of calls, and the key of each under which its text grows.
+_TEXT_OF = {"function": "arguments", "custom": "input"}
+# More than any model calls at once.
+_MOST_CALLS = 128
+
+
+class TooManyCalls(Exception):
+    """An upstream sends more calls than any model makes."""
+
+
+class ToolCall:
+    """One call, which grows."""
+
+    def __init__(self, choice: int, place: int, kind: str) -> None:
+        self._choice = choice
+        self._place = place
+        self._kind = kind
+        self._fields: Body = {}
+        self._name = ""
+        self._text = GrowingJson()
+
+    @property
+    def id(self) -> str:
+        return str(self._fields.get("id") or "")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def is_complete(self) -> bool:
+        """Whether its arguments are a whole JSON value."""
+        return self._text.is_complete()
+
+    def add(self, piece: Body) -> Iterator[Piece]:
+        """What a piece of the call adds to what the guard reads."""
+        said = object_or_empty(piece.get(self._kind))
+        name = said.get("name")
+        # Some servers repeat the name in every piece.
+        if isinstance(name, str) and name and name != self._name:
+            self._name += name
+            yield self._piece(0, "name", name)
+        grown = said.get(_TEXT_OF[self._kind])
+        if grown not in (None, ""):
+            # OpenAI's are text; other servers send the object itself.
+            text = grown if isinstance(grown, str) else json.dumps(grown, ensure_ascii=False)
+            self._text.add(text)
+            yield self._piece(1, "text", text)
+        known = ("name", _TEXT_OF[self._kind])
+        others = {key: value for key, value in piece.items() if key not in ("index", self._kind) and value is not None}
+        more = {key: value for key, value in said.items() if key not in known and value is not None}
+        for key, value in others.items():
+            if self._fields.get(key) != value:
+                # Some servers give every piece an id of its own: the first one stays.
+                self._fields[key] = self.id or value if key == "id" else value
+                yield from self._said_once(key, value)
+        for key, value in more.items():
+            if object_or_empty(self._fields.get(self._kind)).get(key) != value:
+                self._fields.setdefault(self._kind, {})[key] = value
+                yield from self._said_once(key, value)
+
+    def whole(self) -> Body:
+        """The call, as one piece."""
+        said = {**object_or_empty(self._fields.get(self._kind)), "name": self._name}
+        said[_TEXT_OF[self._kind]] = self._text.text
+        return {"index": self._place, **self._fields, self._kind: said}
+
+    def _said_once(self, key: str, value: Any) -> Iterator[Piece]:
+        for text in find({key: value}).texts:
+            yield self._piece(2, key, f"{text}\n")
+
+    def _piece(self, order: int, key: str, text: str) -> Piece:
+        return Piece(Channel(self._choice, Rank.CALL, self._place, f"{order} {key}"), text)
+
+
+class ToolCalls:
+    """All calls of one choice."""
+
+    def __init__(self, choice: int) -> None:
+        self._choice = choice
+        self._calls: list[ToolCall] = []
+        self._by_place: dict[int | str, ToolCall] = {}
+
+    def add(self, pieces: list[Body]) -> Iterator[Piece]:
+        """What one chunk's list of calls adds to what the guard reads.
+
+        Raises:
+            TooManyCalls
+        """
+        for position, piece in enumerate(pieces):
+            yield from self._call_of(piece, position).add(piece)
+
+    def whole(self) -> list[Body]:
+        """All calls, each as one piece, in the order in which they began."""
+        return [call.whole() for call in self._calls]
+
+    def _call_of(self, piece: Body, position: int) -> ToolCall:
+        index, number = piece.get("index"), piece.get("id")
+        by_id = next((call for call in self._calls if number and call.id == number), None)
+        # Without an index, the id tells calls apart; without both, the place in the list.
+        key = index if isinstance(index, int) else f"position {position}"
+        known = by_id or self._by_place.get(key)
+        if known is None or (by_id is None and _begins_another(piece, known)):
+            known = self._new(piece)
+        self._by_place[key] = known
+        return known
+
+    def _new(self, piece: Body) -> ToolCall:
+        if len(self._calls) == _MOST_CALLS:
+            raise TooManyCalls
+        kind = "custom" if isinstance(piece.get("custom"), dict) else "function"
+        self._calls.append(ToolCall(self._choice, len(self._calls), kind))
+        return self._calls[-1]
+
+
+def _begins_another(piece: Body, known: ToolCall) -> bool:
+    """Whether a piece at the place of a call belongs to another one: some servers give all calls one place, or none."""
+    name = _name_of(piece)
+    if not name or not known.name:
+        return False
+    # With an index, a name may come in two parts; other servers give every piece an id of its own.
+    told_apart = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    return known.is_complete() or (told_apart and name != known.name)
+
+
+def _name_of(piece: Body) -> str:
+    return next((str(name) for kind in _TEXT_OF if (name := object_or_empty(piece.get(kind)).get("name"))), "")
+
+
+# ---- webui.guarded.usual_chunk ----
+
+class UsualChunk(NamedTuple):
+    """A chunk that held parts of some texts and nothing else."""
+
+    beside: Body
+    """The chunk without its choice."""
+    choice: Body
+    """Its choice, with the keys of the delta in place of the delta."""
+    channels: dict[str, Channel]
+    """Where the texts belong, by their keys in the delta."""
+
+    def pieces_of(self, chunk: Body) -> list[Piece] | None:
+        """What a chunk adds that is like this one; None if it is not."""
+        choice, delta = _choice_and_delta(chunk)
+        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.beside:
+            return None
+        if not all(isinstance(part, str) and part for part in delta.values()):
+            return None
+        return [Piece(self.channels[key], part) for key, part in delta.items() if key in self.channels]
+
+
+def usual_chunk(chunk: Body, pieces: list[Piece]) -> UsualChunk | None:
+    """`chunk`, taken apart into `pieces`, if other words in their place are taken apart in the same way."""
+    choice, delta = _choice_and_delta(chunk)
+    texts = {key: part for key, part in delta.items() if key != "role"}
+    # Under these keys, words are words whatever they look like.
+    if not texts or not PROSE_KEYS.issuperset(texts):
+        return None
+    channels = [piece.channel for piece in pieces if piece.channel is not None and not piece.is_label]
+    if len(channels) != len(pieces) or [piece.text for piece in pieces] != list(texts.values()):
+        return None
+    beside, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
+    # What is nested could be too deep to be compared.
+    if any(isinstance(value, list | dict) for value in (*beside.values(), *around.values())):
+        return None
+    return UsualChunk(beside, around, dict(zip(texts, channels, strict=True)))
+
+
+def _choice_and_delta(chunk: Body) -> tuple[Body, Body]:
+    """Of a chunk with one choice; else empty."""
+    choices = chunk.get("choices")
+    choice = object_or_empty(choices[0]) if isinstance(choices, list) and len(choices) == 1 else {}
+    return choice, object_or_empty(choice.get("delta"))
+
+
+# ---- webui.guarded.answer_reader ----
+
+# What every chunk of one answer repeats.
+_ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
+# What may be next to the choices. Everything else is dropped: Open WebUI acts on keys such as `event`, `sources`,
+# `output` and `type` there (its utils/middleware.py), and may act on others tomorrow.
+_FIGURES = ("usage", "timings")
+_SOURCES = ("citations", "search_results", "related_questions")
+_REASONING = frozenset(
+    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
+)
+_CONTENT = frozenset(("content", "refusal"))
+# Lists whose items are whole things, one after another, and no parts of one text.
+_WHOLE_ITEMS = frozenset(("annotations", "citations", "images", "files", "attachments", "search_results", "videos"))
+# The keys of pictures and sound in an answer.
+_MEDIA = {"images": "image", "audio": "audio", "videos": "video", "files": "file", "attachments": "file"}
+# More texts than any answer has; each is compared with the others.
+_MOST_TEXTS = 64
+# About a million words.
+_MOST_CHARS = 8 * 1024 * 1024
+# Of a label that grows: so many characters, with what comes next, are enough to tell it from words.
+_LABEL_CHARS = 2048
+# More channels than any answer has, tool calls included; those without calls are compared with each other.
+_MOST_CHANNELS = 512
+# Longer than any token; and as many alternatives as OpenAI's API gives.
+_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
+_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
+
+
+class AnswerUnreadable(Exception):
+    """An answer that cannot be judged because of its shape or size; the text says why, for users."""
+
+
+class _Label(NamedTuple):
+    """A text under an unknown key that is a label so far: an id, a severity, encrypted thoughts."""
+
+    head: str
+    """Its beginning."""
+    only: str | None
+    """All of it where it came in one part, which some servers repeat in every chunk."""
+
+
+class AnswerReader:
+    """Reads one answer, and says parts of it again at their own places."""
+
+    def __init__(self) -> None:
+        self.envelope: Body = {}
+        """What every chunk of the answer repeats."""
+        self.finish: dict[int, str] = {}
+        """The finish reason of each choice that has one."""
+        self.media: dict[str, None] = {}
+        """Kinds of parts that nobody can judge: image, audio, video, file."""
+        self.has_choices = False
+        """Whether any chunk had the shape of a chat completion."""
+        self._beside: Body = {}
+        self._calls: dict[int, ToolCalls] = {}
+        self._function_calls: dict[int, ToolCall] = {}
+        self._places: dict[Channel, TextPath] = {}
+        # Of texts under unknown keys; None once they are words.
+        self._labels: dict[Channel, _Label | None] = {}
+        self._cumulative: dict[Channel, str] = {}
+        self._items: dict[tuple[int, str], Any] = {}
+        self._spoke: set[int] = set()
+        self._channels: set[Channel] = set()
+        self._chars = 0
+        self._usual: UsualChunk | None = None
+
+    def pieces_of(self, chunk: Body) -> Iterator[Piece]:
+        """What a chunk adds to the answer.
+
+        Raises:
+            AnswerUnreadable
+        """
+        pieces = self._usual.pieces_of(chunk) if self._usual else None
+        if pieces is not None:
+            yield from map(self._counted, pieces)
+            return
+        taken: list[Piece] = []
+        for piece in self._pieces_taken_apart(chunk):
+            taken.append(piece)
+            yield piece
+        self._usual = usual_chunk(chunk, taken)
+
+    def _counted(self, piece: Piece) -> Piece:
+        if piece.channel is not None:
+            self._channels.add(piece.channel)
+        if len(self._channels) > _MOST_CHANNELS:
+            raise AnswerUnreadable("The model server's answer has more parts than can be judged.")
+        self._chars += len(piece.text)
+        if self._chars > _MOST_CHARS:
+            raise AnswerUnreadable("The model server's answer is too long to be judged.")
+        return piece
+
+    def _pieces_taken_apart(self, chunk: Body) -> Iterator[Piece]:
+        for key in _ENVELOPE:
+            value = chunk.get(key)
+            if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
+                self.envelope[key] = value
+        self._beside |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
+        for position, choice in enumerate(objects_in(chunk.get("choices"))):
+            self.has_choices = True
+            number = choice.get("index")
+            try:
+                found = self._pieces_of_choice(choice, number if isinstance(number, int) else position)
+                yield from map(self._counted, found)
+            except TooDeep:
+                raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.") from None
+            except TooManyCalls:
+                raise AnswerUnreadable("The model server's answer has more tool calls than can be judged.") from None
+
+    def pieces_at_end(self) -> Iterator[Piece]:
+        """What is of use only with the whole answer: tool calls, finish reasons, sources and figures."""
+        for number in sorted({*self._calls, *self._function_calls}):
+            delta: Body = {}
+            if number in self._calls:
+                delta["tool_calls"] = self._calls[number].whole()
+            if number in self._function_calls:
+                delta["function_call"] = self._function_calls[number].whole()["function"]
+            yield Piece(payload={"choice": number, "delta": delta})
+        for number, reason in self.finish.items():
+            yield Piece(payload={"choice": number, "finish_reason": reason})
+        for key, value in self.sources.items():
+            yield from (Piece(Channel(0, Rank.ASIDE, 0, key), f"{text}\n") for text in find({key: value}).texts)
+        if beside := self.figures | self.sources:
+            yield Piece(payload={"beside": beside})
+
+    @property
+    def figures(self) -> Body:
+        """Usage and timings. They hold no words, and words that are put among them are not passed on."""
+        told = {key: value for key, value in self._beside.items() if key in _FIGURES}
+        return {key: value for key, value in told.items() if not find({key: value}).texts}
+
+    @property
+    def sources(self) -> Body:
+        """Citations and the like, whose words are judged with the first choice."""
+        return {key: value for key, value in self._beside.items() if key in _SOURCES}
+
+    def delta_of(self, piece: Piece) -> Body:
+        """The delta that says a text piece again."""
+        assert piece.channel is not None
+        return object_or_empty(rebuilt(self._places[piece.channel], piece.text))
+
+    def _pieces_of_choice(self, choice: Body, number: int) -> Iterator[Piece]:
+        said = _said(choice.get("delta"))
+        if said:
+            self._spoke.add(number)
+        cumulative = number not in self._spoke
+        if cumulative:
+            # The answer so far, or all of it at once. If there are deltas, it says nothing new.
+            said = _said(choice.get("message"))
+        for key, value in said.items():
+            if is_text(key):
+                yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
+            if key == "tool_calls":
+                yield from self._called(number, list(objects_in(value)), cumulative=cumulative)
+            elif key == "function_call":
+                call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
+                yield from call.add({"function": value})
+            elif key in _WHOLE_ITEMS:
+                yield from self._whole_items(number, key, value)
+            else:
+                yield from self._grown(number, key, value, cumulative=cumulative)
+        if reason := choice.get("finish_reason"):
+            self.finish[number] = reason if isinstance(reason, str) and not is_text(reason) else "stop"
+        if extras := without_text(choice, said):
+            yield Piece(payload={"choice": number, "extras": extras})
+
+    def _called(self, number: int, pieces: list[Body], *, cumulative: bool) -> Iterator[Piece]:
+        if cumulative:
+            # All calls so far are repeated each time; a repetition says nothing new.
+            if self._items.get((number, "tool_calls")) == pieces:
+                return
+            self._items[number, "tool_calls"] = pieces
+            self._calls.pop(number, None)
+            pieces = [{"index": place, **piece} for place, piece in enumerate(pieces)]
+        yield from self._calls.setdefault(number, ToolCalls(number)).add(pieces)
+
+    def _whole_items(self, number: int, key: str, value: Any) -> Iterator[Piece]:
+        # Some servers repeat the list in every chunk.
+        if self._items.get((number, key)) == value:
+            return
+        self._items[number, key] = value
+        self.media |= {_MEDIA[key]: None} if key in _MEDIA else dict.fromkeys(find(value).media)
+        for text in find({key: value}).texts:
+            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{text}\n")
+        yield Piece(payload={"choice": number, "delta": {key: value}})
+
+    def _grown(self, number: int, key: str, value: Any, *, cumulative: bool) -> Iterator[Piece]:
+        """Texts at any depth of a value, each of which goes on where it stood in the chunks before."""
+        leaves = take_apart(key, value)
+        self.media |= leaves.media
+        if key in _MEDIA and leaves.matters:
+            self.media[_MEDIA[key]] = None
+        for words in leaves.keys:
+            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{words}\n")
+        for path, text in leaves.texts:
+            yield from self._text(number, path, text, cumulative=cumulative)
+        if leaves.matters and leaves.rest not in (None, {}, []):
+            yield Piece(payload={"choice": number, "delta": {key: leaves.rest}})
+
+    def _text(self, number: int, path: TextPath, text: str, *, cumulative: bool) -> Iterator[Piece]:
+        channel = Channel(number, _rank_of(path), 0, name_of(path))
+        if channel not in self._places and len(self._places) == _MOST_TEXTS:
+            raise AnswerUnreadable("The model server's answer has more parts than can be judged.")
+        self._places[channel] = path
+        if cumulative:
+            before, self._cumulative[channel] = self._cumulative.get(channel, ""), text
+            text = text.removeprefix(before)
+        if channel.rank is Rank.OTHER and path[-1].key not in PROSE_KEYS:
+            label = self._labels.get(channel, _Label("", None))
+            if label is not None and label.only == text:
+                return
+            if label is not None:
+                grown = label.head + text
+                self._labels[channel] = (
+                    None if is_text(grown) else _Label(grown[:_LABEL_CHARS], None if label.head else text)
+                )
+        if text:
+            yield Piece(channel, text, is_label=self._labels.get(channel) is not None)
+
+
+def _said(value: Any) -> Body:
+    """The role is said once, in the first chunk that goes out."""
+    said = object_or_empty(value)
+    return {key: item for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
+
+
+def _rank_of(path: TextPath) -> Rank:
+    keys = {step.key for step in path}
+    if keys & _REASONING:
+        return Rank.REASONING
+    return Rank.CONTENT if path[0].key in _CONTENT else Rank.OTHER
+
+
+def without_text(choice: Body, said: Body) -> Body:
+    """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
+    known = ("index", "delta", "message", "finish_reason", "logprobs")
+    told = {key: value for key, value in choice.items() if key not in known and value is not None}
+    extras = {key: value for key, value in told.items() if not find({key: value}).texts}
+    logprobs = choice.get("logprobs")
+    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
+
+
+def _is_about(logprobs: Any, said: Body) -> bool:
+    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
+    told = object_or_empty(logprobs)
+    tokens = told.get("content")
+    if not isinstance(tokens, list) or told.get("refusal") or not told.keys() <= {"content", "refusal"}:
+        return False
+    others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
+    if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
+        return False
+    if not all(token.keys() <= _TOKEN_KEYS for token in (*objects_in(tokens), *others)):
+        return False
+    texts = [value for value in said.values() if isinstance(value, str)]
+    return "".join(str(token.get("token")) for token in objects_in(tokens)) in ("".join(texts), *texts)
+
+
+# ---- webui.guarded.chunks ----
+
+def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
+    """The chunks that say what `pieces` say: one for each text, and what holds no words in the last of its choice.
+
+    Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
+    """
+    choices: dict[int, list[Body]] = {}
+    beside: Body = {}
+    said_before: str | None = None
+    for piece in pieces:
+        if piece.channel is not None:
+            frames = choices.setdefault(piece.channel.choice, [])
+            if frames and said_before == piece.text:
+                _merge(frames[-1]["delta"], reader.delta_of(piece))
+            else:
+                frames.append(delta_choice(reader.delta_of(piece), piece.channel.choice))
+            said_before = piece.text
+            continue
+        said_before = None
+        payload = piece.payload
+        if "beside" in payload:
+            beside |= payload["beside"]
+            continue
+        frames = choices.setdefault(payload["choice"], [])
+        if not frames or "finish_reason" in payload:
+            frames.append(delta_choice({}, payload["choice"]))
+        _merge(frames[-1]["delta"], payload.get("delta", {}))
+        _merge(frames[-1], payload.get("extras", {}))
+        if "finish_reason" in payload:
+            frames[-1]["finish_reason"] = payload["finish_reason"]
+    for frames in choices.values():
+        yield from (chunk(reader.envelope, frame) for frame in frames)
+    if beside:
+        yield {**chunk(reader.envelope), **beside}
+
+
+def retraction_chunk(envelope: Body, notice: str) -> Body:
+    """Takes back what Open WebUI 0.12 has shown, and puts the notice in its place.
+
+    Open WebUI reads `type` before `choices` (its utils/middleware.py and utils/response.py); every other client sees
+    the notice after what it has.
+    """
+    said = delta_choice({"content": f"\n\n{notice}"}, finish_reason="content_filter")
+    output = [output_item(envelope.get("id"), notice)]
+    return {**chunk(envelope, said), "type": "response.completed", "response": {"output": output}}
+
+
+def _merge(into: Body, more: Body) -> None:
+    """Add what a later chunk says: lists are continued, as is encoded sound; of anything else the last value counts.
+
+    `into` grows in place, since many chunks may be merged; what it takes from `more` is copied, as `more` must stay.
+    """
+    for key, value in more.items():
+        old: Any = into.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            _merge(old, value)
+        elif isinstance(old, list) and isinstance(value, list):
+            old += value
+        elif key == "data" and isinstance(old, str) and isinstance(value, str):
+            into[key] = old + value
+        else:
+            into[key] = _copied(value)
+
+
+def _copied(value: Any) -> Any:
+    """With lists and objects of its own, as deep as `_merge` changes them."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return list(value) if isinstance(value, list) else value
+
+
+# ---- webui.guarded.streamed ----
+
+_CHUNKS_AT_A_TIME = 8
+
+
+class AnswerSink(Protocol):
+    """Where a host takes a streamed answer."""
+
+    def write(self, chunk: Body) -> None:
+        """Add a chunk. Never waits."""
+
+    def end(self) -> None:
+        """Nothing comes after this."""
+
+    async def abandoned(self) -> None:
+        """Returns when nobody reads any longer; never, if the host cancels the writing itself."""
+
+
+class Streamed:
+    """Writes the answer to one request.
+
+    Args:
+        request: what is answered.
+        answer: gets it.
+
+    Raises:
+        UpstreamFailed: the request asks for several choices, which cannot be held back one by one.
+    """
+
+    def __init__(self, request: GuardedRequest, answer: AnswerSink) -> None:
+        if request.choices != 1:
+            raise UpstreamFailed("Guarded models stream one choice at a time: leave n out.", 400)
+        self._request = request
+        self._answer = answer
+        self._reader_left = False
+        self._reader = AnswerReader()
+        self._shown = False
+        self._preface = ""
+        self._watcher: Watcher | None = None
+
+    async def write(self) -> None:
+        """Write the answer to an end that its reader can read, also after an error; stop when nobody reads."""
+        relaying = asyncio.create_task(self._relay())
+        relaying.add_done_callback(lambda _: self._answer.end())
+        leaving = asyncio.create_task(self._answer.abandoned())
+        try:
+            await asyncio.wait({relaying, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            self._reader_left = not relaying.done()
+        finally:
+            relaying.cancel()
+            leaving.cancel()
+            await asyncio.gather(relaying, leaving, return_exceptions=True)
+
+    async def _relay(self) -> None:
+        request = self._request
+        try:
+            watched = await request.answered(self._attempt)
+        except RequestRefused as refused:
+            self._write_notice(refused.answer)
+        except UpstreamFailed as failed:
+            self._record(f"the upstream failed: {failed}")
+            self._answer.write(error_chunk(await request.explained(failed), failed.status))
+            self._answer.write(end_chunk(self._reader.envelope, "error"))
+        except MediaWithheld as withheld:
+            self._request.record_answer(
+                self._text, withheld.review.verdict, withheld.review.decision, unjudged=self._media
+            )
+            self._write_notice(request.notices.unchecked(self._text))
+        except asyncio.CancelledError:
+            self._record("the reader left" if self._reader_left else "the server stopped")
+            self._write_notice(request.notices.unchecked(self._text))
+            raise
+        except Exception as error:
+            # An error of ours is no reason to show what nobody judged.
+            log.exception("a guarded answer failed")
+            self._record(f"the relay failed: {type(error).__name__}")
+            self._write_notice(request.notices.unchecked(self._text))
+        else:
+            if watched is not None:
+                self._record()
+            if watched is not None and watched.end is not End.COMPLETE:
+                review = Review(watched.verdict, watched.decision, 0, True)
+                self._write_notice(request.notices.withheld(review, self._text))
+
+    async def _attempt(self, cleaned: CleanRequest, cleared: Cleared) -> Watched | None:
+        """None if nobody judges."""
+        request, self._reader = self._request, AnswerReader()
+        self._preface = request.preface(cleaned)
+        pieces = self._pieces(cleaned)
+        if request.exempt:
+            held = HoldBack()
+            async for piece in pieces:
+                held.feed(piece)
+                self._emit(held.release_all())
+            return None
+        moderator = request.moderator
+        self._watcher = Watcher(
+            moderator.guard,
+            moderator.policy,
+            cleaned.context,
+            self._emit,
+            cleared,
+            hold=request.terms.hold,
+            pictures=moderator.valves.images == "allow",
+        )
+        return await self._watcher.watch(pieces)
+
+    async def _pieces(self, cleaned: CleanRequest) -> AsyncIterator[Piece]:
+        request, reader, number = self._request, self._reader, 0
+        try:
+            async with request.upstream.stream(request.sent(cleaned), request.terms.headers) as chunks:
+                async for chunk in chunks:
+                    pieces = list(reader.pieces_of(chunk))
+                    request.check_media(reader.media)
+                    for piece in pieces:
+                        yield piece
+                    # Those of the reader were checked before any of it went on.
+                    request.check_media(self._watcher.media if self._watcher else ())
+                    # Many chunks may have come at once, and other streams' checks must not wait for all of them.
+                    number += 1
+                    if number % _CHUNKS_AT_A_TIME == 0:
+                        await asyncio.sleep(0)
+        except AnswerUnreadable as error:
+            raise UpstreamFailed(str(error), 502) from None
+        # A server may say that it is done without a reason.
+        reader.finish.setdefault(0, "stop")
+        for piece in reader.pieces_at_end():
+            yield piece
+
+    def _emit(self, pieces: list[Piece]) -> None:
+        if pieces and self._preface:
+            self._write(text_chunk(self._reader.envelope, self._preface))
+            self._preface = ""
+        for chunk in chunks_of(pieces, self._reader):
+            self._write(chunk)
+
+    def _write(self, chunk: Body) -> None:
+        self._answer.write(chunk if self._shown or not chunk["choices"] else with_role(chunk))
+        self._shown = self._shown or bool(chunk["choices"])
+
+    def _write_notice(self, notice: str) -> None:
+        envelope = self._reader.envelope
+        if self._shown and self._request.terms.retracts:
+            self._answer.write(retraction_chunk(envelope, notice))
+            return
+        self._write(text_chunk(envelope, f"\n\n{notice}" if self._shown else notice))
+        self._write(end_chunk(envelope, self._request.notices.finish_reason))
+
+    def _record(self, problem: str | None = None) -> None:
+        verdict, decision = (self._watcher and self._watcher.last) or (None, None)
+        self._request.record_answer(self._text, verdict, decision, problem=problem, unjudged=self._media)
+
+    @property
+    def _text(self) -> str:
+        return self._watcher.text if self._watcher else ""
+
+    @property
+    def _media(self) -> list[str]:
+        """Kinds of parts of the answer that nobody can judge."""
+        inside = self._watcher.media if self._watcher else []
+        return list(dict.fromkeys([*self._reader.media, *inside]))
+
+
+# ---- webui.guarded.whole_answer ----
+
+class WholeChoice(NamedTuple):
+    """One choice of a completion."""
+
+    number: int
+    text: str
+    """What the guard reads."""
+    media: list[str]
+    """Kinds of parts that nobody can judge."""
+    body: Body
+    """As it may be sent to the client, if the text may be."""
+
+
+class WholeAnswer:
+    """A `chat.completion`.
+
+    Raises:
+        AnswerUnreadable
+    """
+
+    def __init__(self, reply: Body) -> None:
+        self._reader = AnswerReader()
+        self.choices: list[WholeChoice] = []
+        for position, choice in enumerate(objects_in(reply.get("choices"))):
+            # What is next to the choices is judged with the first.
+            reader = AnswerReader() if position else self._reader
+            said = {} if position else {key: value for key, value in reply.items() if key != "choices"}
+            channels = Channels()
+            for piece in (*reader.pieces_of({**said, "choices": [{**choice, "index": 0}]}), *reader.pieces_at_end()):
+                if piece.channel is not None:
+                    channels.append(piece.channel, piece.text, is_label=piece.is_label)
+            number = choice.get("index")
+            number = number if isinstance(number, int) else position
+            media = list(reader.media | dict.fromkeys(channels.media))
+            message = _message(choice)
+            body = {"index": number, "message": message, "finish_reason": reader.finish.get(0, "stop")}
+            body |= without_text(choice, message)
+            self.choices.append(WholeChoice(number, channels.reading().text, media, body))
+
+    def completion(self, choices: Sequence[Body]) -> Body:
+        """The completion with these choices in place of its own; without sources where the first is another."""
+        is_own = bool(choices) and choices[0] is self.choices[0].body
+        more = self._reader.figures | (self._reader.sources if is_own else {})
+        return {**self._reader.envelope, "choices": list(choices), **more}
+
+
+def _message(choice: Body) -> Body:
+    return {**object_or_empty(choice.get("message") or choice.get("delta")), "role": "assistant"}
+
+
+# ---- webui.guarded.unstreamed ----
+
+class Unstreamed:
+    """Makes the answer to one request."""
+
+    def __init__(self, request: GuardedRequest) -> None:
+        self._request = request
+
+    async def make(self) -> Body:
+        """A `chat.completion`, or a notice in the shape of one.
+
+        Raises:
+            UpstreamFailed: its text may be shown.
+        """
+        request = self._request
+        try:
+            return await request.answered(self._attempt)
+        except RequestRefused as refused:
+            return self._only_notice(refused.answer)
+        except UpstreamFailed as failed:
+            request.record_answer("", problem=f"the upstream failed: {failed}")
+            raise UpstreamFailed(await request.explained(failed), failed.status) from None
+        except asyncio.CancelledError:
+            request.record_answer("", problem="the reader left, or the server stopped")
+            raise
+        except Exception as error:
+            # An error of ours is no reason to show what nobody judged.
+            log.exception("a guarded answer failed")
+            request.record_answer("", problem=f"the relay failed: {type(error).__name__}")
+            return self._only_notice(request.notices.unchecked(""))
+
+    async def _attempt(self, cleaned: CleanRequest, cleared: Cleared) -> Body:
+        request = self._request
+        reply = await request.upstream.complete(request.sent(cleaned), request.terms.headers)
+        if request.exempt:
+            return reply
+        try:
+            whole = WholeAnswer(reply)
+        except AnswerUnreadable as error:
+            raise UpstreamFailed(str(error), 502) from None
+        started = time.monotonic()
+        verdicts = await asyncio.gather(*(self._judge(cleaned.context, choice.text) for choice in whole.choices))
+        took = round((time.monotonic() - started) * 1000, 1)
+        # An attempt may still be cancelled and made again, and only one goes into the audit.
+        await asyncio.shield(cleared)
+        preface = request.preface(cleaned)
+        choices = [self._decided(*found, took, preface) for found in zip(whole.choices, verdicts, strict=True)]
+        return whole.completion(choices)
+
+    async def _judge(self, context: list[Turn], text: str) -> Verdict:
+        if context and context[-1].role == "assistant":
+            # The request began the answer.
+            *context, begun = context
+            text = begun.text + text
+        return await self._request.moderator.guard.judge([*context, Turn("assistant", text)])
+
+    def _decided(self, choice: WholeChoice, verdict: Verdict, took: float, preface: str) -> Body:
+        request = self._request
+        decision = request.moderator.policy.decide(verdict)
+        if decision.passes:
+            try:
+                request.check_media(choice.media)
+            except MediaWithheld as withheld:
+                verdict, decision = withheld.review.verdict, withheld.review.decision
+        request.record_answer(choice.text, verdict, decision, milliseconds=took, unjudged=choice.media)
+        if decision.passes:
+            return _prefaced(choice.body, preface) if preface else choice.body
+        return self._notice(request.notices.withheld(Review(verdict, decision, took, True), choice.text), choice.number)
+
+    def _only_notice(self, notice: str) -> Body:
+        return completion(completion_head(self._request.model), [self._notice(notice, 0)])
+
+    def _notice(self, notice: str, index: int) -> Body:
+        return message_choice(notice, self._request.notices.finish_reason, index)
+
+
+def _prefaced(choice: Body, preface: str) -> Body:
+    """A choice whose content, if it is a text, begins with `preface`."""
+    message = object_or_empty(choice.get("message"))
+    content = message.get("content")
+    if not isinstance(content, str) or not content:
+        return choice
+    return {**choice, "message": {**message, "content": preface + content}}
+
+
 # ---- functions.qwen3guard_function_models ----
+
+# Open WebUI names a Function's module so, and tells the Function its id nowhere else (its utils/plugin.py).
+_MODULE = re.compile(r"function_(.+)_[0-9a-f]{32}")
+_HIDDEN_NAME = "Qwen3Guard (hidden)"
+_HIDDEN_TEXT = "Qwen3Guard's filter sends requests through this model. It answers nobody who asks it directly."
+
 
 class Pipe:
     """What Open WebUI loads. One object serves all requests of a worker."""
@@ -7004,3 +10758,59 @@ class Pipe:
         self.name = ""
         self.valves = self.Valves()
         self._service = ModerationService()
+
+    async def pipes(self) -> list[dict[str, str]]:
+        """The guarded models, and the hidden entry."""
+        valves = self.valves
+        try:
+            models = await own_models()
+            # Our own list is no part of what is guarded.
+            if models is None:
+                return []
+            await self._offer_hidden_entry()
+        except HostChanged as changed:
+            log.error("there are no guarded models: %s", changed)
+            return []
+        wanted = words(valves.models)
+        entries = [
+            {"id": model.id, "name": valves.model_names.replace("{model}", model.name)}
+            for model in models
+            if matches(model.id, wanted) and model.id != CHECK_ENTRY
+        ]
+        return [*entries, {"id": CHECK_ENTRY, "name": _HIDDEN_NAME}] if valves.hidden_entry else entries
+
+    async def pipe(self, body: Body, __user__: Body, __request__: Request, __metadata__: Body) -> Any:
+        """The answer: an object, or a response whose status and events Open WebUI passes on as they are."""
+        call = GuardedCall(
+            self._service.of(self.valves), self.valves, __request__, __user__, body, object_or_empty(__metadata__)
+        )
+        try:
+            request = await call.guarded_request()
+            if not body.get("stream"):
+                return await Unstreamed(request).make()
+            answer = LiveAnswer()
+            return _streaming(answer, Streamed(request, answer))
+        except UpstreamFailed as failed:
+            return _failing(failed) if body.get("stream") else Failure(failed)
+
+    async def _offer_hidden_entry(self) -> None:
+        known = _MODULE.fullmatch(type(self).__module__)
+        if known and self.valves.hidden_entry:
+            await offer_hidden(f"{known[1]}.{CHECK_ENTRY}", _HIDDEN_NAME, _HIDDEN_TEXT)
+
+
+def _streaming(answer: LiveAnswer, streamed: Streamed) -> StreamingResponse:
+    return StreamingResponse(answer.lines(streamed.write()), media_type="text/event-stream")
+
+
+def _failing(failed: UpstreamFailed) -> StreamingResponse:
+    """A stream that says the error and ends: Open WebUI gives streams no status."""
+    answer = LiveAnswer()
+    answer.write(error_chunk(str(failed), failed.status))
+    answer.write(end_chunk(chunk_head(""), "error"))
+    answer.end()
+    return StreamingResponse(answer.lines(_nothing()), media_type="text/event-stream")
+
+
+async def _nothing() -> None:
+    return

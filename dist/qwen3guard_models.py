@@ -2352,13 +2352,40 @@ class RequestContext(NamedTuple):
         )
 
 
+# ---- webui.system_texts ----
+
+# Looking for a client's values in an admin's text may not compare more characters than this.
+_MOST_COMPARED_WITH = 20_000_000
+
+
+def values_given(metadata: Body, user: Body) -> tuple[str, ...]:
+    """What a client gave for the variables that an admin's prompt may name."""
+    given: list[Any] = []
+    for values in (metadata.get("variables"), metadata.get("chat_variables"), user.get("variables")):
+        given += object_or_empty(values).values()
+    given += [user.get(name) for name in ("name", "email", "bio")]
+    return tuple(str(value) for value in given if value)
+
+
+def judged_part(trusted: str, rest: str, given: Sequence[str]) -> str:
+    """What must be judged of a system text.
+
+    Args:
+        trusted: its beginning, which the admin wrote, with variables filled in.
+        rest: what follows.
+        given: the client's values of the variables.
+    """
+    # The client chooses how many values there are: those that are not looked for count as found, and are judged.
+    looked_for = _MOST_COMPARED_WITH // max(1, len(trusted))
+    found = [value for place, value in enumerate(given) if place >= looked_for or value in trusted]
+    return "\n".join(filter(None, [rest, *found]))
+
+
 # ---- pipelines.marks.trust_mark ----
 
 MARK_KEY = "qwen3guard_mark"
 # A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
 _VALID_SECONDS = 24 * 3600
-# Looking for a client's values in an admin's text may not compare more characters than this.
-_MOST_COMPARED_WITH = 20_000_000
 
 
 class Mark(BaseModel):
@@ -2388,18 +2415,13 @@ def put_mark(body: Body, user: dict[str, Any], *, by_admin: bool = True) -> None
         by_admin: whether only an admin can have written what will be put in front of its system text.
     """
     metadata, context = object_or_empty(body.get("metadata")), RequestContext.of_body(body, user)
-    given = [
-        *object_or_empty(metadata.get("variables")).values(),
-        *object_or_empty(metadata.get("chat_variables")).values(),
-    ]
-    given += [user.get("name"), user.get("email")]
     mark = Mark(
         user=context.user,
         task=context.task,
         chat=context.chat,
         message=context.message,
         on_page=bool(metadata.get("chat_id") and metadata.get("session_id")) and context.task is None,
-        values=tuple(str(value) for value in given if value),
+        values=values_given(metadata, user),
         quoted=context.quoted,
         language=context.language,
         anchor=f"[{secrets.token_hex(16)}]" if by_admin else "",
@@ -2433,11 +2455,8 @@ def split_system(text: str, mark: Mark) -> tuple[str, str]:
         return text, text
     trusted, _, rest = text.partition(mark.anchor)
     rest = rest.removeprefix("\n").replace(mark.anchor, "")
-    # The client chooses how many values there are: those that are not looked for count as found, and are judged.
-    looked_for = _MOST_COMPARED_WITH // max(1, len(trusted))
-    given = [value for place, value in enumerate(mark.values) if place >= looked_for or value in trusted]
     whole = trusted + rest if rest else trusted.removesuffix("\n")
-    return whole, "\n".join(filter(None, [rest, *given]))
+    return whole, judged_part(trusted, rest, mark.values)
 
 
 def _set_anchor(messages: list[Body], anchor: str) -> None:
@@ -2718,7 +2737,7 @@ def _patience(reply: aiohttp.ClientResponse) -> float:
     return 0
 
 
-# ---- pipelines.upstreams.event_stream ----
+# ---- webui.guarded.event_stream ----
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FIELD = re.compile(rb"(data|event|id|retry):? ?")
@@ -2875,9 +2894,6 @@ class UpstreamFailed(Exception):
 class Upstream(Protocol):
     """What a host provides for the models that it guards. Any of its errors is an `UpstreamFailed`."""
 
-    async def models(self) -> list[str] | None:
-        """The ids that it lists; None for a server that answers and has no list."""
-
     async def complete(self, body: Body, headers: Mapping[str, str] | None = None) -> Body:
         """The unstreamed answer to a chat-completions request, with at least one choice."""
 
@@ -2888,6 +2904,86 @@ class Upstream(Protocol):
 
         The call ends with the context.
         """
+
+
+# ---- webui.guarded.server_replies ----
+
+# Of a server's own words about its failure.
+_MOST_WORDS = 300
+
+
+def server_words(told: Any, blanked: Callable[[str], str] = str) -> str:
+    """The server's own words about its failure, on one line.
+
+    Args:
+        told: what it sent.
+        blanked: removes keys, which the server may quote.
+    """
+    error = told.get("error", told) if isinstance(told, dict) else told
+    said = object_or_empty(error)
+    message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
+    return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
+
+
+def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
+    """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
+    value = object_or_empty(told)
+    in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
+    error = value.get("error") or in_choices
+    is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
+    if error or (is_error or ("detail" in value and "choices" not in value)):
+        words = server_words({"error": error} if error else value, blanked)
+        raise UpstreamFailed("The model server failed", 502, words)
+
+
+def checked_completion(told: Any) -> Body:
+    """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
+    if not list(objects_in(object_or_empty(told).get("choices"))):
+        raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+    return object_or_empty(told)
+
+
+class ChunkReader:
+    """Takes the chunks out of the events of one streamed answer, and says at its end whether it was whole.
+
+    Args:
+        blanked: removes keys from what the server says about its failure.
+    """
+
+    def __init__(self, blanked: Callable[[str], str] = str) -> None:
+        self._blanked = blanked
+        self._complete = self._has_choices = self._answered = False
+
+    async def chunks(self, events: AsyncIterator[Event]) -> AsyncIterator[Body]:
+        """The chunks.
+
+        Raises:
+            UpstreamFailed: the server sent an error in place of a chunk.
+        """
+        async for value, name in events:
+            self._answered = True
+            raise_error_in(value, name, self._blanked)
+            chunk = object_or_empty(value)
+            for choice in objects_in(chunk.get("choices")):
+                self._has_choices = True
+                self._complete = (
+                    self._complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
+                )
+            if chunk:
+                yield chunk
+
+    def check_whole(self, *, done: bool, unreadable: bool) -> None:
+        """Raises UpstreamFailed if the answer was not complete, or none at all.
+
+        Args:
+            done: whether the server said that it is done.
+            unreadable: whether some of what it sent was no JSON.
+        """
+        if self._has_choices and (self._complete or done):
+            return
+        if self._has_choices or not (self._answered or unreadable):
+            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
+        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
 
 
 # ---- webui.log ----
@@ -2906,6 +3002,7 @@ log = logging.getLogger("qwen3guard")
 
 
 
+
 # Connecting is quick or fails; what takes time is the answer.
 _CONNECT_SECONDS = 10
 _LIST_SECONDS = 10
@@ -2915,8 +3012,6 @@ _LAST_BYTES_SECONDS = 0.1
 _MOST_REPLY_BYTES = 32 * 1024 * 1024
 _MOST_MODELS = 2000
 _LONGEST_ID = 200
-# Of a server's own words about its failure.
-_MOST_WORDS = 300
 _SHORTEST_SECRET = 6
 _FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, StreamUnreadable)
 
@@ -2975,10 +3070,8 @@ class HttpUpstream:
         with self._failing():
             async with self._call("POST", "/chat/completions", body, headers) as reply:
                 told = await self._read(reply)
-        self._raise_error_in(told)
-        if not list(objects_in(object_or_empty(told).get("choices"))):
-            raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-        return object_or_empty(told)
+        raise_error_in(told, blanked=self._blanked)
+        return checked_completion(told)
 
     @asynccontextmanager
     async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
@@ -3018,35 +3111,22 @@ class HttpUpstream:
         )
 
     async def _chunks(self, content: aiohttp.StreamReader) -> AsyncIterator[Body]:
-        stream = EventStream(content.iter_any())
-        complete = has_choices = answered = False
-        events = stream.events()
+        stream, reader = EventStream(content.iter_any()), ChunkReader(self._blanked)
+        chunks = reader.chunks(stream.events())
         while True:
             # Not `_failing`, which costs as much as reading the event.
             try:
-                event = await anext(events, None)
+                chunk = await anext(chunks, None)
             except _FAILURES as error:
                 raise self._failed(error) from None
-            if event is None:
+            if chunk is None:
                 break
-            answered = True
-            value, name = event
-            self._raise_error_in(value, name)
-            chunk = object_or_empty(value)
-            for choice in objects_in(chunk.get("choices")):
-                has_choices = True
-                complete = complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
-            if chunk:
-                yield chunk
+            yield chunk
         if stream.done:
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with asyncio.timeout(_LAST_BYTES_SECONDS):
                     await content.read()
-        if has_choices and (complete or stream.done):
-            return
-        if has_choices or not (answered or stream.unreadable):
-            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
-        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
+        reader.check_whole(done=stream.done, unreadable=stream.unreadable)
 
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
         await self._accept(reply)
@@ -3079,16 +3159,7 @@ class HttpUpstream:
             told = json.loads(text)
         except (ValueError, RecursionError):
             told = text
-        raise UpstreamFailed(f"The model server answered {status}", status, self._words(told))
-
-    def _raise_error_in(self, told: Any, event: str = "") -> None:
-        """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
-        value = object_or_empty(told)
-        in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
-        error = value.get("error") or in_choices
-        is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
-        if error or (is_error or ("detail" in value and "choices" not in value)):
-            raise UpstreamFailed("The model server failed", 502, self._words({"error": error} if error else value))
+        raise UpstreamFailed(f"The model server answered {status}", status, server_words(told, self._blanked))
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -3106,13 +3177,6 @@ class HttpUpstream:
         if isinstance(error, StreamUnreadable):
             return UpstreamFailed(str(error), 502)
         return UpstreamFailed("The model server's answer cannot be read.", 502)
-
-    def _words(self, told: Any) -> str:
-        """The server's own words about its failure, on one line, without keys that it may quote."""
-        error = told.get("error", told) if isinstance(told, dict) else told
-        said = object_or_empty(error)
-        message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
-        return self._blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
 
     def _blanked(self, text: str) -> str:
         for secret in self._secrets:
@@ -3240,14 +3304,14 @@ class Upstreams:
         return any(fnmatchcase(model, pattern) for pattern in self._wanted)
 
 
-# ---- webui.host_versions ----
+# ---- webui.guarded.host_version ----
 
-# Those that take back a shown answer after a `retraction_chunk`, as tested.
+# The versions that, as tested, take back a shown answer after a `retraction_chunk`.
 _RETRACTING = ((0, 12),)
 
 
-def takes_back(version: object) -> bool:
-    """Whether this version takes back a shown answer. False for one that nobody knows."""
+def can_retract(version: object) -> bool:
+    """Whether this Open WebUI takes back what it has shown. One whose version says nothing cannot."""
     found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
     return found is not None and (int(found[1]), int(found[2])) in _RETRACTING
 
@@ -3278,7 +3342,7 @@ class Host:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.warning("%s does not tell its version: %s", self._url, error)
             told = None
-        self.retracts = takes_back(told.get("version") if isinstance(told, dict) else None)
+        self.retracts = can_retract(told.get("version") if isinstance(told, dict) else None)
 
 
 # ---- moderation.asker ----

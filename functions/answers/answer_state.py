@@ -4,7 +4,8 @@ from typing import Any
 
 from functions.answers.guarded_stream import GuardedStream, StreamTerms
 from functions.filter_valves import FunctionFilterValves
-from functions.host.host_version import page_takes_back
+from functions.host.own_version import own_version
+from webui.guarded.host_version import can_retract
 from webui.moderator import Moderator
 from webui.request_context import RequestContext
 from webui.request_notices import RequestNotices
@@ -48,7 +49,7 @@ class AnswerState:
 
     def terms(self) -> StreamTerms:
         """How the answer is shown, whatever the conversation before it is."""
-        retracts = self.on_page and page_takes_back()
+        retracts = self.on_page and can_retract(own_version())
         hold = self.valves.stream_mode == "hold" or not retracts
         return StreamTerms([], hold=hold, retracts=retracts, on_page=self.on_page)
 

@@ -3,7 +3,7 @@
 import aiohttp
 
 from moderation.endpoint.transport import new_session, proxy_for
-from webui.host_versions import takes_back
+from webui.guarded.host_version import can_retract
 from webui.log import log
 
 _ASK_SECONDS = 5
@@ -30,4 +30,4 @@ class Host:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.warning("%s does not tell its version: %s", self._url, error)
             told = None
-        self.retracts = takes_back(told.get("version") if isinstance(told, dict) else None)
+        self.retracts = can_retract(told.get("version") if isinstance(told, dict) else None)
