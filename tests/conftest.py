@@ -39,7 +39,13 @@ _SHARED = {
         *("test_guarded_page", "test_guarded_page_dialects", "test_guarded_page_limits", "test_guarded_page_tasks"),
         *("test_guarded_page_real_guard", "test_guarded_page_retract", "test_guarded_page_stream"),
         *("test_guarded_page_trouble", "test_guarded_surroundings"),
-        *("test_function_guard_trouble", "test_function_install", "test_function_models", "test_function_programs"),
+        *(
+            "test_function_gaps",
+            "test_function_guard_trouble",
+            "test_function_install",
+            "test_function_models",
+            "test_function_programs",
+        ),
     ),
 }
 """Fixtures that start servers for several files, and those files."""

@@ -1,4 +1,4 @@
-"""What can go wrong with Functions in Open WebUI, and whether unjudged text passes then: the table in docs/functions.md.
+"""What can go wrong with Functions in Open WebUI, and whether unjudged text passes then (table: docs/functions.md).
 
 A test `test_gap_…` shows that it passes, and what closes that: guarded models with `require_filter`.
 """

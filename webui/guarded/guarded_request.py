@@ -10,6 +10,7 @@ from moderation.policy import Decision
 from moderation.review import Review
 from moderation.verdict import Verdict
 from webui.bodies import Body, messages_of
+from webui.guarded.answer_record import record_answer
 from webui.guarded.upstream import Upstream, UpstreamFailed
 from webui.moderator import Moderator
 from webui.request_context import RequestContext
@@ -61,6 +62,7 @@ class GuardedRequest:
         self._fields = {name: value for name, value in body.items() if name != "messages"}
         self._review = RequestReview(moderator, messages_of(body), self._fields, context)
         self.notices = self._review.notices
+        self.preface = self._review.preface
         self.exempt = self._review.exempt
         """Whether nobody judges the answer."""
 
@@ -120,12 +122,6 @@ class GuardedRequest:
         passes = self.exempt or self.moderator.policy.decide(verdict).passes
         return str(failed) if passes else f"{failed.message}."
 
-    def preface(self, cleaned: CleanRequest) -> str:
-        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
-        if not cleaned.unchecked or "response_format" in self._fields:
-            return ""
-        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
-
     def record_answer(
         self,
         text: str,
@@ -137,15 +133,16 @@ class GuardedRequest:
         unjudged: Sequence[str] = (),
     ) -> None:
         """Audit an answer, or what there is of it and why it ended."""
-        known: dict[str, Any] = {
-            "unjudged": tuple(unjudged),
-            "guard": self.moderator.guard.model,
-            "milliseconds": milliseconds,
-        }
-        if problem:
-            verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
-        head = self._context.head(self._context.direction("response")).model_copy(update=known)
-        self.moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
+        record_answer(
+            self.moderator,
+            self._context,
+            text,
+            verdict,
+            decision,
+            problem=problem,
+            milliseconds=milliseconds,
+            unjudged=unjudged,
+        )
 
 
 async def _end(task: "asyncio.Future[Any] | None") -> None:
