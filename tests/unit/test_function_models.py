@@ -207,7 +207,7 @@ async def test_what_goes_on_to_the_model_is_the_request_and_nothing_of_the_page(
     # Models of one request write into its state one after another.
     assert webui.requests[0] is not outer
     assert vars(outer.state)["_state"]["bypass_filter"] is False
-    assert webui.requests[0].scope["state"] == {"mine": 1, "bypass_filter": True}
+    assert webui.requests[0].scope["state"].keys() == {"mine", "bypass_filter", "qwen3guard_routes"}
     assert webui.requests[0].app is outer.app
 
 
@@ -301,6 +301,12 @@ async def test_an_answer_that_fails_on_its_way_says_so(pipe: Any, webui: OwnWebu
     answer = await stream(pipe, webui)
     assert (len(answer.errors), answer.finish, "secret" in answer.raw) == (1, ["error"], False)
     assert words in answer.errors[0]["message"]
+
+
+async def test_events_of_another_api_among_chunks_are_nothing_that_a_model_says(pipe: Any, webui: OwnWebui) -> None:
+    odd = f"data: {json.dumps({'type': 'response.output_text.delta', 'delta': UNSAFE})}\n\n"
+    webui.reply = lambda body: StreamingResponse(each([*events(CALM)[:2], odd, *events(CALM)[2:]]))
+    assert (await stream(pipe, webui)).said() == CALM
 
 
 async def test_the_words_of_a_server_are_judged_too(pipe: Any, webui: OwnWebui) -> None:
