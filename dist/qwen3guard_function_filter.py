@@ -35,7 +35,7 @@ import zlib
 from bisect import bisect_left
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -157,7 +157,7 @@ def one_event(chunks: Iterable[Body]) -> Body:
     choices: dict[int, Body] = {}
     for chunk in chunks:
         whole |= chunk
-        for choice in objects_in(chunk["choices"]):
+        for choice in objects_in(chunk.get("choices")):
             known = choices.get(choice["index"])
             if known is None:
                 choices[choice["index"]] = choice
@@ -450,40 +450,6 @@ def _repeats(text: ContinuousText, longer: ContinuousText) -> bool:
     return longer.readable.startswith(text.readable)
 
 
-# ---- moderation.asker ----
-
-# A client may send a user id of any length.
-_MOST_OF_AN_ID = 256
-
-
-class Asker(NamedTuple):
-    """Who a check is for. `FairSlots` uses it to order checks."""
-
-    user: str | None
-    """None if the user is unknown. All unknown users share one queue."""
-    later: bool
-    """True for a later check of a streamed answer, whose reader already has some text to read."""
-
-
-_user: ContextVar[str | None] = ContextVar("asker_user", default=None)
-_later: ContextVar[bool] = ContextVar("asker_later", default=False)
-
-
-def asking_for(user: object) -> None:
-    """Set the user for this task and the tasks that it starts. None or "" means unknown."""
-    _user.set(str(user)[:_MOST_OF_AN_ID] if user else None)
-
-
-def asking_later(later: bool) -> None:
-    """Set, for this task and the tasks that it starts, whether checks are later checks of a streamed answer."""
-    _later.set(later)
-
-
-def current_asker() -> Asker:
-    """The asker of the current task."""
-    return Asker(_user.get(), _later.get())
-
-
 # ---- moderation.verdict ----
 
 Kind = Literal["prompt", "response"]
@@ -676,6 +642,1110 @@ def as_messages(conversation: Conversation) -> list[dict[str, str]]:
 def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
     """Messages as they came over the wire."""
     return [Turn(message.role, message.content) for message in messages]
+
+
+# ---- webui.chat_completions ----
+
+def completion_head(model: str) -> Body:
+    """What tells one completion from another."""
+    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+
+def completion(head: Body, choices: list[Body]) -> Body:
+    """A whole `chat.completion`."""
+    return {**head, "object": "chat.completion", "choices": choices}
+
+
+def message_choice(text: str, finish_reason: str, number: int = 0) -> Body:
+    """A choice of a whole completion that says `text`."""
+    return {"index": number, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+
+
+def delta_choice(delta: Body, number: int = 0, finish_reason: str | None = None) -> Body:
+    """A choice of a chunk."""
+    return {"index": number, "delta": delta, "finish_reason": finish_reason}
+
+
+def chunk_head(model: str) -> Body:
+    """The envelope of an answer that we write alone."""
+    return {**completion_head(model), "object": "chat.completion.chunk"}
+
+
+def chunk(envelope: Body, *choices: Body) -> Body:
+    """A chunk of a streamed answer.
+
+    Args:
+        envelope: what every chunk of the answer repeats.
+        choices: see `delta_choice`.
+    """
+    return {**envelope, "choices": list(choices)}
+
+
+def end_chunk(envelope: Body, reason: str) -> Body:
+    """The last chunk of an answer."""
+    return chunk(envelope, delta_choice({}, finish_reason=reason))
+
+
+def text_chunk(envelope: Body, text: str) -> Body:
+    """A chunk that adds `text` to the first choice."""
+    return chunk(envelope, delta_choice({"content": text}))
+
+
+def with_role(first: Body) -> Body:
+    """The first chunk of an answer, which says who speaks."""
+    choices = [{**choice, "delta": {"role": "assistant", **choice["delta"]}} for choice in first["choices"]]
+    return {**first, "choices": choices}
+
+
+def error_chunk(message: str, status: int) -> Body:
+    """What a stream says of an error, in place of a chunk."""
+    return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
+
+
+# ---- webui.json_text ----
+
+# Ids, enums, formats, versions, times: one printable ASCII word.
+_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
+_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
+_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
+# How files begin in base64: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP; MP3, Ogg, FLAC; MP4; PDF, ZIP.
+_MAGIC = {
+    **dict.fromkeys(("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0"), "image"),
+    **dict.fromkeys(("SUQz", "T2dnUw", "ZkxhQ"), "audio"),
+    **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
+    **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
+}
+_MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
+# A shorter one costs nothing to judge.
+_SHORTEST_FILE = 256
+_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
+# As _DATA_URL, with its data, amid other text.
+_EMBEDDED = re.compile(
+    r"data:(?P<kind>image|audio|video|font|application)/[\w.+-]+(?:;[\w=.\"-]+)*;base64,(?P<data>[A-Za-z0-9+/_=-]+)",
+    re.IGNORECASE | re.ASCII,
+)
+_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
+_RUN = re.compile(r"[^\W_]+")
+_LONGEST_REMEMBERED_KEY = 64
+# Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
+_SENTENCE_WORDS = 3
+_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
+# Under these keys even one word is read as text, by a model or on a page.
+PROSE_KEYS = frozenset(
+    (
+        "alt",
+        "arguments",
+        "caption",
+        "code",
+        "content",
+        "description",
+        "documents",
+        "explanation",
+        "input",
+        "instructions",
+        "message",
+        "name",
+        "output",
+        "partial_json",
+        "prompt",
+        "query",
+        "quote",
+        "reasoning",
+        "reasoning_content",
+        "refusal",
+        "result",
+        "revised_prompt",
+        "snippet",
+        "stderr",
+        "stdout",
+        "suffix",
+        "summary",
+        "system",
+        "text",
+        "thinking",
+        "title",
+        "transcript",
+    )
+)
+# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
+MEDIA_PARTS = frozenset(
+    (
+        "image_url",
+        "input_image",
+        "image",
+        "image_embeds",
+        "input_audio",
+        "audio",
+        "audio_url",
+        "audio_embeds",
+        "video",
+        "video_url",
+        "file",
+        "input_file",
+        "document_url",
+        "inline_data",
+        "media",
+        "output_image",
+        "output_audio",
+        "image_pil",
+    )
+)
+_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
+
+
+class Found(NamedTuple):
+    """What a value holds."""
+
+    texts: list[str]
+    """In order, keys of objects included."""
+    media: list[str]
+    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
+
+
+def is_text(value: str) -> bool:
+    """Whether `value` is words, and no label, number, hash, signature or picture."""
+    if not value.strip():
+        return False
+    if _LABEL.fullmatch(value) and "://" not in value:
+        words = {word.lower() for word in _WORD.findall(value)}
+        return len(words & _FUNCTION_WORDS) > 1
+    return not is_blob(value) and media_of(value) is None
+
+
+def is_blob(value: str) -> bool:
+    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
+    if not _BLOB.fullmatch(value):
+        return False
+    kinds = (str.isupper, str.islower, str.isdigit)
+    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+
+
+def media_of(value: str) -> str | None:
+    """`image`, `audio`, `video` or `file` if all of `value` is such, as a `data:` URL or in base64; else None."""
+    found = _DATA_URL.match(value)
+    if found is None:
+        start = _MAGIC_START.match(value)
+        return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
+    data = value[found.end() :]
+    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
+        # What is not encoded, as an SVG may be, is words.
+        return None
+    return _MEDIA_KINDS.get(found["kind"].lower())
+
+
+def without_media(text: str) -> tuple[str, list[str]]:
+    """`text` without the pictures, sounds and files that it holds as `data:` URLs, and their kinds, each once."""
+    if ";" not in text or ";base64," not in text.lower():
+        return text, []
+    kinds: list[str] = []
+
+    def take(found: re.Match[str]) -> str:
+        if _is_written(found["data"]):
+            return found[0]
+        _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
+        return ""
+
+    return _EMBEDDED.sub(take, text), kinds
+
+
+def as_text(value: Any) -> tuple[str, bool]:
+    """An object as a model reads it: JSON, without base64; and whether any was left out."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        # As deep as a client likes.
+        text = "\n".join(find(value, prose=True).texts)
+    shown, kinds = without_media(text)
+    clean = _LONG_RUN.sub(lambda found: "" if is_blob(found[0]) else found[0], shown)
+    return clean, bool(kinds) or clean != shown
+
+
+def is_sentence(value: str) -> bool:
+    """Whether `value` is text of at least three words, so that it can say something by itself."""
+    if not is_text(value):
+        return False
+    words = 0
+    for run in _RUN.finditer(value):
+        words += _words_in(run[0])
+        if words >= _SENTENCE_WORDS:
+            return True
+    # Written without spaces.
+    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
+
+
+def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
+    """All texts and media in a value of any shape and depth.
+
+    Args:
+        value: what JSON can hold.
+        key: its key in the object that holds it.
+        prose: whether every string in it is text, whatever it looks like.
+    """
+    found = Found([], [])
+    # No recursion: a client chooses how deep its value is.
+    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
+    while waiting:
+        name, item, in_media = waiting.pop()
+        if isinstance(item, str):
+            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
+        elif isinstance(item, list):
+            waiting += [(name, each, in_media) for each in reversed(item)]
+        elif isinstance(item, dict):
+            kind = item.get("type")
+            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
+            if is_media:
+                _add_once(found.media, str(kind))
+            for inner, each in reversed(item.items()):
+                waiting.append((inner, each, in_media or is_media))
+                if _is_text_key(inner):
+                    waiting.append(("text", inner, False))
+    return found
+
+
+@lru_cache(2048)
+def _is_short_text(key: str) -> bool:
+    return is_text(key)
+
+
+def _is_text_key(key: str) -> bool:
+    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
+
+
+def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
+    if kind := media_of(value):
+        if not in_media:
+            _add_once(found.media, kind)
+        return
+    value, kinds = without_media(value)
+    for kind in kinds:
+        _add_once(found.media, kind)
+    if (words := _words_in_data_url(value)) is not None:
+        found.texts.extend(filter(None, [words]))
+    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
+        # The part that it belongs to is named already.
+        return
+    elif value.strip() if prose else is_text(value):
+        found.texts.append(value)
+
+
+def _words_in_data_url(value: str) -> str | None:
+    """What a `data:` URL of text says; None for anything else."""
+    head = _DATA_URL.match(value)
+    if head is None:
+        return None
+    data = unquote(value[head.end() :])
+    if not head["options"].lower().endswith(";base64") or _is_written(data):
+        return data
+    try:
+        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return value
+
+
+def _is_base64(data: str) -> bool:
+    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
+
+
+def _is_written(data: str) -> bool:
+    """Whether there are words where base64 is expected, which has digits if it is long."""
+    if len(data) <= 64:
+        return is_text(data)
+    start = data[:1024]
+    return any(map(str.islower, start)) and not any(map(str.isdigit, start))
+
+
+def _words_in(run: str) -> int:
+    """How many words letters without a gap are: Chinese, Japanese and Thai do not part theirs."""
+    parted = run.isascii() or (len(run) <= 16 and max(run) < "\u2e80")
+    return 1 if parted else (len(run) + 1) // 2
+
+
+def _add_once(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)
+
+
+# ---- webui.guarded.text_paths ----
+
+# Strings under these keys are labels unless they are words: never the beginning of a text that grows.
+_LABELS = frozenset(
+    ("type", "id", "index", "format", "role", "object", "status", "signature", "data", "mime_type", "detail", "item_id")
+)
+# No answer nests deeper, and each level costs a call.
+_DEEPEST = 40
+
+
+class TooDeep(Exception):
+    """A value is nested deeper than any answer."""
+
+
+class Step(NamedTuple):
+    """One step into a value: a key of an object, or an item of a list."""
+
+    key: str | int
+    labels: dict[str, Any]
+    """Of the object that is stepped into: which item it is, and of what type."""
+
+
+TextPath = tuple[Step, ...]
+
+
+class Leaves(NamedTuple):
+    """A value taken apart."""
+
+    texts: list[tuple[TextPath, str]]
+    """What grows, in order."""
+    keys: list[str]
+    """Keys of objects that are words."""
+    media: dict[str, None]
+    """Kinds of pictures and sound in it."""
+    rest: Any
+    """The value without those texts."""
+    matters: bool
+    """Whether `rest` tells more than labels that go out with the texts anyway."""
+
+
+def take_apart(key: str, value: Any) -> Leaves:
+    """The texts in a value and what is left without them.
+
+    Raises:
+        TooDeep
+    """
+    if _is_label(key, value):
+        return Leaves([], [], {}, value, True)
+    found = Leaves([], [], {}, None, False)
+    rest, matters = _without_texts(found, (Step(key, {}),), value)
+    return found._replace(rest=rest, matters=matters or not found.texts)
+
+
+def name_of(path: TextPath) -> str:
+    """A name for the place, the same for all parts of one text."""
+    return "/".join(str(step.key) for step in path)
+
+
+def rebuilt(path: TextPath, text: str) -> Any:
+    """The value that says `text` at its place, with the labels on the way there."""
+    value: Any = text
+    for step in reversed(path):
+        value = [value] if isinstance(step.key, int) else {**step.labels, step.key: value}
+    return value
+
+
+def _without_texts(found: Leaves, path: TextPath, value: Any) -> tuple[Any, bool]:
+    if len(path) > _DEEPEST:
+        raise TooDeep
+    if isinstance(value, str):
+        return _without_text(found, path, value)
+    if isinstance(value, list):
+        items = [
+            _without_texts(found, (*path, Step(_place_of(item, position), {})), item)
+            for position, item in enumerate(value)
+        ]
+        return [item for item, _ in items if item is not None], any(matters for _, matters in items)
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str) and value["type"] in MEDIA_PARTS:
+            found.media[value["type"]] = None
+        found.keys.extend(filter(is_text, value))
+        labels = {key: item for key, item in value.items() if _is_label(key, item)}
+        inner = {
+            key: _without_texts(found, (*path, Step(key, labels)), item)
+            for key, item in value.items()
+            if key not in labels and item is not None
+        }
+        rest = {key: item for key, (item, _) in inner.items() if item not in (None, {}, [])}
+        return labels | rest, any(matters for _, matters in inner.values())
+    return value, False
+
+
+def _without_text(found: Leaves, path: TextPath, value: str) -> tuple[str | None, bool]:
+    key = next((step.key for step in reversed(path) if isinstance(step.key, str)), "")
+    # A part of a prose text may look like anything.
+    kind = media_of(value)
+    if key not in PROSE_KEYS and (kind or is_blob(value)):
+        found.media.update({kind: None} if kind else {})
+        return value, True
+    if value:
+        found.texts.append((path, value))
+    return None, False
+
+
+def _is_label(key: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return key in _LABELS and not is_text(value) and not is_blob(value) and media_of(value) is None
+    return value is None or (isinstance(value, int | float) and key in _LABELS)
+
+
+def _place_of(item: Any, position: int) -> int:
+    index = item.get("index") if isinstance(item, dict) else None
+    return index if isinstance(index, int) else position
+
+
+# ---- webui.guarded.growing_json ----
+
+_JSON_SIGN = re.compile(r"\\.|[\"\\{}\[\]]", re.DOTALL)
+# What JSON allows around a value.
+_JSON_WHITE = " \t\r\n"
+
+
+class GrowingJson:
+    """The pieces of one text. Only its end is looked at with each piece: to parse all of it each time is quadratic."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._depth = 0
+        self._quoted = False
+        self._escaping = False
+        self._closed: bool | None = None
+
+    @property
+    def text(self) -> str:
+        """All that arrived."""
+        return "".join(self._parts)
+
+    def add(self, part: str) -> None:
+        """Add what arrived next."""
+        self._parts.append(part)
+        if self._closed is not None:
+            # The value had its end: nothing but white space may follow.
+            self._closed = self._closed and not part.strip(_JSON_WHITE)
+            return
+        start, self._escaping = int(self._escaping and bool(part)), self._escaping and not part
+        for sign in _JSON_SIGN.finditer(part, start):
+            self._step(sign[0])
+            if self._depth == 0 and sign[0] in ("}", "]") and not self._quoted:
+                self._closed = not part[sign.end() :].strip(_JSON_WHITE) and _is_json(self.text)
+                return
+
+    def is_complete(self) -> bool:
+        """Whether the text is a whole JSON object or list."""
+        return bool(self._closed)
+
+    def _step(self, sign: str) -> None:
+        if sign[0] == "\\":
+            self._escaping = self._quoted and len(sign) == 1
+        elif sign == '"':
+            self._quoted = not self._quoted
+        elif not self._quoted:
+            self._depth = max(0, self._depth + (1 if sign in "{[" else -1))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+# ---- webui.guarded.tool_calls ----
+
+# OpenAI's two kinds of calls, and the key of each under which its text grows.
+_TEXT_OF = {"function": "arguments", "custom": "input"}
+# More than any model calls at once.
+_MOST_CALLS = 128
+
+
+class TooManyCalls(Exception):
+    """An upstream sends more calls than any model makes."""
+
+
+class ToolCall:
+    """One call, which grows."""
+
+    def __init__(self, choice: int, place: int, kind: str) -> None:
+        self._choice = choice
+        self._place = place
+        self._kind = kind
+        self._fields: Body = {}
+        self._name = ""
+        self._text = GrowingJson()
+
+    @property
+    def id(self) -> str:
+        return str(self._fields.get("id") or "")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def is_complete(self) -> bool:
+        """Whether its arguments are a whole JSON value."""
+        return self._text.is_complete()
+
+    def add(self, piece: Body) -> Iterator[Piece]:
+        """What a piece of the call adds to what the guard reads."""
+        said = object_or_empty(piece.get(self._kind))
+        name = said.get("name")
+        # Some servers repeat the name in every piece.
+        if isinstance(name, str) and name and name != self._name:
+            self._name += name
+            yield self._piece(0, "name", name)
+        grown = said.get(_TEXT_OF[self._kind])
+        if grown not in (None, ""):
+            # OpenAI's are text; other servers send the object itself.
+            text = grown if isinstance(grown, str) else json.dumps(grown, ensure_ascii=False)
+            self._text.add(text)
+            yield self._piece(1, "text", text)
+        known = ("name", _TEXT_OF[self._kind])
+        others = {key: value for key, value in piece.items() if key not in ("index", self._kind) and value is not None}
+        more = {key: value for key, value in said.items() if key not in known and value is not None}
+        for key, value in others.items():
+            if self._fields.get(key) != value:
+                # Some servers give every piece an id of its own: the first one stays.
+                self._fields[key] = self.id or value if key == "id" else value
+                yield from self._said_once(key, value)
+        for key, value in more.items():
+            if object_or_empty(self._fields.get(self._kind)).get(key) != value:
+                self._fields.setdefault(self._kind, {})[key] = value
+                yield from self._said_once(key, value)
+
+    def whole(self) -> Body:
+        """The call, as one piece."""
+        said = {**object_or_empty(self._fields.get(self._kind)), "name": self._name}
+        said[_TEXT_OF[self._kind]] = self._text.text
+        return {"index": self._place, **self._fields, self._kind: said}
+
+    def _said_once(self, key: str, value: Any) -> Iterator[Piece]:
+        for text in find({key: value}).texts:
+            yield self._piece(2, key, f"{text}\n")
+
+    def _piece(self, order: int, key: str, text: str) -> Piece:
+        return Piece(Channel(self._choice, Rank.CALL, self._place, f"{order} {key}"), text)
+
+
+class ToolCalls:
+    """All calls of one choice."""
+
+    def __init__(self, choice: int) -> None:
+        self._choice = choice
+        self._calls: list[ToolCall] = []
+        self._by_place: dict[int | str, ToolCall] = {}
+
+    def add(self, pieces: list[Body]) -> Iterator[Piece]:
+        """What one chunk's list of calls adds to what the guard reads.
+
+        Raises:
+            TooManyCalls
+        """
+        for position, piece in enumerate(pieces):
+            yield from self._call_of(piece, position).add(piece)
+
+    def whole(self) -> list[Body]:
+        """All calls, each as one piece, in the order in which they began."""
+        return [call.whole() for call in self._calls]
+
+    def _call_of(self, piece: Body, position: int) -> ToolCall:
+        index, number = piece.get("index"), piece.get("id")
+        by_id = next((call for call in self._calls if number and call.id == number), None)
+        # Without an index, the id tells calls apart; without both, the place in the list.
+        key = index if isinstance(index, int) else f"position {position}"
+        known = by_id or self._by_place.get(key)
+        if known is None or (by_id is None and _begins_another(piece, known)):
+            known = self._new(piece)
+        self._by_place[key] = known
+        return known
+
+    def _new(self, piece: Body) -> ToolCall:
+        if len(self._calls) == _MOST_CALLS:
+            raise TooManyCalls
+        kind = "custom" if isinstance(piece.get("custom"), dict) else "function"
+        self._calls.append(ToolCall(self._choice, len(self._calls), kind))
+        return self._calls[-1]
+
+
+def _begins_another(piece: Body, known: ToolCall) -> bool:
+    """Whether a piece at the place of a call belongs to another one: some servers give all calls one place, or none."""
+    name = _name_of(piece)
+    if not name or not known.name:
+        return False
+    # With an index, a name may come in two parts; other servers give every piece an id of its own.
+    told_apart = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    return known.is_complete() or (told_apart and name != known.name)
+
+
+def _name_of(piece: Body) -> str:
+    return next((str(name) for kind in _TEXT_OF if (name := object_or_empty(piece.get(kind)).get("name"))), "")
+
+
+# ---- webui.guarded.usual_chunk ----
+
+class UsualChunk(NamedTuple):
+    """A chunk that held parts of some texts and nothing else."""
+
+    beside: Body
+    """The chunk without its choice."""
+    choice: Body
+    """Its choice, with the keys of the delta in place of the delta."""
+    channels: dict[str, Channel]
+    """Where the texts belong, by their keys in the delta."""
+
+    def pieces_of(self, chunk: Body) -> list[Piece] | None:
+        """What a chunk adds that is like this one; None if it is not."""
+        choice, delta = _choice_and_delta(chunk)
+        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.beside:
+            return None
+        if not all(isinstance(part, str) and part for part in delta.values()):
+            return None
+        return [Piece(self.channels[key], part) for key, part in delta.items() if key in self.channels]
+
+
+def usual_chunk(chunk: Body, pieces: list[Piece]) -> UsualChunk | None:
+    """`chunk`, taken apart into `pieces`, if other words in their place are taken apart in the same way."""
+    choice, delta = _choice_and_delta(chunk)
+    texts = {key: part for key, part in delta.items() if key != "role"}
+    # Under these keys, words are words whatever they look like.
+    if not texts or not PROSE_KEYS.issuperset(texts):
+        return None
+    channels = [piece.channel for piece in pieces if piece.channel is not None and not piece.is_label]
+    if len(channels) != len(pieces) or [piece.text for piece in pieces] != list(texts.values()):
+        return None
+    beside, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
+    # What is nested could be too deep to be compared.
+    if any(isinstance(value, list | dict) for value in (*beside.values(), *around.values())):
+        return None
+    return UsualChunk(beside, around, dict(zip(texts, channels, strict=True)))
+
+
+def _choice_and_delta(chunk: Body) -> tuple[Body, Body]:
+    """Of a chunk with one choice; else empty."""
+    choices = chunk.get("choices")
+    choice = object_or_empty(choices[0]) if isinstance(choices, list) and len(choices) == 1 else {}
+    return choice, object_or_empty(choice.get("delta"))
+
+
+# ---- webui.guarded.answer_reader ----
+
+# What every chunk of one answer repeats.
+_ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
+# What may be next to the choices. Everything else is dropped: Open WebUI acts on keys such as `event`, `sources`,
+# `output` and `type` there (its utils/middleware.py), and may act on others tomorrow.
+_FIGURES = ("usage", "timings")
+_SOURCES = ("citations", "search_results", "related_questions")
+_REASONING = frozenset(
+    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
+)
+_CONTENT = frozenset(("content", "refusal"))
+# Lists whose items are whole things, one after another, and no parts of one text.
+_WHOLE_ITEMS = frozenset(("annotations", "citations", "images", "files", "attachments", "search_results", "videos"))
+# The keys of pictures and sound in an answer.
+_MEDIA = {"images": "image", "audio": "audio", "videos": "video", "files": "file", "attachments": "file"}
+# More texts than any answer has; each is compared with the others.
+_MOST_TEXTS = 64
+# About a million words.
+_MOST_CHARS = 8 * 1024 * 1024
+# Of a label that grows: so many characters, with what comes next, are enough to tell it from words.
+_LABEL_CHARS = 2048
+# More channels than any answer has, tool calls included; those without calls are compared with each other.
+_MOST_CHANNELS = 512
+# Longer than any token; and as many alternatives as OpenAI's API gives.
+_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
+_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
+
+
+class AnswerUnreadable(Exception):
+    """An answer that cannot be judged because of its shape or size; the text says why, for users."""
+
+
+class _Label(NamedTuple):
+    """A text under an unknown key that is a label so far: an id, a severity, encrypted thoughts."""
+
+    head: str
+    """Its beginning."""
+    only: str | None
+    """All of it where it came in one part, which some servers repeat in every chunk."""
+
+
+class AnswerReader:
+    """Reads one answer, and says parts of it again at their own places."""
+
+    def __init__(self) -> None:
+        self.envelope: Body = {}
+        """What every chunk of the answer repeats."""
+        self.finish: dict[int, str] = {}
+        """The finish reason of each choice that has one."""
+        self.media: dict[str, None] = {}
+        """Kinds of parts that nobody can judge: image, audio, video, file."""
+        self.has_choices = False
+        """Whether any chunk had the shape of a chat completion."""
+        self._beside: Body = {}
+        self._calls: dict[int, ToolCalls] = {}
+        self._function_calls: dict[int, ToolCall] = {}
+        self._places: dict[Channel, TextPath] = {}
+        # Of texts under unknown keys; None once they are words.
+        self._labels: dict[Channel, _Label | None] = {}
+        self._cumulative: dict[Channel, str] = {}
+        self._items: dict[tuple[int, str], Any] = {}
+        self._spoke: set[int] = set()
+        self._channels: set[Channel] = set()
+        self._chars = 0
+        self._usual: UsualChunk | None = None
+
+    def pieces_of(self, chunk: Body) -> Iterator[Piece]:
+        """What a chunk adds to the answer.
+
+        Raises:
+            AnswerUnreadable
+        """
+        pieces = self._usual.pieces_of(chunk) if self._usual else None
+        if pieces is not None:
+            yield from map(self._counted, pieces)
+            return
+        taken: list[Piece] = []
+        for piece in self._pieces_taken_apart(chunk):
+            taken.append(piece)
+            yield piece
+        self._usual = usual_chunk(chunk, taken)
+
+    def _counted(self, piece: Piece) -> Piece:
+        if piece.channel is not None:
+            self._channels.add(piece.channel)
+        if len(self._channels) > _MOST_CHANNELS:
+            raise AnswerUnreadable("The model server's answer has more parts than can be judged.")
+        self._chars += len(piece.text)
+        if self._chars > _MOST_CHARS:
+            raise AnswerUnreadable("The model server's answer is too long to be judged.")
+        return piece
+
+    def _pieces_taken_apart(self, chunk: Body) -> Iterator[Piece]:
+        for key in _ENVELOPE:
+            value = chunk.get(key)
+            if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
+                self.envelope[key] = value
+        self._beside |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
+        for position, choice in enumerate(objects_in(chunk.get("choices"))):
+            self.has_choices = True
+            number = choice.get("index")
+            try:
+                found = self._pieces_of_choice(choice, number if isinstance(number, int) else position)
+                yield from map(self._counted, found)
+            except TooDeep:
+                raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.") from None
+            except TooManyCalls:
+                raise AnswerUnreadable("The model server's answer has more tool calls than can be judged.") from None
+
+    def pieces_at_end(self) -> Iterator[Piece]:
+        """What is of use only with the whole answer: tool calls, finish reasons, sources and figures."""
+        for number in sorted({*self._calls, *self._function_calls}):
+            delta: Body = {}
+            if number in self._calls:
+                delta["tool_calls"] = self._calls[number].whole()
+            if number in self._function_calls:
+                delta["function_call"] = self._function_calls[number].whole()["function"]
+            yield Piece(payload={"choice": number, "delta": delta})
+        for number, reason in self.finish.items():
+            yield Piece(payload={"choice": number, "finish_reason": reason})
+        for key, value in self.sources.items():
+            yield from (Piece(Channel(0, Rank.ASIDE, 0, key), f"{text}\n") for text in find({key: value}).texts)
+        if beside := self.figures | self.sources:
+            yield Piece(payload={"beside": beside})
+
+    @property
+    def figures(self) -> Body:
+        """Usage and timings. They hold no words, and words that are put among them are not passed on."""
+        told = {key: value for key, value in self._beside.items() if key in _FIGURES}
+        return {key: value for key, value in told.items() if not find({key: value}).texts}
+
+    @property
+    def sources(self) -> Body:
+        """Citations and the like, whose words are judged with the first choice."""
+        return {key: value for key, value in self._beside.items() if key in _SOURCES}
+
+    def delta_of(self, piece: Piece) -> Body:
+        """The delta that says a text piece again."""
+        assert piece.channel is not None
+        return object_or_empty(rebuilt(self._places[piece.channel], piece.text))
+
+    def _pieces_of_choice(self, choice: Body, number: int) -> Iterator[Piece]:
+        said = _said(choice.get("delta"))
+        if said:
+            self._spoke.add(number)
+        cumulative = number not in self._spoke
+        if cumulative:
+            # The answer so far, or all of it at once. If there are deltas, it says nothing new.
+            said = _said(choice.get("message"))
+        for key, value in said.items():
+            if is_text(key):
+                yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
+            if key == "tool_calls":
+                yield from self._called(number, list(objects_in(value)), cumulative=cumulative)
+            elif key == "function_call":
+                call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
+                yield from call.add({"function": value})
+            elif key in _WHOLE_ITEMS:
+                yield from self._whole_items(number, key, value)
+            else:
+                yield from self._grown(number, key, value, cumulative=cumulative)
+        if reason := choice.get("finish_reason"):
+            self.finish[number] = reason if isinstance(reason, str) and not is_text(reason) else "stop"
+        if extras := without_text(choice, said):
+            yield Piece(payload={"choice": number, "extras": extras})
+
+    def _called(self, number: int, pieces: list[Body], *, cumulative: bool) -> Iterator[Piece]:
+        if cumulative:
+            # All calls so far are repeated each time; a repetition says nothing new.
+            if self._items.get((number, "tool_calls")) == pieces:
+                return
+            self._items[number, "tool_calls"] = pieces
+            self._calls.pop(number, None)
+            pieces = [{"index": place, **piece} for place, piece in enumerate(pieces)]
+        yield from self._calls.setdefault(number, ToolCalls(number)).add(pieces)
+
+    def _whole_items(self, number: int, key: str, value: Any) -> Iterator[Piece]:
+        # Some servers repeat the list in every chunk.
+        if self._items.get((number, key)) == value:
+            return
+        self._items[number, key] = value
+        self.media |= {_MEDIA[key]: None} if key in _MEDIA else dict.fromkeys(find(value).media)
+        for text in find({key: value}).texts:
+            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{text}\n")
+        yield Piece(payload={"choice": number, "delta": {key: value}})
+
+    def _grown(self, number: int, key: str, value: Any, *, cumulative: bool) -> Iterator[Piece]:
+        """Texts at any depth of a value, each of which goes on where it stood in the chunks before."""
+        leaves = take_apart(key, value)
+        self.media |= leaves.media
+        if key in _MEDIA and leaves.matters:
+            self.media[_MEDIA[key]] = None
+        for words in leaves.keys:
+            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{words}\n")
+        for path, text in leaves.texts:
+            yield from self._text(number, path, text, cumulative=cumulative)
+        if leaves.matters and leaves.rest not in (None, {}, []):
+            yield Piece(payload={"choice": number, "delta": {key: leaves.rest}})
+
+    def _text(self, number: int, path: TextPath, text: str, *, cumulative: bool) -> Iterator[Piece]:
+        channel = Channel(number, _rank_of(path), 0, name_of(path))
+        if channel not in self._places and len(self._places) == _MOST_TEXTS:
+            raise AnswerUnreadable("The model server's answer has more parts than can be judged.")
+        self._places[channel] = path
+        if cumulative:
+            before, self._cumulative[channel] = self._cumulative.get(channel, ""), text
+            text = text.removeprefix(before)
+        if channel.rank is Rank.OTHER and path[-1].key not in PROSE_KEYS:
+            label = self._labels.get(channel, _Label("", None))
+            if label is not None and label.only == text:
+                return
+            if label is not None:
+                grown = label.head + text
+                self._labels[channel] = (
+                    None if is_text(grown) else _Label(grown[:_LABEL_CHARS], None if label.head else text)
+                )
+        if text:
+            yield Piece(channel, text, is_label=self._labels.get(channel) is not None)
+
+
+def _said(value: Any) -> Body:
+    """The role is said once, in the first chunk that goes out."""
+    said = object_or_empty(value)
+    return {key: item for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
+
+
+def _rank_of(path: TextPath) -> Rank:
+    keys = {step.key for step in path}
+    if keys & _REASONING:
+        return Rank.REASONING
+    return Rank.CONTENT if path[0].key in _CONTENT else Rank.OTHER
+
+
+def without_text(choice: Body, said: Body) -> Body:
+    """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
+    known = ("index", "delta", "message", "finish_reason", "logprobs")
+    told = {key: value for key, value in choice.items() if key not in known and value is not None}
+    extras = {key: value for key, value in told.items() if not find({key: value}).texts}
+    logprobs = choice.get("logprobs")
+    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
+
+
+def _is_about(logprobs: Any, said: Body) -> bool:
+    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
+    told = object_or_empty(logprobs)
+    tokens = told.get("content")
+    if not isinstance(tokens, list) or told.get("refusal") or not told.keys() <= {"content", "refusal"}:
+        return False
+    others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
+    if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
+        return False
+    if not all(token.keys() <= _TOKEN_KEYS for token in (*objects_in(tokens), *others)):
+        return False
+    texts = [value for value in said.values() if isinstance(value, str)]
+    return "".join(str(token.get("token")) for token in objects_in(tokens)) in ("".join(texts), *texts)
+
+
+# ---- webui.guarded.chunks ----
+
+def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
+    """The chunks that say what `pieces` say: one for each text, and what holds no words in the last of its choice.
+
+    Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
+    """
+    choices: dict[int, list[Body]] = {}
+    beside: Body = {}
+    said_before: str | None = None
+    for piece in pieces:
+        if piece.channel is not None:
+            frames = choices.setdefault(piece.channel.choice, [])
+            if frames and said_before == piece.text:
+                _merge(frames[-1]["delta"], reader.delta_of(piece))
+            else:
+                frames.append(delta_choice(reader.delta_of(piece), piece.channel.choice))
+            said_before = piece.text
+            continue
+        said_before = None
+        payload = piece.payload
+        if "beside" in payload:
+            beside |= payload["beside"]
+            continue
+        frames = choices.setdefault(payload["choice"], [])
+        if not frames or "finish_reason" in payload:
+            frames.append(delta_choice({}, payload["choice"]))
+        _merge(frames[-1]["delta"], payload.get("delta", {}))
+        _merge(frames[-1], payload.get("extras", {}))
+        if "finish_reason" in payload:
+            frames[-1]["finish_reason"] = payload["finish_reason"]
+    for frames in choices.values():
+        yield from (chunk(reader.envelope, frame) for frame in frames)
+    if beside:
+        yield {**chunk(reader.envelope), **beside}
+
+
+def retraction_chunk(envelope: Body, notice: str) -> Body:
+    """Takes back what Open WebUI 0.12 has shown, and puts the notice in its place.
+
+    Open WebUI reads `type` before `choices` (its utils/middleware.py and utils/response.py); every other client sees
+    the notice after what it has.
+    """
+    said = delta_choice({"content": f"\n\n{notice}"}, finish_reason="content_filter")
+    output = [output_item(envelope.get("id"), notice)]
+    return {**chunk(envelope, said), "type": "response.completed", "response": {"output": output}}
+
+
+def _merge(into: Body, more: Body) -> None:
+    """Add what a later chunk says: lists are continued, as is encoded sound; of anything else the last value counts.
+
+    `into` grows in place, since many chunks may be merged; what it takes from `more` is copied, as `more` must stay.
+    """
+    for key, value in more.items():
+        old: Any = into.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            _merge(old, value)
+        elif isinstance(old, list) and isinstance(value, list):
+            old += value
+        elif key == "data" and isinstance(old, str) and isinstance(value, str):
+            into[key] = old + value
+        else:
+            into[key] = _copied(value)
+
+
+def _copied(value: Any) -> Any:
+    """With lists and objects of its own, as deep as `_merge` changes them."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return list(value) if isinstance(value, list) else value
+
+
+# ---- functions.answers.shown_events ----
+
+NO_EVENT: Body = {}
+"""In place of an event of which nothing is shown now."""
+
+
+class StreamTerms(NamedTuple):
+    """How an answer is shown."""
+
+    context: list[Turn]
+    """The conversation before the answer, as it is sent to the model."""
+    preface: str = ""
+    """What the answer begins with."""
+    hold: bool = True
+    """Nothing is shown before it was judged."""
+    retracts: bool = False
+    """The page takes back a shown answer when it gets a retraction."""
+    on_page: bool = False
+    """A page reads the answer, so that its making can be stopped as the user would stop it."""
+
+
+class ShownEvents:
+    """Words them.
+
+    Args:
+        reader: reads the answer.
+        terms: how it is shown.
+    """
+
+    def __init__(self, reader: AnswerReader, terms: StreamTerms) -> None:
+        self._reader = reader
+        self._preface = terms.preface
+        self._retracts = terms.retracts
+        self.any = False
+        """Whether the reader has seen anything."""
+
+    def of(self, released: Sequence[Piece]) -> Body:
+        """The event that says what may be shown."""
+        if not released:
+            return NO_EVENT
+        chunks = list(chunks_of(released, self._reader))
+        if self._preface:
+            chunks.insert(0, text_chunk(self._reader.envelope, self._preface))
+            self._preface = ""
+        event = one_event(chunks)
+        if event["choices"] and not self.any:
+            self.any = True
+            event = with_role(event)
+        return event
+
+    def notice(self, words: str, finish_reason: str) -> Body:
+        """The last event of an answer that may not be shown, or not to its end."""
+        envelope = self._reader.envelope
+        if self.any and self._retracts:
+            return retraction_chunk(envelope, words)
+        said = text_chunk(envelope, f"\n\n{words}" if self.any else words)
+        event = one_event([said, end_chunk(envelope, finish_reason)])
+        return event if self.any else with_role(event)
+
+    def figures(self, event: Body) -> Body:
+        """The event with the usage that comes after the end."""
+        for _ in self._reader.pieces_of({**event, "choices": []}):
+            pass
+        figures = self._reader.figures
+        return {**self._reader.envelope, "choices": [], **figures} if figures else NO_EVENT
+
+
+# ---- moderation.asker ----
+
+# A client may send a user id of any length.
+_MOST_OF_AN_ID = 256
+
+
+class Asker(NamedTuple):
+    """Who a check is for. `FairSlots` uses it to order checks."""
+
+    user: str | None
+    """None if the user is unknown. All unknown users share one queue."""
+    later: bool
+    """True for a later check of a streamed answer, whose reader already has some text to read."""
+
+
+_user: ContextVar[str | None] = ContextVar("asker_user", default=None)
+_later: ContextVar[bool] = ContextVar("asker_later", default=False)
+
+
+def asking_for(user: object) -> None:
+    """Set the user for this task and the tasks that it starts. None or "" means unknown."""
+    _user.set(str(user)[:_MOST_OF_AN_ID] if user else None)
+
+
+def asking_later(later: bool) -> None:
+    """Set, for this task and the tasks that it starts, whether checks are later checks of a streamed answer."""
+    _later.set(later)
+
+
+def current_asker() -> Asker:
+    """The asker of the current task."""
+    return Asker(_user.get(), _later.get())
 
 
 # ---- moderation.context ----
@@ -5678,937 +6748,6 @@ class ChatReview:
         return found
 
 
-# ---- webui.chat_completions ----
-
-def completion_head(model: str) -> Body:
-    """What tells one completion from another."""
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
-
-
-def completion(head: Body, choices: list[Body]) -> Body:
-    """A whole `chat.completion`."""
-    return {**head, "object": "chat.completion", "choices": choices}
-
-
-def message_choice(text: str, finish_reason: str, number: int = 0) -> Body:
-    """A choice of a whole completion that says `text`."""
-    return {"index": number, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
-
-
-def delta_choice(delta: Body, number: int = 0, finish_reason: str | None = None) -> Body:
-    """A choice of a chunk."""
-    return {"index": number, "delta": delta, "finish_reason": finish_reason}
-
-
-def chunk_head(model: str) -> Body:
-    """The envelope of an answer that we write alone."""
-    return {**completion_head(model), "object": "chat.completion.chunk"}
-
-
-def chunk(envelope: Body, *choices: Body) -> Body:
-    """A chunk of a streamed answer.
-
-    Args:
-        envelope: what every chunk of the answer repeats.
-        choices: see `delta_choice`.
-    """
-    return {**envelope, "choices": list(choices)}
-
-
-def end_chunk(envelope: Body, reason: str) -> Body:
-    """The last chunk of an answer."""
-    return chunk(envelope, delta_choice({}, finish_reason=reason))
-
-
-def text_chunk(envelope: Body, text: str) -> Body:
-    """A chunk that adds `text` to the first choice."""
-    return chunk(envelope, delta_choice({"content": text}))
-
-
-def with_role(first: Body) -> Body:
-    """The first chunk of an answer, which says who speaks."""
-    choices = [{**choice, "delta": {"role": "assistant", **choice["delta"]}} for choice in first["choices"]]
-    return {**first, "choices": choices}
-
-
-def error_chunk(message: str, status: int) -> Body:
-    """What a stream says of an error, in place of a chunk."""
-    return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
-
-
-# ---- webui.json_text ----
-
-# Ids, enums, formats, versions, times: one printable ASCII word.
-_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
-_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
-_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
-_HEX = re.compile(r"[0-9a-fA-F]+")
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
-# How files begin in base64: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP; MP3, Ogg, FLAC; MP4; PDF, ZIP.
-_MAGIC = {
-    **dict.fromkeys(("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0"), "image"),
-    **dict.fromkeys(("SUQz", "T2dnUw", "ZkxhQ"), "audio"),
-    **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
-    **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
-}
-_MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
-# A shorter one costs nothing to judge.
-_SHORTEST_FILE = 256
-_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
-# As _DATA_URL, with its data, amid other text.
-_EMBEDDED = re.compile(
-    r"data:(?P<kind>image|audio|video|font|application)/[\w.+-]+(?:;[\w=.\"-]+)*;base64,(?P<data>[A-Za-z0-9+/_=-]+)",
-    re.IGNORECASE | re.ASCII,
-)
-_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
-_RUN = re.compile(r"[^\W_]+")
-_LONGEST_REMEMBERED_KEY = 64
-# Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
-_SENTENCE_WORDS = 3
-_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
-# Under these keys even one word is read as text, by a model or on a page.
-PROSE_KEYS = frozenset(
-    (
-        "alt",
-        "arguments",
-        "caption",
-        "code",
-        "content",
-        "description",
-        "documents",
-        "explanation",
-        "input",
-        "instructions",
-        "message",
-        "name",
-        "output",
-        "partial_json",
-        "prompt",
-        "query",
-        "quote",
-        "reasoning",
-        "reasoning_content",
-        "refusal",
-        "result",
-        "revised_prompt",
-        "snippet",
-        "stderr",
-        "stdout",
-        "suffix",
-        "summary",
-        "system",
-        "text",
-        "thinking",
-        "title",
-        "transcript",
-    )
-)
-# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
-MEDIA_PARTS = frozenset(
-    (
-        "image_url",
-        "input_image",
-        "image",
-        "image_embeds",
-        "input_audio",
-        "audio",
-        "audio_url",
-        "audio_embeds",
-        "video",
-        "video_url",
-        "file",
-        "input_file",
-        "document_url",
-        "inline_data",
-        "media",
-        "output_image",
-        "output_audio",
-        "image_pil",
-    )
-)
-_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
-
-
-class Found(NamedTuple):
-    """What a value holds."""
-
-    texts: list[str]
-    """In order, keys of objects included."""
-    media: list[str]
-    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
-
-
-def is_text(value: str) -> bool:
-    """Whether `value` is words, and no label, number, hash, signature or picture."""
-    if not value.strip():
-        return False
-    if _LABEL.fullmatch(value) and "://" not in value:
-        words = {word.lower() for word in _WORD.findall(value)}
-        return len(words & _FUNCTION_WORDS) > 1
-    return not is_blob(value) and media_of(value) is None
-
-
-def is_blob(value: str) -> bool:
-    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
-    if not _BLOB.fullmatch(value):
-        return False
-    kinds = (str.isupper, str.islower, str.isdigit)
-    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
-
-
-def media_of(value: str) -> str | None:
-    """`image`, `audio`, `video` or `file` if all of `value` is such, as a `data:` URL or in base64; else None."""
-    found = _DATA_URL.match(value)
-    if found is None:
-        start = _MAGIC_START.match(value)
-        return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
-    data = value[found.end() :]
-    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
-        # What is not encoded, as an SVG may be, is words.
-        return None
-    return _MEDIA_KINDS.get(found["kind"].lower())
-
-
-def without_media(text: str) -> tuple[str, list[str]]:
-    """`text` without the pictures, sounds and files that it holds as `data:` URLs, and their kinds, each once."""
-    if ";" not in text or ";base64," not in text.lower():
-        return text, []
-    kinds: list[str] = []
-
-    def take(found: re.Match[str]) -> str:
-        if _is_written(found["data"]):
-            return found[0]
-        _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
-        return ""
-
-    return _EMBEDDED.sub(take, text), kinds
-
-
-def as_text(value: Any) -> tuple[str, bool]:
-    """An object as a model reads it: JSON, without base64; and whether any was left out."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        # As deep as a client likes.
-        text = "\n".join(find(value, prose=True).texts)
-    shown, kinds = without_media(text)
-    clean = _LONG_RUN.sub(lambda found: "" if is_blob(found[0]) else found[0], shown)
-    return clean, bool(kinds) or clean != shown
-
-
-def is_sentence(value: str) -> bool:
-    """Whether `value` is text of at least three words, so that it can say something by itself."""
-    if not is_text(value):
-        return False
-    words = 0
-    for run in _RUN.finditer(value):
-        words += _words_in(run[0])
-        if words >= _SENTENCE_WORDS:
-            return True
-    # Written without spaces.
-    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
-
-
-def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
-    """All texts and media in a value of any shape and depth.
-
-    Args:
-        value: what JSON can hold.
-        key: its key in the object that holds it.
-        prose: whether every string in it is text, whatever it looks like.
-    """
-    found = Found([], [])
-    # No recursion: a client chooses how deep its value is.
-    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
-    while waiting:
-        name, item, in_media = waiting.pop()
-        if isinstance(item, str):
-            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
-        elif isinstance(item, list):
-            waiting += [(name, each, in_media) for each in reversed(item)]
-        elif isinstance(item, dict):
-            kind = item.get("type")
-            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
-            if is_media:
-                _add_once(found.media, str(kind))
-            for inner, each in reversed(item.items()):
-                waiting.append((inner, each, in_media or is_media))
-                if _is_text_key(inner):
-                    waiting.append(("text", inner, False))
-    return found
-
-
-@lru_cache(2048)
-def _is_short_text(key: str) -> bool:
-    return is_text(key)
-
-
-def _is_text_key(key: str) -> bool:
-    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
-
-
-def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
-    if kind := media_of(value):
-        if not in_media:
-            _add_once(found.media, kind)
-        return
-    value, kinds = without_media(value)
-    for kind in kinds:
-        _add_once(found.media, kind)
-    if (words := _words_in_data_url(value)) is not None:
-        found.texts.extend(filter(None, [words]))
-    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
-        # The part that it belongs to is named already.
-        return
-    elif value.strip() if prose else is_text(value):
-        found.texts.append(value)
-
-
-def _words_in_data_url(value: str) -> str | None:
-    """What a `data:` URL of text says; None for anything else."""
-    head = _DATA_URL.match(value)
-    if head is None:
-        return None
-    data = unquote(value[head.end() :])
-    if not head["options"].lower().endswith(";base64") or _is_written(data):
-        return data
-    try:
-        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        return value
-
-
-def _is_base64(data: str) -> bool:
-    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
-
-
-def _is_written(data: str) -> bool:
-    """Whether there are words where base64 is expected, which has digits if it is long."""
-    if len(data) <= 64:
-        return is_text(data)
-    start = data[:1024]
-    return any(map(str.islower, start)) and not any(map(str.isdigit, start))
-
-
-def _words_in(run: str) -> int:
-    """How many words letters without a gap are: Chinese, Japanese and Thai do not part theirs."""
-    parted = run.isascii() or (len(run) <= 16 and max(run) < "\u2e80")
-    return 1 if parted else (len(run) + 1) // 2
-
-
-def _add_once(names: list[str], name: str) -> None:
-    if name not in names:
-        names.append(name)
-
-
-# ---- webui.guarded.text_paths ----
-
-# Strings under these keys are labels unless they are words: never the beginning of a text that grows.
-_LABELS = frozenset(
-    ("type", "id", "index", "format", "role", "object", "status", "signature", "data", "mime_type", "detail", "item_id")
-)
-# No answer nests deeper, and each level costs a call.
-_DEEPEST = 40
-
-
-class TooDeep(Exception):
-    """A value is nested deeper than any answer."""
-
-
-class Step(NamedTuple):
-    """One step into a value: a key of an object, or an item of a list."""
-
-    key: str | int
-    labels: dict[str, Any]
-    """Of the object that is stepped into: which item it is, and of what type."""
-
-
-TextPath = tuple[Step, ...]
-
-
-class Leaves(NamedTuple):
-    """A value taken apart."""
-
-    texts: list[tuple[TextPath, str]]
-    """What grows, in order."""
-    keys: list[str]
-    """Keys of objects that are words."""
-    media: dict[str, None]
-    """Kinds of pictures and sound in it."""
-    rest: Any
-    """The value without those texts."""
-    matters: bool
-    """Whether `rest` tells more than labels that go out with the texts anyway."""
-
-
-def take_apart(key: str, value: Any) -> Leaves:
-    """The texts in a value and what is left without them.
-
-    Raises:
-        TooDeep
-    """
-    if _is_label(key, value):
-        return Leaves([], [], {}, value, True)
-    found = Leaves([], [], {}, None, False)
-    rest, matters = _without_texts(found, (Step(key, {}),), value)
-    return found._replace(rest=rest, matters=matters or not found.texts)
-
-
-def name_of(path: TextPath) -> str:
-    """A name for the place, the same for all parts of one text."""
-    return "/".join(str(step.key) for step in path)
-
-
-def rebuilt(path: TextPath, text: str) -> Any:
-    """The value that says `text` at its place, with the labels on the way there."""
-    value: Any = text
-    for step in reversed(path):
-        value = [value] if isinstance(step.key, int) else {**step.labels, step.key: value}
-    return value
-
-
-def _without_texts(found: Leaves, path: TextPath, value: Any) -> tuple[Any, bool]:
-    if len(path) > _DEEPEST:
-        raise TooDeep
-    if isinstance(value, str):
-        return _without_text(found, path, value)
-    if isinstance(value, list):
-        items = [
-            _without_texts(found, (*path, Step(_place_of(item, position), {})), item)
-            for position, item in enumerate(value)
-        ]
-        return [item for item, _ in items if item is not None], any(matters for _, matters in items)
-    if isinstance(value, dict):
-        if isinstance(value.get("type"), str) and value["type"] in MEDIA_PARTS:
-            found.media[value["type"]] = None
-        found.keys.extend(filter(is_text, value))
-        labels = {key: item for key, item in value.items() if _is_label(key, item)}
-        inner = {
-            key: _without_texts(found, (*path, Step(key, labels)), item)
-            for key, item in value.items()
-            if key not in labels and item is not None
-        }
-        rest = {key: item for key, (item, _) in inner.items() if item not in (None, {}, [])}
-        return labels | rest, any(matters for _, matters in inner.values())
-    return value, False
-
-
-def _without_text(found: Leaves, path: TextPath, value: str) -> tuple[str | None, bool]:
-    key = next((step.key for step in reversed(path) if isinstance(step.key, str)), "")
-    # A part of a prose text may look like anything.
-    kind = media_of(value)
-    if key not in PROSE_KEYS and (kind or is_blob(value)):
-        found.media.update({kind: None} if kind else {})
-        return value, True
-    if value:
-        found.texts.append((path, value))
-    return None, False
-
-
-def _is_label(key: str, value: Any) -> bool:
-    if isinstance(value, str):
-        return key in _LABELS and not is_text(value) and not is_blob(value) and media_of(value) is None
-    return value is None or (isinstance(value, int | float) and key in _LABELS)
-
-
-def _place_of(item: Any, position: int) -> int:
-    index = item.get("index") if isinstance(item, dict) else None
-    return index if isinstance(index, int) else position
-
-
-# ---- webui.guarded.growing_json ----
-
-_JSON_SIGN = re.compile(r"\\.|[\"\\{}\[\]]", re.DOTALL)
-# What JSON allows around a value.
-_JSON_WHITE = " \t\r\n"
-
-
-class GrowingJson:
-    """The pieces of one text. Only its end is looked at with each piece: to parse all of it each time is quadratic."""
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._depth = 0
-        self._quoted = False
-        self._escaping = False
-        self._closed: bool | None = None
-
-    @property
-    def text(self) -> str:
-        """All that arrived."""
-        return "".join(self._parts)
-
-    def add(self, part: str) -> None:
-        """Add what arrived next."""
-        self._parts.append(part)
-        if self._closed is not None:
-            # The value had its end: nothing but white space may follow.
-            self._closed = self._closed and not part.strip(_JSON_WHITE)
-            return
-        start, self._escaping = int(self._escaping and bool(part)), self._escaping and not part
-        for sign in _JSON_SIGN.finditer(part, start):
-            self._step(sign[0])
-            if self._depth == 0 and sign[0] in ("}", "]") and not self._quoted:
-                self._closed = not part[sign.end() :].strip(_JSON_WHITE) and _is_json(self.text)
-                return
-
-    def is_complete(self) -> bool:
-        """Whether the text is a whole JSON object or list."""
-        return bool(self._closed)
-
-    def _step(self, sign: str) -> None:
-        if sign[0] == "\\":
-            self._escaping = self._quoted and len(sign) == 1
-        elif sign == '"':
-            self._quoted = not self._quoted
-        elif not self._quoted:
-            self._depth = max(0, self._depth + (1 if sign in "{[" else -1))
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-# ---- webui.guarded.tool_calls ----
-
-# OpenAI's two kinds of calls, and the key of each under which its text grows.
-_TEXT_OF = {"function": "arguments", "custom": "input"}
-# More than any model calls at once.
-_MOST_CALLS = 128
-
-
-class TooManyCalls(Exception):
-    """An upstream sends more calls than any model makes."""
-
-
-class ToolCall:
-    """One call, which grows."""
-
-    def __init__(self, choice: int, place: int, kind: str) -> None:
-        self._choice = choice
-        self._place = place
-        self._kind = kind
-        self._fields: Body = {}
-        self._name = ""
-        self._text = GrowingJson()
-
-    @property
-    def id(self) -> str:
-        return str(self._fields.get("id") or "")
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def is_complete(self) -> bool:
-        """Whether its arguments are a whole JSON value."""
-        return self._text.is_complete()
-
-    def add(self, piece: Body) -> Iterator[Piece]:
-        """What a piece of the call adds to what the guard reads."""
-        said = object_or_empty(piece.get(self._kind))
-        name = said.get("name")
-        # Some servers repeat the name in every piece.
-        if isinstance(name, str) and name and name != self._name:
-            self._name += name
-            yield self._piece(0, "name", name)
-        grown = said.get(_TEXT_OF[self._kind])
-        if grown not in (None, ""):
-            # OpenAI's are text; other servers send the object itself.
-            text = grown if isinstance(grown, str) else json.dumps(grown, ensure_ascii=False)
-            self._text.add(text)
-            yield self._piece(1, "text", text)
-        known = ("name", _TEXT_OF[self._kind])
-        others = {key: value for key, value in piece.items() if key not in ("index", self._kind) and value is not None}
-        more = {key: value for key, value in said.items() if key not in known and value is not None}
-        for key, value in others.items():
-            if self._fields.get(key) != value:
-                # Some servers give every piece an id of its own: the first one stays.
-                self._fields[key] = self.id or value if key == "id" else value
-                yield from self._said_once(key, value)
-        for key, value in more.items():
-            if object_or_empty(self._fields.get(self._kind)).get(key) != value:
-                self._fields.setdefault(self._kind, {})[key] = value
-                yield from self._said_once(key, value)
-
-    def whole(self) -> Body:
-        """The call, as one piece."""
-        said = {**object_or_empty(self._fields.get(self._kind)), "name": self._name}
-        said[_TEXT_OF[self._kind]] = self._text.text
-        return {"index": self._place, **self._fields, self._kind: said}
-
-    def _said_once(self, key: str, value: Any) -> Iterator[Piece]:
-        for text in find({key: value}).texts:
-            yield self._piece(2, key, f"{text}\n")
-
-    def _piece(self, order: int, key: str, text: str) -> Piece:
-        return Piece(Channel(self._choice, Rank.CALL, self._place, f"{order} {key}"), text)
-
-
-class ToolCalls:
-    """All calls of one choice."""
-
-    def __init__(self, choice: int) -> None:
-        self._choice = choice
-        self._calls: list[ToolCall] = []
-        self._by_place: dict[int | str, ToolCall] = {}
-
-    def add(self, pieces: list[Body]) -> Iterator[Piece]:
-        """What one chunk's list of calls adds to what the guard reads.
-
-        Raises:
-            TooManyCalls
-        """
-        for position, piece in enumerate(pieces):
-            yield from self._call_of(piece, position).add(piece)
-
-    def whole(self) -> list[Body]:
-        """All calls, each as one piece, in the order in which they began."""
-        return [call.whole() for call in self._calls]
-
-    def _call_of(self, piece: Body, position: int) -> ToolCall:
-        index, number = piece.get("index"), piece.get("id")
-        by_id = next((call for call in self._calls if number and call.id == number), None)
-        # Without an index, the id tells calls apart; without both, the place in the list.
-        key = index if isinstance(index, int) else f"position {position}"
-        known = by_id or self._by_place.get(key)
-        if known is None or (by_id is None and _begins_another(piece, known)):
-            known = self._new(piece)
-        self._by_place[key] = known
-        return known
-
-    def _new(self, piece: Body) -> ToolCall:
-        if len(self._calls) == _MOST_CALLS:
-            raise TooManyCalls
-        kind = "custom" if isinstance(piece.get("custom"), dict) else "function"
-        self._calls.append(ToolCall(self._choice, len(self._calls), kind))
-        return self._calls[-1]
-
-
-def _begins_another(piece: Body, known: ToolCall) -> bool:
-    """Whether a piece at the place of a call belongs to another one: some servers give all calls one place, or none."""
-    name = _name_of(piece)
-    if not name or not known.name:
-        return False
-    # With an index, a name may come in two parts; other servers give every piece an id of its own.
-    told_apart = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
-    return known.is_complete() or (told_apart and name != known.name)
-
-
-def _name_of(piece: Body) -> str:
-    return next((str(name) for kind in _TEXT_OF if (name := object_or_empty(piece.get(kind)).get("name"))), "")
-
-
-# ---- webui.guarded.usual_chunk ----
-
-class UsualChunk(NamedTuple):
-    """A chunk that held parts of some texts and nothing else."""
-
-    beside: Body
-    """The chunk without its choice."""
-    choice: Body
-    """Its choice, with the keys of the delta in place of the delta."""
-    channels: dict[str, Channel]
-    """Where the texts belong, by their keys in the delta."""
-
-    def pieces_of(self, chunk: Body) -> list[Piece] | None:
-        """What a chunk adds that is like this one; None if it is not."""
-        choice, delta = _choice_and_delta(chunk)
-        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.beside:
-            return None
-        if not all(isinstance(part, str) and part for part in delta.values()):
-            return None
-        return [Piece(self.channels[key], part) for key, part in delta.items() if key in self.channels]
-
-
-def usual_chunk(chunk: Body, pieces: list[Piece]) -> UsualChunk | None:
-    """`chunk`, taken apart into `pieces`, if other words in their place are taken apart in the same way."""
-    choice, delta = _choice_and_delta(chunk)
-    texts = {key: part for key, part in delta.items() if key != "role"}
-    # Under these keys, words are words whatever they look like.
-    if not texts or not PROSE_KEYS.issuperset(texts):
-        return None
-    channels = [piece.channel for piece in pieces if piece.channel is not None and not piece.is_label]
-    if len(channels) != len(pieces) or [piece.text for piece in pieces] != list(texts.values()):
-        return None
-    beside, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
-    # What is nested could be too deep to be compared.
-    if any(isinstance(value, list | dict) for value in (*beside.values(), *around.values())):
-        return None
-    return UsualChunk(beside, around, dict(zip(texts, channels, strict=True)))
-
-
-def _choice_and_delta(chunk: Body) -> tuple[Body, Body]:
-    """Of a chunk with one choice; else empty."""
-    choices = chunk.get("choices")
-    choice = object_or_empty(choices[0]) if isinstance(choices, list) and len(choices) == 1 else {}
-    return choice, object_or_empty(choice.get("delta"))
-
-
-# ---- webui.guarded.answer_reader ----
-
-# What every chunk of one answer repeats.
-_ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
-# What may be next to the choices. Everything else is dropped: Open WebUI acts on keys such as `event`, `sources`,
-# `output` and `type` there (its utils/middleware.py), and may act on others tomorrow.
-_FIGURES = ("usage", "timings")
-_SOURCES = ("citations", "search_results", "related_questions")
-_REASONING = frozenset(
-    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
-)
-_CONTENT = frozenset(("content", "refusal"))
-# Lists whose items are whole things, one after another, and no parts of one text.
-_WHOLE_ITEMS = frozenset(("annotations", "citations", "images", "files", "attachments", "search_results", "videos"))
-# The keys of pictures and sound in an answer.
-_MEDIA = {"images": "image", "audio": "audio", "videos": "video", "files": "file", "attachments": "file"}
-# More texts than any answer has; each is compared with the others.
-_MOST_TEXTS = 64
-# About a million words.
-_MOST_CHARS = 8 * 1024 * 1024
-# Of a label that grows: so many characters, with what comes next, are enough to tell it from words.
-_LABEL_CHARS = 2048
-# More channels than any answer has, tool calls included; those without calls are compared with each other.
-_MOST_CHANNELS = 512
-# Longer than any token; and as many alternatives as OpenAI's API gives.
-_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
-_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
-
-
-class AnswerUnreadable(Exception):
-    """An answer that cannot be judged because of its shape or size; the text says why, for users."""
-
-
-class _Label(NamedTuple):
-    """A text under an unknown key that is a label so far: an id, a severity, encrypted thoughts."""
-
-    head: str
-    """Its beginning."""
-    only: str | None
-    """All of it where it came in one part, which some servers repeat in every chunk."""
-
-
-class AnswerReader:
-    """Reads one answer, and says parts of it again at their own places."""
-
-    def __init__(self) -> None:
-        self.envelope: Body = {}
-        """What every chunk of the answer repeats."""
-        self.finish: dict[int, str] = {}
-        """The finish reason of each choice that has one."""
-        self.media: dict[str, None] = {}
-        """Kinds of parts that nobody can judge: image, audio, video, file."""
-        self.has_choices = False
-        """Whether any chunk had the shape of a chat completion."""
-        self._beside: Body = {}
-        self._calls: dict[int, ToolCalls] = {}
-        self._function_calls: dict[int, ToolCall] = {}
-        self._places: dict[Channel, TextPath] = {}
-        # Of texts under unknown keys; None once they are words.
-        self._labels: dict[Channel, _Label | None] = {}
-        self._cumulative: dict[Channel, str] = {}
-        self._items: dict[tuple[int, str], Any] = {}
-        self._spoke: set[int] = set()
-        self._channels: set[Channel] = set()
-        self._chars = 0
-        self._usual: UsualChunk | None = None
-
-    def pieces_of(self, chunk: Body) -> Iterator[Piece]:
-        """What a chunk adds to the answer.
-
-        Raises:
-            AnswerUnreadable
-        """
-        pieces = self._usual.pieces_of(chunk) if self._usual else None
-        if pieces is not None:
-            yield from map(self._counted, pieces)
-            return
-        taken: list[Piece] = []
-        for piece in self._pieces_taken_apart(chunk):
-            taken.append(piece)
-            yield piece
-        self._usual = usual_chunk(chunk, taken)
-
-    def _counted(self, piece: Piece) -> Piece:
-        if piece.channel is not None:
-            self._channels.add(piece.channel)
-        if len(self._channels) > _MOST_CHANNELS:
-            raise AnswerUnreadable("The model server's answer has more parts than can be judged.")
-        self._chars += len(piece.text)
-        if self._chars > _MOST_CHARS:
-            raise AnswerUnreadable("The model server's answer is too long to be judged.")
-        return piece
-
-    def _pieces_taken_apart(self, chunk: Body) -> Iterator[Piece]:
-        for key in _ENVELOPE:
-            value = chunk.get(key)
-            if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
-                self.envelope[key] = value
-        self._beside |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
-        for position, choice in enumerate(objects_in(chunk.get("choices"))):
-            self.has_choices = True
-            number = choice.get("index")
-            try:
-                found = self._pieces_of_choice(choice, number if isinstance(number, int) else position)
-                yield from map(self._counted, found)
-            except TooDeep:
-                raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.") from None
-            except TooManyCalls:
-                raise AnswerUnreadable("The model server's answer has more tool calls than can be judged.") from None
-
-    def pieces_at_end(self) -> Iterator[Piece]:
-        """What is of use only with the whole answer: tool calls, finish reasons, sources and figures."""
-        for number in sorted({*self._calls, *self._function_calls}):
-            delta: Body = {}
-            if number in self._calls:
-                delta["tool_calls"] = self._calls[number].whole()
-            if number in self._function_calls:
-                delta["function_call"] = self._function_calls[number].whole()["function"]
-            yield Piece(payload={"choice": number, "delta": delta})
-        for number, reason in self.finish.items():
-            yield Piece(payload={"choice": number, "finish_reason": reason})
-        for key, value in self.sources.items():
-            yield from (Piece(Channel(0, Rank.ASIDE, 0, key), f"{text}\n") for text in find({key: value}).texts)
-        if beside := self.figures | self.sources:
-            yield Piece(payload={"beside": beside})
-
-    @property
-    def figures(self) -> Body:
-        """Usage and timings. They hold no words, and words that are put among them are not passed on."""
-        told = {key: value for key, value in self._beside.items() if key in _FIGURES}
-        return {key: value for key, value in told.items() if not find({key: value}).texts}
-
-    @property
-    def sources(self) -> Body:
-        """Citations and the like, whose words are judged with the first choice."""
-        return {key: value for key, value in self._beside.items() if key in _SOURCES}
-
-    def delta_of(self, piece: Piece) -> Body:
-        """The delta that says a text piece again."""
-        assert piece.channel is not None
-        return object_or_empty(rebuilt(self._places[piece.channel], piece.text))
-
-    def _pieces_of_choice(self, choice: Body, number: int) -> Iterator[Piece]:
-        said = _said(choice.get("delta"))
-        if said:
-            self._spoke.add(number)
-        cumulative = number not in self._spoke
-        if cumulative:
-            # The answer so far, or all of it at once. If there are deltas, it says nothing new.
-            said = _said(choice.get("message"))
-        for key, value in said.items():
-            if is_text(key):
-                yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
-            if key == "tool_calls":
-                yield from self._called(number, list(objects_in(value)), cumulative=cumulative)
-            elif key == "function_call":
-                call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
-                yield from call.add({"function": value})
-            elif key in _WHOLE_ITEMS:
-                yield from self._whole_items(number, key, value)
-            else:
-                yield from self._grown(number, key, value, cumulative=cumulative)
-        if reason := choice.get("finish_reason"):
-            self.finish[number] = reason if isinstance(reason, str) and not is_text(reason) else "stop"
-        if extras := without_text(choice, said):
-            yield Piece(payload={"choice": number, "extras": extras})
-
-    def _called(self, number: int, pieces: list[Body], *, cumulative: bool) -> Iterator[Piece]:
-        if cumulative:
-            # All calls so far are repeated each time; a repetition says nothing new.
-            if self._items.get((number, "tool_calls")) == pieces:
-                return
-            self._items[number, "tool_calls"] = pieces
-            self._calls.pop(number, None)
-            pieces = [{"index": place, **piece} for place, piece in enumerate(pieces)]
-        yield from self._calls.setdefault(number, ToolCalls(number)).add(pieces)
-
-    def _whole_items(self, number: int, key: str, value: Any) -> Iterator[Piece]:
-        # Some servers repeat the list in every chunk.
-        if self._items.get((number, key)) == value:
-            return
-        self._items[number, key] = value
-        self.media |= {_MEDIA[key]: None} if key in _MEDIA else dict.fromkeys(find(value).media)
-        for text in find({key: value}).texts:
-            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{text}\n")
-        yield Piece(payload={"choice": number, "delta": {key: value}})
-
-    def _grown(self, number: int, key: str, value: Any, *, cumulative: bool) -> Iterator[Piece]:
-        """Texts at any depth of a value, each of which goes on where it stood in the chunks before."""
-        leaves = take_apart(key, value)
-        self.media |= leaves.media
-        if key in _MEDIA and leaves.matters:
-            self.media[_MEDIA[key]] = None
-        for words in leaves.keys:
-            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{words}\n")
-        for path, text in leaves.texts:
-            yield from self._text(number, path, text, cumulative=cumulative)
-        if leaves.matters and leaves.rest not in (None, {}, []):
-            yield Piece(payload={"choice": number, "delta": {key: leaves.rest}})
-
-    def _text(self, number: int, path: TextPath, text: str, *, cumulative: bool) -> Iterator[Piece]:
-        channel = Channel(number, _rank_of(path), 0, name_of(path))
-        if channel not in self._places and len(self._places) == _MOST_TEXTS:
-            raise AnswerUnreadable("The model server's answer has more parts than can be judged.")
-        self._places[channel] = path
-        if cumulative:
-            before, self._cumulative[channel] = self._cumulative.get(channel, ""), text
-            text = text.removeprefix(before)
-        if channel.rank is Rank.OTHER and path[-1].key not in PROSE_KEYS:
-            label = self._labels.get(channel, _Label("", None))
-            if label is not None and label.only == text:
-                return
-            if label is not None:
-                grown = label.head + text
-                self._labels[channel] = (
-                    None if is_text(grown) else _Label(grown[:_LABEL_CHARS], None if label.head else text)
-                )
-        if text:
-            yield Piece(channel, text, is_label=self._labels.get(channel) is not None)
-
-
-def _said(value: Any) -> Body:
-    """The role is said once, in the first chunk that goes out."""
-    said = object_or_empty(value)
-    return {key: item for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
-
-
-def _rank_of(path: TextPath) -> Rank:
-    keys = {step.key for step in path}
-    if keys & _REASONING:
-        return Rank.REASONING
-    return Rank.CONTENT if path[0].key in _CONTENT else Rank.OTHER
-
-
-def without_text(choice: Body, said: Body) -> Body:
-    """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
-    known = ("index", "delta", "message", "finish_reason", "logprobs")
-    told = {key: value for key, value in choice.items() if key not in known and value is not None}
-    extras = {key: value for key, value in told.items() if not find({key: value}).texts}
-    logprobs = choice.get("logprobs")
-    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
-
-
-def _is_about(logprobs: Any, said: Body) -> bool:
-    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
-    told = object_or_empty(logprobs)
-    tokens = told.get("content")
-    if not isinstance(tokens, list) or told.get("refusal") or not told.keys() <= {"content", "refusal"}:
-        return False
-    others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
-    if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
-        return False
-    if not all(token.keys() <= _TOKEN_KEYS for token in (*objects_in(tokens), *others)):
-        return False
-    texts = [value for value in said.values() if isinstance(value, str)]
-    return "".join(str(token.get("token")) for token in objects_in(tokens)) in ("".join(texts), *texts)
-
-
 # ---- moderation.audit.audit_record ----
 
 # Maximum characters of a string from a client or a server, and maximum number of such strings in one field.
@@ -8427,76 +8566,425 @@ def record_answer(
     moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
 
 
-# ---- webui.guarded.chunks ----
+# ---- webui.guarded.responses_events ----
 
-def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
-    """The chunks that say what `pieces` say: one for each text, and what holds no words in the last of its choice.
+_FINISH_OF = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_FIGURE_OF = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+# The kinds of texts, by the names that events and items have for them: the key of a delta.
+_KEY_OF = {
+    "output_text": "content",
+    "text": "content",
+    "refusal": "refusal",
+    "reasoning_text": "reasoning_content",
+    "reasoning_summary_text": "reasoning_content",
+    "summary_text": "reasoning_content",
+}
+_ARGUMENTS_OF = {"function_call_arguments": "function", "custom_tool_call_input": "custom"}
+_CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("custom", "input")}
+_TEXT_OF_CALL = dict(_CALLS.values())
+_ENDS = ("response.completed", "response.incomplete")
+_FAILED = ("response.failed", "response.cancelled", "response.error")
 
-    Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
+_Place = tuple[int | str, ...]
+
+
+def is_responses_event(event: Body) -> bool:
+    """Whether an event of a stream belongs to the Responses API."""
+    kind = event.get("type")
+    return isinstance(kind, str) and kind.startswith("response.")
+
+
+class ResponsesEvents:
+    """Reads the events of one answer."""
+
+    def __init__(self) -> None:
+        self._envelope: Body = {"object": "chat.completion.chunk"}
+        # How many characters of each text were said.
+        self._said: dict[_Place, int] = {}
+        # Where the text before belongs, by the key of its delta: the next text is a paragraph of its own.
+        self._last: dict[str, _Place] = {}
+        # The number of each call among the calls, by the place of its item.
+        self._calls: dict[int, int] = {}
+        self._cited: dict[_Place, int] = {}
+
+    def chunks_of(self, event: Body) -> list[Body]:
+        """What an event adds to the answer."""
+        kind = str(event.get("type"))
+        _, _, name = kind.partition(".")
+        subject, _, step = name.rpartition(".")
+        place = _number(event.get("output_index"))
+        deltas: list[Body] = []
+        if kind in _FAILED:
+            return [{"error": _error_of(event)}]
+        if kind in _ENDS:
+            return self._end(object_or_empty(event.get("response")))
+        if subject == "output_item":
+            deltas = self._item(place, object_or_empty(event.get("item")))
+        elif subject in ("content_part", "reasoning_summary_part"):
+            deltas = self._part(self._place(event), object_or_empty(event.get("part")))
+        elif subject in _ARGUMENTS_OF:
+            whole = event.get("arguments", event.get("input"))
+            deltas = self._argument(place, _ARGUMENTS_OF[subject], event.get("delta"), whole)
+        elif subject in _KEY_OF:
+            deltas = self._text(self._place(event), _KEY_OF[subject], event.get("delta"), _whole(event))
+        elif subject == "output_text.annotation" and step == "added":
+            deltas = self._annotations(self._place(event), [event.get("annotation")], grows=True)
+        elif not subject:
+            self._begin(object_or_empty(event.get("response")))
+        return [chunk(self._envelope, delta_choice(delta)) for delta in deltas]
+
+    def _begin(self, response: Body) -> None:
+        named = {"id": response.get("id"), "created": response.get("created_at"), "model": response.get("model")}
+        self._envelope |= {key: value for key, value in named.items() if value is not None}
+
+    def _end(self, response: Body) -> list[Body]:
+        self._begin(response)
+        items = enumerate(objects_in(response.get("output")))
+        deltas = [delta for place, item in items for delta in self._item(place, item)]
+        cut = object_or_empty(response.get("incomplete_details")).get("reason")
+        incomplete = response.get("status") == "incomplete" or cut
+        reason = _FINISH_OF.get(str(cut), "length") if incomplete else "tool_calls" if self._calls else "stop"
+        usage = {_FIGURE_OF.get(key, key): value for key, value in object_or_empty(response.get("usage")).items()}
+        chunks = [chunk(self._envelope, delta_choice(delta)) for delta in deltas]
+        chunks.append(chunk(self._envelope, delta_choice({}, finish_reason=reason)))
+        return [*chunks, *([{**chunk(self._envelope), "usage": usage}] if usage else [])]
+
+    def _item(self, place: int, item: Body) -> list[Body]:
+        """What an item says beyond what was said of it."""
+        kind = item.get("type")
+        if kind in _CALLS:
+            inner, key = _CALLS[kind]
+            begun = [] if place in self._calls else [self._call(place, inner, item)]
+            return begun + self._argument(place, inner, None, item.get(key))
+        deltas: list[Body] = []
+        for group in ("summary", "content"):
+            for number, part in enumerate(objects_in(item.get(group))):
+                deltas += self._part((place, group, number), part)
+        return deltas
+
+    def _part(self, place: _Place, part: Body) -> list[Body]:
+        key = _KEY_OF.get(str(part.get("type")))
+        if key is None:
+            return []
+        said = self._text(place, key, None, _whole(part))
+        annotations = part.get("annotations")
+        return said + self._annotations(place, annotations if isinstance(annotations, list) else [])
+
+    def _text(self, place: _Place, key: str, delta: Any, whole: Any) -> list[Body]:
+        new = self._beyond(place, delta, whole)
+        if not new:
+            return []
+        before, self._last[key] = self._last.get(key, place), place
+        return [{key: f"\n\n{new}" if before != place else new}]
+
+    def _call(self, place: int, inner: str, item: Body) -> Body:
+        number = self._calls[place] = len(self._calls)
+        said = {"name": item.get("name"), _TEXT_OF_CALL[inner]: ""}
+        return {"tool_calls": [{"index": number, "id": item.get("call_id"), "type": inner, inner: said}]}
+
+    def _argument(self, place: int, inner: str, delta: Any, whole: Any) -> list[Body]:
+        new = self._beyond((place, inner), delta, whole)
+        # Arguments of a call that nobody began have no name, so nobody can call anything with them.
+        if not new or place not in self._calls:
+            return []
+        return [{"tool_calls": [{"index": self._calls[place], inner: {_TEXT_OF_CALL[inner]: new}}]}]
+
+    def _annotations(self, place: _Place, annotations: list[Any], *, grows: bool = False) -> list[Body]:
+        """Citations as chat completions have them: the fields of a kind under its name."""
+        cited = self._cited.get(place, 0)
+        new = annotations if grows else annotations[cited:]
+        self._cited[place] = cited + len(new)
+        found = [
+            {"type": one["type"], one["type"]: {key: value for key, value in one.items() if key != "type"}}
+            for one in objects_in(new)
+            if one.get("type") == "url_citation"
+        ]
+        return [{"annotations": found}] if found else []
+
+    def _beyond(self, place: _Place, delta: Any, whole: Any) -> str:
+        """The part of a text that was not said: a delta, or the end of the whole."""
+        said = self._said.get(place, 0)
+        new = delta if isinstance(delta, str) else whole[said:] if isinstance(whole, str) else ""
+        self._said[place] = said + len(new)
+        return new
+
+    def _place(self, event: Body) -> _Place:
+        """Where a text belongs: its item, and its number among the item's texts or its summaries."""
+        group = "summary" if "summary_index" in event else "content"
+        return _number(event.get("output_index")), group, _number(event.get(f"{group}_index"))
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _whole(part: Body) -> Any:
+    return part.get("text", part.get("refusal"))
+
+
+def _error_of(event: Body) -> Any:
+    error = event.get("error") or object_or_empty(event.get("response")).get("error")
+    return error or {"message": event.get("message") or "it gave no reason"}
+
+
+# ---- webui.guarded.event_stream ----
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIELD = re.compile(rb"(data|event|id|retry):? ?")
+_DONE = b"[DONE]"
+_USUAL_BEGINNING = b"data: {"
+_JSON_BEGINS = (b"{", b"[")
+# A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
+_MOST_EVENT_BYTES = 16 * 1024 * 1024
+# Of a complete answer: a stream may not be endless.
+_MOST_STREAM_BYTES = 256 * 1024 * 1024
+_TOO_LARGE = "The model server's answer is too large."
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class StreamUnreadable(Exception):
+    """The reply is not a stream of JSON. The text gives the reason, in words for users."""
+
+
+class Event(NamedTuple):
+    """One event."""
+
+    value: Any
+    """Its data, parsed as JSON."""
+    name: str
+    """Empty if the server sends none."""
+
+
+class EventStream:
+    """Splits one reply into events. After `events` has ended, `done` says if the server ended it."""
+
+    def __init__(self, received: AsyncIterator[bytes]) -> None:
+        self._received = received
+        self.done = False
+        """Whether the server sent [DONE]."""
+        self.unreadable = False
+        """Whether the reply had data that is not JSON and was left out."""
+        self._waiting_bytes = 0
+
+    async def events(self) -> AsyncIterator[Event]:
+        """All events up to [DONE], or to the end of the reply.
+
+        Raises:
+            StreamUnreadable: an event is too large or too deeply nested.
+        """
+        data: list[bytes] = []
+        bare: list[bytes] = []
+        name, first = "", True
+        async for line in _lines(self._received):
+            if first:
+                line, first = line.removeprefix(_BYTE_ORDER_MARK), False
+            if not (data or bare or name):
+                # Nearly all lines: an event on one line, and the empty line after it.
+                if not line:
+                    continue
+                if event := _usual_event(line):
+                    yield event
+                    continue
+            field = _FIELD.match(line)
+            events: list[Event] = []
+            if not line:
+                events = self._read(data, name)
+                data, name = [], ""
+            elif bare or (field is None and line.lstrip()[:1] in _JSON_BEGINS):
+                # JSON without `data:`, on one line or more.
+                events = self._with_line(bare, line, "")
+            elif field and field[1] == b"event":
+                name = line[field.end() :].decode("utf-8", "replace").strip()
+            elif field and field[1] == b"data":
+                said = line[field.end() :].strip()
+                self.done = said == _DONE
+                events = self._read(data, name) if self.done else self._with_line(data, said, name)
+            for event in events:
+                yield event
+            if self.done:
+                return
+        for event in (*self._read(data, name), *self._read(bare, "")):
+            yield event
+
+    def _with_line(self, waiting: list[bytes], line: bytes, name: str) -> list[Event]:
+        """The event on `line`, if it is complete, as with most servers; if not, the line is kept for later ones."""
+        begun = bool(waiting) and waiting[0].lstrip()[:1] in _JSON_BEGINS
+        if not begun and (events := self._read([line], name, whole=False)):
+            waiting.clear()
+            return events
+        self._waiting_bytes = len(line) + 1 + (self._waiting_bytes if waiting else 0)
+        waiting.append(line)
+        if self._waiting_bytes > _MOST_EVENT_BYTES:
+            raise StreamUnreadable(_TOO_LARGE)
+        return []
+
+    def _read(self, data: list[bytes], name: str, *, whole: bool = True) -> list[Event]:
+        """The event in some lines of data; none if they are not JSON, or not complete yet."""
+        text = b"\n".join(data)
+        if not text.strip():
+            return []
+        try:
+            return [Event(json.loads(text), name)]
+        except RecursionError:
+            raise StreamUnreadable("The model server's answer is nested too deeply.") from None
+        except ValueError:
+            self.unreadable = self.unreadable or whole
+            return []
+
+
+def _usual_event(line: bytes) -> Event | None:
+    """The event of a line in the usual form; None for any other line."""
+    if not line.startswith(_USUAL_BEGINNING):
+        return None
+    try:
+        return Event(json.loads(str(line[len(_USUAL_BEGINNING) - 1 :], "utf-8")), "")
+    except (ValueError, RecursionError):
+        return None
+
+
+async def _lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The lines, without their line ends."""
+    # One growing buffer: a server that sends single bytes would fill a list with objects.
+    rest = bytearray()
+    total, after_cr = 0, False
+    async for part in received:
+        total += len(part)
+        if after_cr and part[:1] == b"\n":
+            part = part[1:]
+        after_cr = part.endswith(b"\r") if part else after_cr
+        *lines, last = _LINE_END.split(part)
+        for line in lines:
+            yield bytes(rest) + line
+            rest.clear()
+        rest += last
+        if len(rest) > _MOST_EVENT_BYTES or total > _MOST_STREAM_BYTES:
+            raise StreamUnreadable(_TOO_LARGE)
+    if rest:
+        yield bytes(rest)
+
+
+# ---- webui.guarded.upstream ----
+
+class UpstreamFailed(Exception):
+    """No answer from an upstream. The text is for users and holds no key.
+
+    Args:
+        message: in our words.
+        status: the upstream's own HTTP status; 502 if it gave none, 504 if it did not answer in time.
+        words: what the server says itself, which nobody has judged yet.
     """
-    choices: dict[int, list[Body]] = {}
-    beside: Body = {}
-    said_before: str | None = None
-    for piece in pieces:
-        if piece.channel is not None:
-            frames = choices.setdefault(piece.channel.choice, [])
-            if frames and said_before == piece.text:
-                _merge(frames[-1]["delta"], reader.delta_of(piece))
-            else:
-                frames.append(delta_choice(reader.delta_of(piece), piece.channel.choice))
-            said_before = piece.text
-            continue
-        said_before = None
-        payload = piece.payload
-        if "beside" in payload:
-            beside |= payload["beside"]
-            continue
-        frames = choices.setdefault(payload["choice"], [])
-        if not frames or "finish_reason" in payload:
-            frames.append(delta_choice({}, payload["choice"]))
-        _merge(frames[-1]["delta"], payload.get("delta", {}))
-        _merge(frames[-1], payload.get("extras", {}))
-        if "finish_reason" in payload:
-            frames[-1]["finish_reason"] = payload["finish_reason"]
-    for frames in choices.values():
-        yield from (chunk(reader.envelope, frame) for frame in frames)
-    if beside:
-        yield {**chunk(reader.envelope), **beside}
+
+    def __init__(self, message: str, status: int, words: str = "") -> None:
+        super().__init__(f"{message}: {words}" if words else message)
+        self.message = message
+        self.status = status
+        self.words = words
 
 
-def retraction_chunk(envelope: Body, notice: str) -> Body:
-    """Takes back what Open WebUI 0.12 has shown, and puts the notice in its place.
+class Upstream(Protocol):
+    """What a host provides for the models that it guards. Any of its errors is an `UpstreamFailed`."""
 
-    Open WebUI reads `type` before `choices` (its utils/middleware.py and utils/response.py); every other client sees
-    the notice after what it has.
+    async def complete(self, body: Body, headers: Mapping[str, str] | None = None) -> Body:
+        """The unstreamed answer to a chat-completions request, with at least one choice."""
+
+    def stream(
+        self, body: Body, headers: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Body]]:
+        """The chunks of a streamed answer; one whole completion if the server sends that instead.
+
+        The call ends with the context.
+        """
+
+
+# ---- webui.guarded.server_replies ----
+
+# Of a server's own words about its failure.
+_MOST_WORDS = 300
+
+
+def server_words(told: Any, blanked: Callable[[str], str] = str) -> str:
+    """The server's own words about its failure, on one line.
+
+    Args:
+        told: what it sent.
+        blanked: removes keys, which the server may quote.
     """
-    said = delta_choice({"content": f"\n\n{notice}"}, finish_reason="content_filter")
-    output = [output_item(envelope.get("id"), notice)]
-    return {**chunk(envelope, said), "type": "response.completed", "response": {"output": output}}
+    error = told.get("error", told) if isinstance(told, dict) else told
+    said = object_or_empty(error)
+    message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
+    return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
 
 
-def _merge(into: Body, more: Body) -> None:
-    """Add what a later chunk says: lists are continued, as is encoded sound; of anything else the last value counts.
+def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
+    """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
+    value = object_or_empty(told)
+    in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
+    error = value.get("error") or in_choices
+    is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
+    if error or (is_error or ("detail" in value and "choices" not in value)):
+        words = server_words({"error": error} if error else value, blanked)
+        raise UpstreamFailed("The model server failed", 502, words)
 
-    `into` grows in place, since many chunks may be merged; what it takes from `more` is copied, as `more` must stay.
+
+def checked_completion(told: Any) -> Body:
+    """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
+    if not list(objects_in(object_or_empty(told).get("choices"))):
+        raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+    return object_or_empty(told)
+
+
+class ChunkReader:
+    """Takes the chunks out of the events of one streamed answer, and says at its end whether it was whole.
+
+    Args:
+        blanked: removes keys from what the server says about its failure.
     """
-    for key, value in more.items():
-        old: Any = into.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            _merge(old, value)
-        elif isinstance(old, list) and isinstance(value, list):
-            old += value
-        elif key == "data" and isinstance(old, str) and isinstance(value, str):
-            into[key] = old + value
-        else:
-            into[key] = _copied(value)
+
+    def __init__(self, blanked: Callable[[str], str] = str) -> None:
+        self._blanked = blanked
+        self._complete = self._has_choices = self._answered = False
+
+    async def chunks(self, events: AsyncIterator[Event]) -> AsyncIterator[Body]:
+        """The chunks.
+
+        Raises:
+            UpstreamFailed: the server sent an error in place of a chunk.
+        """
+        async for value, name in events:
+            self._answered = True
+            raise_error_in(value, name, self._blanked)
+            chunk = object_or_empty(value)
+            for choice in objects_in(chunk.get("choices")):
+                self._has_choices = True
+                self._complete = (
+                    self._complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
+                )
+            if chunk:
+                yield chunk
+
+    def check_whole(self, *, done: bool, unreadable: bool) -> None:
+        """Raises UpstreamFailed if the answer was not complete, or none at all.
+
+        Args:
+            done: whether the server said that it is done.
+            unreadable: whether some of what it sent was no JSON.
+        """
+        if self._has_choices and (self._complete or done):
+            return
+        if self._has_choices or not (self._answered or unreadable):
+            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
+        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
 
 
-def _copied(value: Any) -> Any:
-    """With lists and objects of its own, as deep as `_merge` changes them."""
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return list(value) if isinstance(value, list) else value
+# ---- webui.guarded.upstream_words ----
+
+async def explained(moderator: Moderator, failed: UpstreamFailed, *, exempt: bool = False) -> str:
+    """The failure in words: in the server's own only if the guard clears them, or nobody judges."""
+    if not failed.words:
+        return failed.message
+    verdict = await moderator.guard.judge([Turn("assistant", failed.words)])
+    passes = exempt or moderator.policy.decide(verdict).passes
+    return str(failed) if passes else f"{failed.message}."
 
 
 # ---- webui.request_notices ----
@@ -8548,25 +9036,8 @@ class RequestNotices:
 
 # ---- functions.answers.guarded_stream ----
 
-NO_EVENT: Body = {}
-"""In place of an event of which nothing is shown now."""
 # Events are read when a check is due, which costs a tenth of reading each by itself; more than these do not wait.
 _MOST_UNREAD = 256
-
-
-class StreamTerms(NamedTuple):
-    """How an answer is shown."""
-
-    context: list[Turn]
-    """The conversation before the answer, as it is sent to the model."""
-    preface: str = ""
-    """What the answer begins with."""
-    hold: bool = True
-    """Nothing is shown before it was judged."""
-    retracts: bool = False
-    """The page takes back a shown answer when it gets a retraction."""
-    on_page: bool = False
-    """A page reads the answer, so that its making can be stopped as the user would stop it."""
 
 
 class GuardedStream:
@@ -8586,9 +9057,10 @@ class GuardedStream:
         self._context = context
         self._notices = notices
         self._terms = terms
-        self._preface = terms.preface
         self._clock = asyncio.get_running_loop().time
         self._reader = AnswerReader()
+        self._responses = ResponsesEvents()
+        self._shown = ShownEvents(self._reader, terms)
         self._held = HoldBack(pictures=moderator.valves.images == "allow")
         self._progress = Progress(self._held, self._clock())
         self._answer = GrowingAnswer(moderator.guard, moderator.policy, terms.context)
@@ -8596,7 +9068,6 @@ class GuardedStream:
         self._check: asyncio.Task[Judged] | None = None
         self._reading: Reading | None = None
         self._last: tuple[Verdict, Decision] | None = None
-        self._shown = False
         self._whole = False
         self._closing: asyncio.Future[None] | None = None
         self.begun = False
@@ -8610,8 +9081,6 @@ class GuardedStream:
         if not self.begun:
             self._begin()
         try:
-            if self.ended:
-                return self._after_end(event)
             return await self._pass_on(event)
         except AnswerUnreadable as error:
             return self._withheld(str(error))
@@ -8643,6 +9112,8 @@ class GuardedStream:
             task.add_done_callback(self._left)
 
     async def _pass_on(self, event: Body) -> Body:
+        if self.ended:
+            return self._after_end(event)
         choices = event.get("choices")
         if not choices or not isinstance(choices, list):
             return await self._without_choices(event)
@@ -8659,7 +9130,7 @@ class GuardedStream:
             if not self._progress.has_more() or self._clock() < self._progress.due:
                 return NO_EVENT
             self._start(self._progress.reading())
-        if self._shown and self._check is not None and not self._check.done():
+        if self._shown.any and self._check is not None and not self._check.done():
             return NO_EVENT if len(self._unread) < _MOST_UNREAD else self._read() or NO_EVENT
         return await self._settled()
 
@@ -8667,7 +9138,7 @@ class GuardedStream:
         """Show what came, and judge it afterwards."""
         if (withheld := self._read()) is not None:
             return withheld
-        shown = self._event(self._held.release_all())
+        shown = self._shown.of(self._held.release_all())
         if self._check is not None and self._check.done():
             settled = self._settle(self._check.result())
             return settled if self.ended else shown
@@ -8740,34 +9211,16 @@ class GuardedStream:
         if end is None or end is End.COMPLETE:
             if end is not None:
                 self._end()
-            return self._event(released)
+            return self._shown.of(released)
         review = Review(judged.verdict, decision, 0, True)
         return self._concluded(self._notices.withheld(review, self._held.text))
-
-    def _event(self, released: list[Piece]) -> Body:
-        if not released:
-            return NO_EVENT
-        chunks = list(chunks_of(released, self._reader))
-        if self._preface:
-            chunks.insert(0, text_chunk(self._reader.envelope, self._preface))
-            self._preface = ""
-        event = one_event(chunks)
-        if event["choices"] and not self._shown:
-            self._shown = True
-            event = with_role(event)
-        return event
 
     def _concluded(self, notice: str, problem: str | None = None) -> Body:
         """The last event of an answer that may not be shown, or not to its end."""
         self._end(problem)
         # After the finish reason there is nothing left to stop.
         self._stopping = self._terms.on_page and not self._whole
-        envelope = self._reader.envelope
-        if self._shown and self._terms.retracts:
-            return retraction_chunk(envelope, notice)
-        said = text_chunk(envelope, f"\n\n{notice}" if self._shown else notice)
-        event = one_event([said, end_chunk(envelope, self._notices.finish_reason)])
-        return event if self._shown else with_role(event)
+        return self._shown.notice(notice, self._notices.finish_reason)
 
     def _withheld(self, problem: str) -> Body:
         return self._concluded(self._notices.unchecked(""), problem)
@@ -8796,31 +9249,26 @@ class GuardedStream:
             raise asyncio.CancelledError("the answer was refused")
         if not self._whole or not (event.get("usage") or event.get("timings")):
             return NO_EVENT
-        for _ in self._reader.pieces_of({**event, "choices": []}):
-            pass
-        figures = self._reader.figures
-        return {**self._reader.envelope, "choices": [], **figures} if figures else NO_EVENT
+        return self._shown.figures(event)
 
     async def _without_choices(self, event: Body) -> Body:
-        if event.get("error"):
-            return await self._failed(event["error"])
+        try:
+            raise_error_in(event)
+        except UpstreamFailed as failed:
+            self._end(f"the upstream failed: {failed}")
+            return error_chunk(await explained(self._moderator, failed), failed.status)
         selected = event.get("selected_model_id")
         if isinstance(selected, str) and not is_text(selected):
             return {"selected_model_id": selected}
         if event.keys() == {"sources"} and not self._unread and not self._reader.envelope:
             # What Open WebUI itself found for the prompt, which was judged with it.
             return event
+        if is_responses_event(event):
+            events = [await self._pass_on(chunk) for chunk in self._responses.chunks_of(event)]
+            return next((each for each in events if "error" in each), None) or one_event(filter(None, events))
         if "choices" in event:
             self._unread.append(event)
         return NO_EVENT
-
-    async def _failed(self, error: object) -> Body:
-        """The upstream's error; its own words only if the guard clears them."""
-        words = "\n".join(find({"error": error}).texts)
-        self._end(f"the upstream failed: {words[:200]}")
-        verdict = await self._moderator.guard.judge([Turn("assistant", words)])
-        passes = self._moderator.policy.decide(verdict).passes
-        return {"error": error if passes else {"message": "The model server failed."}}
 
     def _left(self, task: "asyncio.Task[None]") -> None:
         """The host has ended what called us."""

@@ -8131,6 +8131,17 @@ def record_answer(
     moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
 
 
+# ---- webui.guarded.upstream_words ----
+
+async def explained(moderator: Moderator, failed: UpstreamFailed, *, exempt: bool = False) -> str:
+    """The failure in words: in the server's own only if the guard clears them, or nobody judges."""
+    if not failed.words:
+        return failed.message
+    verdict = await moderator.guard.judge([Turn("assistant", failed.words)])
+    passes = exempt or moderator.policy.decide(verdict).passes
+    return str(failed) if passes else f"{failed.message}."
+
+
 # ---- webui.message_reviews ----
 
 _REMOVED = (NoticeKind.TURN_REMOVED,)
@@ -8701,11 +8712,7 @@ class GuardedRequest:
 
     async def explained(self, failed: UpstreamFailed) -> str:
         """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
-        if not failed.words:
-            return failed.message
-        verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
-        passes = self.exempt or self.moderator.policy.decide(verdict).passes
-        return str(failed) if passes else f"{failed.message}."
+        return await explained(self.moderator, failed, exempt=self.exempt)
 
     def record_answer(
         self,

@@ -3379,46 +3379,6 @@ def current_asker() -> Asker:
     return Asker(_user.get(), _later.get())
 
 
-# ---- moderation.conversation ----
-
-Role = Literal["user", "assistant"]
-
-
-class Turn(NamedTuple):
-    """One message of a conversation, as text."""
-
-    role: Role
-    text: str
-
-
-Conversation = Sequence[Turn]
-"""Turns, oldest first. The last one is judged; the turns before it are its context."""
-
-
-class WireTurn(BaseModel):
-    """One message, in OpenAI's shape, on the wires of this project."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    role: Role
-    content: str
-
-
-def kind_of(conversation: Conversation) -> Kind:
-    """Whether the last turn is judged as a prompt or as a response."""
-    return "prompt" if conversation[-1].role == "user" else "response"
-
-
-def as_messages(conversation: Conversation) -> list[dict[str, str]]:
-    """A conversation in OpenAI's shape."""
-    return [{"role": turn.role, "content": turn.text} for turn in conversation]
-
-
-def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
-    """Messages as they came over the wire."""
-    return [Turn(message.role, message.content) for message in messages]
-
-
 # ---- moderation.policy ----
 
 Strictness = Literal["strict", "loose"]
@@ -3501,6 +3461,46 @@ class Policy(BaseModel):
         if probability is None:
             return verdict.severity in HARMFUL[self.strictness]
         return probability >= self.block_threshold
+
+
+# ---- moderation.conversation ----
+
+Role = Literal["user", "assistant"]
+
+
+class Turn(NamedTuple):
+    """One message of a conversation, as text."""
+
+    role: Role
+    text: str
+
+
+Conversation = Sequence[Turn]
+"""Turns, oldest first. The last one is judged; the turns before it are its context."""
+
+
+class WireTurn(BaseModel):
+    """One message, in OpenAI's shape, on the wires of this project."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Role
+    content: str
+
+
+def kind_of(conversation: Conversation) -> Kind:
+    """Whether the last turn is judged as a prompt or as a response."""
+    return "prompt" if conversation[-1].role == "user" else "response"
+
+
+def as_messages(conversation: Conversation) -> list[dict[str, str]]:
+    """A conversation in OpenAI's shape."""
+    return [{"role": turn.role, "content": turn.text} for turn in conversation]
+
+
+def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
+    """Messages as they came over the wire."""
+    return [Turn(message.role, message.content) for message in messages]
 
 
 # ---- moderation.context ----
@@ -8389,6 +8389,17 @@ def record_answer(
     moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
 
 
+# ---- webui.guarded.upstream_words ----
+
+async def explained(moderator: Moderator, failed: UpstreamFailed, *, exempt: bool = False) -> str:
+    """The failure in words: in the server's own only if the guard clears them, or nobody judges."""
+    if not failed.words:
+        return failed.message
+    verdict = await moderator.guard.judge([Turn("assistant", failed.words)])
+    passes = exempt or moderator.policy.decide(verdict).passes
+    return str(failed) if passes else f"{failed.message}."
+
+
 # ---- webui.message_reviews ----
 
 _REMOVED = (NoticeKind.TURN_REMOVED,)
@@ -8959,11 +8970,7 @@ class GuardedRequest:
 
     async def explained(self, failed: UpstreamFailed) -> str:
         """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
-        if not failed.words:
-            return failed.message
-        verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
-        passes = self.exempt or self.moderator.policy.decide(verdict).passes
-        return str(failed) if passes else f"{failed.message}."
+        return await explained(self.moderator, failed, exempt=self.exempt)
 
     def record_answer(
         self,

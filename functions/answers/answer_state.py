@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from functions.answers.guarded_stream import GuardedStream, StreamTerms
+from functions.answers.guarded_stream import GuardedStream
+from functions.answers.shown_events import StreamTerms
 from functions.filter_valves import FunctionFilterValves
 from functions.host.own_version import own_version
 from webui.guarded.host_version import can_retract

@@ -5,48 +5,33 @@ cleared goes out with the event that comes next. Only the first words and the la
 """
 
 import asyncio
-from typing import NamedTuple
 
 from functions.answers.one_event import one_event
-from moderation.answer.channels import Piece, Reading
+from functions.answers.shown_events import NO_EVENT, ShownEvents, StreamTerms
+from moderation.answer.channels import Reading
 from moderation.answer.growing import GrowingAnswer, Judged
 from moderation.answer.holdback import HoldBack
 from moderation.answer.progress import End, Progress
 from moderation.asker import asking_for
-from moderation.conversation import Turn
 from moderation.policy import Decision
 from moderation.review import Review
 from moderation.verdict import Verdict
 from webui.bodies import Body, object_or_empty
-from webui.chat_completions import end_chunk, text_chunk, with_role
+from webui.chat_completions import error_chunk
 from webui.guarded.answer_reader import AnswerReader, AnswerUnreadable
 from webui.guarded.answer_record import record_answer
-from webui.guarded.chunks import chunks_of, retraction_chunk
-from webui.json_text import find, is_text
+from webui.guarded.responses_events import ResponsesEvents, is_responses_event
+from webui.guarded.server_replies import raise_error_in
+from webui.guarded.upstream import UpstreamFailed
+from webui.guarded.upstream_words import explained
+from webui.json_text import is_text
 from webui.log import log
 from webui.moderator import Moderator
 from webui.request_context import RequestContext
 from webui.request_notices import RequestNotices
 
-NO_EVENT: Body = {}
-"""In place of an event of which nothing is shown now."""
 # Events are read when a check is due, which costs a tenth of reading each by itself; more than these do not wait.
 _MOST_UNREAD = 256
-
-
-class StreamTerms(NamedTuple):
-    """How an answer is shown."""
-
-    context: list[Turn]
-    """The conversation before the answer, as it is sent to the model."""
-    preface: str = ""
-    """What the answer begins with."""
-    hold: bool = True
-    """Nothing is shown before it was judged."""
-    retracts: bool = False
-    """The page takes back a shown answer when it gets a retraction."""
-    on_page: bool = False
-    """A page reads the answer, so that its making can be stopped as the user would stop it."""
 
 
 class GuardedStream:
@@ -66,9 +51,10 @@ class GuardedStream:
         self._context = context
         self._notices = notices
         self._terms = terms
-        self._preface = terms.preface
         self._clock = asyncio.get_running_loop().time
         self._reader = AnswerReader()
+        self._responses = ResponsesEvents()
+        self._shown = ShownEvents(self._reader, terms)
         self._held = HoldBack(pictures=moderator.valves.images == "allow")
         self._progress = Progress(self._held, self._clock())
         self._answer = GrowingAnswer(moderator.guard, moderator.policy, terms.context)
@@ -76,7 +62,6 @@ class GuardedStream:
         self._check: asyncio.Task[Judged] | None = None
         self._reading: Reading | None = None
         self._last: tuple[Verdict, Decision] | None = None
-        self._shown = False
         self._whole = False
         self._closing: asyncio.Future[None] | None = None
         self.begun = False
@@ -90,8 +75,6 @@ class GuardedStream:
         if not self.begun:
             self._begin()
         try:
-            if self.ended:
-                return self._after_end(event)
             return await self._pass_on(event)
         except AnswerUnreadable as error:
             return self._withheld(str(error))
@@ -123,6 +106,8 @@ class GuardedStream:
             task.add_done_callback(self._left)
 
     async def _pass_on(self, event: Body) -> Body:
+        if self.ended:
+            return self._after_end(event)
         choices = event.get("choices")
         if not choices or not isinstance(choices, list):
             return await self._without_choices(event)
@@ -139,7 +124,7 @@ class GuardedStream:
             if not self._progress.has_more() or self._clock() < self._progress.due:
                 return NO_EVENT
             self._start(self._progress.reading())
-        if self._shown and self._check is not None and not self._check.done():
+        if self._shown.any and self._check is not None and not self._check.done():
             return NO_EVENT if len(self._unread) < _MOST_UNREAD else self._read() or NO_EVENT
         return await self._settled()
 
@@ -147,7 +132,7 @@ class GuardedStream:
         """Show what came, and judge it afterwards."""
         if (withheld := self._read()) is not None:
             return withheld
-        shown = self._event(self._held.release_all())
+        shown = self._shown.of(self._held.release_all())
         if self._check is not None and self._check.done():
             settled = self._settle(self._check.result())
             return settled if self.ended else shown
@@ -220,34 +205,16 @@ class GuardedStream:
         if end is None or end is End.COMPLETE:
             if end is not None:
                 self._end()
-            return self._event(released)
+            return self._shown.of(released)
         review = Review(judged.verdict, decision, 0, True)
         return self._concluded(self._notices.withheld(review, self._held.text))
-
-    def _event(self, released: list[Piece]) -> Body:
-        if not released:
-            return NO_EVENT
-        chunks = list(chunks_of(released, self._reader))
-        if self._preface:
-            chunks.insert(0, text_chunk(self._reader.envelope, self._preface))
-            self._preface = ""
-        event = one_event(chunks)
-        if event["choices"] and not self._shown:
-            self._shown = True
-            event = with_role(event)
-        return event
 
     def _concluded(self, notice: str, problem: str | None = None) -> Body:
         """The last event of an answer that may not be shown, or not to its end."""
         self._end(problem)
         # After the finish reason there is nothing left to stop.
         self._stopping = self._terms.on_page and not self._whole
-        envelope = self._reader.envelope
-        if self._shown and self._terms.retracts:
-            return retraction_chunk(envelope, notice)
-        said = text_chunk(envelope, f"\n\n{notice}" if self._shown else notice)
-        event = one_event([said, end_chunk(envelope, self._notices.finish_reason)])
-        return event if self._shown else with_role(event)
+        return self._shown.notice(notice, self._notices.finish_reason)
 
     def _withheld(self, problem: str) -> Body:
         return self._concluded(self._notices.unchecked(""), problem)
@@ -276,31 +243,26 @@ class GuardedStream:
             raise asyncio.CancelledError("the answer was refused")
         if not self._whole or not (event.get("usage") or event.get("timings")):
             return NO_EVENT
-        for _ in self._reader.pieces_of({**event, "choices": []}):
-            pass
-        figures = self._reader.figures
-        return {**self._reader.envelope, "choices": [], **figures} if figures else NO_EVENT
+        return self._shown.figures(event)
 
     async def _without_choices(self, event: Body) -> Body:
-        if event.get("error"):
-            return await self._failed(event["error"])
+        try:
+            raise_error_in(event)
+        except UpstreamFailed as failed:
+            self._end(f"the upstream failed: {failed}")
+            return error_chunk(await explained(self._moderator, failed), failed.status)
         selected = event.get("selected_model_id")
         if isinstance(selected, str) and not is_text(selected):
             return {"selected_model_id": selected}
         if event.keys() == {"sources"} and not self._unread and not self._reader.envelope:
             # What Open WebUI itself found for the prompt, which was judged with it.
             return event
+        if is_responses_event(event):
+            events = [await self._pass_on(chunk) for chunk in self._responses.chunks_of(event)]
+            return next((each for each in events if "error" in each), None) or one_event(filter(None, events))
         if "choices" in event:
             self._unread.append(event)
         return NO_EVENT
-
-    async def _failed(self, error: object) -> Body:
-        """The upstream's error; its own words only if the guard clears them."""
-        words = "\n".join(find({"error": error}).texts)
-        self._end(f"the upstream failed: {words[:200]}")
-        verdict = await self._moderator.guard.judge([Turn("assistant", words)])
-        passes = self._moderator.policy.decide(verdict).passes
-        return {"error": error if passes else {"message": "The model server failed."}}
 
     def _left(self, task: "asyncio.Task[None]") -> None:
         """The host has ended what called us."""

@@ -12,7 +12,7 @@ def one_event(chunks: Iterable[Body]) -> Body:
     choices: dict[int, Body] = {}
     for chunk in chunks:
         whole |= chunk
-        for choice in objects_in(chunk["choices"]):
+        for choice in objects_in(chunk.get("choices")):
             known = choices.get(choice["index"])
             if known is None:
                 choices[choice["index"]] = choice

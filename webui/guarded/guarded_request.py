@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from moderation.asker import asking_for
-from moderation.conversation import Turn
 from moderation.policy import Decision
 from moderation.review import Review
 from moderation.verdict import Verdict
 from webui.bodies import Body, messages_of
 from webui.guarded.answer_record import record_answer
 from webui.guarded.upstream import Upstream, UpstreamFailed
+from webui.guarded.upstream_words import explained
 from webui.moderator import Moderator
 from webui.request_context import RequestContext
 from webui.request_review import CleanRequest, RequestReview
@@ -116,11 +116,7 @@ class GuardedRequest:
 
     async def explained(self, failed: UpstreamFailed) -> str:
         """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
-        if not failed.words:
-            return failed.message
-        verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
-        passes = self.exempt or self.moderator.policy.decide(verdict).passes
-        return str(failed) if passes else f"{failed.message}."
+        return await explained(self.moderator, failed, exempt=self.exempt)
 
     def record_answer(
         self,
