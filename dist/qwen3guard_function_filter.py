@@ -13,6 +13,7 @@ import atexit
 import base64
 import binascii
 import codecs
+import copy
 import errno
 import hashlib
 import html
@@ -29,10 +30,12 @@ import tempfile
 import threading
 import time
 import unicodedata
+import uuid
 import zlib
-from collections import Counter, OrderedDict, deque
+from bisect import bisect_left
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -47,107 +50,404 @@ from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 
-# ---- moderation.audit.audit_record ----
+# ---- webui.bodies ----
 
-# Maximum characters of a string from a client or a server, and maximum number of such strings in one field.
-_MOST_OF_FIELD = {"problem": 2000, "text": 1_000_000}
-_MOST_OF_OTHER_FIELDS = 256
-_MOST_NAMES = 32
+Body = dict[str, Any]
 
-
-class AuditRecord(BaseModel):
-    """One decision. A turn's text is identified by its hash, and included in full only if the admin wants it."""
-
-    time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat())
-    event: str = "decision"
-    """`decision`; `setting` if a safe default replaced a setting; `lost` if records are missing."""
-    chat: str | None = None
-    message: str | None = None
-    user: str | None = None
-    model: str | None = None
-    guard: str | None = None
-    """The guard model's name."""
-    direction: str | None = None
-    """`prompt`, `response`, `history`, `tools` for their definitions, `task` for Open WebUI's own requests."""
-    severity: str | None = None
-    categories: tuple[str, ...] = ()
-    probabilities: dict[str, float] | None = None
-    action: str | None = None
-    flagged: str | None = None
-    """The action of the policy if it were enforced; differs from `action` in monitor mode."""
-    problem: str | None = None
-    reading: str | None = None
-    """`visible` or `undone`: which of an obfuscated turn's two readings decided."""
-    unjudged: tuple[str, ...] = ()
-    """Parts that the guard cannot read, such as images."""
-    milliseconds: float | None = None
-    sha256: str | None = None
-    text: str | None = None
+# All that a refused request keeps: everything else may hold, or act on, what the user sent.
+_KEPT_OF_A_REFUSED_REQUEST = (
+    "model",
+    "stream",
+    "stream_options",
+    "metadata",
+    "chat_id",
+    "session_id",
+    "id",
+    "message_id",
+    "background_tasks",
+)
+_NEUTRAL_ANSWERS = {
+    # A title must not be empty: the page would show the prompt instead.
+    "title_generation": json.dumps({"title": "New Chat"}),
+    "tags_generation": json.dumps({"tags": []}),
+    "follow_up_generation": json.dumps({"follow_ups": []}),
+    "query_generation": json.dumps({"queries": []}),
+    "image_prompt_generation": json.dumps({"prompt": ""}),
+    "autocomplete_generation": json.dumps({"text": ""}),
+    "emoji_generation": "💬",
+}
 
 
-class AuditEntry(NamedTuple):
-    """A record on its way to the sinks."""
-
-    values: Callable[[], dict[str, Any]]
-    """Returns the record's fields as JSON values. To be called in the sink's thread: the hash of a long text takes
-    milliseconds."""
-    characters: int
-    """Its approximate size in memory."""
+def messages_of(body: Body) -> list[Body]:
+    """The body's messages; entries that are not objects are dropped, so that nothing unjudged goes on."""
+    found = body.get("messages")
+    messages = [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
+    body["messages"] = messages
+    return messages
 
 
-def audit_entry(record: AuditRecord, text: str = "", *, keep_text: bool = False) -> AuditEntry:
-    """The entry of a record. Strings from a client are cut after 256 characters, with "…" at the end.
+def emptied(body: Body, model: str, prompt: str) -> Body:
+    """A request without anything of the user's: `prompt` for `model`, no features, files or tools."""
+    kept = {key: body[key] for key in _KEPT_OF_A_REFUSED_REQUEST if key in body}
+    return {**kept, "model": model, "messages": [{"role": "user", "content": prompt}], "features": {}}
+
+
+def newest_turn(messages: list[Body]) -> int:
+    """Where the turn begins that nobody has answered: the last user message, and what follows it."""
+    users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
+    return users[-1] if users else max(0, len(messages) - 1)
+
+
+def task_of(body: Body) -> str | None:
+    """Open WebUI's own request that this is, such as `title_generation`; None for a chat."""
+    task = object_or_empty(body.get("metadata")).get("task")
+    return str(task) if task else None
+
+
+def reader_language(body: Body) -> str | None:
+    """The language that the reader set in Open WebUI, such as `de-DE`; None if the body does not say it."""
+    language = object_or_empty(object_or_empty(body.get("metadata")).get("variables")).get("{{USER_LANGUAGE}}")
+    return language if isinstance(language, str) else None
+
+
+def neutral_answer(task: str, notice: str) -> str:
+    """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py)."""
+    return _NEUTRAL_ANSWERS.get(task, notice)
+
+
+def is_neutral_answer(text: str) -> bool:
+    """Whether `text` says nothing but that a task gets no answer."""
+    return text in _NEUTRAL_ANSWERS.values()
+
+
+def object_or_empty(value: Any) -> Body:
+    return value if isinstance(value, dict) else {}
+
+
+def objects_in(value: Any) -> Iterator[Body]:
+    return (item for item in (value if isinstance(value, list) else []) if isinstance(item, dict))
+
+
+def listed(value: Any) -> list[Any]:
+    """A value that should have been a list as one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def output_item(name: Any, text: str) -> Body:
+    """An item of Open WebUI's `output`, whose shape is that of OpenAI's responses: an answer that says `text`.
 
     Args:
-        record: all but the text.
-        text: of the turn.
-        keep_text: whether the entry holds the text itself, not only its hash.
+        name: the id of the message that it belongs to.
+        text: what it says.
     """
-    fields = {
-        name: _bounded_value(value, _MOST_OF_FIELD.get(name, _MOST_OF_OTHER_FIELDS))
-        for name, value in record.model_dump(exclude_none=True).items()
+    return {
+        "type": "message",
+        "id": f"msg_{name or 'notice'}",
+        "status": "completed",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": text}],
     }
-    return AuditEntry(lambda: _with_hash(fields, text, keep_text), len(text))
 
 
-def lost_entry(count: int) -> AuditEntry:
-    """The entry that says how many records a sink could not store."""
-    problem = f"{count} records came faster than they could be written and are missing here"
-    return audit_entry(AuditRecord(event="lost", problem=problem))
+# ---- functions.answers.one_event ----
+
+def one_event(chunks: Iterable[Body]) -> Body:
+    """All chunks of one answer in one; empty if there are none."""
+    whole: Body = {}
+    choices: dict[int, Body] = {}
+    for chunk in chunks:
+        whole |= chunk
+        for choice in objects_in(chunk.get("choices")):
+            known = choices.get(choice["index"])
+            if known is None:
+                choices[choice["index"]] = choice
+                continue
+            delta = known["delta"]
+            for key, value in choice["delta"].items():
+                delta[key] = _both(delta[key], value) if key in delta else value
+            more = {key: value for key, value in choice.items() if key != "delta" and value is not None}
+            known.update(more)
+    return {**whole, "choices": list(choices.values())} if whole else {}
 
 
-def _with_hash(fields: dict[str, Any], text: str, keep_text: bool) -> dict[str, Any]:
-    if not text:
-        return fields
-    hashed = {"sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
-    return {**fields, **hashed, **({"text": _cut_field(text, _MOST_OF_FIELD["text"])} if keep_text else {})}
+def _both(before: Any, after: Any) -> Any:
+    """One value that says both: of texts, or of parts of texts as Mistral sends them."""
+    if isinstance(before, str) and isinstance(after, str):
+        return before + after
+    if isinstance(before, str | list) and isinstance(after, str | list):
+        return [*_parts(before), *_parts(after)]
+    return after
 
 
-def _bounded_value(value: Any, most: int) -> Any:
-    if isinstance(value, str):
-        return _cut_field(value, most)
-    if isinstance(value, tuple):
-        return [_cut_field(str(entry), most) for entry in value[:_MOST_NAMES]]
-    return value
+def _parts(value: str | list[Any]) -> list[Any]:
+    return value if isinstance(value, list) else [{"type": "text", "text": value}]
 
 
-def _cut_field(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+# ---- moderation.answer.continuous_text ----
+
+# The header of a data URL in the text, which Markdown and HTML show as a picture, sound or video.
+_HEADER = re.compile(r"data:(image|audio|video)/[\w.+-]{1,40}(?:;[\w=.-]{1,40}){0,4};base64,", re.IGNORECASE | re.ASCII)
+_HEADER_CHARS = 256
+_PICTURE_DATA = re.compile(r"[A-Za-z0-9+/=_-]*")
+# The beginning of the data is read too: anything shorter may be a word.
+_READ_DATA_CHARS = 64
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-# ---- moderation.audit.audit_sink ----
+class ContinuousText:
+    """The parts of one text, joined. `readable` is for the guard; `take` returns the text as it was sent.
 
-class AuditSink(Protocol):
-    """Stores entries in order. If an entry cannot be stored, this must be reported."""
+    Args:
+        pictures: False to never return the first picture and the text after it from `take`.
+    """
 
-    def put(self, entry: AuditEntry) -> None:
-        """Store `entry` soon. Returns at once while the sink is open; after `close`, stores it before it returns.
+    def __init__(self, *, pictures: bool = True) -> None:
+        self._pictures = pictures
+        self._first_picture: int | None = None
+        self._readable: list[str] = []
+        self._waiting: list[str] = []
+        self._skips: list[int] = []
+        self._skipped: list[int] = [0]
+        self._tail = ""
+        self._data_chars: int | None = None
+        self._half = ""
+        self.length = 0
+        """Characters that arrived."""
+        self.taken = 0
+        """Characters that were taken."""
+        self.readable_length = 0
+        self.media: dict[str, None] = {}
+        """Kinds of media in the text: image, audio, video."""
 
-        Never raises.
+    def append(self, part: str) -> None:
+        """Add the next part."""
+        part, self._half = self._half + part, ""
+        if part and "\ud800" <= part[-1] <= "\udbff":
+            # A surrogate pair that is split over two parts.
+            part, self._half = part[:-1], part[-1]
+        if _SURROGATE.search(part):
+            part = part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        self._waiting.append(part)
+        self.length += len(part)
+        while part:
+            part = self._read_data(part) if self._data_chars is not None else self._read_words(part)
+
+    @property
+    def readable(self) -> str:
+        """The text for the guard, of all that arrived."""
+        if len(self._readable) > 1:
+            self._readable = ["".join(self._readable)]
+        return self._readable[0] if self._readable else ""
+
+    @property
+    def tail(self) -> str:
+        """The last characters of `readable`."""
+        return self._tail
+
+    def take(self, readable: int) -> str:
+        """The text that was not taken yet, up to the end of the first `readable` readable characters."""
+        upto = self.length if readable >= self.readable_length else self._place(readable)
+        if self._first_picture is not None and not self._pictures:
+            upto = min(upto, self._first_picture)
+        waiting = "".join(self._waiting)
+        text = waiting[: max(0, upto - self.taken)]
+        self._waiting = [waiting[len(text) :]]
+        self.taken += len(text)
+        return text
+
+    def _place(self, readable: int) -> int:
+        return readable + self._skipped[bisect_left(self._skips, readable)]
+
+    def _read_words(self, part: str) -> str:
+        """Add text up to where the data of a picture begins. Returns the rest of `part`."""
+        if "," not in part:
+            # The header of a data URL ends with a comma.
+            self._add(part)
+            return ""
+        seen = self._tail + part
+        header = _HEADER.search(seen, max(0, len(self._tail) - _HEADER_CHARS))
+        while header and header.end() <= len(self._tail):
+            header = _HEADER.search(seen, header.end())
+        if header is None:
+            self._add(part)
+            return ""
+        self.media[header[1].lower()] = None
+        if self._first_picture is None:
+            self._first_picture = self.readable_length + header.start() - len(self._tail)
+        self._data_chars = 0
+        words = header.end() - len(self._tail)
+        self._add(part[:words])
+        return part[words:]
+
+    def _read_data(self, part: str) -> str:
+        """Skip the data of a picture, except its first characters. Returns the rest of `part`."""
+        found = _PICTURE_DATA.match(part)
+        size = found.end() if found else 0
+        known = self._data_chars or 0
+        read = max(0, min(size, _READ_DATA_CHARS - known))
+        self._add(part[:read])
+        if size > read:
+            if not self._skips or self._skips[-1] != self.readable_length:
+                self._skips.append(self.readable_length)
+                self._skipped.append(self._skipped[-1])
+            self._skipped[-1] += size - read
+        self._data_chars = known + size if size == len(part) else None
+        return part[size:]
+
+    def _add(self, words: str) -> None:
+        if words:
+            self._readable.append(words)
+            self.readable_length += len(words)
+            self._tail = (self._tail + words[-_HEADER_CHARS:])[-_HEADER_CHARS:]
+
+
+# ---- moderation.answer.channels ----
+
+class Rank(IntEnum):
+    """Kinds of channels, in the order in which a guard reads them."""
+
+    REASONING = 0
+    CONTENT = 1
+    OTHER = 2
+    CALL = 3
+    """Name and arguments of a tool call. The text is judged; it is emitted only as part of the complete call."""
+    ASIDE = 4
+    """Text that is emitted inside a payload, such as the titles of sources."""
+
+
+class Channel(NamedTuple):
+    """Identifies one text of an answer. Channels sort in the order in which they are read."""
+
+    choice: int
+    rank: Rank
+    place: int
+    """Index of the tool call; else 0."""
+    key: str
+    """Name of the text within its rank."""
+
+    @property
+    def released(self) -> bool:
+        """Whether its text is emitted as soon as it is cleared."""
+        return self.rank < Rank.CALL
+
+
+class Piece(NamedTuple):
+    """A part of an answer as the upstream sent it."""
+
+    channel: Channel | None = None
+    text: str = ""
+    payload: Any = None
+    """Emitted as a whole, after all text that arrived before it. Only in a piece without a channel."""
+    is_label: bool = False
+    """Whether all of the channel's text so far is a label (an id, a severity): not judged, and emitted at the end."""
+
+
+class Span(NamedTuple):
+    """A part of a reading: the text of one channel, or of several channels with the same text."""
+
+    start: int
+    length: int
+    channels: tuple[tuple[Channel, int], ...]
+    """Each with the number of its readable characters in this span."""
+
+
+class Reading(NamedTuple):
+    """The text of an answer for one check."""
+
+    text: str
+    spans: tuple[Span, ...]
+    arrived: int
+    """Number of characters of the answer that it covers."""
+
+
+class Channels:
+    """All texts of one answer.
+
+    Args:
+        pictures: whether pictures inside a text may be emitted.
+    """
+
+    def __init__(self, *, pictures: bool = True) -> None:
+        self._pictures = pictures
+        self._texts: dict[Channel, ContinuousText] = {}
+        self._labels: set[Channel] = set()
+        self._newest: Channel | None = None
+        self.arrived = 0
+        """Characters that arrived in all channels, pictures included."""
+        self.media: dict[str, None] = {}
+        """Kinds of pictures and sound inside the texts."""
+
+    def append(self, channel: Channel, text: str, *, is_label: bool = False) -> None:
+        """Add the next part of one channel's text."""
+        held = self._texts.get(channel)
+        if held is None:
+            held = self._texts[channel] = ContinuousText(pictures=self._pictures)
+        held.append(text)
+        if held.media:
+            self.media |= held.media
+        if is_label:
+            self._labels.add(channel)
+        else:
+            self._labels.discard(channel)
+            self._newest = channel
+        self.arrived += len(text)
+
+    def newest_tail(self) -> str:
+        """The last characters of the channel that got text last."""
+        return self._texts[self._newest].tail if self._newest else ""
+
+    def items(self, *, labels: bool) -> Iterator[tuple[Channel, ContinuousText]]:
+        """Channels in the order in which they are read."""
+        for channel in sorted(self._texts):
+            if labels or channel not in self._labels:
+                yield channel, self._texts[channel]
+
+    def reading(self, unfinished: int = 0) -> Reading:
+        """The text to judge now.
+
+        Args:
+            unfinished: leave out this many characters at the end of the channel that got text last.
         """
+        spans: list[Span] = []
+        parts: list[str] = []
+        before: Channel | None = None
+        at = 0
+        for channels in self._said_once():
+            first, held = channels[0]
+            length = held.readable_length
+            if any(channel == self._newest for channel, _ in channels):
+                length = max(0, length - unfinished)
+            if before is not None:
+                # The arguments of a call follow its name on the same line.
+                parts.append(" " if first.rank is Rank.CALL and before[:3] == first[:3] else "\n")
+                at += 1
+            parts.append(held.readable[:length])
+            ends = tuple((channel, min(length, said.readable_length)) for channel, said in channels)
+            spans.append(Span(at, length, ends))
+            at += length
+            before = first
+        return Reading("".join(parts), tuple(spans), self.arrived - unfinished)
 
-    def close(self) -> None:
-        """Store all waiting entries, in bounded time. May be called again."""
+    def _said_once(self) -> list[list[tuple[Channel, ContinuousText]]]:
+        """Channels with text, grouped: the longest first in each group, then those whose text is a prefix of it."""
+        groups: list[list[tuple[Channel, ContinuousText]]] = []
+        found = [(channel, text) for channel, text in self.items(labels=False) if text.readable_length]
+        compared: dict[int, list[list[tuple[Channel, ContinuousText]]]] = defaultdict(list)
+        for channel, text in sorted(found, key=lambda item: -item[1].readable_length):
+            # A tool call never counts as a repetition.
+            others = compared[channel.choice] if channel.rank is not Rank.CALL else []
+            same = next((group for group in others if _repeats(text, group[0][1])), None)
+            if same is not None:
+                same.append((channel, text))
+            else:
+                groups.append([(channel, text)])
+                if channel.rank is not Rank.CALL:
+                    others.append(groups[-1])
+        return sorted(groups, key=lambda group: group[0][0])
+
+
+def _repeats(text: ContinuousText, longer: ContinuousText) -> bool:
+    return longer.readable.startswith(text.readable)
 
 
 # ---- moderation.verdict ----
@@ -304,368 +604,6 @@ def _unreadable(text: str) -> Verdict:
     return Verdict.none(f"the guard's reply could not be read: {text[:80]!r}")
 
 
-# ---- moderation.policy ----
-
-Strictness = Literal["strict", "loose"]
-HARMFUL: dict[Strictness, tuple[Severity, ...]] = {
-    "strict": (Severity.CONTROVERSIAL, Severity.UNSAFE),
-    "loose": (Severity.UNSAFE,),
-}
-"""Severities that each strictness treats as harmful (technical report, section 3.4)."""
-
-
-def score(verdict: Verdict, strictness: Strictness) -> float | None:
-    """The probability of harm, from 0 to 1; None if the endpoint returned no probabilities."""
-    if verdict.probabilities is None:
-        return None
-    # A sum of floats may exceed 1 a little.
-    return min(1.0, sum(verdict.probabilities.get(severity, 0.0) for severity in HARMFUL[strictness]))
-
-
-class Action(StrEnum):
-    """What happens to a turn."""
-
-    PASS = "pass"
-    REFUSE = "refuse"
-    WITHHOLD = "withhold"
-    """There is no verdict, so the turn is hidden."""
-
-
-class Decision(BaseModel):
-    """The result of applying a policy to a verdict."""
-
-    model_config = ConfigDict(frozen=True)
-
-    action: Action
-    """What happens."""
-    flagged: Action
-    """What would happen in `enforce` mode. Differs from `action` in monitor mode only."""
-
-    @property
-    def passes(self) -> bool:
-        return self.action is Action.PASS
-
-
-@cache
-def _decision(action: Action, flagged: Action) -> Decision:
-    return Decision(action=action, flagged=flagged)
-
-
-class Policy(BaseModel):
-    """Turns verdicts into decisions. The default lets only Safe pass."""
-
-    model_config = ConfigDict(frozen=True)
-
-    strictness: Strictness = "strict"
-    """`strict` refuses Controversial turns, `loose` lets them pass."""
-    block_threshold: float = 0
-    """Refuses turns whose `score` is at least this value. The guard's label is then used only if there are no
-    probabilities. With 0, the label always decides."""
-    allowed_categories: frozenset[Category] = frozenset()
-    """A flagged turn passes if all of its categories are among these."""
-    mode: Literal["enforce", "monitor"] = "enforce"
-    """`monitor` lets everything pass and only records it."""
-    when_unavailable: Literal["withhold", "allow"] = "withhold"
-    """What happens to a turn that could not be judged."""
-
-    def decide(self, verdict: Verdict) -> Decision:
-        flagged = self._flagged(verdict)
-        return _decision(Action.PASS if self.mode == "monitor" else flagged, flagged)
-
-    def _flagged(self, verdict: Verdict) -> Action:
-        if not verdict.reached:
-            return Action.PASS if self.when_unavailable == "allow" else Action.WITHHOLD
-        if not self._harmful(verdict):
-            return Action.PASS
-        if verdict.categories and self.allowed_categories.issuperset(verdict.categories):
-            return Action.PASS
-        return Action.REFUSE
-
-    def _harmful(self, verdict: Verdict) -> bool:
-        probability = score(verdict, self.strictness) if self.block_threshold else None
-        if probability is None:
-            return verdict.severity in HARMFUL[self.strictness]
-        return probability >= self.block_threshold
-
-
-# ---- moderation.audit.audit ----
-
-class Audit:
-    """Sends records to sinks. Each sink has a thread of its own, so that no caller ever waits for a disk.
-
-    Args:
-        sinks: where records go.
-        keep_text: whether records hold the text of turns.
-    """
-
-    def __init__(self, *sinks: AuditSink, keep_text: bool = False) -> None:
-        self._sinks = sinks
-        self._keep_text = keep_text
-        atexit.register(self.close)
-
-    def record(
-        self, record: AuditRecord, *, text: str = "", verdict: Verdict | None = None, decision: Decision | None = None
-    ) -> None:
-        """Add verdict, decision and the turn's text to `record`, and store it. Returns at once."""
-        update: dict[str, object] = {}
-        if verdict is not None:
-            update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem", "reading"})
-        if decision is not None:
-            update |= decision.model_dump()
-        entry = audit_entry(record.model_copy(update=update), text, keep_text=self._keep_text)
-        for sink in self._sinks:
-            sink.put(entry)
-
-    def close(self) -> None:
-        """Store all queued records. Later records are stored at once, in the caller's thread."""
-        atexit.unregister(self.close)
-        for sink in self._sinks:
-            sink.close()
-
-
-# ---- moderation.audit.audit_file ----
-
-_OTHERS_WRITE_SECONDS = 0.01
-# A full disk is temporary, so it is no reason to choose another path.
-_PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EINTR}
-
-
-class AuditFile:
-    """Appends lines to "audit-2026-11-21.jsonl" (UTC) for the path "audit.jsonl". Several processes may share it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, line: bytes) -> None:
-        """Write `line`, which has no line break, in whole or not at all.
-
-        Raises:
-            OSError, ValueError: the line is not in the file.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Not blocking: a pipe that nobody reads would block the writer for ever.
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-        file = os.open(_file_of_today(self.path), flags, 0o666)
-        try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file")
-            # A process that was killed, or a full disk, may have left half a line there.
-            torn, size = _is_torn(file)
-            _write_whole(file, (b"\n" if torn else b"") + line + b"\n", size)
-        finally:
-            os.close(file)
-
-
-def checked_audit_path(value: str) -> Path:
-    """`value` as a path at which audit files can be created. Leaves nothing on the disk.
-
-    Raises:
-        ValueError: they cannot; the message has cause and remedy, without the path itself.
-    """
-    path = Path(value)
-    if not value.isprintable():
-        raise ValueError("it has characters that no file's name can have: name a file, such as /var/log/audit.jsonl")
-    try:
-        if value.endswith(("/", os.sep)) or path.name in ("", "..") or path.is_dir():
-            raise ValueError("it is a folder: name a file in it, such as audit.jsonl")
-        for file in (path, _file_of_today(path)):
-            if _file_exists(file) and not file.is_file():
-                raise ValueError("it is a device, a folder or a pipe: name a regular file")
-        _try_file(_file_of_today(path))
-    except OSError as error:
-        if error.errno not in _PASSING_ERRORS:
-            why = error.strerror or type(error).__name__
-            raise ValueError(
-                f"no file can be written there ({why}): name one in a folder that can be written"
-            ) from None
-    return path
-
-
-def _file_of_today(path: Path) -> Path:
-    return path.with_stem(f"{path.stem}-{datetime.now(UTC):%Y-%m-%d}")
-
-
-def _file_exists(path: Path) -> bool:
-    """Raises OSError if that cannot be determined, such as for a name that is too long."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _try_file(file: Path) -> None:
-    """Raises OSError if `file`, or its missing parent folders, could not be created or written."""
-    if _file_exists(file):
-        os.close(os.open(file, os.O_RDWR | os.O_APPEND))
-        return
-    folder = file.parent
-    while not _file_exists(folder):
-        folder = folder.parent
-    for part in file.relative_to(folder).parts:
-        # In a missing folder, the system does not detect a name that is too long.
-        _file_exists(folder / part)
-    # Has no name, so no other process can open it. Access rights alone are not enough: the disk may be read-only.
-    with tempfile.TemporaryFile(dir=folder):
-        pass
-
-
-def _is_torn(file: int) -> tuple[bool, int]:
-    """Whether the file ends with an incomplete line, and its size in bytes."""
-    size = os.fstat(file).st_size
-    while size:
-        os.lseek(file, size - 1, os.SEEK_SET)
-        if os.read(file, 1) in (b"\n", b""):
-            break
-        # Another process may be writing now, and its line may be incomplete for a moment.
-        time.sleep(_OTHERS_WRITE_SECONDS)
-        before, size = size, os.fstat(file).st_size
-        if size == before:
-            return True, size
-    return False, size
-
-
-def _write_whole(file: int, line: bytes, size: int) -> None:
-    """Write all in one call, which lines of other processes cannot split, unless the disk accepts only a part."""
-    written = 0
-    try:
-        while written < len(line):
-            taken = os.write(file, line[written:])
-            if not taken:
-                raise OSError(errno.ENOSPC, "the disk takes no more")
-            written += taken
-    except OSError:
-        # Half a line would make the next one unreadable, too. Lines of others after it stay.
-        with suppress(OSError):
-            if written and os.fstat(file).st_size == size + written:
-                os.ftruncate(file, size)
-        raise
-
-
-# ---- moderation.audit.audit_writer ----
-
-_MOST_WAITING_ENTRIES = 10_000
-_MOST_WAITING_CHARACTERS = 64 * 2**20
-"""Of all entries that wait. An entry of any size fits if no other waits."""
-_CLOSE_SECONDS = 10
-# Characters that some readers treat as the end of a line (NEL, U+2028, U+2029; JSON escapes those below U+0020),
-# control characters of terminals, those that change the direction of text, and those that UTF-8 cannot encode.
-_UNSAFE_IN_A_LINE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-# A regular expression blocks other threads while it runs.
-_ESCAPED_AT_A_TIME = 2**16
-_audit_log = logging.getLogger("qwen3guard")
-
-
-class AuditWriter:
-    """Writes entries in order, each as one line of JSON. Continues after all errors, and logs them.
-
-    Entries that cannot be written to the file go to standard error. If more than 10,000 entries or 64 Mi characters
-    wait, further ones are dropped and counted: the number goes to the log and, as an entry of its own, to the file.
-
-    Args:
-        file: takes the lines.
-    """
-
-    def __init__(self, file: AuditFile) -> None:
-        self._file = file
-        # Quoted, since a name may have characters that cannot be logged.
-        self._name = repr(str(file.path))
-        self._changed = threading.Condition()
-        self._waiting: deque[AuditEntry] = deque()
-        self._characters = 0
-        self._lost = 0
-        self._closed = False
-        self._misfiled = 0
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
-        self._thread.start()
-
-    def put(self, entry: AuditEntry) -> None:
-        """Write `entry` soon; after `close` at once, in the caller's thread. Never raises."""
-        with self._changed:
-            if not self._closed:
-                full = (
-                    self._characters + entry.characters > _MOST_WAITING_CHARACTERS
-                    or len(self._waiting) >= _MOST_WAITING_ENTRIES
-                )
-                if full and self._waiting:
-                    self._lost += 1
-                    return
-                self._waiting.append(entry)
-                self._characters += entry.characters
-                self._changed.notify()
-                return
-        self._write(entry)
-
-    def close(self) -> None:
-        """Write all waiting entries, in ten seconds at most. May be called again."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join(_CLOSE_SECONDS)
-        if self._thread.is_alive():
-            _audit_log.error("audit: %s takes too long, %d records are not written", self._name, self._left())
-
-    def _left(self) -> int:
-        with self._changed:
-            return len(self._waiting) + self._lost
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not (self._waiting or self._lost or self._closed):
-                    self._changed.wait()
-                lost, self._lost = self._lost, 0
-                entry = self._waiting.popleft() if self._waiting else None
-                self._characters -= entry.characters if entry else 0
-                if entry is None and not lost:
-                    return
-            if entry is not None:
-                self._write(entry)
-            if lost:
-                _audit_log.error("audit: %d records came faster than they could be written and are lost", lost)
-                self._write(lost_entry(lost))
-
-    def _write(self, entry: AuditEntry) -> None:
-        try:
-            line = _audit_line(entry.values())
-        except Exception:
-            _audit_log.exception("audit: a record could not be put into words: this is a bug")
-            return
-        try:
-            self._file.append(line.encode("utf-8", "backslashreplace"))
-        except Exception as error:
-            self._misfiled += 1
-            if self._misfiled == 1:
-                _audit_log.exception(
-                    "audit: %s cannot be written: records go to standard error; set audit_path to a file that can",
-                    self._name,
-                )
-            self._print(line, error)
-            return
-        if self._misfiled:
-            _audit_log.warning(
-                "audit: %s can be written again; %d records went to standard error", self._name, self._misfiled
-            )
-            self._misfiled = 0
-
-    def _print(self, line: str, error: Exception) -> None:
-        try:
-            print(f"audit: {self._name} cannot be written ({error}); the record: {line}", file=sys.stderr)
-        except Exception:
-            _audit_log.exception("audit: a record is lost, since standard error cannot be written either")
-
-
-def _audit_line(fields: dict[str, Any]) -> str:
-    # Not pydantic's JSON, which fails on the broken surrogates that a client may send.
-    line = json.dumps(fields, ensure_ascii=False)
-    parts = [line[start : start + _ESCAPED_AT_A_TIME] for start in range(0, len(line), _ESCAPED_AT_A_TIME)]
-    return "".join(_UNSAFE_IN_A_LINE.sub(_escaped_character, part) for part in parts)
-
-
-def _escaped_character(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
-
-
 # ---- moderation.conversation ----
 
 Role = Literal["user", "assistant"]
@@ -704,6 +642,1266 @@ def as_messages(conversation: Conversation) -> list[dict[str, str]]:
 def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
     """Messages as they came over the wire."""
     return [Turn(message.role, message.content) for message in messages]
+
+
+# ---- webui.chat_completions ----
+
+def completion_head(model: str) -> Body:
+    """What tells one completion from another."""
+    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+
+def completion(head: Body, choices: list[Body]) -> Body:
+    """A whole `chat.completion`."""
+    return {**head, "object": "chat.completion", "choices": choices}
+
+
+def message_choice(text: str, finish_reason: str, number: int = 0) -> Body:
+    """A choice of a whole completion that says `text`."""
+    return {"index": number, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+
+
+def delta_choice(delta: Body, number: int = 0, finish_reason: str | None = None) -> Body:
+    """A choice of a chunk."""
+    return {"index": number, "delta": delta, "finish_reason": finish_reason}
+
+
+def chunk_head(model: str) -> Body:
+    """The envelope of an answer that we write alone."""
+    return {**completion_head(model), "object": "chat.completion.chunk"}
+
+
+def chunk(envelope: Body, *choices: Body) -> Body:
+    """A chunk of a streamed answer.
+
+    Args:
+        envelope: what every chunk of the answer repeats.
+        choices: see `delta_choice`.
+    """
+    return {**envelope, "choices": list(choices)}
+
+
+def end_chunk(envelope: Body, reason: str) -> Body:
+    """The last chunk of an answer."""
+    return chunk(envelope, delta_choice({}, finish_reason=reason))
+
+
+def text_chunk(envelope: Body, text: str) -> Body:
+    """A chunk that adds `text` to the first choice."""
+    return chunk(envelope, delta_choice({"content": text}))
+
+
+def with_role(first: Body) -> Body:
+    """The first chunk of an answer, which says who speaks."""
+    choices = [{**choice, "delta": {"role": "assistant", **choice["delta"]}} for choice in first["choices"]]
+    return {**first, "choices": choices}
+
+
+def error_chunk(message: str, status: int) -> Body:
+    """What a stream says of an error, in place of a chunk."""
+    return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
+
+
+# ---- webui.json_text ----
+
+# Ids, enums, formats, versions, times: one printable ASCII word.
+_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
+_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
+_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
+# How files begin in base64: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP; MP3, Ogg, FLAC; MP4; PDF, ZIP.
+_MAGIC = {
+    **dict.fromkeys(("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0"), "image"),
+    **dict.fromkeys(("SUQz", "T2dnUw", "ZkxhQ"), "audio"),
+    **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
+    **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
+}
+_MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
+# A shorter one costs nothing to judge.
+_SHORTEST_FILE = 256
+_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
+# As _DATA_URL, with its data, amid other text.
+_EMBEDDED = re.compile(
+    r"data:(?P<kind>image|audio|video|font|application)/[\w.+-]+(?:;[\w=.\"-]+)*;base64,(?P<data>[A-Za-z0-9+/_=-]+)",
+    re.IGNORECASE | re.ASCII,
+)
+_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
+_RUN = re.compile(r"[^\W_]+")
+_LONGEST_REMEMBERED_KEY = 64
+# Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
+_SENTENCE_WORDS = 3
+_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
+# Under these keys even one word is read as text, by a model or on a page.
+PROSE_KEYS = frozenset(
+    (
+        "alt",
+        "arguments",
+        "caption",
+        "code",
+        "content",
+        "description",
+        "documents",
+        "explanation",
+        "input",
+        "instructions",
+        "message",
+        "name",
+        "output",
+        "partial_json",
+        "prompt",
+        "query",
+        "quote",
+        "reasoning",
+        "reasoning_content",
+        "refusal",
+        "result",
+        "revised_prompt",
+        "snippet",
+        "stderr",
+        "stdout",
+        "suffix",
+        "summary",
+        "system",
+        "text",
+        "thinking",
+        "title",
+        "transcript",
+    )
+)
+# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
+MEDIA_PARTS = frozenset(
+    (
+        "image_url",
+        "input_image",
+        "image",
+        "image_embeds",
+        "input_audio",
+        "audio",
+        "audio_url",
+        "audio_embeds",
+        "video",
+        "video_url",
+        "file",
+        "input_file",
+        "document_url",
+        "inline_data",
+        "media",
+        "output_image",
+        "output_audio",
+        "image_pil",
+    )
+)
+_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
+
+
+class Found(NamedTuple):
+    """What a value holds."""
+
+    texts: list[str]
+    """In order, keys of objects included."""
+    media: list[str]
+    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
+
+
+def is_text(value: str) -> bool:
+    """Whether `value` is words, and no label, number, hash, signature or picture."""
+    if not value.strip():
+        return False
+    if _LABEL.fullmatch(value) and "://" not in value:
+        words = {word.lower() for word in _WORD.findall(value)}
+        return len(words & _FUNCTION_WORDS) > 1
+    return not is_blob(value) and media_of(value) is None
+
+
+def is_blob(value: str) -> bool:
+    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
+    if not _BLOB.fullmatch(value):
+        return False
+    kinds = (str.isupper, str.islower, str.isdigit)
+    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+
+
+def media_of(value: str) -> str | None:
+    """`image`, `audio`, `video` or `file` if all of `value` is such, as a `data:` URL or in base64; else None."""
+    found = _DATA_URL.match(value)
+    if found is None:
+        start = _MAGIC_START.match(value)
+        return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
+    data = value[found.end() :]
+    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
+        # What is not encoded, as an SVG may be, is words.
+        return None
+    return _MEDIA_KINDS.get(found["kind"].lower())
+
+
+def without_media(text: str) -> tuple[str, list[str]]:
+    """`text` without the pictures, sounds and files that it holds as `data:` URLs, and their kinds, each once."""
+    if ";" not in text or ";base64," not in text.lower():
+        return text, []
+    kinds: list[str] = []
+
+    def take(found: re.Match[str]) -> str:
+        if _is_written(found["data"]):
+            return found[0]
+        _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
+        return ""
+
+    return _EMBEDDED.sub(take, text), kinds
+
+
+def as_text(value: Any) -> tuple[str, bool]:
+    """An object as a model reads it: JSON, without base64; and whether any was left out."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        # As deep as a client likes.
+        text = "\n".join(find(value, prose=True).texts)
+    shown, kinds = without_media(text)
+    clean = _LONG_RUN.sub(lambda found: "" if is_blob(found[0]) else found[0], shown)
+    return clean, bool(kinds) or clean != shown
+
+
+def is_sentence(value: str) -> bool:
+    """Whether `value` is text of at least three words, so that it can say something by itself."""
+    if not is_text(value):
+        return False
+    words = 0
+    for run in _RUN.finditer(value):
+        words += _words_in(run[0])
+        if words >= _SENTENCE_WORDS:
+            return True
+    # Written without spaces.
+    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
+
+
+def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
+    """All texts and media in a value of any shape and depth.
+
+    Args:
+        value: what JSON can hold.
+        key: its key in the object that holds it.
+        prose: whether every string in it is text, whatever it looks like.
+    """
+    found = Found([], [])
+    # No recursion: a client chooses how deep its value is.
+    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
+    while waiting:
+        name, item, in_media = waiting.pop()
+        if isinstance(item, str):
+            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
+        elif isinstance(item, list):
+            waiting += [(name, each, in_media) for each in reversed(item)]
+        elif isinstance(item, dict):
+            kind = item.get("type")
+            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
+            if is_media:
+                _add_once(found.media, str(kind))
+            for inner, each in reversed(item.items()):
+                waiting.append((inner, each, in_media or is_media))
+                if _is_text_key(inner):
+                    waiting.append(("text", inner, False))
+    return found
+
+
+@lru_cache(2048)
+def _is_short_text(key: str) -> bool:
+    return is_text(key)
+
+
+def _is_text_key(key: str) -> bool:
+    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
+
+
+def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
+    if kind := media_of(value):
+        if not in_media:
+            _add_once(found.media, kind)
+        return
+    value, kinds = without_media(value)
+    for kind in kinds:
+        _add_once(found.media, kind)
+    if (words := _words_in_data_url(value)) is not None:
+        found.texts.extend(filter(None, [words]))
+    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
+        # The part that it belongs to is named already.
+        return
+    elif value.strip() if prose else is_text(value):
+        found.texts.append(value)
+
+
+def _words_in_data_url(value: str) -> str | None:
+    """What a `data:` URL of text says; None for anything else."""
+    head = _DATA_URL.match(value)
+    if head is None:
+        return None
+    data = unquote(value[head.end() :])
+    if not head["options"].lower().endswith(";base64") or _is_written(data):
+        return data
+    try:
+        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return value
+
+
+def _is_base64(data: str) -> bool:
+    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
+
+
+def _is_written(data: str) -> bool:
+    """Whether there are words where base64 is expected, which has digits if it is long."""
+    if len(data) <= 64:
+        return is_text(data)
+    start = data[:1024]
+    return any(map(str.islower, start)) and not any(map(str.isdigit, start))
+
+
+def _words_in(run: str) -> int:
+    """How many words letters without a gap are: Chinese, Japanese and Thai do not part theirs."""
+    parted = run.isascii() or (len(run) <= 16 and max(run) < "\u2e80")
+    return 1 if parted else (len(run) + 1) // 2
+
+
+def _add_once(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)
+
+
+# ---- webui.guarded.text_paths ----
+
+# Strings under these keys are labels unless they are words: never the beginning of a text that grows.
+_LABELS = frozenset(
+    ("type", "id", "index", "format", "role", "object", "status", "signature", "data", "mime_type", "detail", "item_id")
+)
+# No answer nests deeper, and each level costs a call.
+_DEEPEST = 40
+
+
+class TooDeep(Exception):
+    """A value is nested deeper than any answer."""
+
+
+class Step(NamedTuple):
+    """One step into a value: a key of an object, or an item of a list."""
+
+    key: str | int
+    labels: dict[str, Any]
+    """Of the object that is stepped into: which item it is, and of what type."""
+
+
+TextPath = tuple[Step, ...]
+
+
+class Leaves(NamedTuple):
+    """A value taken apart."""
+
+    texts: list[tuple[TextPath, str]]
+    """What grows, in order."""
+    keys: list[str]
+    """Keys of objects that are words."""
+    media: dict[str, None]
+    """Kinds of pictures and sound in it."""
+    rest: Any
+    """The value without those texts."""
+    matters: bool
+    """Whether `rest` tells more than labels that go out with the texts anyway."""
+
+
+def take_apart(key: str, value: Any) -> Leaves:
+    """The texts in a value and what is left without them.
+
+    Raises:
+        TooDeep
+    """
+    if _is_label(key, value):
+        return Leaves([], [], {}, value, True)
+    found = Leaves([], [], {}, None, False)
+    rest, matters = _without_texts(found, (Step(key, {}),), value)
+    return found._replace(rest=rest, matters=matters or not found.texts)
+
+
+def name_of(path: TextPath) -> str:
+    """A name for the place, the same for all parts of one text."""
+    return "/".join(str(step.key) for step in path)
+
+
+def rebuilt(path: TextPath, text: str) -> Any:
+    """The value that says `text` at its place, with the labels on the way there."""
+    value: Any = text
+    for step in reversed(path):
+        value = [value] if isinstance(step.key, int) else {**step.labels, step.key: value}
+    return value
+
+
+def _without_texts(found: Leaves, path: TextPath, value: Any) -> tuple[Any, bool]:
+    if len(path) > _DEEPEST:
+        raise TooDeep
+    if isinstance(value, str):
+        return _without_text(found, path, value)
+    if isinstance(value, list):
+        items = [
+            _without_texts(found, (*path, Step(_place_of(item, position), {})), item)
+            for position, item in enumerate(value)
+        ]
+        return [item for item, _ in items if item is not None], any(matters for _, matters in items)
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str) and value["type"] in MEDIA_PARTS:
+            found.media[value["type"]] = None
+        found.keys.extend(filter(is_text, value))
+        labels = {key: item for key, item in value.items() if _is_label(key, item)}
+        inner = {
+            key: _without_texts(found, (*path, Step(key, labels)), item)
+            for key, item in value.items()
+            if key not in labels and item is not None
+        }
+        rest = {key: item for key, (item, _) in inner.items() if item not in (None, {}, [])}
+        return labels | rest, any(matters for _, matters in inner.values())
+    return value, False
+
+
+def _without_text(found: Leaves, path: TextPath, value: str) -> tuple[str | None, bool]:
+    key = next((step.key for step in reversed(path) if isinstance(step.key, str)), "")
+    # A part of a prose text may look like anything.
+    kind = media_of(value)
+    if key not in PROSE_KEYS and (kind or is_blob(value)):
+        found.media.update({kind: None} if kind else {})
+        return value, True
+    if value:
+        found.texts.append((path, value))
+    return None, False
+
+
+def _is_label(key: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return key in _LABELS and not is_text(value) and not is_blob(value) and media_of(value) is None
+    return value is None or (isinstance(value, int | float) and key in _LABELS)
+
+
+def _place_of(item: Any, position: int) -> int:
+    index = item.get("index") if isinstance(item, dict) else None
+    return index if isinstance(index, int) else position
+
+
+# ---- webui.guarded.growing_json ----
+
+_JSON_SIGN = re.compile(r"\\.|[\"\\{}\[\]]", re.DOTALL)
+# What JSON allows around a value.
+_JSON_WHITE = " \t\r\n"
+
+
+class GrowingJson:
+    """The pieces of one text. Only its end is looked at with each piece: to parse all of it each time is quadratic."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._depth = 0
+        self._quoted = False
+        self._escaping = False
+        self._closed: bool | None = None
+
+    @property
+    def text(self) -> str:
+        """All that arrived."""
+        return "".join(self._parts)
+
+    def add(self, part: str) -> None:
+        """Add what arrived next."""
+        self._parts.append(part)
+        if self._closed is not None:
+            # The value had its end: nothing but white space may follow.
+            self._closed = self._closed and not part.strip(_JSON_WHITE)
+            return
+        start, self._escaping = int(self._escaping and bool(part)), self._escaping and not part
+        for sign in _JSON_SIGN.finditer(part, start):
+            self._step(sign[0])
+            if self._depth == 0 and sign[0] in ("}", "]") and not self._quoted:
+                self._closed = not part[sign.end() :].strip(_JSON_WHITE) and _is_json(self.text)
+                return
+
+    def is_complete(self) -> bool:
+        """Whether the text is a whole JSON object or list."""
+        return bool(self._closed)
+
+    def _step(self, sign: str) -> None:
+        if sign[0] == "\\":
+            self._escaping = self._quoted and len(sign) == 1
+        elif sign == '"':
+            self._quoted = not self._quoted
+        elif not self._quoted:
+            self._depth = max(0, self._depth + (1 if sign in "{[" else -1))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+# ---- webui.guarded.tool_calls ----
+
+# OpenAI's two kinds of calls, and the key of each under which its text grows.
+_TEXT_OF = {"function": "arguments", "custom": "input"}
+# More than any model calls at once.
+_MOST_CALLS = 128
+
+
+class TooManyCalls(Exception):
+    """An upstream sends more calls than any model makes."""
+
+
+class ToolCall:
+    """One call, which grows."""
+
+    def __init__(self, choice: int, place: int, kind: str) -> None:
+        self._choice = choice
+        self._place = place
+        self._kind = kind
+        self._fields: Body = {}
+        self._name = ""
+        self._text = GrowingJson()
+
+    @property
+    def id(self) -> str:
+        return str(self._fields.get("id") or "")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def is_complete(self) -> bool:
+        """Whether its arguments are a whole JSON value."""
+        return self._text.is_complete()
+
+    def add(self, piece: Body) -> Iterator[Piece]:
+        """What a piece of the call adds to what the guard reads."""
+        said = object_or_empty(piece.get(self._kind))
+        name = said.get("name")
+        # Some servers repeat the name in every piece.
+        if isinstance(name, str) and name and name != self._name:
+            self._name += name
+            yield self._piece(0, "name", name)
+        grown = said.get(_TEXT_OF[self._kind])
+        if grown not in (None, ""):
+            # OpenAI's are text; other servers send the object itself.
+            text = grown if isinstance(grown, str) else json.dumps(grown, ensure_ascii=False)
+            self._text.add(text)
+            yield self._piece(1, "text", text)
+        known = ("name", _TEXT_OF[self._kind])
+        others = {key: value for key, value in piece.items() if key not in ("index", self._kind) and value is not None}
+        more = {key: value for key, value in said.items() if key not in known and value is not None}
+        for key, value in others.items():
+            if self._fields.get(key) != value:
+                # Some servers give every piece an id of its own: the first one stays.
+                self._fields[key] = self.id or value if key == "id" else value
+                yield from self._said_once(key, value)
+        for key, value in more.items():
+            if object_or_empty(self._fields.get(self._kind)).get(key) != value:
+                self._fields.setdefault(self._kind, {})[key] = value
+                yield from self._said_once(key, value)
+
+    def whole(self) -> Body:
+        """The call, as one piece."""
+        said = {**object_or_empty(self._fields.get(self._kind)), "name": self._name}
+        said[_TEXT_OF[self._kind]] = self._text.text
+        return {"index": self._place, **self._fields, self._kind: said}
+
+    def _said_once(self, key: str, value: Any) -> Iterator[Piece]:
+        for text in find({key: value}).texts:
+            yield self._piece(2, key, f"{text}\n")
+
+    def _piece(self, order: int, key: str, text: str) -> Piece:
+        return Piece(Channel(self._choice, Rank.CALL, self._place, f"{order} {key}"), text)
+
+
+class ToolCalls:
+    """All calls of one choice."""
+
+    def __init__(self, choice: int) -> None:
+        self._choice = choice
+        self._calls: list[ToolCall] = []
+        self._by_place: dict[int | str, ToolCall] = {}
+
+    def add(self, pieces: list[Body]) -> Iterator[Piece]:
+        """What one chunk's list of calls adds to what the guard reads.
+
+        Raises:
+            TooManyCalls
+        """
+        for position, piece in enumerate(pieces):
+            yield from self._call_of(piece, position).add(piece)
+
+    def whole(self) -> list[Body]:
+        """All calls, each as one piece, in the order in which they began."""
+        return [call.whole() for call in self._calls]
+
+    def _call_of(self, piece: Body, position: int) -> ToolCall:
+        index, number = piece.get("index"), piece.get("id")
+        by_id = next((call for call in self._calls if number and call.id == number), None)
+        # Without an index, the id tells calls apart; without both, the place in the list.
+        key = index if isinstance(index, int) else f"position {position}"
+        known = by_id or self._by_place.get(key)
+        if known is None or (by_id is None and _begins_another(piece, known)):
+            known = self._new(piece)
+        self._by_place[key] = known
+        return known
+
+    def _new(self, piece: Body) -> ToolCall:
+        if len(self._calls) == _MOST_CALLS:
+            raise TooManyCalls
+        kind = "custom" if isinstance(piece.get("custom"), dict) else "function"
+        self._calls.append(ToolCall(self._choice, len(self._calls), kind))
+        return self._calls[-1]
+
+
+def _begins_another(piece: Body, known: ToolCall) -> bool:
+    """Whether a piece at the place of a call belongs to another one: some servers give all calls one place, or none."""
+    name = _name_of(piece)
+    if not name or not known.name:
+        return False
+    # With an index, a name may come in two parts; other servers give every piece an id of its own.
+    told_apart = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    return known.is_complete() or (told_apart and name != known.name)
+
+
+def _name_of(piece: Body) -> str:
+    return next((str(name) for kind in _TEXT_OF if (name := object_or_empty(piece.get(kind)).get("name"))), "")
+
+
+# ---- webui.guarded.usual_chunk ----
+
+class UsualChunk(NamedTuple):
+    """A chunk that held parts of some texts and nothing else."""
+
+    beside: Body
+    """The chunk without its choice."""
+    choice: Body
+    """Its choice, with the keys of the delta in place of the delta."""
+    channels: dict[str, Channel]
+    """Where the texts belong, by their keys in the delta."""
+
+    def pieces_of(self, chunk: Body) -> list[Piece] | None:
+        """What a chunk adds that is like this one; None if it is not."""
+        choice, delta = _choice_and_delta(chunk)
+        if not delta or {**choice, "delta": tuple(delta)} != self.choice or {**chunk, "choices": None} != self.beside:
+            return None
+        if not all(isinstance(part, str) and part for part in delta.values()):
+            return None
+        return [Piece(self.channels[key], part) for key, part in delta.items() if key in self.channels]
+
+
+def usual_chunk(chunk: Body, pieces: list[Piece]) -> UsualChunk | None:
+    """`chunk`, taken apart into `pieces`, if other words in their place are taken apart in the same way."""
+    choice, delta = _choice_and_delta(chunk)
+    texts = {key: part for key, part in delta.items() if key != "role"}
+    # Under these keys, words are words whatever they look like.
+    if not texts or not PROSE_KEYS.issuperset(texts):
+        return None
+    channels = [piece.channel for piece in pieces if piece.channel is not None and not piece.is_label]
+    if len(channels) != len(pieces) or [piece.text for piece in pieces] != list(texts.values()):
+        return None
+    beside, around = {**chunk, "choices": None}, {**choice, "delta": tuple(delta)}
+    # What is nested could be too deep to be compared.
+    if any(isinstance(value, list | dict) for value in (*beside.values(), *around.values())):
+        return None
+    return UsualChunk(beside, around, dict(zip(texts, channels, strict=True)))
+
+
+def _choice_and_delta(chunk: Body) -> tuple[Body, Body]:
+    """Of a chunk with one choice; else empty."""
+    choices = chunk.get("choices")
+    choice = object_or_empty(choices[0]) if isinstance(choices, list) and len(choices) == 1 else {}
+    return choice, object_or_empty(choice.get("delta"))
+
+
+# ---- webui.guarded.answer_reader ----
+
+# What every chunk of one answer repeats.
+_ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
+# What may be next to the choices. Everything else is dropped: Open WebUI acts on keys such as `event`, `sources`,
+# `output` and `type` there (its utils/middleware.py), and may act on others tomorrow.
+_FIGURES = ("usage", "timings")
+_SOURCES = ("citations", "search_results", "related_questions")
+_REASONING = frozenset(
+    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
+)
+_CONTENT = frozenset(("content", "refusal"))
+# Lists whose items are whole things, one after another, and no parts of one text.
+_WHOLE_ITEMS = frozenset(("annotations", "citations", "images", "files", "attachments", "search_results", "videos"))
+# The keys of pictures and sound in an answer.
+_MEDIA = {"images": "image", "audio": "audio", "videos": "video", "files": "file", "attachments": "file"}
+# More texts than any answer has; each is compared with the others.
+_MOST_TEXTS = 64
+# About a million words.
+_MOST_CHARS = 8 * 1024 * 1024
+# Of a label that grows: so many characters, with what comes next, are enough to tell it from words.
+_LABEL_CHARS = 2048
+# More channels than any answer has, tool calls included; those without calls are compared with each other.
+_MOST_CHANNELS = 512
+# Longer than any token; and as many alternatives as OpenAI's API gives.
+_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
+_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
+
+
+class AnswerUnreadable(Exception):
+    """An answer that cannot be judged because of its shape or size; the text says why, for users."""
+
+
+class _Label(NamedTuple):
+    """A text under an unknown key that is a label so far: an id, a severity, encrypted thoughts."""
+
+    head: str
+    """Its beginning."""
+    only: str | None
+    """All of it where it came in one part, which some servers repeat in every chunk."""
+
+
+class AnswerReader:
+    """Reads one answer, and says parts of it again at their own places."""
+
+    def __init__(self) -> None:
+        self.envelope: Body = {}
+        """What every chunk of the answer repeats."""
+        self.finish: dict[int, str] = {}
+        """The finish reason of each choice that has one."""
+        self.media: dict[str, None] = {}
+        """Kinds of parts that nobody can judge: image, audio, video, file."""
+        self.has_choices = False
+        """Whether any chunk had the shape of a chat completion."""
+        self._beside: Body = {}
+        self._calls: dict[int, ToolCalls] = {}
+        self._function_calls: dict[int, ToolCall] = {}
+        self._places: dict[Channel, TextPath] = {}
+        # Of texts under unknown keys; None once they are words.
+        self._labels: dict[Channel, _Label | None] = {}
+        self._cumulative: dict[Channel, str] = {}
+        self._items: dict[tuple[int, str], Any] = {}
+        self._spoke: set[int] = set()
+        self._channels: set[Channel] = set()
+        self._chars = 0
+        self._usual: UsualChunk | None = None
+
+    def pieces_of(self, chunk: Body) -> Iterator[Piece]:
+        """What a chunk adds to the answer.
+
+        Raises:
+            AnswerUnreadable
+        """
+        pieces = self._usual.pieces_of(chunk) if self._usual else None
+        if pieces is not None:
+            yield from map(self._counted, pieces)
+            return
+        taken: list[Piece] = []
+        for piece in self._pieces_taken_apart(chunk):
+            taken.append(piece)
+            yield piece
+        self._usual = usual_chunk(chunk, taken)
+
+    def _counted(self, piece: Piece) -> Piece:
+        if piece.channel is not None:
+            self._channels.add(piece.channel)
+        if len(self._channels) > _MOST_CHANNELS:
+            raise AnswerUnreadable("The model server's answer has more parts than can be judged.")
+        self._chars += len(piece.text)
+        if self._chars > _MOST_CHARS:
+            raise AnswerUnreadable("The model server's answer is too long to be judged.")
+        return piece
+
+    def _pieces_taken_apart(self, chunk: Body) -> Iterator[Piece]:
+        for key in _ENVELOPE:
+            value = chunk.get(key)
+            if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
+                self.envelope[key] = value
+        self._beside |= {key: chunk[key] for key in (*_FIGURES, *_SOURCES) if chunk.get(key) is not None}
+        for position, choice in enumerate(objects_in(chunk.get("choices"))):
+            self.has_choices = True
+            number = choice.get("index")
+            try:
+                found = self._pieces_of_choice(choice, number if isinstance(number, int) else position)
+                yield from map(self._counted, found)
+            except TooDeep:
+                raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.") from None
+            except TooManyCalls:
+                raise AnswerUnreadable("The model server's answer has more tool calls than can be judged.") from None
+
+    def pieces_at_end(self) -> Iterator[Piece]:
+        """What is of use only with the whole answer: tool calls, finish reasons, sources and figures."""
+        for number in sorted({*self._calls, *self._function_calls}):
+            delta: Body = {}
+            if number in self._calls:
+                delta["tool_calls"] = self._calls[number].whole()
+            if number in self._function_calls:
+                delta["function_call"] = self._function_calls[number].whole()["function"]
+            yield Piece(payload={"choice": number, "delta": delta})
+        for number, reason in self.finish.items():
+            yield Piece(payload={"choice": number, "finish_reason": reason})
+        for key, value in self.sources.items():
+            yield from (Piece(Channel(0, Rank.ASIDE, 0, key), f"{text}\n") for text in find({key: value}).texts)
+        if beside := self.figures | self.sources:
+            yield Piece(payload={"beside": beside})
+
+    @property
+    def figures(self) -> Body:
+        """Usage and timings. They hold no words, and words that are put among them are not passed on."""
+        told = {key: value for key, value in self._beside.items() if key in _FIGURES}
+        return {key: value for key, value in told.items() if not find({key: value}).texts}
+
+    @property
+    def sources(self) -> Body:
+        """Citations and the like, whose words are judged with the first choice."""
+        return {key: value for key, value in self._beside.items() if key in _SOURCES}
+
+    def delta_of(self, piece: Piece) -> Body:
+        """The delta that says a text piece again."""
+        assert piece.channel is not None
+        return object_or_empty(rebuilt(self._places[piece.channel], piece.text))
+
+    def _pieces_of_choice(self, choice: Body, number: int) -> Iterator[Piece]:
+        said = _said(choice.get("delta"))
+        if said:
+            self._spoke.add(number)
+        cumulative = number not in self._spoke
+        if cumulative:
+            # The answer so far, or all of it at once. If there are deltas, it says nothing new.
+            said = _said(choice.get("message"))
+        for key, value in said.items():
+            if is_text(key):
+                yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
+            if key == "tool_calls":
+                yield from self._called(number, list(objects_in(value)), cumulative=cumulative)
+            elif key == "function_call":
+                call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
+                yield from call.add({"function": value})
+            elif key in _WHOLE_ITEMS:
+                yield from self._whole_items(number, key, value)
+            else:
+                yield from self._grown(number, key, value, cumulative=cumulative)
+        if reason := choice.get("finish_reason"):
+            self.finish[number] = reason if isinstance(reason, str) and not is_text(reason) else "stop"
+        if extras := without_text(choice, said):
+            yield Piece(payload={"choice": number, "extras": extras})
+
+    def _called(self, number: int, pieces: list[Body], *, cumulative: bool) -> Iterator[Piece]:
+        if cumulative:
+            # All calls so far are repeated each time; a repetition says nothing new.
+            if self._items.get((number, "tool_calls")) == pieces:
+                return
+            self._items[number, "tool_calls"] = pieces
+            self._calls.pop(number, None)
+            pieces = [{"index": place, **piece} for place, piece in enumerate(pieces)]
+        yield from self._calls.setdefault(number, ToolCalls(number)).add(pieces)
+
+    def _whole_items(self, number: int, key: str, value: Any) -> Iterator[Piece]:
+        # Some servers repeat the list in every chunk.
+        if self._items.get((number, key)) == value:
+            return
+        self._items[number, key] = value
+        self.media |= {_MEDIA[key]: None} if key in _MEDIA else dict.fromkeys(find(value).media)
+        for text in find({key: value}).texts:
+            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{text}\n")
+        yield Piece(payload={"choice": number, "delta": {key: value}})
+
+    def _grown(self, number: int, key: str, value: Any, *, cumulative: bool) -> Iterator[Piece]:
+        """Texts at any depth of a value, each of which goes on where it stood in the chunks before."""
+        leaves = take_apart(key, value)
+        self.media |= leaves.media
+        if key in _MEDIA and leaves.matters:
+            self.media[_MEDIA[key]] = None
+        for words in leaves.keys:
+            yield Piece(Channel(number, Rank.ASIDE, 0, key), f"{words}\n")
+        for path, text in leaves.texts:
+            yield from self._text(number, path, text, cumulative=cumulative)
+        if leaves.matters and leaves.rest not in (None, {}, []):
+            yield Piece(payload={"choice": number, "delta": {key: leaves.rest}})
+
+    def _text(self, number: int, path: TextPath, text: str, *, cumulative: bool) -> Iterator[Piece]:
+        channel = Channel(number, _rank_of(path), 0, name_of(path))
+        if channel not in self._places and len(self._places) == _MOST_TEXTS:
+            raise AnswerUnreadable("The model server's answer has more parts than can be judged.")
+        self._places[channel] = path
+        if cumulative:
+            before, self._cumulative[channel] = self._cumulative.get(channel, ""), text
+            text = text.removeprefix(before)
+        if channel.rank is Rank.OTHER and path[-1].key not in PROSE_KEYS:
+            label = self._labels.get(channel, _Label("", None))
+            if label is not None and label.only == text:
+                return
+            if label is not None:
+                grown = label.head + text
+                self._labels[channel] = (
+                    None if is_text(grown) else _Label(grown[:_LABEL_CHARS], None if label.head else text)
+                )
+        if text:
+            yield Piece(channel, text, is_label=self._labels.get(channel) is not None)
+
+
+def _said(value: Any) -> Body:
+    """The role is said once, in the first chunk that goes out."""
+    said = object_or_empty(value)
+    return {key: item for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
+
+
+def _rank_of(path: TextPath) -> Rank:
+    keys = {step.key for step in path}
+    if keys & _REASONING:
+        return Rank.REASONING
+    return Rank.CONTENT if path[0].key in _CONTENT else Rank.OTHER
+
+
+def without_text(choice: Body, said: Body) -> Body:
+    """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
+    known = ("index", "delta", "message", "finish_reason", "logprobs")
+    told = {key: value for key, value in choice.items() if key not in known and value is not None}
+    extras = {key: value for key, value in told.items() if not find({key: value}).texts}
+    logprobs = choice.get("logprobs")
+    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
+
+
+def _is_about(logprobs: Any, said: Body) -> bool:
+    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
+    told = object_or_empty(logprobs)
+    tokens = told.get("content")
+    if not isinstance(tokens, list) or told.get("refusal") or not told.keys() <= {"content", "refusal"}:
+        return False
+    others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
+    if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
+        return False
+    if not all(token.keys() <= _TOKEN_KEYS for token in (*objects_in(tokens), *others)):
+        return False
+    texts = [value for value in said.values() if isinstance(value, str)]
+    return "".join(str(token.get("token")) for token in objects_in(tokens)) in ("".join(texts), *texts)
+
+
+# ---- webui.guarded.chunks ----
+
+def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
+    """The chunks that say what `pieces` say: one for each text, and what holds no words in the last of its choice.
+
+    Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
+    """
+    choices: dict[int, list[Body]] = {}
+    beside: Body = {}
+    said_before: str | None = None
+    for piece in pieces:
+        if piece.channel is not None:
+            frames = choices.setdefault(piece.channel.choice, [])
+            if frames and said_before == piece.text:
+                _merge(frames[-1]["delta"], reader.delta_of(piece))
+            else:
+                frames.append(delta_choice(reader.delta_of(piece), piece.channel.choice))
+            said_before = piece.text
+            continue
+        said_before = None
+        payload = piece.payload
+        if "beside" in payload:
+            beside |= payload["beside"]
+            continue
+        frames = choices.setdefault(payload["choice"], [])
+        if not frames or "finish_reason" in payload:
+            frames.append(delta_choice({}, payload["choice"]))
+        _merge(frames[-1]["delta"], payload.get("delta", {}))
+        _merge(frames[-1], payload.get("extras", {}))
+        if "finish_reason" in payload:
+            frames[-1]["finish_reason"] = payload["finish_reason"]
+    for frames in choices.values():
+        yield from (chunk(reader.envelope, frame) for frame in frames)
+    if beside:
+        yield {**chunk(reader.envelope), **beside}
+
+
+def retraction_chunk(envelope: Body, notice: str) -> Body:
+    """Takes back what Open WebUI 0.12 has shown, and puts the notice in its place.
+
+    Open WebUI reads `type` before `choices` (its utils/middleware.py and utils/response.py); every other client sees
+    the notice after what it has.
+    """
+    said = delta_choice({"content": f"\n\n{notice}"}, finish_reason="content_filter")
+    output = [output_item(envelope.get("id"), notice)]
+    return {**chunk(envelope, said), "type": "response.completed", "response": {"output": output}}
+
+
+def _merge(into: Body, more: Body) -> None:
+    """Add what a later chunk says: lists are continued, as is encoded sound; of anything else the last value counts.
+
+    `into` grows in place, since many chunks may be merged; what it takes from `more` is copied, as `more` must stay.
+    """
+    for key, value in more.items():
+        old: Any = into.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            _merge(old, value)
+        elif isinstance(old, list) and isinstance(value, list):
+            old += value
+        elif key == "data" and isinstance(old, str) and isinstance(value, str):
+            into[key] = old + value
+        else:
+            into[key] = _copied(value)
+
+
+def _copied(value: Any) -> Any:
+    """With lists and objects of its own, as deep as `_merge` changes them."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return list(value) if isinstance(value, list) else value
+
+
+# ---- functions.answers.shown_events ----
+
+NO_EVENT: Body = {}
+"""In place of an event of which nothing is shown now."""
+
+
+class StreamTerms(NamedTuple):
+    """How an answer is shown."""
+
+    context: list[Turn]
+    """The conversation before the answer, as it is sent to the model."""
+    preface: str = ""
+    """What the answer begins with."""
+    hold: bool = True
+    """Nothing is shown before it was judged."""
+    retracts: bool = False
+    """The page takes back a shown answer when it gets a retraction."""
+    on_page: bool = False
+    """A page reads the answer, so that its making can be stopped as the user would stop it."""
+
+
+class ShownEvents:
+    """Words them.
+
+    Args:
+        reader: reads the answer.
+        terms: how it is shown.
+    """
+
+    def __init__(self, reader: AnswerReader, terms: StreamTerms) -> None:
+        self._reader = reader
+        self._preface = terms.preface
+        self._retracts = terms.retracts
+        self.any = False
+        """Whether the reader has seen anything."""
+
+    def of(self, released: Sequence[Piece]) -> Body:
+        """The event that says what may be shown."""
+        if not released:
+            return NO_EVENT
+        chunks = list(chunks_of(released, self._reader))
+        if self._preface:
+            chunks.insert(0, text_chunk(self._reader.envelope, self._preface))
+            self._preface = ""
+        event = one_event(chunks)
+        if event["choices"] and not self.any:
+            self.any = True
+            event = with_role(event)
+        return event
+
+    def notice(self, words: str, finish_reason: str) -> Body:
+        """The last event of an answer that may not be shown, or not to its end."""
+        envelope = self._reader.envelope
+        if self.any and self._retracts:
+            return retraction_chunk(envelope, words)
+        said = text_chunk(envelope, f"\n\n{words}" if self.any else words)
+        event = one_event([said, end_chunk(envelope, finish_reason)])
+        return event if self.any else with_role(event)
+
+    def figures(self, event: Body) -> Body:
+        """The event with the usage that comes after the end."""
+        for _ in self._reader.pieces_of({**event, "choices": []}):
+            pass
+        figures = self._reader.figures
+        return {**self._reader.envelope, "choices": [], **figures} if figures else NO_EVENT
+
+
+# ---- moderation.asker ----
+
+# A client may send a user id of any length.
+_MOST_OF_AN_ID = 256
+
+
+class Asker(NamedTuple):
+    """Who a check is for. `FairSlots` uses it to order checks."""
+
+    user: str | None
+    """None if the user is unknown. All unknown users share one queue."""
+    later: bool
+    """True for a later check of a streamed answer, whose reader already has some text to read."""
+
+
+_user: ContextVar[str | None] = ContextVar("asker_user", default=None)
+_later: ContextVar[bool] = ContextVar("asker_later", default=False)
+
+
+def asking_for(user: object) -> None:
+    """Set the user for this task and the tasks that it starts. None or "" means unknown."""
+    _user.set(str(user)[:_MOST_OF_AN_ID] if user else None)
+
+
+def asking_later(later: bool) -> None:
+    """Set, for this task and the tasks that it starts, whether checks are later checks of a streamed answer."""
+    _later.set(later)
+
+
+def current_asker() -> Asker:
+    """The asker of the current task."""
+    return Asker(_user.get(), _later.get())
+
+
+# ---- moderation.context ----
+
+KEY_BYTES = 16
+"""128 bits: finding two texts with the same key is infeasible."""
+
+
+class TurnReading(NamedTuple):
+    """One text as a guard reads it."""
+
+    seen: str
+    """The text as its reader sees it. Empty if nothing is visible."""
+    undone: str | None
+    """The text with its obfuscation undone. None if there is no obfuscation."""
+    digest: bytes
+    """Hash of `seen`: 16 bytes."""
+    size: int
+    """UTF-8 bytes of `seen`: an upper bound on its tokens for a byte-level tokenizer."""
+
+
+class Context:
+    """A chat up to some turn. Immutable: one more turn makes a new `Context` that links to this one.
+
+    Args:
+        before: the chat without its last turn. None for the empty chat.
+    """
+
+    __slots__ = ("_asked", "before", "key", "length", "role", "size", "text")
+
+    def __init__(self, before: "Context | None", role: Role, reading: TurnReading, key: bytes) -> None:
+        self.before = before
+        self.role: Role = role
+        self.text = reading.seen
+        self.size = reading.size
+        self.key = key
+        """Hash of all turns: 16 bytes. A cache that uses it as key keeps no user's text in memory."""
+        self.length: int = 0 if before is None else before.length + 1
+        """Number of turns."""
+        self._asked: tuple[Role, bytes, bytes] | None = None
+
+    def then(self, role: Role, reading: TurnReading) -> "Context":
+        """The chat with one more turn. A turn without visible text is left out."""
+        return Context(self, role, reading, self._key_of(role, reading)) if reading.seen else self
+
+    def key_with(self, role: Role, reading: TurnReading) -> bytes:
+        """The cache key for the verdict on one more turn. It covers both readings of that turn."""
+        key = self._key_of(role, reading)
+        return key if reading.undone is None else text_key(reading.undone, key)
+
+    def newest_first(self) -> Iterator["Context"]:
+        """Yield this chat, the chat without its last turn, and so on, down to the chat of one turn."""
+        node = self
+        while node.before is not None:
+            yield node
+            node = node.before
+
+    def turns(self, start: int) -> list[Turn]:
+        """The turns from index `start` (0-based) to the end."""
+        found = []
+        for node in self.newest_first():
+            if node.length <= start:
+                break
+            found.append(Turn(node.role, node.text))
+        return found[::-1]
+
+    def _key_of(self, role: Role, reading: TurnReading) -> bytes:
+        # The last key is cached: most turns need it twice in a row, for their verdict and as the next turn's context.
+        if self._asked is None or self._asked[0] != role or self._asked[1] is not reading.digest:
+            data = self.key + role[:1].encode() + reading.digest
+            self._asked = role, reading.digest, _hash(data)
+        return self._asked[2]
+
+
+NO_CONTEXT = Context(None, "user", TurnReading("", None, b"", 0), b"")
+"""The empty chat."""
+
+
+def text_key(text: str, start: bytes = b"") -> bytes:
+    """A 16-byte hash of `start` and `text`. Lone surrogates are allowed."""
+    return _hash(start + text.encode("utf-8", "surrogatepass"))
+
+
+def _hash(data: bytes) -> bytes:
+    # SHA-256 is fast: processors have instructions for it.
+    return hashlib.sha256(data).digest()[:KEY_BYTES]
+
+
+# ---- moderation.errors ----
+
+class EndpointError(Exception):
+    """No verdict from this endpoint. The message gives the reason, in words for an admin."""
+
+
+class EndpointDown(EndpointError):
+    """Unreachable, overloaded, failing or silent."""
+
+
+class Crowded(EndpointError):
+    """Too many checks wait for the endpoint, so it was not asked."""
+
+
+class EndpointRefused(EndpointError):
+    """Reachable, but it rejects the request."""
+
+
+class StreamLost(EndpointError):
+    """The endpoint has no such stream any more, or its text of the stream differs from what we sent."""
+
+
+class TooLong(EndpointError):
+    """The conversation does not fit the guard's context."""
+
+    def __init__(self, message: str, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        """Tokens that fit, if the endpoint reported it."""
+
+
+# ---- moderation.breaker ----
+
+class Breaker:
+    """Opens after `failures` in a row and stays open for `seconds` after the last failure. Any success closes it.
+
+    After that time it admits `tries` callers per `seconds`. This keeps a crowd away from a server that is still down,
+    and is enough for all checks of one user's request (its prompt, then its answer). A caller that never reports a
+    result blocks nobody. Use from one thread.
+    """
+
+    def __init__(self, failures: int, seconds: float, tries: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._failures = failures
+        self._seconds = seconds
+        self._tries = tries
+        self._clock = clock
+        self._failed_in_a_row = 0
+        self._next_tries = 0.0
+        self._tries_left = 0
+
+    def admits(self) -> bool:
+        """Whether a caller may ask now. An open breaker admits only a few callers, as probes."""
+        if self._failed_in_a_row < self._failures:
+            return True
+        now = self._clock()
+        if now >= self._next_tries:
+            self._next_tries, self._tries_left = now + self._seconds, self._tries
+        self._tries_left -= 1
+        return self._tries_left >= 0
+
+    def failed(self) -> None:
+        """Record that the server did not answer."""
+        self._failed_in_a_row += 1
+        self._next_tries, self._tries_left = self._clock() + self._seconds, 0
+
+    def succeeded(self) -> None:
+        """Record that the server answered, whatever the answer was."""
+        self._failed_in_a_row = 0
 
 
 # ---- moderation.endpoint.replies ----
@@ -1048,105 +2246,6 @@ class CompletionWire:
         return read_reply(await self._once.post(self._tokenize_url, cast_to=str, body=body), shape)
 
 
-# ---- moderation.errors ----
-
-class EndpointError(Exception):
-    """No verdict from this endpoint. The message gives the reason, in words for an admin."""
-
-
-class EndpointDown(EndpointError):
-    """Unreachable, overloaded, failing or silent."""
-
-
-class Crowded(EndpointError):
-    """Too many checks wait for the endpoint, so it was not asked."""
-
-
-class EndpointRefused(EndpointError):
-    """Reachable, but it rejects the request."""
-
-
-class StreamLost(EndpointError):
-    """The endpoint has no such stream any more, or its text of the stream differs from what we sent."""
-
-
-class TooLong(EndpointError):
-    """The conversation does not fit the guard's context."""
-
-    def __init__(self, message: str, limit: int | None = None) -> None:
-        super().__init__(message)
-        self.limit = limit
-        """Tokens that fit, if the endpoint reported it."""
-
-
-# ---- moderation.endpoint.one_token ----
-
-REPLY_TOKENS = 128
-"""A verdict with many categories is 37 tokens of Qwen's vocabulary; a smaller vocabulary may need more."""
-# OpenAI's maximum: enough to include all three labels if the ids of their tokens are unknown.
-TOP_LOGPROBS = 20
-# "Yes" and "No" are one token each in Qwen's vocabulary; a smaller vocabulary may need more.
-WORD_TOKENS = 4
-
-
-class OneTokenVerdicts:
-    """Uses `wire`; does not convert its errors."""
-
-    def __init__(self, wire: CompletionWire) -> None:
-        self._wire = wire
-
-    async def label(self, model: str, conversation: Conversation, ids: tuple[int, ...]) -> Verdict | None:
-        """The severity; None if the server does not honour the prefill.
-
-        Args:
-            model: its name.
-            conversation: its last turn is judged.
-            ids: the first tokens of the three labels; empty if these are unknown.
-        """
-        wanted = {"logprob_token_ids": ids} if ids else {"top_logprobs": TOP_LOGPROBS}
-        reply = await self._wire.complete(model, conversation, 1, prefill=VERDICT_PREFILL, logprobs=True, **wanted)
-        severity = severity_after_prefill(reply.first_token)
-        if severity is None:
-            return None
-        probabilities = label_probabilities(reply.tokens[0]) if reply.tokens else None
-        return Verdict(severity=severity, probabilities=probabilities, prompt_tokens=reply.prompt_tokens)
-
-    async def explained(self, model: str, conversation: Conversation, verdict: Verdict, *, refusals: bool) -> Verdict:
-        """See `with_explanation`."""
-
-        async def go_on(start: str, most: int) -> str:
-            try:
-                return (await self._wire.complete(model, conversation, most, prefill=start)).text
-            except (openai.OpenAIError, OddReply, EndpointError):
-                return ""
-
-        return await with_explanation(verdict, kind_of(conversation), go_on, refusals=refusals)
-
-
-async def with_explanation(
-    verdict: Verdict, kind: Kind, go_on: Callable[[str, int], Awaitable[str]], *, refusals: bool
-) -> Verdict:
-    """`verdict` with its categories and, if `refusals` asks for it, whether the answer refuses its prompt.
-
-    The verdict is valid even if these are missing.
-
-    Args:
-        verdict: a one-token verdict, with severity but without the rest.
-        kind: only a response can refuse its prompt.
-        go_on: what the model writes after the beginning of a reply, in at most so many tokens; empty on failure.
-        refusals: whether to ask for the refusal.
-    """
-    start = f"{VERDICT_PREFILL} {verdict.severity}\nCategories:"
-    if verdict.severity is not Severity.SAFE:
-        said = parse_reply(start + await go_on(start, REPLY_TOKENS), kind)
-        verdict = verdict.model_copy(update={"categories": said.categories})
-    if refusals and kind == "response":
-        start = f"{start} {', '.join(verdict.categories) or None}\nRefusal:"
-        said = parse_reply(start + await go_on(start, WORD_TOKENS), kind)
-        verdict = verdict.model_copy(update={"refusal": said.refusal})
-    return verdict
-
-
 # ---- moderation.endpoint.problems ----
 
 # Matches messages of vLLM, SGLang, llama.cpp, Ollama, LM Studio, TGI, OpenAI, and proxies that limit a body's size.
@@ -1407,847 +2506,6 @@ class ServerTokens:
             return None
 
 
-# ---- moderation.endpoint.transport ----
-
-# Shorter than the five seconds after which uvicorn, and so vLLM, closes an idle connection.
-_IDLE_SECONDS = 4
-# The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
-_MOST_BYTES = 2 * 2**20
-# What aiohttp can decompress in every host. It does so in pieces, so the bound applies to decompressed bytes.
-_ENCODINGS = "gzip, deflate"
-# Already decoded; and cookies, which the SDK's client would store and send with the turns of all users.
-_NOT_HANDED_ON = (b"content-encoding", b"set-cookie")
-
-
-def new_session(**options: Any) -> aiohttp.ClientSession:
-    """A session for the loop in which it is made, with `aiohttp.ClientSession`'s options."""
-    # The number of concurrent requests is limited elsewhere. Cookies must not be shared between users.
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **options)
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy in the environment. aiohttp itself would read the environment and a file at every request."""
-    address = urlsplit(url)
-    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
-
-
-def new_client(base_url: str, api_key: str, timeout: float, **options: Any) -> openai.AsyncOpenAI:
-    """A client of one guard's server, which follows no redirect: that would take key and texts to another address."""
-    # The types of each version require their own library's base class, which has only these two methods.
-    transport: Any = AiohttpTransport(base_url)
-    http_client = openai.DefaultAsyncHttpxClient(transport=transport, follow_redirects=False)
-    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout, http_client=http_client, **options)
-
-
-class AiohttpTransport:
-    """Sends requests and reads each reply to its end. To be used from one event loop.
-
-    Args:
-        url: of the server; the environment may name a proxy for it.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._proxy = proxy_for(url)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def handle_async_request(self, request: Any) -> Any:
-        """The reply to an `httpx.Request` or `httpx2.Request`, as a `Response` of the same library.
-
-        Raises that library's `ReadTimeout` and `ConnectError`, and EndpointRefused for a reply that is too large.
-        """
-        library = sys.modules[type(request).__module__.partition(".")[0]]
-        if self._session is None:
-            self._session = new_session()
-        limits = request.extensions["timeout"]
-        timeout = aiohttp.ClientTimeout(total=None, connect=limits["connect"], sock_read=limits["read"])
-        request.headers["accept-encoding"] = _ENCODINGS
-        try:
-            async with self._session.request(
-                request.method,
-                str(request.url),
-                headers=request.headers,
-                data=request.content or None,
-                allow_redirects=False,
-                timeout=timeout,
-                proxy=self._proxy,
-            ) as reply:
-                content = await _read_all(reply)
-        except TimeoutError as error:
-            raise library.ReadTimeout(str(error), request=request) from error
-        # A ValueError: the address is not valid, or a header cannot be sent.
-        except (aiohttp.ClientError, ValueError) as error:
-            raise library.ConnectError(str(error), request=request) from error
-        headers = [(name, value) for name, value in reply.raw_headers if name.lower() not in _NOT_HANDED_ON]
-        if _patience(reply) > limits["read"]:
-            # The SDK would wait for as long as the server says, which is longer than any deadline.
-            headers.append((b"x-should-retry", b"false"))
-        return library.Response(reply.status, headers=headers, content=content, request=request)
-
-    async def aclose(self) -> None:
-        """Close the idle connections."""
-        if self._session is not None:
-            await self._session.close()
-
-
-async def _read_all(reply: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for part in reply.content.iter_any():
-        content += part
-        if len(content) > _MOST_BYTES:
-            raise EndpointRefused(f"{reply.url.with_query(None)} sent more than {_MOST_BYTES} bytes, which is no reply")
-    return bytes(content)
-
-
-def _patience(reply: aiohttp.ClientResponse) -> float:
-    """Seconds to wait before another try, as far as the server wants any."""
-    with suppress(ValueError):
-        return float(reply.headers.get("retry-after", 0))
-    return 0
-
-
-# ---- moderation.endpoint.verdict_schema ----
-
-VERDICTS_PATH = "/guard/verdicts"
-MOST_CONVERSATIONS = 64
-"""Of one request."""
-
-_OFFER_SECONDS = 2.0
-# Caused by this request or temporary; any other status says that we cannot use the route.
-_PASSING_REFUSALS = (400, 408, 409, 413, 422, 429)
-
-
-class VerdictsRequest(BaseModel):
-    """The conversations to judge: the last turn of each, with the turns before it as context."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    model: str | None = None
-    """One of the server's model names, so that no other model judges; None for any model."""
-    conversations: list[Annotated[list[WireTurn], Field(min_length=1)]] = Field(
-        min_length=1, max_length=MOST_CONVERSATIONS
-    )
-    refusals: bool = False
-    """Whether the verdict on each answer says if it refuses its prompt."""
-
-
-class WireError(BaseModel):
-    """Why one conversation has no verdict; the others have theirs."""
-
-    code: Literal["too_long", "no_verdict"]
-    message: str
-    limit: int | None = Field(default=None, gt=0)
-    """With `too_long`: tokens that fit, template included."""
-
-
-class WireVerdict(BaseModel):
-    """Of one conversation: a severity, or an error."""
-
-    severity: Severity | None = None
-    probabilities: WireProbabilities | None = None
-    """None if the model gives none."""
-    categories: tuple[Category, ...] = ()
-    refusal: bool | None = None
-    prompt_tokens: int | None = Field(default=None, gt=0)
-    """Of the conversation, template included."""
-    error: WireError | None = None
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> "WireVerdict":
-        if (self.severity is None) == (self.error is None):
-            raise ValueError("either a severity or an error")
-        if self.severity is Severity.SAFE and self.categories:
-            raise ValueError("a safe turn has no categories")
-        return self
-
-
-class VerdictsReply(BaseModel):
-    """One entry for each conversation, in their order."""
-
-    object: Literal["guard.verdicts"] = "guard.verdicts"
-    verdicts: list[WireVerdict]
-
-
-class VerdictsOffer(BaseModel):
-    """The reply to GET, which shows that the route exists: some proxies reply to all addresses, with another body."""
-
-    object: Literal["guard.verdicts"] = "guard.verdicts"
-    models: list[str]
-    conversations: int = MOST_CONVERSATIONS
-    """Of one request."""
-    context_tokens: int
-
-
-class VerdictWire:
-    """Uses an endpoint's client. On errors the caller has to use another way."""
-
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
-        # No retries: chat completions are the second attempt.
-        self._client = client.with_options(max_retries=0)
-        self._probe = client.with_options(max_retries=0, timeout=_OFFER_SECONDS)
-
-    async def offered(self, model: str) -> bool:
-        """Whether the server judges with `model` over this route."""
-        try:
-            reply = await self._probe.get(VERDICTS_PATH, cast_to=str)
-            return model in VerdictsOffer.model_validate_json(reply).models
-        except (openai.OpenAIError, ValidationError):
-            return False
-
-    async def judge(self, model: str, conversation: Conversation, *, refusals: bool) -> Verdict:
-        """The verdict on the last turn; without severity if the server has none.
-
-        Raises:
-            TooLong: the conversation does not fit, by the server's own count.
-            OddReply: the reply is of another shape.
-            openai.OpenAIError: the SDK's own errors.
-            EndpointRefused: the reply is too large.
-        """
-        body = {"model": model, "conversations": [as_messages(conversation)], "refusals": refusals}
-        verdicts = read_reply(await self._client.post(VERDICTS_PATH, cast_to=str, body=body), VerdictsReply).verdicts
-        if len(verdicts) != 1:
-            raise OddReply(f"{len(verdicts)} verdicts of one conversation")
-        return as_verdict(verdicts[0], conversation)
-
-
-def is_passing(error: openai.OpenAIError) -> bool:
-    """Whether the route may answer the next request."""
-    if not isinstance(error, openai.APIStatusError):
-        return True
-    status = error.status_code
-    return status in _PASSING_REFUSALS or (status >= 500 and status != 501)
-
-
-def as_verdict(told: WireVerdict, conversation: Conversation) -> Verdict:
-    """The server's verdict on `conversation`. Raises TooLong."""
-    if told.error is None:
-        return Verdict(
-            severity=told.severity,
-            categories=told.categories,
-            refusal=told.refusal if kind_of(conversation) == "response" else None,
-            probabilities=told.probabilities,
-            prompt_tokens=told.prompt_tokens,
-        )
-    if told.error.code == "too_long":
-        raise TooLong(told.error.message, told.error.limit)
-    return Verdict.none(told.error.message)
-
-
-def as_told(verdict: Verdict) -> WireVerdict:
-    """`verdict` in the wire's schema."""
-    if not verdict.reached:
-        return WireVerdict(error=WireError(code="no_verdict", message=verdict.problem or "no verdict"))
-    return WireVerdict(
-        severity=verdict.severity,
-        probabilities=verdict.probabilities,
-        categories=verdict.categories,
-        refusal=verdict.refusal,
-        prompt_tokens=verdict.prompt_tokens,
-    )
-
-
-# ---- moderation.stream.stream_schema ----
-
-STREAM_PATH = "/guard/stream"
-
-# Without an excerpt: a reply of another program may quote the key.
-_UNREADABLE_STREAM = "the guard's stream could not be read: its reply is not that of a stream endpoint of this version"
-
-_Count = Annotated[int, Field(ge=0, strict=True)]
-
-
-class StreamRequest(BaseModel):
-    """A client's request: the conversation once, then text as it arrives."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    messages: list[WireTurn] | None = Field(default=None, min_length=1)
-    """Opens a stream; the last message is the user's."""
-    allowed_categories: list[Category] = []
-    """With `messages`: tokens of these categories are not flagged."""
-    id: str | None = None
-    """By POST only: the stream that the text belongs to."""
-    text: str = ""
-    """The next part of the answer."""
-    offset: int | None = Field(default=None, ge=0)
-    """Position of `text` in the answer, to be checked: so a text that was sent twice is not judged twice."""
-    end: bool = False
-    """Whether the answer is complete with this text."""
-
-
-class StreamReading(BaseModel):
-    """The guard's verdict at one token."""
-
-    severity: Severity
-    category: Category | None
-    """None if the severity is Safe."""
-    probabilities: WireProbabilities
-
-    @model_validator(mode="after")
-    def _says_why(self) -> "StreamReading":
-        if self.severity is not Severity.SAFE and self.category is None:
-            raise ValueError("what is not safe has a category")
-        return self
-
-    def verdict(self) -> Verdict:
-        """As a verdict on the turn."""
-        categories = () if self.severity is Severity.SAFE or self.category is None else (self.category,)
-        return Verdict(severity=self.severity, categories=categories, probabilities=dict(self.probabilities))
-
-
-class StreamViolation(StreamReading):
-    """The place at which an answer has to be refused, with the lesser severity of the two flagged tokens."""
-
-    token: _Count
-    """Index of the token in the answer (0-based)."""
-    character: _Count
-    """Index of that token's first character."""
-
-
-class StreamCleared(BaseModel):
-    """For each strictness, the index of the first character that may not be read yet."""
-
-    strict: _Count
-    loose: _Count
-
-    def under(self, strictness: Strictness) -> int:
-        return self.strict if strictness == "strict" else self.loose
-
-
-class StreamViolations(BaseModel):
-    """For each strictness, where the answer has to be refused; None if it need not be so far."""
-
-    strict: StreamViolation | None
-    loose: StreamViolation | None
-
-    def under(self, strictness: Strictness) -> StreamViolation | None:
-        return self.strict if strictness == "strict" else self.loose
-
-
-class StreamReply(BaseModel):
-    """How much of an answer is judged. All positions are code points from the answer's beginning."""
-
-    id: str | None = None
-    """By POST only: of the stream, for the next request; None if there can be no more."""
-    prompt: StreamReading | None = None
-    """Of the last user turn; in the first reply of a stream only."""
-    received: _Count
-    tokens: _Count
-    """Number of tokens judged so far."""
-    severity: Severity
-    """Of the answer so far."""
-    cleared: StreamCleared
-    violations: StreamViolations
-    final: bool
-    """Whether this reply is final."""
-
-
-class StreamOffer(BaseModel):
-    """The reply to GET, which shows that the endpoint exists."""
-
-    object: Literal["guard.stream"]
-    streams: _Count
-    """Number of open streams."""
-    limits: dict[str, int | float]
-    """Bounds of one stream, one message and one server, by name."""
-
-
-class StreamDropped(BaseModel):
-    """The reply to DELETE."""
-
-    deleted: Literal[True] = True
-
-
-def prompt_verdict(reply: StreamReply | None) -> Verdict:
-    """The verdict on the last user turn, from the first reply of a stream."""
-    if reply is None or reply.prompt is None:
-        return Verdict.none(_UNREADABLE_STREAM)
-    return reply.prompt.verdict()
-
-
-def answer_verdict(reply: StreamReply | None, strictness: Strictness) -> Verdict:
-    """The verdict on the answer so far; if it has to be refused under `strictness`, the verdict at that place."""
-    if reply is None:
-        return Verdict.none(_UNREADABLE_STREAM)
-    found = reply.violations.under(strictness) or reply.violations.strict
-    return Verdict(severity=Severity.SAFE) if found is None else found.verdict()
-
-
-# ---- moderation.stream.stream_wire ----
-
-class StreamWire:
-    """Requests over an endpoint's client; does not convert its errors."""
-
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
-        self._client = client
-
-    async def offered(self) -> bool:
-        """Whether there is a stream endpoint. Some proxies reply to all addresses with a page, which does not count."""
-        try:
-            StreamOffer.model_validate_json(await self._client.get(STREAM_PATH, cast_to=str))
-        except (openai.APIStatusError, ValidationError):
-            return False
-        return True
-
-    async def send(self, request: StreamRequest) -> StreamReply | None:
-        """Send one part of a stream. The reply; None if it cannot be read.
-
-        Raises:
-            StreamLost: the stream must be opened again, with all text.
-        """
-        try:
-            reply = await self._client.post(STREAM_PATH, cast_to=str, body=request.model_dump(exclude_unset=True))
-        except (openai.NotFoundError, openai.ConflictError) as error:
-            if request.id is None:
-                raise
-            raise StreamLost(error.message) from error
-        try:
-            return StreamReply.model_validate_json(reply)
-        except ValidationError:
-            return None
-
-    async def drop(self, key: str) -> None:
-        """Close an open stream."""
-        await self._client.delete(f"{STREAM_PATH}/{key}", cast_to=str)
-
-    async def judge(self, conversation: Conversation) -> Verdict:
-        """Judge a whole turn. For a flagged answer, find all categories, one request each: a policy may allow some."""
-        request = whole_turn(conversation)
-        first = verdict = whole_verdict(await self.send(request), conversation)
-        if kind_of(conversation) == "prompt":
-            return first
-        found: list[Category] = []
-        while verdict.categories and len(found) < len(Category):
-            found += verdict.categories
-            again = request.model_copy(update={"allowed_categories": list(found)})
-            verdict = whole_verdict(await self.send(again), conversation)
-        return first.model_copy(update={"categories": tuple(found)})
-
-
-def whole_turn(conversation: Conversation) -> StreamRequest:
-    """The single request that judges the last turn as a whole."""
-    if kind_of(conversation) == "prompt":
-        return StreamRequest(messages=wire_turns(conversation), end=True)
-    *context, answer = conversation
-    return StreamRequest(messages=opening_turns(context), text=answer.text, end=True)
-
-
-def whole_verdict(reply: StreamReply | None, conversation: Conversation) -> Verdict:
-    """The verdict in the reply to `whole_turn`; for an answer, at its unsafe place, else at its controversial one."""
-    if reply is not None and not reply.final:
-        # A verdict on a part is not one on the turn.
-        reply = None
-    return prompt_verdict(reply) if kind_of(conversation) == "prompt" else answer_verdict(reply, "loose")
-
-
-def opening_turns(context: Conversation) -> list[WireTurn]:
-    """`context` as a stream requires it: an answer follows a user turn, which may be empty."""
-    ends_with_user = bool(context) and context[-1].role == "user"
-    return wire_turns(context if ends_with_user else [*context, Turn("user", "")])
-
-
-def wire_turns(conversation: Conversation) -> list[WireTurn]:
-    """A conversation in the wire's schema."""
-    return [WireTurn(role=turn.role, content=turn.text) for turn in conversation]
-
-
-# ---- moderation.endpoint.endpoint ----
-
-# The cause is the key, load, or something in between: another style would get the same reply.
-_NOT_OF_THE_STYLE = (401, 403, 408, 429, 502, 503, 504)
-
-
-class Endpoint:
-    """One server, and the facts that have been learnt about it.
-
-    Args:
-        base_url: as for the `openai` SDK, e.g. "http://localhost:8000/v1".
-        api_key: sent as a bearer token.
-        model: a name from the server's /v1/models, or "auto": the one whose name has "guard", else the first.
-        timeout: seconds for one attempt; the SDK makes up to three.
-        refusals: whether to ask for each answer if it refuses its prompt, unless it is reported anyway: one more short
-            request after a one-token verdict.
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str = "EMPTY",
-        model: str = "auto",
-        timeout: float = 10,
-        *,
-        refusals: bool = False,
-    ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self._key = api_key
-        self._wanted_model = model
-        self.refusals = refusals
-        """May be changed between requests."""
-        self._client = new_client(self.base_url, api_key, timeout)
-        self._completions = CompletionWire(self._client, self.base_url)
-        self._streams = StreamWire(self._client)
-        self._verdicts = VerdictWire(self._client)
-        self._record = ServerRecord()
-        self._tokens = ServerTokens(self._completions, self._record)
-        self._first_style = Style.ONE_TOKEN
-        self._lean_is_wanted = True
-
-    @property
-    def model(self) -> str | None:
-        """The guard that answered last; None before the first answer, and after the server has removed that model."""
-        return self._record.model
-
-    @property
-    def learnt(self) -> bool:
-        """Whether there are facts about the server, and they are not too old."""
-        return self._record.fresh is not None
-
-    @property
-    def streams(self) -> bool:
-        """Whether the facts say that it is a Qwen3Guard-Stream served by `guard_server`."""
-        return self._record.facts is not None and self._record.facts.streams
-
-    @property
-    def cost(self) -> CompletionCost:
-        """Of all chat completions so far; the lean route and streams report no tokens."""
-        return self._completions.cost
-
-    @property
-    def context_tokens(self) -> int | None:
-        return self._record.facts.context_tokens if self._record.facts else None
-
-    @property
-    def owner(self) -> str | None:
-        """The server's value of `owned_by`."""
-        return self._record.facts.owner if self._record.facts else None
-
-    @property
-    def style(self) -> Style:
-        """How chat completions are asked for verdicts. May be set, to compare styles: then only this one is used."""
-        return self._record.facts.style if self._record.facts else self._first_style
-
-    @style.setter
-    def style(self, style: Style) -> None:
-        self._first_style = style
-        self._lean_is_wanted = False
-        if self._record.facts is not None:
-            self._record.note(self._record.facts, style=style, style_is_proven=False, lean=False)
-
-    async def ask(self, conversation: Conversation, facts: ServerFacts | None = None) -> Verdict:
-        """The verdict on the last turn.
-
-        Args:
-            conversation: see `moderation.conversation`.
-            facts: the result of `learn`, if the caller asks several times.
-
-        Raises:
-            EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
-        """
-        facts = self._record.newest(facts or await self.learn())
-        with self._understood(facts):
-            if facts.streams:
-                verdict = await self._streams.judge(conversation)
-            else:
-                lean = await self._ask_lean(facts, conversation) if facts.lean else None
-                verdict = lean or await self._ask_in_some_style(facts, conversation)
-        if verdict.problem is None:
-            return verdict
-        return verdict.model_copy(update={"problem": without_key(verdict.problem, self._key)})
-
-    async def learn(self) -> ServerFacts:
-        """The server's model and context length: requested once, and again after a while or a failure.
-
-        Raises:
-            EndpointDown, EndpointRefused: see `moderation.errors`.
-        """
-        if self._record.fresh is not None:
-            return self._record.fresh
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise EndpointRefused("the guard's key has characters that no HTTP header can carry: check the settings")
-        before = self._record.facts
-        with self._understood(before):
-            found = await self._look()
-        return self._record.replace_by(found, before)
-
-    async def stream(self, request: StreamRequest) -> StreamReply | None:
-        """Send the next part of a stream. The reply; None if it cannot be read.
-
-        Raises:
-            StreamLost: it must be opened again, with all text.
-            EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
-        """
-        with self._understood(self._record.facts):
-            return await self._streams.send(request)
-
-    async def drop_stream(self, key: str) -> None:
-        """Close an open stream. If that fails, the server closes it when it has been idle for too long."""
-        with suppress(openai.OpenAIError, EndpointError):
-            await self._streams.drop(key)
-
-    async def count(self, conversation: Conversation, facts: ServerFacts | None = None) -> int | None:
-        """Number of tokens of `conversation` as a prompt, template included; None if the server cannot count.
-
-        Raises:
-            EndpointDown, EndpointRefused: there are no facts about it yet, and it cannot be asked.
-        """
-        return await self._tokens.count(facts or await self.learn(), conversation)
-
-    async def aclose(self) -> None:
-        await self._client.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    @contextmanager
-    def _understood(self, facts: ServerFacts | None) -> Iterator[None]:
-        """Convert all errors that a server can cause into an `EndpointError`; errors of ours are not changed."""
-        try:
-            yield
-        except openai.OpenAIError as error:
-            missing = isinstance(error, openai.NotFoundError)
-            if missing or not isinstance(error, openai.APIStatusError) or error.status_code >= 500:
-                # The next reply may come from another server, or another model.
-                self._record.forget(facts, model_too=missing)
-            raise named(error, self.base_url, self._key) from error
-        except OddReply as odd:
-            told = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
-            address = shown_address(self.base_url)
-            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{told}") from odd
-        except StreamLost as lost:
-            raise StreamLost(without_key(str(lost), self._key)) from lost
-
-    async def _look(self) -> ServerFacts:
-        """The server's list of models."""
-        try:
-            models = await self._completions.models()
-        except (openai.APIStatusError, OddReply) as error:
-            lists_none = isinstance(error, openai.APIStatusError) and error.status_code in (404, 405, 501)
-            if self._wanted_model == "auto" and not lists_none:
-                raise
-            # A model name set by the admin needs no list.
-            models = []
-        if self._wanted_model != "auto":
-            models = [model for model in models if model.id == self._wanted_model]
-        elif not models:
-            address = shown_address(self.base_url)
-            raise EndpointRefused(f"{address}/models lists no model: name the guard's model in the settings")
-        models.sort(key=lambda model: "guard" not in model.id.lower())
-        model = models[0] if models else None
-        ours = model is not None and model.owned_by == "vllm"
-        streams = ours and await self._streams.offered()
-        name = model.id if model else self._wanted_model
-        return ServerFacts(
-            number=0,
-            learnt_at=time.monotonic(),
-            model=name,
-            context_tokens=model.context_tokens if model else None,
-            owner=model.owned_by if model else None,
-            streams=streams,
-            lean=ours and not streams and self._lean_is_wanted and await self._verdicts.offered(name),
-            style=self._first_style,
-        )
-
-    async def _ask_lean(self, facts: ServerFacts, conversation: Conversation) -> Verdict | None:
-        """None if chat completions have to be used instead. Raises TooLong."""
-        try:
-            verdict = await self._verdicts.judge(facts.model, conversation, refusals=self.refusals)
-        except (openai.OpenAIError, OddReply, EndpointRefused) as error:
-            if not (isinstance(error, openai.OpenAIError) and is_passing(error)):
-                self._record.note(facts, lean=False)
-            return None
-        return verdict if verdict.reached else None
-
-    async def _ask_in_some_style(self, facts: ServerFacts, conversation: Conversation) -> Verdict:
-        verdict = None
-        for style in [style for style in Style if style >= facts.style]:
-            try:
-                verdict = await self._ask_in_style(facts, style, conversation)
-            except (openai.APIStatusError, OddReply, EndpointRefused) as error:
-                if style is Style.FULL or (isinstance(error, openai.APIStatusError) and _is_final(error, facts)):
-                    raise
-                continue
-            if verdict is not None and verdict.reached:
-                self._settle_style(facts, style)
-                return verdict
-        return verdict or Verdict.none("the guard said nothing")
-
-    def _settle_style(self, facts: ServerFacts, style: Style) -> None:
-        """Record that `style` gave a verdict, and the styles before it did not."""
-        if not facts.style_is_proven:
-            # A concurrent request may have found out more.
-            self._record.note(facts, style=max(style, self._record.newest(facts).style), style_is_proven=True)
-        elif style is not facts.style:
-            # It worked before and does not work now.
-            self._record.forget(facts)
-
-    async def _ask_in_style(self, facts: ServerFacts, style: Style, conversation: Conversation) -> Verdict | None:
-        """None if the server does not honour a prefill."""
-        if style is Style.ONE_TOKEN:
-            return await self._ask_for_one_token(facts, conversation)
-        wanted: dict[str, Any] = (
-            {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if style is Style.FULL_WITH_LOGPROBS else {}
-        )
-        reply = await self._completions.complete(facts.model, conversation, REPLY_TOKENS, **wanted)
-        verdict = parse_reply(reply.text, kind_of(conversation))
-        if not verdict.reached:
-            # Only its beginning is shown, where a key could be cut, so the key is removed first.
-            return Verdict.none(str(parse_reply(without_key(reply.text, self._key), kind_of(conversation)).problem))
-        label = label_token(reply.tokens)
-        if label is not None and label_severity(label.token) is verdict.severity:
-            verdict = verdict.model_copy(update={"probabilities": label_probabilities(label)})
-        return verdict.model_copy(update={"prompt_tokens": reply.prompt_tokens})
-
-    async def _ask_for_one_token(self, facts: ServerFacts, conversation: Conversation) -> Verdict | None:
-        verdicts, ids = OneTokenVerdicts(self._completions), await self._tokens.label_ids(facts)
-        verdict = await verdicts.label(facts.model, conversation, ids)
-        if verdict is None:
-            return None
-        if verdict.probabilities is None and ids and not facts.style_is_proven:
-            # A vLLM before 0.32 has `/tokenize`, but no `logprob_token_ids`.
-            with suppress(openai.APIStatusError, OddReply):
-                other = await verdicts.label(facts.model, conversation, ())
-                if other is not None and other.probabilities is not None:
-                    self._record.note(facts, label_ids=())
-                    verdict = other
-        return await verdicts.explained(facts.model, conversation, verdict, refusals=self.refusals)
-
-
-def _is_final(error: openai.APIStatusError, facts: ServerFacts) -> bool:
-    """Whether another style would fail, too."""
-    status = error.status_code
-    if status < 400 or status in _NOT_OF_THE_STYLE:
-        return True
-    return facts.style_is_proven and (status in (404, 500) or is_too_long(error))
-
-
-# ---- moderation.breaker ----
-
-class Breaker:
-    """Opens after `failures` in a row and stays open for `seconds` after the last failure. Any success closes it.
-
-    After that time it admits `tries` callers per `seconds`. This keeps a crowd away from a server that is still down,
-    and is enough for all checks of one user's request (its prompt, then its answer). A caller that never reports a
-    result blocks nobody. Use from one thread.
-    """
-
-    def __init__(self, failures: int, seconds: float, tries: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._failures = failures
-        self._seconds = seconds
-        self._tries = tries
-        self._clock = clock
-        self._failed_in_a_row = 0
-        self._next_tries = 0.0
-        self._tries_left = 0
-
-    def admits(self) -> bool:
-        """Whether a caller may ask now. An open breaker admits only a few callers, as probes."""
-        if self._failed_in_a_row < self._failures:
-            return True
-        now = self._clock()
-        if now >= self._next_tries:
-            self._next_tries, self._tries_left = now + self._seconds, self._tries
-        self._tries_left -= 1
-        return self._tries_left >= 0
-
-    def failed(self) -> None:
-        """Record that the server did not answer."""
-        self._failed_in_a_row += 1
-        self._next_tries, self._tries_left = self._clock() + self._seconds, 0
-
-    def succeeded(self) -> None:
-        """Record that the server answered, whatever the answer was."""
-        self._failed_in_a_row = 0
-
-
-# ---- moderation.context ----
-
-KEY_BYTES = 16
-"""128 bits: finding two texts with the same key is infeasible."""
-
-
-class TurnReading(NamedTuple):
-    """One text as a guard reads it."""
-
-    seen: str
-    """The text as its reader sees it. Empty if nothing is visible."""
-    undone: str | None
-    """The text with its obfuscation undone. None if there is no obfuscation."""
-    digest: bytes
-    """Hash of `seen`: 16 bytes."""
-    size: int
-    """UTF-8 bytes of `seen`: an upper bound on its tokens for a byte-level tokenizer."""
-
-
-class Context:
-    """A chat up to some turn. Immutable: one more turn makes a new `Context` that links to this one.
-
-    Args:
-        before: the chat without its last turn. None for the empty chat.
-    """
-
-    __slots__ = ("_asked", "before", "key", "length", "role", "size", "text")
-
-    def __init__(self, before: "Context | None", role: Role, reading: TurnReading, key: bytes) -> None:
-        self.before = before
-        self.role: Role = role
-        self.text = reading.seen
-        self.size = reading.size
-        self.key = key
-        """Hash of all turns: 16 bytes. A cache that uses it as key keeps no user's text in memory."""
-        self.length: int = 0 if before is None else before.length + 1
-        """Number of turns."""
-        self._asked: tuple[Role, bytes, bytes] | None = None
-
-    def then(self, role: Role, reading: TurnReading) -> "Context":
-        """The chat with one more turn. A turn without visible text is left out."""
-        return Context(self, role, reading, self._key_of(role, reading)) if reading.seen else self
-
-    def key_with(self, role: Role, reading: TurnReading) -> bytes:
-        """The cache key for the verdict on one more turn. It covers both readings of that turn."""
-        key = self._key_of(role, reading)
-        return key if reading.undone is None else text_key(reading.undone, key)
-
-    def newest_first(self) -> Iterator["Context"]:
-        """Yield this chat, the chat without its last turn, and so on, down to the chat of one turn."""
-        node = self
-        while node.before is not None:
-            yield node
-            node = node.before
-
-    def turns(self, start: int) -> list[Turn]:
-        """The turns from index `start` (0-based) to the end."""
-        found = []
-        for node in self.newest_first():
-            if node.length <= start:
-                break
-            found.append(Turn(node.role, node.text))
-        return found[::-1]
-
-    def _key_of(self, role: Role, reading: TurnReading) -> bytes:
-        # The last key is cached: most turns need it twice in a row, for their verdict and as the next turn's context.
-        if self._asked is None or self._asked[0] != role or self._asked[1] is not reading.digest:
-            data = self.key + role[:1].encode() + reading.digest
-            self._asked = role, reading.digest, _hash(data)
-        return self._asked[2]
-
-
-NO_CONTEXT = Context(None, "user", TurnReading("", None, b"", 0), b"")
-"""The empty chat."""
-
-
-def text_key(text: str, start: bytes = b"") -> bytes:
-    """A 16-byte hash of `start` and `text`. Lone surrogates are allowed."""
-    return _hash(start + text.encode("utf-8", "surrogatepass"))
-
-
-def _hash(data: bytes) -> bytes:
-    # SHA-256 is fast: processors have instructions for it.
-    return hashlib.sha256(data).digest()[:KEY_BYTES]
-
-
 # ---- moderation.lru_cache ----
 
 # `class LruCache[Key, Value]` is Python 3.12.
@@ -2403,6 +2661,217 @@ def _tokens(room: int, share: float) -> int:
     return TEMPLATE_TOKENS + int(share * max(0, room - TEMPLATE_TOKENS))
 
 
+# ---- moderation.policy ----
+
+Strictness = Literal["strict", "loose"]
+HARMFUL: dict[Strictness, tuple[Severity, ...]] = {
+    "strict": (Severity.CONTROVERSIAL, Severity.UNSAFE),
+    "loose": (Severity.UNSAFE,),
+}
+"""Severities that each strictness treats as harmful (technical report, section 3.4)."""
+
+
+def score(verdict: Verdict, strictness: Strictness) -> float | None:
+    """The probability of harm, from 0 to 1; None if the endpoint returned no probabilities."""
+    if verdict.probabilities is None:
+        return None
+    # A sum of floats may exceed 1 a little.
+    return min(1.0, sum(verdict.probabilities.get(severity, 0.0) for severity in HARMFUL[strictness]))
+
+
+class Action(StrEnum):
+    """What happens to a turn."""
+
+    PASS = "pass"
+    REFUSE = "refuse"
+    WITHHOLD = "withhold"
+    """There is no verdict, so the turn is hidden."""
+
+
+class Decision(BaseModel):
+    """The result of applying a policy to a verdict."""
+
+    model_config = ConfigDict(frozen=True)
+
+    action: Action
+    """What happens."""
+    flagged: Action
+    """What would happen in `enforce` mode. Differs from `action` in monitor mode only."""
+
+    @property
+    def passes(self) -> bool:
+        return self.action is Action.PASS
+
+
+@cache
+def _decision(action: Action, flagged: Action) -> Decision:
+    return Decision(action=action, flagged=flagged)
+
+
+class Policy(BaseModel):
+    """Turns verdicts into decisions. The default lets only Safe pass."""
+
+    model_config = ConfigDict(frozen=True)
+
+    strictness: Strictness = "strict"
+    """`strict` refuses Controversial turns, `loose` lets them pass."""
+    block_threshold: float = 0
+    """Refuses turns whose `score` is at least this value. The guard's label is then used only if there are no
+    probabilities. With 0, the label always decides."""
+    allowed_categories: frozenset[Category] = frozenset()
+    """A flagged turn passes if all of its categories are among these."""
+    mode: Literal["enforce", "monitor"] = "enforce"
+    """`monitor` lets everything pass and only records it."""
+    when_unavailable: Literal["withhold", "allow"] = "withhold"
+    """What happens to a turn that could not be judged."""
+
+    def decide(self, verdict: Verdict) -> Decision:
+        flagged = self._flagged(verdict)
+        return _decision(Action.PASS if self.mode == "monitor" else flagged, flagged)
+
+    def _flagged(self, verdict: Verdict) -> Action:
+        if not verdict.reached:
+            return Action.PASS if self.when_unavailable == "allow" else Action.WITHHOLD
+        if not self._harmful(verdict):
+            return Action.PASS
+        if verdict.categories and self.allowed_categories.issuperset(verdict.categories):
+            return Action.PASS
+        return Action.REFUSE
+
+    def _harmful(self, verdict: Verdict) -> bool:
+        probability = score(verdict, self.strictness) if self.block_threshold else None
+        if probability is None:
+            return verdict.severity in HARMFUL[self.strictness]
+        return probability >= self.block_threshold
+
+
+# ---- moderation.stream.stream_schema ----
+
+STREAM_PATH = "/guard/stream"
+
+# Without an excerpt: a reply of another program may quote the key.
+_UNREADABLE_STREAM = "the guard's stream could not be read: its reply is not that of a stream endpoint of this version"
+
+_Count = Annotated[int, Field(ge=0, strict=True)]
+
+
+class StreamRequest(BaseModel):
+    """A client's request: the conversation once, then text as it arrives."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: list[WireTurn] | None = Field(default=None, min_length=1)
+    """Opens a stream; the last message is the user's."""
+    allowed_categories: list[Category] = []
+    """With `messages`: tokens of these categories are not flagged."""
+    id: str | None = None
+    """By POST only: the stream that the text belongs to."""
+    text: str = ""
+    """The next part of the answer."""
+    offset: int | None = Field(default=None, ge=0)
+    """Position of `text` in the answer, to be checked: so a text that was sent twice is not judged twice."""
+    end: bool = False
+    """Whether the answer is complete with this text."""
+
+
+class StreamReading(BaseModel):
+    """The guard's verdict at one token."""
+
+    severity: Severity
+    category: Category | None
+    """None if the severity is Safe."""
+    probabilities: WireProbabilities
+
+    @model_validator(mode="after")
+    def _says_why(self) -> "StreamReading":
+        if self.severity is not Severity.SAFE and self.category is None:
+            raise ValueError("what is not safe has a category")
+        return self
+
+    def verdict(self) -> Verdict:
+        """As a verdict on the turn."""
+        categories = () if self.severity is Severity.SAFE or self.category is None else (self.category,)
+        return Verdict(severity=self.severity, categories=categories, probabilities=dict(self.probabilities))
+
+
+class StreamViolation(StreamReading):
+    """The place at which an answer has to be refused, with the lesser severity of the two flagged tokens."""
+
+    token: _Count
+    """Index of the token in the answer (0-based)."""
+    character: _Count
+    """Index of that token's first character."""
+
+
+class StreamCleared(BaseModel):
+    """For each strictness, the index of the first character that may not be read yet."""
+
+    strict: _Count
+    loose: _Count
+
+    def under(self, strictness: Strictness) -> int:
+        return self.strict if strictness == "strict" else self.loose
+
+
+class StreamViolations(BaseModel):
+    """For each strictness, where the answer has to be refused; None if it need not be so far."""
+
+    strict: StreamViolation | None
+    loose: StreamViolation | None
+
+    def under(self, strictness: Strictness) -> StreamViolation | None:
+        return self.strict if strictness == "strict" else self.loose
+
+
+class StreamReply(BaseModel):
+    """How much of an answer is judged. All positions are code points from the answer's beginning."""
+
+    id: str | None = None
+    """By POST only: of the stream, for the next request; None if there can be no more."""
+    prompt: StreamReading | None = None
+    """Of the last user turn; in the first reply of a stream only."""
+    received: _Count
+    tokens: _Count
+    """Number of tokens judged so far."""
+    severity: Severity
+    """Of the answer so far."""
+    cleared: StreamCleared
+    violations: StreamViolations
+    final: bool
+    """Whether this reply is final."""
+
+
+class StreamOffer(BaseModel):
+    """The reply to GET, which shows that the endpoint exists."""
+
+    object: Literal["guard.stream"]
+    streams: _Count
+    """Number of open streams."""
+    limits: dict[str, int | float]
+    """Bounds of one stream, one message and one server, by name."""
+
+
+class StreamDropped(BaseModel):
+    """The reply to DELETE."""
+
+    deleted: Literal[True] = True
+
+
+def prompt_verdict(reply: StreamReply | None) -> Verdict:
+    """The verdict on the last user turn, from the first reply of a stream."""
+    if reply is None or reply.prompt is None:
+        return Verdict.none(_UNREADABLE_STREAM)
+    return reply.prompt.verdict()
+
+
+def answer_verdict(reply: StreamReply | None, strictness: Strictness) -> Verdict:
+    """The verdict on the answer so far; if it has to be refused under `strictness`, the verdict at that place."""
+    if reply is None:
+        return Verdict.none(_UNREADABLE_STREAM)
+    found = reply.violations.under(strictness) or reply.violations.strict
+    return Verdict(severity=Severity.SAFE) if found is None else found.verdict()
+
+
 # ---- moderation.endpoint.backend ----
 
 class Server(Protocol):
@@ -2451,38 +2920,72 @@ class Server(Protocol):
         ...
 
 
-# ---- moderation.asker ----
+# ---- moderation.endpoint.one_token ----
 
-# A client may send a user id of any length.
-_MOST_OF_AN_ID = 256
-
-
-class Asker(NamedTuple):
-    """Who a check is for. `FairSlots` uses it to order checks."""
-
-    user: str | None
-    """None if the user is unknown. All unknown users share one queue."""
-    later: bool
-    """True for a later check of a streamed answer, whose reader already has some text to read."""
+REPLY_TOKENS = 128
+"""A verdict with many categories is 37 tokens of Qwen's vocabulary; a smaller vocabulary may need more."""
+# OpenAI's maximum: enough to include all three labels if the ids of their tokens are unknown.
+TOP_LOGPROBS = 20
+# "Yes" and "No" are one token each in Qwen's vocabulary; a smaller vocabulary may need more.
+WORD_TOKENS = 4
 
 
-_user: ContextVar[str | None] = ContextVar("asker_user", default=None)
-_later: ContextVar[bool] = ContextVar("asker_later", default=False)
+class OneTokenVerdicts:
+    """Uses `wire`; does not convert its errors."""
+
+    def __init__(self, wire: CompletionWire) -> None:
+        self._wire = wire
+
+    async def label(self, model: str, conversation: Conversation, ids: tuple[int, ...]) -> Verdict | None:
+        """The severity; None if the server does not honour the prefill.
+
+        Args:
+            model: its name.
+            conversation: its last turn is judged.
+            ids: the first tokens of the three labels; empty if these are unknown.
+        """
+        wanted = {"logprob_token_ids": ids} if ids else {"top_logprobs": TOP_LOGPROBS}
+        reply = await self._wire.complete(model, conversation, 1, prefill=VERDICT_PREFILL, logprobs=True, **wanted)
+        severity = severity_after_prefill(reply.first_token)
+        if severity is None:
+            return None
+        probabilities = label_probabilities(reply.tokens[0]) if reply.tokens else None
+        return Verdict(severity=severity, probabilities=probabilities, prompt_tokens=reply.prompt_tokens)
+
+    async def explained(self, model: str, conversation: Conversation, verdict: Verdict, *, refusals: bool) -> Verdict:
+        """See `with_explanation`."""
+
+        async def go_on(start: str, most: int) -> str:
+            try:
+                return (await self._wire.complete(model, conversation, most, prefill=start)).text
+            except (openai.OpenAIError, OddReply, EndpointError):
+                return ""
+
+        return await with_explanation(verdict, kind_of(conversation), go_on, refusals=refusals)
 
 
-def asking_for(user: object) -> None:
-    """Set the user for this task and the tasks that it starts. None or "" means unknown."""
-    _user.set(str(user)[:_MOST_OF_AN_ID] if user else None)
+async def with_explanation(
+    verdict: Verdict, kind: Kind, go_on: Callable[[str, int], Awaitable[str]], *, refusals: bool
+) -> Verdict:
+    """`verdict` with its categories and, if `refusals` asks for it, whether the answer refuses its prompt.
 
+    The verdict is valid even if these are missing.
 
-def asking_later(later: bool) -> None:
-    """Set, for this task and the tasks that it starts, whether checks are later checks of a streamed answer."""
-    _later.set(later)
-
-
-def current_asker() -> Asker:
-    """The asker of the current task."""
-    return Asker(_user.get(), _later.get())
+    Args:
+        verdict: a one-token verdict, with severity but without the rest.
+        kind: only a response can refuse its prompt.
+        go_on: what the model writes after the beginning of a reply, in at most so many tokens; empty on failure.
+        refusals: whether to ask for the refusal.
+    """
+    start = f"{VERDICT_PREFILL} {verdict.severity}\nCategories:"
+    if verdict.severity is not Severity.SAFE:
+        said = parse_reply(start + await go_on(start, REPLY_TOKENS), kind)
+        verdict = verdict.model_copy(update={"categories": said.categories})
+    if refusals and kind == "response":
+        start = f"{start} {', '.join(verdict.categories) or None}\nRefusal:"
+        said = parse_reply(start + await go_on(start, WORD_TOKENS), kind)
+        verdict = verdict.model_copy(update={"refusal": said.refusal})
+    return verdict
 
 
 # ---- moderation.fair_slots ----
@@ -4612,6 +5115,419 @@ def _failed(error: Exception) -> Verdict:
     return Verdict.none(f"the check failed in a way that is our bug ({type(error).__name__}): see the log")
 
 
+# ---- moderation.stream.stream_wire ----
+
+class StreamWire:
+    """Requests over an endpoint's client; does not convert its errors."""
+
+    def __init__(self, client: openai.AsyncOpenAI) -> None:
+        self._client = client
+
+    async def offered(self) -> bool:
+        """Whether there is a stream endpoint. Some proxies reply to all addresses with a page, which does not count."""
+        try:
+            StreamOffer.model_validate_json(await self._client.get(STREAM_PATH, cast_to=str))
+        except (openai.APIStatusError, ValidationError):
+            return False
+        return True
+
+    async def send(self, request: StreamRequest) -> StreamReply | None:
+        """Send one part of a stream. The reply; None if it cannot be read.
+
+        Raises:
+            StreamLost: the stream must be opened again, with all text.
+        """
+        try:
+            reply = await self._client.post(STREAM_PATH, cast_to=str, body=request.model_dump(exclude_unset=True))
+        except (openai.NotFoundError, openai.ConflictError) as error:
+            if request.id is None:
+                raise
+            raise StreamLost(error.message) from error
+        try:
+            return StreamReply.model_validate_json(reply)
+        except ValidationError:
+            return None
+
+    async def drop(self, key: str) -> None:
+        """Close an open stream."""
+        await self._client.delete(f"{STREAM_PATH}/{key}", cast_to=str)
+
+    async def judge(self, conversation: Conversation) -> Verdict:
+        """Judge a whole turn. For a flagged answer, find all categories, one request each: a policy may allow some."""
+        request = whole_turn(conversation)
+        first = verdict = whole_verdict(await self.send(request), conversation)
+        if kind_of(conversation) == "prompt":
+            return first
+        found: list[Category] = []
+        while verdict.categories and len(found) < len(Category):
+            found += verdict.categories
+            again = request.model_copy(update={"allowed_categories": list(found)})
+            verdict = whole_verdict(await self.send(again), conversation)
+        return first.model_copy(update={"categories": tuple(found)})
+
+
+def whole_turn(conversation: Conversation) -> StreamRequest:
+    """The single request that judges the last turn as a whole."""
+    if kind_of(conversation) == "prompt":
+        return StreamRequest(messages=wire_turns(conversation), end=True)
+    *context, answer = conversation
+    return StreamRequest(messages=opening_turns(context), text=answer.text, end=True)
+
+
+def whole_verdict(reply: StreamReply | None, conversation: Conversation) -> Verdict:
+    """The verdict in the reply to `whole_turn`; for an answer, at its unsafe place, else at its controversial one."""
+    if reply is not None and not reply.final:
+        # A verdict on a part is not one on the turn.
+        reply = None
+    return prompt_verdict(reply) if kind_of(conversation) == "prompt" else answer_verdict(reply, "loose")
+
+
+def opening_turns(context: Conversation) -> list[WireTurn]:
+    """`context` as a stream requires it: an answer follows a user turn, which may be empty."""
+    ends_with_user = bool(context) and context[-1].role == "user"
+    return wire_turns(context if ends_with_user else [*context, Turn("user", "")])
+
+
+def wire_turns(conversation: Conversation) -> list[WireTurn]:
+    """A conversation in the wire's schema."""
+    return [WireTurn(role=turn.role, content=turn.text) for turn in conversation]
+
+
+# ---- moderation.answer.growing ----
+
+# With at least this probability, a flag on a fragment needs no confirmation.
+_CERTAIN = 0.995
+
+
+class Judged(NamedTuple):
+    """The result of one check of an unfinished answer."""
+
+    verdict: Verdict
+    cleared: int
+    """Number of leading characters that a passing verdict clears."""
+    sure: bool
+    """Whether a flag counts without confirmation on more text."""
+
+
+class GrowingAnswer:
+    """An answer. Call `aclose` at the end: an open stream takes memory at the endpoint.
+
+    Args:
+        guard: judges.
+        policy: decides.
+        context: the conversation before the answer. If it ends with an assistant turn, the answer continues that turn,
+            and both are judged as one.
+    """
+
+    def __init__(self, guard: Guard, policy: Policy, context: Sequence[Turn]) -> None:
+        self._guard = guard
+        self._policy = policy
+        self._context = list(context)
+        begun = bool(context) and context[-1].role == "assistant"
+        self._opening = self._context.pop().text if begun else ""
+        self._read_context: Context | None = None
+        self._stream: _Stream | None = None
+        self._asked = False
+        self._judged = False
+
+    async def judge(self, text: str, *, end: bool) -> Judged:
+        """Judge all of the answer so far; `end` if it is complete. May be cancelled and called again with more text."""
+        judged = await self._judge(self._opening + text, end)
+        return judged._replace(cleared=max(0, judged.cleared - len(self._opening)))
+
+    async def _judge(self, text: str, end: bool) -> Judged:
+        if not self._asked and await self._guard.streams():
+            self._stream = _Stream(self._guard, self._policy, self._context)
+        self._asked = True
+        if self._stream is not None:
+            verdict = await self._guard.attempt(partial(self._stream.judge, text, end))
+            # The endpoint itself waits for a second flagged token, so its flag is already confirmed.
+            return Judged(verdict, len(text) if end else self._stream.cleared, sure=True)
+        if self._read_context is None:
+            self._read_context = await self._guard.context(self._context)
+        # Later checks yield to first checks: their reader already has some text to read.
+        asking_later(self._judged)
+        self._judged = True
+        verdict = await self._guard.judge_turn(self._read_context, "assistant", await self._guard.read(text))
+        certain = (verdict.probabilities or {}).get(Severity.UNSAFE, 0) >= _CERTAIN
+        return Judged(verdict, len(text), certain)
+
+    async def aclose(self) -> None:
+        """Close the stream at the endpoint, if there is one."""
+        if self._stream is not None:
+            await self._stream.aclose()
+
+
+class _Stream:
+    """One stream at the endpoint. Reopened with all text if the endpoint lost it, or if its context is full."""
+
+    def __init__(self, guard: Guard, policy: Policy, context: list[Turn]) -> None:
+        self._guard = guard
+        self._policy = policy
+        self._messages = opening_turns(context)
+        self._key: str | None = None
+        self._sent = ""
+        self._last: asyncio.Task[Verdict] | None = None
+        self._refused: Verdict | None = None
+        self.cleared = 0
+
+    async def judge(self, text: str, end: bool) -> Verdict:
+        """Raises EndpointError."""
+        if self._last is not None:
+            await asyncio.wait({self._last})
+        # Shielded: to cancel the request would lose the stream.
+        self._last = asyncio.create_task(self._judge(text, end))
+        # Marks an error as retrieved: nobody may be waiting for it any more.
+        self._last.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._last)
+
+    async def aclose(self) -> None:
+        if self._last is not None:
+            await asyncio.wait({self._last})
+        await self._begin_anew()
+
+    async def _begin_anew(self) -> None:
+        if self._key is not None:
+            await self._guard.drop_stream(self._key)
+        self._key, self._sent, self.cleared = None, "", 0
+
+    async def _judge(self, text: str, end: bool) -> Verdict:
+        if self._refused is not None:
+            # In monitor mode the answer goes on after a refusal.
+            self.cleared = len(text)
+            return self._refused
+        if not text.startswith(self._sent):
+            # Text was added to a channel before the last one, so the stream starts again.
+            await self._begin_anew()
+        reply = await self._send(text, end)
+        verdict = answer_verdict(reply, self._policy.strictness)
+        if reply is not None:
+            self.cleared = max(self.cleared, reply.cleared.under(self._policy.strictness))
+            if reply.violations.under(self._policy.strictness) is not None:
+                self._refused, self.cleared = verdict, len(text)
+        return verdict
+
+    async def _send(self, text: str, end: bool) -> StreamReply | None:
+        while True:
+            try:
+                return await self._send_once(text, end)
+            except StreamLost:
+                pass
+            except TooLong:
+                # Drop the oldest half of the context.
+                if len(self._messages) == 1:
+                    raise
+                self._messages = self._messages[-(len(self._messages) // 2) :]
+            self._key, self._sent = None, ""
+
+    async def _send_once(self, text: str, end: bool) -> StreamReply | None:
+        more = text[len(self._sent) :]
+        if self._key is None:
+            allowed = sorted(self._policy.allowed_categories)
+            request = StreamRequest(messages=self._messages, allowed_categories=allowed, text=more, end=end)
+        else:
+            request = StreamRequest(id=self._key, offset=len(self._sent), text=more, end=end)
+        reply = await self._guard.send_stream(request)
+        # A reply that cannot be read says nothing of what arrived: all text is sent again.
+        self._key, self._sent = (None, "") if reply is None else (reply.id, text)
+        return reply
+
+
+# ---- moderation.answer.holdback ----
+
+# Text is cut after white space or punctuation, or after a character of a script without spaces: half a word helps
+# neither the guard nor the reader.
+_BORDER = re.compile(r"[\s.,;:!?)\]}\u0e00-\u0e7f\u3000-\u30ff\u3400-\u9fff\uff00-\uff65]")
+# Longer words are cut.
+_LONGEST_WORD = 60
+
+
+class HoldBack:
+    """The pieces of one answer that wait for a verdict.
+
+    Args:
+        pictures: whether pictures inside a text may be emitted.
+    """
+
+    def __init__(self, *, pictures: bool = True) -> None:
+        self._channels = Channels(pictures=pictures)
+        self._payloads: deque[tuple[int, Piece]] = deque()
+
+    @property
+    def arrived(self) -> int:
+        """Characters that arrived."""
+        return self._channels.arrived
+
+    @property
+    def text(self) -> str:
+        """All text that arrived, as the guard reads it."""
+        return self._channels.reading().text
+
+    @property
+    def media(self) -> list[str]:
+        """Kinds of pictures and sound inside the texts."""
+        return list(self._channels.media)
+
+    def feed(self, piece: Piece) -> None:
+        """Add the next piece from the upstream."""
+        if piece.channel is not None:
+            self._channels.append(piece.channel, piece.text, is_label=piece.is_label)
+        else:
+            self._payloads.append((self.arrived, piece))
+
+    def finished_words(self) -> int:
+        """Characters that arrived, without an unfinished word at the end (of at most 60 characters)."""
+        return self.arrived - self._unfinished()
+
+    def reading(self, *, words: bool) -> Reading:
+        """What to judge now: everything; with `words`, without an unfinished word at the end."""
+        return self._channels.reading(self._unfinished() if words else 0)
+
+    def _unfinished(self) -> int:
+        tail = self._channels.newest_tail()[-_LONGEST_WORD:]
+        borders = list(_BORDER.finditer(tail))
+        if borders:
+            return len(tail) - borders[-1].end()
+        return 0 if len(tail) == _LONGEST_WORD else len(tail)
+
+    def release(self, reading: Reading, cleared: int, *, words: bool = False, end: bool = False) -> list[Piece]:
+        """Release the cleared text: one piece per channel, and each payload whose preceding text is all released.
+
+        Args:
+            reading: what was judged.
+            cleared: number of its leading characters that are cleared.
+            words: whether to release whole words only.
+            end: whether the answer is complete, and all of it is cleared.
+        """
+        out: list[Piece] = []
+        upto = {
+            channel: min(end_of, _cleared_of(reading.text, span.start, span.length, cleared, words=words))
+            for span in reading.spans
+            for channel, end_of in span.channels
+        }
+        for channel, text in self._channels.items(labels=end):
+            readable = text.readable_length if end else upto.get(channel, 0)
+            if channel.released and (given := text.take(readable) if readable else ""):
+                out.append(Piece(channel, given))
+        passed = reading.arrived if cleared >= len(reading.text) and not words else 0
+        while self._payloads and (end or self._payloads[0][0] <= passed):
+            out.append(self._payloads.popleft()[1])
+        return out
+
+    def release_all(self) -> list[Piece]:
+        """Release everything, judged or not."""
+        out = [
+            Piece(channel, given)
+            for channel, text in self._channels.items(labels=True)
+            if channel.released and (given := text.take(text.readable_length))
+        ]
+        out += [piece for _, piece in self._payloads]
+        self._payloads.clear()
+        return out
+
+
+def _cleared_of(text: str, start: int, length: int, cleared: int, *, words: bool) -> int:
+    """Number of characters of one span that may be released."""
+    upto = min(start + length, cleared)
+    if not words or upto <= start:
+        return max(0, upto - start)
+    # The first reading, and the cleared part of any, may end within a word. Step back to the end of a whole word.
+    earliest = max(start, upto - _LONGEST_WORD)
+    whole = next(
+        (at for at in range(upto, earliest, -1) if any(map(_BORDER.match, text[at - 1 : at + 1]))),
+        start if earliest == start else upto,
+    )
+    return whole - start
+
+
+# ---- moderation.answer.progress ----
+
+# Seconds from the start of one check to the start of the next. The pause is short at first, so that the first words
+# appear soon, and doubles up to what is still acceptable for a reader. An answer of s seconds takes about s / 0.5 + 4
+# checks.
+_FIRST_PAUSE = 0.06
+_LONGEST_PAUSE = 0.5
+
+
+class End(StrEnum):
+    """How a watched answer ended."""
+
+    COMPLETE = "complete"
+    REFUSED = "refused"
+    WITHHELD = "withheld"
+
+
+class CheckOutcome(NamedTuple):
+    """What a check brought."""
+
+    released: list[Piece]
+    """Pieces that it cleared."""
+    end: End | None
+    """How the answer ended; None if it goes on."""
+
+
+class Progress:
+    """The checks of one answer, which are made one after another.
+
+    Args:
+        held: the answer.
+        now: the time. All times are of one clock, in seconds.
+    """
+
+    def __init__(self, held: HoldBack, now: float) -> None:
+        self._held = held
+        self._pause = _FIRST_PAUSE
+        self._started = now
+        self._frozen = False
+        self.due = now
+        """When the next check may start."""
+        self.judged = 0
+        """Characters that the last check covered."""
+
+    def has_more(self) -> bool:
+        """Whether there is new text for a check. The first one does not wait for a whole word: its reader waits."""
+        return (self._held.finished_words() if self.judged else self._held.arrived) > self.judged
+
+    def reading(self) -> Reading:
+        """What the next check of an unfinished answer is to judge."""
+        return self._held.reading(words=self.judged > 0)
+
+    def started(self, now: float) -> None:
+        """A check starts."""
+        self._started = now
+        self.due, self._pause = now + self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+
+    def ended(self, now: float) -> None:
+        """It is over. After a slow check, the next one waits for as long as it took: the guard is busy."""
+        self.due = max(self.due, now + min(now - self._started, _LONGEST_PAUSE))
+
+    def outcome(self, result: Judged, decision: Decision, reading: Reading, *, whole: bool, now: float) -> CheckOutcome:
+        """What the result of a check means.
+
+        Args:
+            result: of the check.
+            decision: what the policy says of it.
+            reading: what was checked.
+            whole: whether that is all of the answer, which is complete.
+            now: the time.
+        """
+        judged, self.judged = self.judged, reading.arrived
+        cleared = min(result.cleared, len(reading.text))
+        finished = whole and cleared == len(reading.text)
+        if decision.passes:
+            self._frozen = False
+            in_whole = finished or (judged > 0 and cleared == len(reading.text))
+            released = self._held.release(reading, cleared, words=not in_whole, end=finished)
+            return CheckOutcome(released, End.COMPLETE if finished else None)
+        if decision.action is Action.WITHHOLD:
+            return CheckOutcome([], End.WITHHELD)
+        if self._frozen or finished or result.sure:
+            return CheckOutcome([], End.REFUSED)
+        self._frozen = True
+        self.due = now + _LONGEST_PAUSE
+        return CheckOutcome([], None)
+
+
 # ---- moderation.notices.language_profiles ----
 
 LANGUAGE_PROFILES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -5832,375 +6748,901 @@ class ChatReview:
         return found
 
 
-# ---- webui.bodies ----
+# ---- moderation.audit.audit_record ----
 
-Body = dict[str, Any]
-
-# All that a refused request keeps: everything else may hold, or act on, what the user sent.
-_KEPT_OF_A_REFUSED_REQUEST = (
-    "model",
-    "stream",
-    "stream_options",
-    "metadata",
-    "chat_id",
-    "session_id",
-    "id",
-    "message_id",
-    "background_tasks",
-)
-_NEUTRAL_ANSWERS = {
-    # A title must not be empty: the page would show the prompt instead.
-    "title_generation": json.dumps({"title": "New Chat"}),
-    "tags_generation": json.dumps({"tags": []}),
-    "follow_up_generation": json.dumps({"follow_ups": []}),
-    "query_generation": json.dumps({"queries": []}),
-    "image_prompt_generation": json.dumps({"prompt": ""}),
-    "autocomplete_generation": json.dumps({"text": ""}),
-    "emoji_generation": "💬",
-}
+# Maximum characters of a string from a client or a server, and maximum number of such strings in one field.
+_MOST_OF_FIELD = {"problem": 2000, "text": 1_000_000}
+_MOST_OF_OTHER_FIELDS = 256
+_MOST_NAMES = 32
 
 
-def messages_of(body: Body) -> list[Body]:
-    """The body's messages; entries that are not objects are dropped, so that nothing unjudged goes on."""
-    found = body.get("messages")
-    messages = [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
-    body["messages"] = messages
-    return messages
+class AuditRecord(BaseModel):
+    """One decision. A turn's text is identified by its hash, and included in full only if the admin wants it."""
+
+    time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat())
+    event: str = "decision"
+    """`decision`; `setting` if a safe default replaced a setting; `lost` if records are missing."""
+    chat: str | None = None
+    message: str | None = None
+    user: str | None = None
+    model: str | None = None
+    guard: str | None = None
+    """The guard model's name."""
+    direction: str | None = None
+    """`prompt`, `response`, `history`, `tools` for their definitions, `task` for Open WebUI's own requests."""
+    severity: str | None = None
+    categories: tuple[str, ...] = ()
+    probabilities: dict[str, float] | None = None
+    action: str | None = None
+    flagged: str | None = None
+    """The action of the policy if it were enforced; differs from `action` in monitor mode."""
+    problem: str | None = None
+    reading: str | None = None
+    """`visible` or `undone`: which of an obfuscated turn's two readings decided."""
+    unjudged: tuple[str, ...] = ()
+    """Parts that the guard cannot read, such as images."""
+    milliseconds: float | None = None
+    sha256: str | None = None
+    text: str | None = None
 
 
-def emptied(body: Body, model: str, prompt: str) -> Body:
-    """A request without anything of the user's: `prompt` for `model`, no features, files or tools."""
-    kept = {key: body[key] for key in _KEPT_OF_A_REFUSED_REQUEST if key in body}
-    return {**kept, "model": model, "messages": [{"role": "user", "content": prompt}], "features": {}}
+class AuditEntry(NamedTuple):
+    """A record on its way to the sinks."""
+
+    values: Callable[[], dict[str, Any]]
+    """Returns the record's fields as JSON values. To be called in the sink's thread: the hash of a long text takes
+    milliseconds."""
+    characters: int
+    """Its approximate size in memory."""
 
 
-def newest_turn(messages: list[Body]) -> int:
-    """Where the turn begins that nobody has answered: the last user message, and what follows it."""
-    users = [index for index, message in enumerate(messages) if message.get("role") == "user"]
-    return users[-1] if users else max(0, len(messages) - 1)
-
-
-def task_of(body: Body) -> str | None:
-    """Open WebUI's own request that this is, such as `title_generation`; None for a chat."""
-    task = object_or_empty(body.get("metadata")).get("task")
-    return str(task) if task else None
-
-
-def reader_language(body: Body) -> str | None:
-    """The language that the reader set in Open WebUI, such as `de-DE`; None if the body does not say it."""
-    language = object_or_empty(object_or_empty(body.get("metadata")).get("variables")).get("{{USER_LANGUAGE}}")
-    return language if isinstance(language, str) else None
-
-
-def neutral_answer(task: str, notice: str) -> str:
-    """An answer that Open WebUI's task code can read, without anything of the chat in it (routers/tasks.py)."""
-    return _NEUTRAL_ANSWERS.get(task, notice)
-
-
-def is_neutral_answer(text: str) -> bool:
-    """Whether `text` says nothing but that a task gets no answer."""
-    return text in _NEUTRAL_ANSWERS.values()
-
-
-def object_or_empty(value: Any) -> Body:
-    return value if isinstance(value, dict) else {}
-
-
-def objects_in(value: Any) -> Iterator[Body]:
-    return (item for item in (value if isinstance(value, list) else []) if isinstance(item, dict))
-
-
-def listed(value: Any) -> list[Any]:
-    """A value that should have been a list as one."""
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def output_item(name: Any, text: str) -> Body:
-    """An item of Open WebUI's `output`, whose shape is that of OpenAI's responses: an answer that says `text`.
+def audit_entry(record: AuditRecord, text: str = "", *, keep_text: bool = False) -> AuditEntry:
+    """The entry of a record. Strings from a client are cut after 256 characters, with "…" at the end.
 
     Args:
-        name: the id of the message that it belongs to.
-        text: what it says.
+        record: all but the text.
+        text: of the turn.
+        keep_text: whether the entry holds the text itself, not only its hash.
     """
-    return {
-        "type": "message",
-        "id": f"msg_{name or 'notice'}",
-        "status": "completed",
-        "role": "assistant",
-        "content": [{"type": "output_text", "text": text}],
+    fields = {
+        name: _bounded_value(value, _MOST_OF_FIELD.get(name, _MOST_OF_OTHER_FIELDS))
+        for name, value in record.model_dump(exclude_none=True).items()
     }
+    return AuditEntry(lambda: _with_hash(fields, text, keep_text), len(text))
+
+
+def lost_entry(count: int) -> AuditEntry:
+    """The entry that says how many records a sink could not store."""
+    problem = f"{count} records came faster than they could be written and are missing here"
+    return audit_entry(AuditRecord(event="lost", problem=problem))
+
+
+def _with_hash(fields: dict[str, Any], text: str, keep_text: bool) -> dict[str, Any]:
+    if not text:
+        return fields
+    hashed = {"sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
+    return {**fields, **hashed, **({"text": _cut_field(text, _MOST_OF_FIELD["text"])} if keep_text else {})}
+
+
+def _bounded_value(value: Any, most: int) -> Any:
+    if isinstance(value, str):
+        return _cut_field(value, most)
+    if isinstance(value, tuple):
+        return [_cut_field(str(entry), most) for entry in value[:_MOST_NAMES]]
+    return value
+
+
+def _cut_field(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+# ---- moderation.audit.audit_sink ----
+
+class AuditSink(Protocol):
+    """Stores entries in order. If an entry cannot be stored, this must be reported."""
+
+    def put(self, entry: AuditEntry) -> None:
+        """Store `entry` soon. Returns at once while the sink is open; after `close`, stores it before it returns.
+
+        Never raises.
+        """
+
+    def close(self) -> None:
+        """Store all waiting entries, in bounded time. May be called again."""
+
+
+# ---- moderation.audit.audit ----
+
+class Audit:
+    """Sends records to sinks. Each sink has a thread of its own, so that no caller ever waits for a disk.
+
+    Args:
+        sinks: where records go.
+        keep_text: whether records hold the text of turns.
+    """
+
+    def __init__(self, *sinks: AuditSink, keep_text: bool = False) -> None:
+        self._sinks = sinks
+        self._keep_text = keep_text
+        atexit.register(self.close)
+
+    def record(
+        self, record: AuditRecord, *, text: str = "", verdict: Verdict | None = None, decision: Decision | None = None
+    ) -> None:
+        """Add verdict, decision and the turn's text to `record`, and store it. Returns at once."""
+        update: dict[str, object] = {}
+        if verdict is not None:
+            update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem", "reading"})
+        if decision is not None:
+            update |= decision.model_dump()
+        entry = audit_entry(record.model_copy(update=update), text, keep_text=self._keep_text)
+        for sink in self._sinks:
+            sink.put(entry)
+
+    def close(self) -> None:
+        """Store all queued records. Later records are stored at once, in the caller's thread."""
+        atexit.unregister(self.close)
+        for sink in self._sinks:
+            sink.close()
+
+
+# ---- moderation.audit.audit_file ----
+
+_OTHERS_WRITE_SECONDS = 0.01
+# A full disk is temporary, so it is no reason to choose another path.
+_PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EINTR}
+
+
+class AuditFile:
+    """Appends lines to "audit-2026-11-21.jsonl" (UTC) for the path "audit.jsonl". Several processes may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, line: bytes) -> None:
+        """Write `line`, which has no line break, in whole or not at all.
+
+        Raises:
+            OSError, ValueError: the line is not in the file.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Not blocking: a pipe that nobody reads would block the writer for ever.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+        file = os.open(_file_of_today(self.path), flags, 0o666)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            # A process that was killed, or a full disk, may have left half a line there.
+            torn, size = _is_torn(file)
+            _write_whole(file, (b"\n" if torn else b"") + line + b"\n", size)
+        finally:
+            os.close(file)
+
+
+def checked_audit_path(value: str) -> Path:
+    """`value` as a path at which audit files can be created. Leaves nothing on the disk.
+
+    Raises:
+        ValueError: they cannot; the message has cause and remedy, without the path itself.
+    """
+    path = Path(value)
+    if not value.isprintable():
+        raise ValueError("it has characters that no file's name can have: name a file, such as /var/log/audit.jsonl")
+    try:
+        if value.endswith(("/", os.sep)) or path.name in ("", "..") or path.is_dir():
+            raise ValueError("it is a folder: name a file in it, such as audit.jsonl")
+        for file in (path, _file_of_today(path)):
+            if _file_exists(file) and not file.is_file():
+                raise ValueError("it is a device, a folder or a pipe: name a regular file")
+        _try_file(_file_of_today(path))
+    except OSError as error:
+        if error.errno not in _PASSING_ERRORS:
+            why = error.strerror or type(error).__name__
+            raise ValueError(
+                f"no file can be written there ({why}): name one in a folder that can be written"
+            ) from None
+    return path
+
+
+def _file_of_today(path: Path) -> Path:
+    return path.with_stem(f"{path.stem}-{datetime.now(UTC):%Y-%m-%d}")
+
+
+def _file_exists(path: Path) -> bool:
+    """Raises OSError if that cannot be determined, such as for a name that is too long."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _try_file(file: Path) -> None:
+    """Raises OSError if `file`, or its missing parent folders, could not be created or written."""
+    if _file_exists(file):
+        os.close(os.open(file, os.O_RDWR | os.O_APPEND))
+        return
+    folder = file.parent
+    while not _file_exists(folder):
+        folder = folder.parent
+    for part in file.relative_to(folder).parts:
+        # In a missing folder, the system does not detect a name that is too long.
+        _file_exists(folder / part)
+    # Has no name, so no other process can open it. Access rights alone are not enough: the disk may be read-only.
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _is_torn(file: int) -> tuple[bool, int]:
+    """Whether the file ends with an incomplete line, and its size in bytes."""
+    size = os.fstat(file).st_size
+    while size:
+        os.lseek(file, size - 1, os.SEEK_SET)
+        if os.read(file, 1) in (b"\n", b""):
+            break
+        # Another process may be writing now, and its line may be incomplete for a moment.
+        time.sleep(_OTHERS_WRITE_SECONDS)
+        before, size = size, os.fstat(file).st_size
+        if size == before:
+            return True, size
+    return False, size
+
+
+def _write_whole(file: int, line: bytes, size: int) -> None:
+    """Write all in one call, which lines of other processes cannot split, unless the disk accepts only a part."""
+    written = 0
+    try:
+        while written < len(line):
+            taken = os.write(file, line[written:])
+            if not taken:
+                raise OSError(errno.ENOSPC, "the disk takes no more")
+            written += taken
+    except OSError:
+        # Half a line would make the next one unreadable, too. Lines of others after it stay.
+        with suppress(OSError):
+            if written and os.fstat(file).st_size == size + written:
+                os.ftruncate(file, size)
+        raise
+
+
+# ---- moderation.audit.audit_writer ----
+
+_MOST_WAITING_ENTRIES = 10_000
+_MOST_WAITING_CHARACTERS = 64 * 2**20
+"""Of all entries that wait. An entry of any size fits if no other waits."""
+_CLOSE_SECONDS = 10
+# Characters that some readers treat as the end of a line (NEL, U+2028, U+2029; JSON escapes those below U+0020),
+# control characters of terminals, those that change the direction of text, and those that UTF-8 cannot encode.
+_UNSAFE_IN_A_LINE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# A regular expression blocks other threads while it runs.
+_ESCAPED_AT_A_TIME = 2**16
+_audit_log = logging.getLogger("qwen3guard")
+
+
+class AuditWriter:
+    """Writes entries in order, each as one line of JSON. Continues after all errors, and logs them.
+
+    Entries that cannot be written to the file go to standard error. If more than 10,000 entries or 64 Mi characters
+    wait, further ones are dropped and counted: the number goes to the log and, as an entry of its own, to the file.
+
+    Args:
+        file: takes the lines.
+    """
+
+    def __init__(self, file: AuditFile) -> None:
+        self._file = file
+        # Quoted, since a name may have characters that cannot be logged.
+        self._name = repr(str(file.path))
+        self._changed = threading.Condition()
+        self._waiting: deque[AuditEntry] = deque()
+        self._characters = 0
+        self._lost = 0
+        self._closed = False
+        self._misfiled = 0
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._thread.start()
+
+    def put(self, entry: AuditEntry) -> None:
+        """Write `entry` soon; after `close` at once, in the caller's thread. Never raises."""
+        with self._changed:
+            if not self._closed:
+                full = (
+                    self._characters + entry.characters > _MOST_WAITING_CHARACTERS
+                    or len(self._waiting) >= _MOST_WAITING_ENTRIES
+                )
+                if full and self._waiting:
+                    self._lost += 1
+                    return
+                self._waiting.append(entry)
+                self._characters += entry.characters
+                self._changed.notify()
+                return
+        self._write(entry)
+
+    def close(self) -> None:
+        """Write all waiting entries, in ten seconds at most. May be called again."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            _audit_log.error("audit: %s takes too long, %d records are not written", self._name, self._left())
+
+    def _left(self) -> int:
+        with self._changed:
+            return len(self._waiting) + self._lost
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._waiting or self._lost or self._closed):
+                    self._changed.wait()
+                lost, self._lost = self._lost, 0
+                entry = self._waiting.popleft() if self._waiting else None
+                self._characters -= entry.characters if entry else 0
+                if entry is None and not lost:
+                    return
+            if entry is not None:
+                self._write(entry)
+            if lost:
+                _audit_log.error("audit: %d records came faster than they could be written and are lost", lost)
+                self._write(lost_entry(lost))
+
+    def _write(self, entry: AuditEntry) -> None:
+        try:
+            line = _audit_line(entry.values())
+        except Exception:
+            _audit_log.exception("audit: a record could not be put into words: this is a bug")
+            return
+        try:
+            self._file.append(line.encode("utf-8", "backslashreplace"))
+        except Exception as error:
+            self._misfiled += 1
+            if self._misfiled == 1:
+                _audit_log.exception(
+                    "audit: %s cannot be written: records go to standard error; set audit_path to a file that can",
+                    self._name,
+                )
+            self._print(line, error)
+            return
+        if self._misfiled:
+            _audit_log.warning(
+                "audit: %s can be written again; %d records went to standard error", self._name, self._misfiled
+            )
+            self._misfiled = 0
+
+    def _print(self, line: str, error: Exception) -> None:
+        try:
+            print(f"audit: {self._name} cannot be written ({error}); the record: {line}", file=sys.stderr)
+        except Exception:
+            _audit_log.exception("audit: a record is lost, since standard error cannot be written either")
+
+
+def _audit_line(fields: dict[str, Any]) -> str:
+    # Not pydantic's JSON, which fails on the broken surrogates that a client may send.
+    line = json.dumps(fields, ensure_ascii=False)
+    parts = [line[start : start + _ESCAPED_AT_A_TIME] for start in range(0, len(line), _ESCAPED_AT_A_TIME)]
+    return "".join(_UNSAFE_IN_A_LINE.sub(_escaped_character, part) for part in parts)
+
+
+def _escaped_character(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+# ---- moderation.endpoint.transport ----
+
+# Shorter than the five seconds after which uvicorn, and so vLLM, closes an idle connection.
+_IDLE_SECONDS = 4
+# The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
+_MOST_BYTES = 2 * 2**20
+# What aiohttp can decompress in every host. It does so in pieces, so the bound applies to decompressed bytes.
+_ENCODINGS = "gzip, deflate"
+# Already decoded; and cookies, which the SDK's client would store and send with the turns of all users.
+_NOT_HANDED_ON = (b"content-encoding", b"set-cookie")
+
+
+def new_session(**options: Any) -> aiohttp.ClientSession:
+    """A session for the loop in which it is made, with `aiohttp.ClientSession`'s options."""
+    # The number of concurrent requests is limited elsewhere. Cookies must not be shared between users.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **options)
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy in the environment. aiohttp itself would read the environment and a file at every request."""
+    address = urlsplit(url)
+    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
+
+
+def new_client(base_url: str, api_key: str, timeout: float, **options: Any) -> openai.AsyncOpenAI:
+    """A client of one guard's server, which follows no redirect: that would take key and texts to another address."""
+    # The types of each version require their own library's base class, which has only these two methods.
+    transport: Any = AiohttpTransport(base_url)
+    http_client = openai.DefaultAsyncHttpxClient(transport=transport, follow_redirects=False)
+    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout, http_client=http_client, **options)
+
+
+class AiohttpTransport:
+    """Sends requests and reads each reply to its end. To be used from one event loop.
+
+    Args:
+        url: of the server; the environment may name a proxy for it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._proxy = proxy_for(url)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """The reply to an `httpx.Request` or `httpx2.Request`, as a `Response` of the same library.
+
+        Raises that library's `ReadTimeout` and `ConnectError`, and EndpointRefused for a reply that is too large.
+        """
+        library = sys.modules[type(request).__module__.partition(".")[0]]
+        if self._session is None:
+            self._session = new_session()
+        limits = request.extensions["timeout"]
+        timeout = aiohttp.ClientTimeout(total=None, connect=limits["connect"], sock_read=limits["read"])
+        request.headers["accept-encoding"] = _ENCODINGS
+        try:
+            async with self._session.request(
+                request.method,
+                str(request.url),
+                headers=request.headers,
+                data=request.content or None,
+                allow_redirects=False,
+                timeout=timeout,
+                proxy=self._proxy,
+            ) as reply:
+                content = await _read_all(reply)
+        except TimeoutError as error:
+            raise library.ReadTimeout(str(error), request=request) from error
+        # A ValueError: the address is not valid, or a header cannot be sent.
+        except (aiohttp.ClientError, ValueError) as error:
+            raise library.ConnectError(str(error), request=request) from error
+        headers = [(name, value) for name, value in reply.raw_headers if name.lower() not in _NOT_HANDED_ON]
+        if _patience(reply) > limits["read"]:
+            # The SDK would wait for as long as the server says, which is longer than any deadline.
+            headers.append((b"x-should-retry", b"false"))
+        return library.Response(reply.status, headers=headers, content=content, request=request)
+
+    async def aclose(self) -> None:
+        """Close the idle connections."""
+        if self._session is not None:
+            await self._session.close()
+
+
+async def _read_all(reply: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for part in reply.content.iter_any():
+        content += part
+        if len(content) > _MOST_BYTES:
+            raise EndpointRefused(f"{reply.url.with_query(None)} sent more than {_MOST_BYTES} bytes, which is no reply")
+    return bytes(content)
+
+
+def _patience(reply: aiohttp.ClientResponse) -> float:
+    """Seconds to wait before another try, as far as the server wants any."""
+    with suppress(ValueError):
+        return float(reply.headers.get("retry-after", 0))
+    return 0
+
+
+# ---- moderation.endpoint.verdict_schema ----
+
+VERDICTS_PATH = "/guard/verdicts"
+MOST_CONVERSATIONS = 64
+"""Of one request."""
+
+_OFFER_SECONDS = 2.0
+# Caused by this request or temporary; any other status says that we cannot use the route.
+_PASSING_REFUSALS = (400, 408, 409, 413, 422, 429)
+
+
+class VerdictsRequest(BaseModel):
+    """The conversations to judge: the last turn of each, with the turns before it as context."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str | None = None
+    """One of the server's model names, so that no other model judges; None for any model."""
+    conversations: list[Annotated[list[WireTurn], Field(min_length=1)]] = Field(
+        min_length=1, max_length=MOST_CONVERSATIONS
+    )
+    refusals: bool = False
+    """Whether the verdict on each answer says if it refuses its prompt."""
+
+
+class WireError(BaseModel):
+    """Why one conversation has no verdict; the others have theirs."""
+
+    code: Literal["too_long", "no_verdict"]
+    message: str
+    limit: int | None = Field(default=None, gt=0)
+    """With `too_long`: tokens that fit, template included."""
+
+
+class WireVerdict(BaseModel):
+    """Of one conversation: a severity, or an error."""
+
+    severity: Severity | None = None
+    probabilities: WireProbabilities | None = None
+    """None if the model gives none."""
+    categories: tuple[Category, ...] = ()
+    refusal: bool | None = None
+    prompt_tokens: int | None = Field(default=None, gt=0)
+    """Of the conversation, template included."""
+    error: WireError | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "WireVerdict":
+        if (self.severity is None) == (self.error is None):
+            raise ValueError("either a severity or an error")
+        if self.severity is Severity.SAFE and self.categories:
+            raise ValueError("a safe turn has no categories")
+        return self
+
+
+class VerdictsReply(BaseModel):
+    """One entry for each conversation, in their order."""
+
+    object: Literal["guard.verdicts"] = "guard.verdicts"
+    verdicts: list[WireVerdict]
+
+
+class VerdictsOffer(BaseModel):
+    """The reply to GET, which shows that the route exists: some proxies reply to all addresses, with another body."""
+
+    object: Literal["guard.verdicts"] = "guard.verdicts"
+    models: list[str]
+    conversations: int = MOST_CONVERSATIONS
+    """Of one request."""
+    context_tokens: int
+
+
+class VerdictWire:
+    """Uses an endpoint's client. On errors the caller has to use another way."""
+
+    def __init__(self, client: openai.AsyncOpenAI) -> None:
+        # No retries: chat completions are the second attempt.
+        self._client = client.with_options(max_retries=0)
+        self._probe = client.with_options(max_retries=0, timeout=_OFFER_SECONDS)
+
+    async def offered(self, model: str) -> bool:
+        """Whether the server judges with `model` over this route."""
+        try:
+            reply = await self._probe.get(VERDICTS_PATH, cast_to=str)
+            return model in VerdictsOffer.model_validate_json(reply).models
+        except (openai.OpenAIError, ValidationError):
+            return False
+
+    async def judge(self, model: str, conversation: Conversation, *, refusals: bool) -> Verdict:
+        """The verdict on the last turn; without severity if the server has none.
+
+        Raises:
+            TooLong: the conversation does not fit, by the server's own count.
+            OddReply: the reply is of another shape.
+            openai.OpenAIError: the SDK's own errors.
+            EndpointRefused: the reply is too large.
+        """
+        body = {"model": model, "conversations": [as_messages(conversation)], "refusals": refusals}
+        verdicts = read_reply(await self._client.post(VERDICTS_PATH, cast_to=str, body=body), VerdictsReply).verdicts
+        if len(verdicts) != 1:
+            raise OddReply(f"{len(verdicts)} verdicts of one conversation")
+        return as_verdict(verdicts[0], conversation)
+
+
+def is_passing(error: openai.OpenAIError) -> bool:
+    """Whether the route may answer the next request."""
+    if not isinstance(error, openai.APIStatusError):
+        return True
+    status = error.status_code
+    return status in _PASSING_REFUSALS or (status >= 500 and status != 501)
+
+
+def as_verdict(told: WireVerdict, conversation: Conversation) -> Verdict:
+    """The server's verdict on `conversation`. Raises TooLong."""
+    if told.error is None:
+        return Verdict(
+            severity=told.severity,
+            categories=told.categories,
+            refusal=told.refusal if kind_of(conversation) == "response" else None,
+            probabilities=told.probabilities,
+            prompt_tokens=told.prompt_tokens,
+        )
+    if told.error.code == "too_long":
+        raise TooLong(told.error.message, told.error.limit)
+    return Verdict.none(told.error.message)
+
+
+def as_told(verdict: Verdict) -> WireVerdict:
+    """`verdict` in the wire's schema."""
+    if not verdict.reached:
+        return WireVerdict(error=WireError(code="no_verdict", message=verdict.problem or "no verdict"))
+    return WireVerdict(
+        severity=verdict.severity,
+        probabilities=verdict.probabilities,
+        categories=verdict.categories,
+        refusal=verdict.refusal,
+        prompt_tokens=verdict.prompt_tokens,
+    )
+
+
+# ---- moderation.endpoint.endpoint ----
+
+# The cause is the key, load, or something in between: another style would get the same reply.
+_NOT_OF_THE_STYLE = (401, 403, 408, 429, 502, 503, 504)
+
+
+class Endpoint:
+    """One server, and the facts that have been learnt about it.
+
+    Args:
+        base_url: as for the `openai` SDK, e.g. "http://localhost:8000/v1".
+        api_key: sent as a bearer token.
+        model: a name from the server's /v1/models, or "auto": the one whose name has "guard", else the first.
+        timeout: seconds for one attempt; the SDK makes up to three.
+        refusals: whether to ask for each answer if it refuses its prompt, unless it is reported anyway: one more short
+            request after a one-token verdict.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str = "EMPTY",
+        model: str = "auto",
+        timeout: float = 10,
+        *,
+        refusals: bool = False,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._key = api_key
+        self._wanted_model = model
+        self.refusals = refusals
+        """May be changed between requests."""
+        self._client = new_client(self.base_url, api_key, timeout)
+        self._completions = CompletionWire(self._client, self.base_url)
+        self._streams = StreamWire(self._client)
+        self._verdicts = VerdictWire(self._client)
+        self._record = ServerRecord()
+        self._tokens = ServerTokens(self._completions, self._record)
+        self._first_style = Style.ONE_TOKEN
+        self._lean_is_wanted = True
+
+    @property
+    def model(self) -> str | None:
+        """The guard that answered last; None before the first answer, and after the server has removed that model."""
+        return self._record.model
+
+    @property
+    def learnt(self) -> bool:
+        """Whether there are facts about the server, and they are not too old."""
+        return self._record.fresh is not None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the facts say that it is a Qwen3Guard-Stream served by `guard_server`."""
+        return self._record.facts is not None and self._record.facts.streams
+
+    @property
+    def cost(self) -> CompletionCost:
+        """Of all chat completions so far; the lean route and streams report no tokens."""
+        return self._completions.cost
+
+    @property
+    def context_tokens(self) -> int | None:
+        return self._record.facts.context_tokens if self._record.facts else None
+
+    @property
+    def owner(self) -> str | None:
+        """The server's value of `owned_by`."""
+        return self._record.facts.owner if self._record.facts else None
+
+    @property
+    def style(self) -> Style:
+        """How chat completions are asked for verdicts. May be set, to compare styles: then only this one is used."""
+        return self._record.facts.style if self._record.facts else self._first_style
+
+    @style.setter
+    def style(self, style: Style) -> None:
+        self._first_style = style
+        self._lean_is_wanted = False
+        if self._record.facts is not None:
+            self._record.note(self._record.facts, style=style, style_is_proven=False, lean=False)
+
+    async def ask(self, conversation: Conversation, facts: ServerFacts | None = None) -> Verdict:
+        """The verdict on the last turn.
+
+        Args:
+            conversation: see `moderation.conversation`.
+            facts: the result of `learn`, if the caller asks several times.
+
+        Raises:
+            EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
+        """
+        facts = self._record.newest(facts or await self.learn())
+        with self._understood(facts):
+            if facts.streams:
+                verdict = await self._streams.judge(conversation)
+            else:
+                lean = await self._ask_lean(facts, conversation) if facts.lean else None
+                verdict = lean or await self._ask_in_some_style(facts, conversation)
+        if verdict.problem is None:
+            return verdict
+        return verdict.model_copy(update={"problem": without_key(verdict.problem, self._key)})
+
+    async def learn(self) -> ServerFacts:
+        """The server's model and context length: requested once, and again after a while or a failure.
+
+        Raises:
+            EndpointDown, EndpointRefused: see `moderation.errors`.
+        """
+        if self._record.fresh is not None:
+            return self._record.fresh
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise EndpointRefused("the guard's key has characters that no HTTP header can carry: check the settings")
+        before = self._record.facts
+        with self._understood(before):
+            found = await self._look()
+        return self._record.replace_by(found, before)
+
+    async def stream(self, request: StreamRequest) -> StreamReply | None:
+        """Send the next part of a stream. The reply; None if it cannot be read.
+
+        Raises:
+            StreamLost: it must be opened again, with all text.
+            EndpointDown, EndpointRefused, TooLong: see `moderation.errors`.
+        """
+        with self._understood(self._record.facts):
+            return await self._streams.send(request)
+
+    async def drop_stream(self, key: str) -> None:
+        """Close an open stream. If that fails, the server closes it when it has been idle for too long."""
+        with suppress(openai.OpenAIError, EndpointError):
+            await self._streams.drop(key)
+
+    async def count(self, conversation: Conversation, facts: ServerFacts | None = None) -> int | None:
+        """Number of tokens of `conversation` as a prompt, template included; None if the server cannot count.
+
+        Raises:
+            EndpointDown, EndpointRefused: there are no facts about it yet, and it cannot be asked.
+        """
+        return await self._tokens.count(facts or await self.learn(), conversation)
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @contextmanager
+    def _understood(self, facts: ServerFacts | None) -> Iterator[None]:
+        """Convert all errors that a server can cause into an `EndpointError`; errors of ours are not changed."""
+        try:
+            yield
+        except openai.OpenAIError as error:
+            missing = isinstance(error, openai.NotFoundError)
+            if missing or not isinstance(error, openai.APIStatusError) or error.status_code >= 500:
+                # The next reply may come from another server, or another model.
+                self._record.forget(facts, model_too=missing)
+            raise named(error, self.base_url, self._key) from error
+        except OddReply as odd:
+            told = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
+            address = shown_address(self.base_url)
+            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{told}") from odd
+        except StreamLost as lost:
+            raise StreamLost(without_key(str(lost), self._key)) from lost
+
+    async def _look(self) -> ServerFacts:
+        """The server's list of models."""
+        try:
+            models = await self._completions.models()
+        except (openai.APIStatusError, OddReply) as error:
+            lists_none = isinstance(error, openai.APIStatusError) and error.status_code in (404, 405, 501)
+            if self._wanted_model == "auto" and not lists_none:
+                raise
+            # A model name set by the admin needs no list.
+            models = []
+        if self._wanted_model != "auto":
+            models = [model for model in models if model.id == self._wanted_model]
+        elif not models:
+            address = shown_address(self.base_url)
+            raise EndpointRefused(f"{address}/models lists no model: name the guard's model in the settings")
+        models.sort(key=lambda model: "guard" not in model.id.lower())
+        model = models[0] if models else None
+        ours = model is not None and model.owned_by == "vllm"
+        streams = ours and await self._streams.offered()
+        name = model.id if model else self._wanted_model
+        return ServerFacts(
+            number=0,
+            learnt_at=time.monotonic(),
+            model=name,
+            context_tokens=model.context_tokens if model else None,
+            owner=model.owned_by if model else None,
+            streams=streams,
+            lean=ours and not streams and self._lean_is_wanted and await self._verdicts.offered(name),
+            style=self._first_style,
+        )
+
+    async def _ask_lean(self, facts: ServerFacts, conversation: Conversation) -> Verdict | None:
+        """None if chat completions have to be used instead. Raises TooLong."""
+        try:
+            verdict = await self._verdicts.judge(facts.model, conversation, refusals=self.refusals)
+        except (openai.OpenAIError, OddReply, EndpointRefused) as error:
+            if not (isinstance(error, openai.OpenAIError) and is_passing(error)):
+                self._record.note(facts, lean=False)
+            return None
+        return verdict if verdict.reached else None
+
+    async def _ask_in_some_style(self, facts: ServerFacts, conversation: Conversation) -> Verdict:
+        verdict = None
+        for style in [style for style in Style if style >= facts.style]:
+            try:
+                verdict = await self._ask_in_style(facts, style, conversation)
+            except (openai.APIStatusError, OddReply, EndpointRefused) as error:
+                if style is Style.FULL or (isinstance(error, openai.APIStatusError) and _is_final(error, facts)):
+                    raise
+                continue
+            if verdict is not None and verdict.reached:
+                self._settle_style(facts, style)
+                return verdict
+        return verdict or Verdict.none("the guard said nothing")
+
+    def _settle_style(self, facts: ServerFacts, style: Style) -> None:
+        """Record that `style` gave a verdict, and the styles before it did not."""
+        if not facts.style_is_proven:
+            # A concurrent request may have found out more.
+            self._record.note(facts, style=max(style, self._record.newest(facts).style), style_is_proven=True)
+        elif style is not facts.style:
+            # It worked before and does not work now.
+            self._record.forget(facts)
+
+    async def _ask_in_style(self, facts: ServerFacts, style: Style, conversation: Conversation) -> Verdict | None:
+        """None if the server does not honour a prefill."""
+        if style is Style.ONE_TOKEN:
+            return await self._ask_for_one_token(facts, conversation)
+        wanted: dict[str, Any] = (
+            {"logprobs": True, "top_logprobs": TOP_LOGPROBS} if style is Style.FULL_WITH_LOGPROBS else {}
+        )
+        reply = await self._completions.complete(facts.model, conversation, REPLY_TOKENS, **wanted)
+        verdict = parse_reply(reply.text, kind_of(conversation))
+        if not verdict.reached:
+            # Only its beginning is shown, where a key could be cut, so the key is removed first.
+            return Verdict.none(str(parse_reply(without_key(reply.text, self._key), kind_of(conversation)).problem))
+        label = label_token(reply.tokens)
+        if label is not None and label_severity(label.token) is verdict.severity:
+            verdict = verdict.model_copy(update={"probabilities": label_probabilities(label)})
+        return verdict.model_copy(update={"prompt_tokens": reply.prompt_tokens})
+
+    async def _ask_for_one_token(self, facts: ServerFacts, conversation: Conversation) -> Verdict | None:
+        verdicts, ids = OneTokenVerdicts(self._completions), await self._tokens.label_ids(facts)
+        verdict = await verdicts.label(facts.model, conversation, ids)
+        if verdict is None:
+            return None
+        if verdict.probabilities is None and ids and not facts.style_is_proven:
+            # A vLLM before 0.32 has `/tokenize`, but no `logprob_token_ids`.
+            with suppress(openai.APIStatusError, OddReply):
+                other = await verdicts.label(facts.model, conversation, ())
+                if other is not None and other.probabilities is not None:
+                    self._record.note(facts, label_ids=())
+                    verdict = other
+        return await verdicts.explained(facts.model, conversation, verdict, refusals=self.refusals)
+
+
+def _is_final(error: openai.APIStatusError, facts: ServerFacts) -> bool:
+    """Whether another style would fail, too."""
+    status = error.status_code
+    if status < 400 or status in _NOT_OF_THE_STYLE:
+        return True
+    return facts.style_is_proven and (status in (404, 500) or is_too_long(error))
 
 
 # ---- webui.log ----
 
 log = logging.getLogger("qwen3guard")
-
-
-# ---- webui.json_text ----
-
-# Ids, enums, formats, versions, times: one printable ASCII word.
-_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
-_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
-_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
-_HEX = re.compile(r"[0-9a-fA-F]+")
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
-# How files begin in base64: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP; MP3, Ogg, FLAC; MP4; PDF, ZIP.
-_MAGIC = {
-    **dict.fromkeys(("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0"), "image"),
-    **dict.fromkeys(("SUQz", "T2dnUw", "ZkxhQ"), "audio"),
-    **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
-    **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
-}
-_MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
-# A shorter one costs nothing to judge.
-_SHORTEST_FILE = 256
-_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
-# As _DATA_URL, with its data, amid other text.
-_EMBEDDED = re.compile(
-    r"data:(?P<kind>image|audio|video|font|application)/[\w.+-]+(?:;[\w=.\"-]+)*;base64,(?P<data>[A-Za-z0-9+/_=-]+)",
-    re.IGNORECASE | re.ASCII,
-)
-_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
-_RUN = re.compile(r"[^\W_]+")
-_LONGEST_REMEMBERED_KEY = 64
-# Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
-_SENTENCE_WORDS = 3
-_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
-# Under these keys even one word is read as text, by a model or on a page.
-PROSE_KEYS = frozenset(
-    (
-        "alt",
-        "arguments",
-        "caption",
-        "code",
-        "content",
-        "description",
-        "documents",
-        "explanation",
-        "input",
-        "instructions",
-        "message",
-        "name",
-        "output",
-        "partial_json",
-        "prompt",
-        "query",
-        "quote",
-        "reasoning",
-        "reasoning_content",
-        "refusal",
-        "result",
-        "revised_prompt",
-        "snippet",
-        "stderr",
-        "stdout",
-        "suffix",
-        "summary",
-        "system",
-        "text",
-        "thinking",
-        "title",
-        "transcript",
-    )
-)
-# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
-MEDIA_PARTS = frozenset(
-    (
-        "image_url",
-        "input_image",
-        "image",
-        "image_embeds",
-        "input_audio",
-        "audio",
-        "audio_url",
-        "audio_embeds",
-        "video",
-        "video_url",
-        "file",
-        "input_file",
-        "document_url",
-        "inline_data",
-        "media",
-        "output_image",
-        "output_audio",
-        "image_pil",
-    )
-)
-_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
-
-
-class Found(NamedTuple):
-    """What a value holds."""
-
-    texts: list[str]
-    """In order, keys of objects included."""
-    media: list[str]
-    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
-
-
-def is_text(value: str) -> bool:
-    """Whether `value` is words, and no label, number, hash, signature or picture."""
-    if not value.strip():
-        return False
-    if _LABEL.fullmatch(value) and "://" not in value:
-        words = {word.lower() for word in _WORD.findall(value)}
-        return len(words & _FUNCTION_WORDS) > 1
-    return not is_blob(value) and media_of(value) is None
-
-
-def is_blob(value: str) -> bool:
-    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
-    if not _BLOB.fullmatch(value):
-        return False
-    kinds = (str.isupper, str.islower, str.isdigit)
-    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
-
-
-def media_of(value: str) -> str | None:
-    """`image`, `audio`, `video` or `file` if all of `value` is such, as a `data:` URL or in base64; else None."""
-    found = _DATA_URL.match(value)
-    if found is None:
-        start = _MAGIC_START.match(value)
-        return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
-    data = value[found.end() :]
-    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
-        # What is not encoded, as an SVG may be, is words.
-        return None
-    return _MEDIA_KINDS.get(found["kind"].lower())
-
-
-def without_media(text: str) -> tuple[str, list[str]]:
-    """`text` without the pictures, sounds and files that it holds as `data:` URLs, and their kinds, each once."""
-    if ";" not in text or ";base64," not in text.lower():
-        return text, []
-    kinds: list[str] = []
-
-    def take(found: re.Match[str]) -> str:
-        if _is_written(found["data"]):
-            return found[0]
-        _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
-        return ""
-
-    return _EMBEDDED.sub(take, text), kinds
-
-
-def as_text(value: Any) -> tuple[str, bool]:
-    """An object as a model reads it: JSON, without base64; and whether any was left out."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        # As deep as a client likes.
-        text = "\n".join(find(value, prose=True).texts)
-    shown, kinds = without_media(text)
-    clean = _LONG_RUN.sub(lambda found: "" if is_blob(found[0]) else found[0], shown)
-    return clean, bool(kinds) or clean != shown
-
-
-def is_sentence(value: str) -> bool:
-    """Whether `value` is text of at least three words, so that it can say something by itself."""
-    if not is_text(value):
-        return False
-    words = 0
-    for run in _RUN.finditer(value):
-        words += _words_in(run[0])
-        if words >= _SENTENCE_WORDS:
-            return True
-    # Written without spaces.
-    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
-
-
-def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
-    """All texts and media in a value of any shape and depth.
-
-    Args:
-        value: what JSON can hold.
-        key: its key in the object that holds it.
-        prose: whether every string in it is text, whatever it looks like.
-    """
-    found = Found([], [])
-    # No recursion: a client chooses how deep its value is.
-    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
-    while waiting:
-        name, item, in_media = waiting.pop()
-        if isinstance(item, str):
-            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
-        elif isinstance(item, list):
-            waiting += [(name, each, in_media) for each in reversed(item)]
-        elif isinstance(item, dict):
-            kind = item.get("type")
-            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
-            if is_media:
-                _add_once(found.media, str(kind))
-            for inner, each in reversed(item.items()):
-                waiting.append((inner, each, in_media or is_media))
-                if _is_text_key(inner):
-                    waiting.append(("text", inner, False))
-    return found
-
-
-@lru_cache(2048)
-def _is_short_text(key: str) -> bool:
-    return is_text(key)
-
-
-def _is_text_key(key: str) -> bool:
-    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
-
-
-def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
-    if kind := media_of(value):
-        if not in_media:
-            _add_once(found.media, kind)
-        return
-    value, kinds = without_media(value)
-    for kind in kinds:
-        _add_once(found.media, kind)
-    if (words := _words_in_data_url(value)) is not None:
-        found.texts.extend(filter(None, [words]))
-    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
-        # The part that it belongs to is named already.
-        return
-    elif value.strip() if prose else is_text(value):
-        found.texts.append(value)
-
-
-def _words_in_data_url(value: str) -> str | None:
-    """What a `data:` URL of text says; None for anything else."""
-    head = _DATA_URL.match(value)
-    if head is None:
-        return None
-    data = unquote(value[head.end() :])
-    if not head["options"].lower().endswith(";base64") or _is_written(data):
-        return data
-    try:
-        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        return value
-
-
-def _is_base64(data: str) -> bool:
-    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
-
-
-def _is_written(data: str) -> bool:
-    """Whether there are words where base64 is expected, which has digits if it is long."""
-    if len(data) <= 64:
-        return is_text(data)
-    start = data[:1024]
-    return any(map(str.islower, start)) and not any(map(str.isdigit, start))
-
-
-def _words_in(run: str) -> int:
-    """How many words letters without a gap are: Chinese, Japanese and Thai do not part theirs."""
-    parted = run.isascii() or (len(run) <= 16 and max(run) < "\u2e80")
-    return 1 if parted else (len(run) + 1) // 2
-
-
-def _add_once(names: list[str], name: str) -> None:
-    if name not in names:
-        names.append(name)
 
 
 # ---- webui.request_fields ----
@@ -6847,6 +8289,993 @@ class Moderator:
         await asyncio.to_thread(self.audit.close)
 
 
+# ---- webui.task_templates ----
+
+KNOWN_PIECES = frozenset(
+    (
+        "000d8214a29e245dcf4b",
+        "006e9fa3dc468d390d5e",
+        "017070a475daf52f32d5",
+        "0750152f812b6da766b8",
+        "08403b9de4fd31635e36",
+        "0e12a908b10072878a3b",
+        "131bcfa8bc0413ce63b0",
+        "15943959b42f140b1862",
+        "16886aa268b256838924",
+        "19da06fd2a13e91caab4",
+        "1a1a194e59880b2a2d27",
+        "1b62b1434d7f5922321b",
+        "259bd883c95880e6301f",
+        "2751b866eea0809b3d8e",
+        "276f9f5d01b7617f4068",
+        "286b88f8d49dc6420a45",
+        "28d27c3db40c4c5c7263",
+        "2937600a536888b318ed",
+        "296250f6ae90919c82b3",
+        "2b3c9be31be6975783a3",
+        "2c47107134bd6c104350",
+        "2ce65a51c33ee436e8e2",
+        "2e6ce2c95230a7bf8440",
+        "338bcc198bab04842152",
+        "3cb85ab049a81ac6da34",
+        "3f490aaab7e6c8885c72",
+        "40e23d16351722b81118",
+        "41833939639c43394cfa",
+        "421d301edfc23d21fce0",
+        "42562c1c13acd1f6bfc2",
+        "432c69dfe83d15623c67",
+        "44cee1df568643c7d64a",
+        "4bab32f16f87237bb1ed",
+        "50437a46d2256218ac0b",
+        "55c707cfe16ce92c10e9",
+        "5696087b6f7849d18ec6",
+        "5cad2d1225142693240c",
+        "5d0c8341b759e6fb5618",
+        "5e47129c3ea8075a8e4d",
+        "5fdf77f2a81f27aba037",
+        "5fe3d93d63df208ca33d",
+        "6262f794c0325626f40c",
+        "633c6538f631b27d5208",
+        "647d6bc8778e3f365200",
+        "671a594c20c856d177c4",
+        "6803a9e0112f13813caf",
+        "6c1b3f1ec457d8b5d4d7",
+        "6d40eac63b739dd03da7",
+        "71a132c161a68f029608",
+        "71e76ea0f4a615c185e6",
+        "74a9ccd599c665aa781b",
+        "78f7b1dbecd4f40f7a8f",
+        "793fae3443b8bb0d1990",
+        "7f2f607ba699f4d1095e",
+        "85c08ee718af73fb5da9",
+        "85cc38f179600e338f2d",
+        "86091824ba3b99491d9f",
+        "89dab4942bd30cce5167",
+        "8b3231f0f192dd74d8cd",
+        "8ba6c082e957678d8f5d",
+        "8d5f8414e0d2279d8a3a",
+        "8dcfe89b192305776638",
+        "8f4be43b6aaa26624de3",
+        "9230ee023f4795da09c9",
+        "942b9706774199336a2f",
+        "99520c3149bffbfaba09",
+        "9aab3c23894b91bd7466",
+        "9bf159f63420d1c683d3",
+        "9d0c9c84227aee724fef",
+        "9e15653b47182495f711",
+        "a104a315dc867e054462",
+        "a302154566da1fd3fec1",
+        "a6d59403569c1e7ae0b7",
+        "aa3b3a2868548b226385",
+        "b5d49da0bd67636aafba",
+        "b9b2a9ac4f4b21e18791",
+        "bb7258d02369d6b8215a",
+        "bd76861265f909e350e2",
+        "becebb0e426fc8d201f8",
+        "c2bc4ed003935a60a7b1",
+        "cbe9881e97db6ea5e13a",
+        "cfc77afefe59100c23a8",
+        "d2695dd25ec6afe1386d",
+        "d6a3613ace02409f4dab",
+        "d8a5fa60cfbeadc543f7",
+        "d9f18310a5388a8f5a63",
+        "dbc0de1bd0f9a12dad4b",
+        "e26fee4f0e47805ac514",
+        "e46729c697129e133592",
+        "e6b273d7c2f1032c0c9a",
+        "e9fc5e36de189e0b15c9",
+        "ec7effb5552870c78d66",
+        "ecacf68fdafe9e6ddbb8",
+        "ed4389ea35d1e7b0d618",
+        "ef2645cf30d3780dc7b6",
+        "f638210ff6f96fb3eb62",
+        "f9b6b9d0b2242edc0158",
+        "fb61e6c715e1e8d65e42",
+        "fc52e413087259054aa0",
+        "fcfb31ee8a2136a4fae1",
+        "ff45a30380d2c2b738a9",
+    )
+)
+"""`webui.task_prompt.digest_of` of each."""
+
+
+# ---- webui.task_prompt ----
+
+# What a template puts around a quoted text, and lines.
+_EDGE = re.compile(r"[\n\"]+|<[^<>\n]{0,40}>|: ")
+_EDGES = " \t\r\n.,;:!?*-#'`{}()[]"
+# Labels that a template's variables give: no words.
+_ROLE_LABELS = frozenset(("USER", "ASSISTANT", "SYSTEM", "TOOL", "General", "general", "Search Query", "search query"))
+_LONGEST_PIECE = 2000
+_TURNS = ("messages", "prompt", "responses")
+
+
+def quoted_by_task(body: Body) -> list[Body]:
+    """The turns that a task's prompt quotes, and what else its client sent; none for a chat."""
+    task_body = object_or_empty(object_or_empty(body.get("metadata")).get("task_body")) if task_of(body) else {}
+    if not task_body:
+        return []
+    responses = task_body.get("responses")
+    answers = [
+        {"role": "assistant", "content": answer} for answer in (responses if isinstance(responses, list) else [])
+    ]
+    further = {key: value for key, value in task_body.items() if key not in _TURNS}
+    sentences_sent = [text for text in find(further).texts if is_sentence(text)]
+    more = [{"role": "user", "content": "\n".join(sentences_sent)}] if sentences_sent else []
+    # Open WebUI quotes only these of a turn, whatever else the page sends of it.
+    turns = [
+        {"role": turn.get("role"), "content": turn.get("content")} for turn in objects_in(task_body.get("messages"))
+    ]
+    return [*turns, {"role": "user", "content": task_body.get("prompt")}, *answers, *more]
+
+
+def without_quotes(messages: list[Body], quoted: Sequence[str]) -> list[Body]:
+    """A task's messages as they are judged: without the turns that they quote and Open WebUI's own instructions.
+
+    A chat, which quotes nothing, stays as it is.
+
+    Args:
+        messages: of the request.
+        quoted: the text of each turn that is quoted.
+    """
+    if not quoted:
+        return messages
+    known = {piece for text in quoted for piece in pieces(text)}
+    return [_without(message, known) for message in messages]
+
+
+def pieces(text: str) -> list[str]:
+    """A text, cut wherever a template may have put a quoted one in."""
+    cut = (piece.strip(_EDGES) for piece in _EDGE.split(text))
+    return [piece for piece in cut if piece]
+
+
+def digest_of(piece: str) -> str:
+    """A digest that identifies a piece of Open WebUI's instructions without a copy of it."""
+    return hashlib.blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def _without(message: Body, known: set[str]) -> Body:
+    content = message.get("content")
+    if not isinstance(content, str):
+        return message
+    left = [piece for piece in pieces(without_media(content)[0]) if piece not in known and not _is_own(piece)]
+    return {**message, "content": "\n".join(left)}
+
+
+def _is_own(piece: str) -> bool:
+    return (
+        piece in _ROLE_LABELS
+        or not any(map(str.isalpha, piece))
+        or (len(piece) < _LONGEST_PIECE and digest_of(piece) in KNOWN_PIECES)
+    )
+
+
+# ---- webui.request_context ----
+
+def all_is_judged(text: str) -> tuple[str, str]:
+    """A system text of which nobody can say what the admin wrote."""
+    return text, text
+
+
+class RequestContext(NamedTuple):
+    """The facts of one request, or of the stored chat that its answer belongs to."""
+
+    user: str = ""
+    """The id of the user who asks; empty if it is not known."""
+    role: str = ""
+    """That user's role in Open WebUI."""
+    model: str = ""
+    """The model that is asked, by the name for the audit."""
+    chat: str = ""
+    message: str = ""
+    """The id of the answer that is asked for."""
+    task: str | None = None
+    """Open WebUI's own request that this is, such as `title_generation`; None for a chat."""
+    quoted: tuple[Body, ...] = ()
+    """The turns that a task's prompt quotes."""
+    language: str | None = None
+    """That the reader set, such as `de-DE`."""
+    split_system: Callable[[str], tuple[str, str]] = all_is_judged
+    """Gives of a system text what may be sent, and the part of it that must be judged."""
+    reviewed: bool = False
+    """Whether the host reviewed this request before, when it held less: what passed then is not recorded again."""
+    host_is_next: bool = False
+    """Whether Open WebUI itself gets the request next: then its own fields are not judged."""
+
+    @classmethod
+    def of_body(cls, body: Body, user: dict[str, Any]) -> Self:
+        """What the body of a filter's inlet or outlet says. Never raises."""
+        # The server writes this one, the client the body.
+        metadata = object_or_empty(body.get("metadata"))
+        message = metadata.get("message_id") or body.get("id") or body.get("message_id")
+        return cls(
+            user=str(user.get("id") or ""),
+            role=str(user.get("role") or ""),
+            model=str(body.get("model") or ""),
+            chat=str(metadata.get("chat_id") or body.get("chat_id") or ""),
+            message=str(message or ""),
+            task=task_of(body),
+            quoted=tuple(quoted_by_task(body)),
+            language=reader_language(body),
+            host_is_next=True,
+        )
+
+    def direction(self, in_chat: str) -> str:
+        """The direction of a turn for the audit: `in_chat`, or `task` for all turns of a task."""
+        return "task" if self.task else in_chat
+
+    def head(self, direction: str, message: str = "") -> AuditRecord:
+        """A record's beginning: who, what and where.
+
+        Args:
+            direction: see `AuditRecord`.
+            message: the id of the message that it is about, if it is not the answer that is asked for.
+        """
+        return AuditRecord(
+            direction=direction,
+            user=self.user or None,
+            model=self.model or None,
+            chat=self.chat or None,
+            message=message or self.message or None,
+        )
+
+
+# ---- webui.guarded.answer_record ----
+
+def record_answer(
+    moderator: Moderator,
+    context: RequestContext,
+    text: str,
+    verdict: Verdict | None = None,
+    decision: Decision | None = None,
+    *,
+    problem: str | None = None,
+    milliseconds: float | None = None,
+    unjudged: Sequence[str] = (),
+) -> None:
+    """Audit an answer, or what there is of it and why it ended."""
+    known: dict[str, Any] = {
+        "unjudged": tuple(unjudged),
+        "guard": moderator.guard.model,
+        "milliseconds": milliseconds,
+    }
+    if problem:
+        verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
+    head = context.head(context.direction("response")).model_copy(update=known)
+    moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
+
+
+# ---- webui.guarded.responses_events ----
+
+_FINISH_OF = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_FIGURE_OF = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+# The kinds of texts, by the names that events and items have for them: the key of a delta.
+_KEY_OF = {
+    "output_text": "content",
+    "text": "content",
+    "refusal": "refusal",
+    "reasoning_text": "reasoning_content",
+    "reasoning_summary_text": "reasoning_content",
+    "summary_text": "reasoning_content",
+}
+_ARGUMENTS_OF = {"function_call_arguments": "function", "custom_tool_call_input": "custom"}
+_CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("custom", "input")}
+_TEXT_OF_CALL = dict(_CALLS.values())
+_ENDS = ("response.completed", "response.incomplete")
+_FAILED = ("response.failed", "response.cancelled", "response.error")
+
+_Place = tuple[int | str, ...]
+
+
+def is_responses_event(event: Body) -> bool:
+    """Whether an event of a stream belongs to the Responses API."""
+    kind = event.get("type")
+    return isinstance(kind, str) and kind.startswith("response.")
+
+
+class ResponsesEvents:
+    """Reads the events of one answer."""
+
+    def __init__(self) -> None:
+        self._envelope: Body = {"object": "chat.completion.chunk"}
+        # How many characters of each text were said.
+        self._said: dict[_Place, int] = {}
+        # Where the text before belongs, by the key of its delta: the next text is a paragraph of its own.
+        self._last: dict[str, _Place] = {}
+        # The number of each call among the calls, by the place of its item.
+        self._calls: dict[int, int] = {}
+        self._cited: dict[_Place, int] = {}
+
+    def chunks_of(self, event: Body) -> list[Body]:
+        """What an event adds to the answer."""
+        kind = str(event.get("type"))
+        _, _, name = kind.partition(".")
+        subject, _, step = name.rpartition(".")
+        place = _number(event.get("output_index"))
+        deltas: list[Body] = []
+        if kind in _FAILED:
+            return [{"error": _error_of(event)}]
+        if kind in _ENDS:
+            return self._end(object_or_empty(event.get("response")))
+        if subject == "output_item":
+            deltas = self._item(place, object_or_empty(event.get("item")))
+        elif subject in ("content_part", "reasoning_summary_part"):
+            deltas = self._part(self._place(event), object_or_empty(event.get("part")))
+        elif subject in _ARGUMENTS_OF:
+            whole = event.get("arguments", event.get("input"))
+            deltas = self._argument(place, _ARGUMENTS_OF[subject], event.get("delta"), whole)
+        elif subject in _KEY_OF:
+            deltas = self._text(self._place(event), _KEY_OF[subject], event.get("delta"), _whole(event))
+        elif subject == "output_text.annotation" and step == "added":
+            deltas = self._annotations(self._place(event), [event.get("annotation")], grows=True)
+        elif not subject:
+            self._begin(object_or_empty(event.get("response")))
+        return [chunk(self._envelope, delta_choice(delta)) for delta in deltas]
+
+    def _begin(self, response: Body) -> None:
+        named = {"id": response.get("id"), "created": response.get("created_at"), "model": response.get("model")}
+        self._envelope |= {key: value for key, value in named.items() if value is not None}
+
+    def _end(self, response: Body) -> list[Body]:
+        self._begin(response)
+        items = enumerate(objects_in(response.get("output")))
+        deltas = [delta for place, item in items for delta in self._item(place, item)]
+        cut = object_or_empty(response.get("incomplete_details")).get("reason")
+        incomplete = response.get("status") == "incomplete" or cut
+        reason = _FINISH_OF.get(str(cut), "length") if incomplete else "tool_calls" if self._calls else "stop"
+        usage = {_FIGURE_OF.get(key, key): value for key, value in object_or_empty(response.get("usage")).items()}
+        chunks = [chunk(self._envelope, delta_choice(delta)) for delta in deltas]
+        chunks.append(chunk(self._envelope, delta_choice({}, finish_reason=reason)))
+        return [*chunks, *([{**chunk(self._envelope), "usage": usage}] if usage else [])]
+
+    def _item(self, place: int, item: Body) -> list[Body]:
+        """What an item says beyond what was said of it."""
+        kind = item.get("type")
+        if kind in _CALLS:
+            inner, key = _CALLS[kind]
+            begun = [] if place in self._calls else [self._call(place, inner, item)]
+            return begun + self._argument(place, inner, None, item.get(key))
+        deltas: list[Body] = []
+        for group in ("summary", "content"):
+            for number, part in enumerate(objects_in(item.get(group))):
+                deltas += self._part((place, group, number), part)
+        return deltas
+
+    def _part(self, place: _Place, part: Body) -> list[Body]:
+        key = _KEY_OF.get(str(part.get("type")))
+        if key is None:
+            return []
+        said = self._text(place, key, None, _whole(part))
+        annotations = part.get("annotations")
+        return said + self._annotations(place, annotations if isinstance(annotations, list) else [])
+
+    def _text(self, place: _Place, key: str, delta: Any, whole: Any) -> list[Body]:
+        new = self._beyond(place, delta, whole)
+        if not new:
+            return []
+        before, self._last[key] = self._last.get(key, place), place
+        return [{key: f"\n\n{new}" if before != place else new}]
+
+    def _call(self, place: int, inner: str, item: Body) -> Body:
+        number = self._calls[place] = len(self._calls)
+        said = {"name": item.get("name"), _TEXT_OF_CALL[inner]: ""}
+        return {"tool_calls": [{"index": number, "id": item.get("call_id"), "type": inner, inner: said}]}
+
+    def _argument(self, place: int, inner: str, delta: Any, whole: Any) -> list[Body]:
+        new = self._beyond((place, inner), delta, whole)
+        # Arguments of a call that nobody began have no name, so nobody can call anything with them.
+        if not new or place not in self._calls:
+            return []
+        return [{"tool_calls": [{"index": self._calls[place], inner: {_TEXT_OF_CALL[inner]: new}}]}]
+
+    def _annotations(self, place: _Place, annotations: list[Any], *, grows: bool = False) -> list[Body]:
+        """Citations as chat completions have them: the fields of a kind under its name."""
+        cited = self._cited.get(place, 0)
+        new = annotations if grows else annotations[cited:]
+        self._cited[place] = cited + len(new)
+        found = [
+            {"type": one["type"], one["type"]: {key: value for key, value in one.items() if key != "type"}}
+            for one in objects_in(new)
+            if one.get("type") == "url_citation"
+        ]
+        return [{"annotations": found}] if found else []
+
+    def _beyond(self, place: _Place, delta: Any, whole: Any) -> str:
+        """The part of a text that was not said: a delta, or the end of the whole."""
+        said = self._said.get(place, 0)
+        new = delta if isinstance(delta, str) else whole[said:] if isinstance(whole, str) else ""
+        self._said[place] = said + len(new)
+        return new
+
+    def _place(self, event: Body) -> _Place:
+        """Where a text belongs: its item, and its number among the item's texts or its summaries."""
+        group = "summary" if "summary_index" in event else "content"
+        return _number(event.get("output_index")), group, _number(event.get(f"{group}_index"))
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _whole(part: Body) -> Any:
+    return part.get("text", part.get("refusal"))
+
+
+def _error_of(event: Body) -> Any:
+    error = event.get("error") or object_or_empty(event.get("response")).get("error")
+    return error or {"message": event.get("message") or "it gave no reason"}
+
+
+# ---- webui.guarded.event_stream ----
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIELD = re.compile(rb"(data|event|id|retry):? ?")
+_DONE = b"[DONE]"
+_USUAL_BEGINNING = b"data: {"
+_JSON_BEGINS = (b"{", b"[")
+# A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
+_MOST_EVENT_BYTES = 16 * 1024 * 1024
+# Of a complete answer: a stream may not be endless.
+_MOST_STREAM_BYTES = 256 * 1024 * 1024
+_TOO_LARGE = "The model server's answer is too large."
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class StreamUnreadable(Exception):
+    """The reply is not a stream of JSON. The text gives the reason, in words for users."""
+
+
+class Event(NamedTuple):
+    """One event."""
+
+    value: Any
+    """Its data, parsed as JSON."""
+    name: str
+    """Empty if the server sends none."""
+
+
+class EventStream:
+    """Splits one reply into events. After `events` has ended, `done` says if the server ended it."""
+
+    def __init__(self, received: AsyncIterator[bytes]) -> None:
+        self._received = received
+        self.done = False
+        """Whether the server sent [DONE]."""
+        self.unreadable = False
+        """Whether the reply had data that is not JSON and was left out."""
+        self._waiting_bytes = 0
+
+    async def events(self) -> AsyncIterator[Event]:
+        """All events up to [DONE], or to the end of the reply.
+
+        Raises:
+            StreamUnreadable: an event is too large or too deeply nested.
+        """
+        data: list[bytes] = []
+        bare: list[bytes] = []
+        name, first = "", True
+        async for line in _lines(self._received):
+            if first:
+                line, first = line.removeprefix(_BYTE_ORDER_MARK), False
+            if not (data or bare or name):
+                # Nearly all lines: an event on one line, and the empty line after it.
+                if not line:
+                    continue
+                if event := _usual_event(line):
+                    yield event
+                    continue
+            field = _FIELD.match(line)
+            events: list[Event] = []
+            if not line:
+                events = self._read(data, name)
+                data, name = [], ""
+            elif bare or (field is None and line.lstrip()[:1] in _JSON_BEGINS):
+                # JSON without `data:`, on one line or more.
+                events = self._with_line(bare, line, "")
+            elif field and field[1] == b"event":
+                name = line[field.end() :].decode("utf-8", "replace").strip()
+            elif field and field[1] == b"data":
+                said = line[field.end() :].strip()
+                self.done = said == _DONE
+                events = self._read(data, name) if self.done else self._with_line(data, said, name)
+            for event in events:
+                yield event
+            if self.done:
+                return
+        for event in (*self._read(data, name), *self._read(bare, "")):
+            yield event
+
+    def _with_line(self, waiting: list[bytes], line: bytes, name: str) -> list[Event]:
+        """The event on `line`, if it is complete, as with most servers; if not, the line is kept for later ones."""
+        begun = bool(waiting) and waiting[0].lstrip()[:1] in _JSON_BEGINS
+        if not begun and (events := self._read([line], name, whole=False)):
+            waiting.clear()
+            return events
+        self._waiting_bytes = len(line) + 1 + (self._waiting_bytes if waiting else 0)
+        waiting.append(line)
+        if self._waiting_bytes > _MOST_EVENT_BYTES:
+            raise StreamUnreadable(_TOO_LARGE)
+        return []
+
+    def _read(self, data: list[bytes], name: str, *, whole: bool = True) -> list[Event]:
+        """The event in some lines of data; none if they are not JSON, or not complete yet."""
+        text = b"\n".join(data)
+        if not text.strip():
+            return []
+        try:
+            return [Event(json.loads(text), name)]
+        except RecursionError:
+            raise StreamUnreadable("The model server's answer is nested too deeply.") from None
+        except ValueError:
+            self.unreadable = self.unreadable or whole
+            return []
+
+
+def _usual_event(line: bytes) -> Event | None:
+    """The event of a line in the usual form; None for any other line."""
+    if not line.startswith(_USUAL_BEGINNING):
+        return None
+    try:
+        return Event(json.loads(str(line[len(_USUAL_BEGINNING) - 1 :], "utf-8")), "")
+    except (ValueError, RecursionError):
+        return None
+
+
+async def _lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The lines, without their line ends."""
+    # One growing buffer: a server that sends single bytes would fill a list with objects.
+    rest = bytearray()
+    total, after_cr = 0, False
+    async for part in received:
+        total += len(part)
+        if after_cr and part[:1] == b"\n":
+            part = part[1:]
+        after_cr = part.endswith(b"\r") if part else after_cr
+        *lines, last = _LINE_END.split(part)
+        for line in lines:
+            yield bytes(rest) + line
+            rest.clear()
+        rest += last
+        if len(rest) > _MOST_EVENT_BYTES or total > _MOST_STREAM_BYTES:
+            raise StreamUnreadable(_TOO_LARGE)
+    if rest:
+        yield bytes(rest)
+
+
+# ---- webui.guarded.upstream ----
+
+class UpstreamFailed(Exception):
+    """No answer from an upstream. The text is for users and holds no key.
+
+    Args:
+        message: in our words.
+        status: the upstream's own HTTP status; 502 if it gave none, 504 if it did not answer in time.
+        words: what the server says itself, which nobody has judged yet.
+    """
+
+    def __init__(self, message: str, status: int, words: str = "") -> None:
+        super().__init__(f"{message}: {words}" if words else message)
+        self.message = message
+        self.status = status
+        self.words = words
+
+
+class Upstream(Protocol):
+    """What a host provides for the models that it guards. Any of its errors is an `UpstreamFailed`."""
+
+    async def complete(self, body: Body, headers: Mapping[str, str] | None = None) -> Body:
+        """The unstreamed answer to a chat-completions request, with at least one choice."""
+
+    def stream(
+        self, body: Body, headers: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Body]]:
+        """The chunks of a streamed answer; one whole completion if the server sends that instead.
+
+        The call ends with the context.
+        """
+
+
+# ---- webui.guarded.server_replies ----
+
+# Of a server's own words about its failure.
+_MOST_WORDS = 300
+
+
+def server_words(told: Any, blanked: Callable[[str], str] = str) -> str:
+    """The server's own words about its failure, on one line.
+
+    Args:
+        told: what it sent.
+        blanked: removes keys, which the server may quote.
+    """
+    error = told.get("error", told) if isinstance(told, dict) else told
+    said = object_or_empty(error)
+    message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
+    return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
+
+
+def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
+    """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
+    value = object_or_empty(told)
+    in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
+    error = value.get("error") or in_choices
+    is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
+    if error or (is_error or ("detail" in value and "choices" not in value)):
+        words = server_words({"error": error} if error else value, blanked)
+        raise UpstreamFailed("The model server failed", 502, words)
+
+
+def checked_completion(told: Any) -> Body:
+    """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
+    if not list(objects_in(object_or_empty(told).get("choices"))):
+        raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+    return object_or_empty(told)
+
+
+class ChunkReader:
+    """Takes the chunks out of the events of one streamed answer, and says at its end whether it was whole.
+
+    Args:
+        blanked: removes keys from what the server says about its failure.
+    """
+
+    def __init__(self, blanked: Callable[[str], str] = str) -> None:
+        self._blanked = blanked
+        self._complete = self._has_choices = self._answered = False
+
+    async def chunks(self, events: AsyncIterator[Event]) -> AsyncIterator[Body]:
+        """The chunks.
+
+        Raises:
+            UpstreamFailed: the server sent an error in place of a chunk.
+        """
+        async for value, name in events:
+            self._answered = True
+            raise_error_in(value, name, self._blanked)
+            chunk = object_or_empty(value)
+            for choice in objects_in(chunk.get("choices")):
+                self._has_choices = True
+                self._complete = (
+                    self._complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
+                )
+            if chunk:
+                yield chunk
+
+    def check_whole(self, *, done: bool, unreadable: bool) -> None:
+        """Raises UpstreamFailed if the answer was not complete, or none at all.
+
+        Args:
+            done: whether the server said that it is done.
+            unreadable: whether some of what it sent was no JSON.
+        """
+        if self._has_choices and (self._complete or done):
+            return
+        if self._has_choices or not (self._answered or unreadable):
+            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
+        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
+
+
+# ---- webui.guarded.upstream_words ----
+
+async def explained(moderator: Moderator, failed: UpstreamFailed, *, exempt: bool = False) -> str:
+    """The failure in words: in the server's own only if the guard clears them, or nobody judges."""
+    if not failed.words:
+        return failed.message
+    verdict = await moderator.guard.judge([Turn("assistant", failed.words)])
+    passes = exempt or moderator.policy.decide(verdict).passes
+    return str(failed) if passes else f"{failed.message}."
+
+
+# ---- webui.request_notices ----
+
+class RequestNotices:
+    """Words the notices of one request.
+
+    Args:
+        moderator: knows the admin's settings.
+        context: of the request.
+        continues: whether the request ends with the beginning of its answer, to which the host adds what it gets.
+    """
+
+    def __init__(self, moderator: Moderator, context: RequestContext, *, continues: bool) -> None:
+        self._moderator = moderator
+        self._task = context.task
+        self._language = context.language
+        self._continues = continues
+
+    @property
+    def finish_reason(self) -> str:
+        """Of an answer that is a notice: Open WebUI must accept the neutral answer to its own task as an answer."""
+        return "stop" if self._task else "content_filter"
+
+    def refused(self, review: Review, text: str) -> str:
+        """In place of an answer to the prompt `text`, which may not be answered."""
+        return self._placed(self._moderator.notice(review, text, NoticeKind.PROMPT_REFUSED, self._language))
+
+    def withheld(self, review: Review, text: str) -> str:
+        """In place of the answer `text`."""
+        return self._placed(self._moderator.notice(review, text, NoticeKind.ANSWER_WITHHELD, self._language))
+
+    def unchecked(self, text: str) -> str:
+        """In place of the answer `text`, whose rest could not be judged."""
+        return self._placed(self._moderator.notices.text(NoticeKind.NOT_CHECKED, text, reader_language=self._language))
+
+    def preface(self, prompt: str) -> str:
+        """Before an answer to `prompt` that was made without some earlier turns; empty for a task."""
+        if self._task:
+            return ""
+        note = self._moderator.notices.text(NoticeKind.SOME_UNCHECKED, prompt, reader_language=self._language)
+        return self._placed(f"[{note}]\n\n")
+
+    def _placed(self, notice: str) -> str:
+        if self._task:
+            return neutral_answer(self._task, notice)
+        return f"\n\n{notice}" if self._continues else notice
+
+
+# ---- functions.answers.guarded_stream ----
+
+# Events are read when a check is due, which costs a tenth of reading each by itself; more than these do not wait.
+_MOST_UNREAD = 256
+
+
+class GuardedStream:
+    """Holds back one answer. All methods are called by the host, one after another.
+
+    Args:
+        moderator: judges, words and records.
+        context: what is known of the request.
+        notices: words what is shown in place of the answer.
+        terms: how it is shown.
+    """
+
+    def __init__(
+        self, moderator: Moderator, context: RequestContext, notices: RequestNotices, terms: StreamTerms
+    ) -> None:
+        self._moderator = moderator
+        self._context = context
+        self._notices = notices
+        self._terms = terms
+        self._clock = asyncio.get_running_loop().time
+        self._reader = AnswerReader()
+        self._responses = ResponsesEvents()
+        self._shown = ShownEvents(self._reader, terms)
+        self._held = HoldBack(pictures=moderator.valves.images == "allow")
+        self._progress = Progress(self._held, self._clock())
+        self._answer = GrowingAnswer(moderator.guard, moderator.policy, terms.context)
+        self._unread: list[Body] = []
+        self._check: asyncio.Task[Judged] | None = None
+        self._reading: Reading | None = None
+        self._last: tuple[Verdict, Decision] | None = None
+        self._whole = False
+        self._closing: asyncio.Future[None] | None = None
+        self.begun = False
+        """Whether any event has come."""
+        self.ended = False
+        """Whether the answer has its record, and nothing more of it is shown."""
+        self._stopping = False
+
+    async def pass_on(self, event: Body) -> Body:
+        """What may be shown now. Never raises but to stop a refused answer, as its user would."""
+        if not self.begun:
+            self._begin()
+        try:
+            return await self._pass_on(event)
+        except AnswerUnreadable as error:
+            return self._withheld(str(error))
+        except Exception as error:
+            # An error of ours is no reason to show what nobody judged.
+            log.exception("the check of an answer failed")
+            return self._withheld(f"the check of an answer failed: {type(error).__name__}")
+
+    async def rest(self) -> Body:
+        """The event that an answer without a finish reason ends with."""
+        if self.ended or not self.begun:
+            return NO_EVENT
+        try:
+            return await self._finish()
+        except Exception as error:
+            log.exception("the check of an answer failed")
+            return self._withheld(f"the check of an answer failed: {type(error).__name__}")
+
+    def refuse_unmarked(self) -> Body:
+        """The only event of an answer that came another way than it was sent."""
+        self.begun = True
+        return NO_EVENT if self.ended else self._withheld("another filter changed the way of this request")
+
+    def _begin(self) -> None:
+        self.begun = True
+        task = asyncio.current_task()
+        if task is not None:
+            # The host says nothing when a reader leaves, but it ends what calls us.
+            task.add_done_callback(self._left)
+
+    async def _pass_on(self, event: Body) -> Body:
+        if self.ended:
+            return self._after_end(event)
+        choices = event.get("choices")
+        if not choices or not isinstance(choices, list):
+            return await self._without_choices(event)
+        self._unread.append(event)
+        if object_or_empty(choices[0]).get("finish_reason"):
+            return await self._finish()
+        if not self._terms.hold:
+            return self._at_once()
+        if self._check is None:
+            if self._clock() < self._progress.due and len(self._unread) < _MOST_UNREAD:
+                return NO_EVENT
+            if (withheld := self._read()) is not None:
+                return withheld
+            if not self._progress.has_more() or self._clock() < self._progress.due:
+                return NO_EVENT
+            self._start(self._progress.reading())
+        if self._shown.any and self._check is not None and not self._check.done():
+            return NO_EVENT if len(self._unread) < _MOST_UNREAD else self._read() or NO_EVENT
+        return await self._settled()
+
+    def _at_once(self) -> Body:
+        """Show what came, and judge it afterwards."""
+        if (withheld := self._read()) is not None:
+            return withheld
+        shown = self._shown.of(self._held.release_all())
+        if self._check is not None and self._check.done():
+            settled = self._settle(self._check.result())
+            return settled if self.ended else shown
+        if self._check is None and self._progress.has_more() and self._clock() >= self._progress.due:
+            self._start(self._progress.reading())
+        return shown
+
+    async def _finish(self) -> Body:
+        """Judge all of the answer, and show the rest of it."""
+        self._whole = True
+        if (withheld := self._read()) is not None:
+            return withheld
+        # A server may say that it is done without a reason.
+        self._reader.finish.setdefault(0, "stop")
+        for piece in self._reader.pieces_at_end():
+            self._held.feed(piece)
+        if self._check is not None and self._reading is not None and self._reading.arrived < self._held.arrived:
+            # The whole answer must be checked anyway, so nobody need wait for this check.
+            self._check.cancel()
+            self._check = None
+        events = []
+        while not self.ended:
+            if self._check is None:
+                self._start(self._held.reading(words=False))
+            events.append(await self._settled())
+        return one_event(filter(None, events)) if len(events) > 1 else events[0]
+
+    def _read(self) -> Body | None:
+        """Read what came. Gives what is shown instead if a part of it may not be shown at all."""
+        events, self._unread = self._unread, []
+        for event in events:
+            for piece in self._reader.pieces_of(event):
+                self._held.feed(piece)
+        media = self._media
+        if media and self._moderator.valves.images == "withhold":
+            review = self._moderator.unread(media)
+            self._last = review.verdict, review.decision
+            return self._concluded(self._notices.unchecked(self._held.text))
+        return None
+
+    @property
+    def _media(self) -> list[str]:
+        return list(dict.fromkeys([*self._reader.media, *self._held.media]))
+
+    def _start(self, reading: Reading) -> None:
+        # Checks are this user's, whatever task the host calls us in.
+        asking_for(self._context.user)
+        self._progress.started(self._clock())
+        self._reading = reading
+        self._check = asyncio.get_running_loop().create_task(self._judge(reading.text, end=self._whole))
+
+    async def _judge(self, text: str, *, end: bool) -> Judged:
+        try:
+            return await self._answer.judge(text, end=end)
+        finally:
+            self._progress.ended(self._clock())
+
+    async def _settled(self) -> Body:
+        assert self._check is not None
+        return self._settle(await self._check)
+
+    def _settle(self, judged: Judged) -> Body:
+        """Show what a check cleared, or what is shown instead of the answer."""
+        reading, self._check, self._reading = self._reading, None, None
+        assert reading is not None
+        decision = self._moderator.policy.decide(judged.verdict)
+        self._last = judged.verdict, decision
+        whole = self._whole and reading.arrived == self._held.arrived
+        released, end = self._progress.outcome(judged, decision, reading, whole=whole, now=self._clock())
+        if end is None or end is End.COMPLETE:
+            if end is not None:
+                self._end()
+            return self._shown.of(released)
+        review = Review(judged.verdict, decision, 0, True)
+        return self._concluded(self._notices.withheld(review, self._held.text))
+
+    def _concluded(self, notice: str, problem: str | None = None) -> Body:
+        """The last event of an answer that may not be shown, or not to its end."""
+        self._end(problem)
+        # After the finish reason there is nothing left to stop.
+        self._stopping = self._terms.on_page and not self._whole
+        return self._shown.notice(notice, self._notices.finish_reason)
+
+    def _withheld(self, problem: str) -> Body:
+        return self._concluded(self._notices.unchecked(""), problem)
+
+    def _end(self, problem: str | None = None) -> None:
+        self.ended = True
+        verdict, decision = self._last or (None, None)
+        record_answer(
+            self._moderator,
+            self._context,
+            self._held.text,
+            verdict,
+            decision,
+            problem=problem,
+            unjudged=self._media,
+        )
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        self._unread = []
+        self._closing = asyncio.ensure_future(self._answer.aclose())
+
+    def _after_end(self, event: Body) -> Body:
+        """Only figures come after the end of a complete answer."""
+        if self._stopping:
+            raise asyncio.CancelledError("the answer was refused")
+        if not self._whole or not (event.get("usage") or event.get("timings")):
+            return NO_EVENT
+        return self._shown.figures(event)
+
+    async def _without_choices(self, event: Body) -> Body:
+        try:
+            raise_error_in(event)
+        except UpstreamFailed as failed:
+            self._end(f"the upstream failed: {failed}")
+            return error_chunk(await explained(self._moderator, failed), failed.status)
+        selected = event.get("selected_model_id")
+        if isinstance(selected, str) and not is_text(selected):
+            return {"selected_model_id": selected}
+        if event.keys() == {"sources"} and not self._unread and not self._reader.envelope:
+            # What Open WebUI itself found for the prompt, which was judged with it.
+            return event
+        if is_responses_event(event):
+            events = [await self._pass_on(chunk) for chunk in self._responses.chunks_of(event)]
+            return next((each for each in events if "error" in each), None) or one_event(filter(None, events))
+        if "choices" in event:
+            self._unread.append(event)
+        return NO_EVENT
+
+    def _left(self, task: "asyncio.Task[None]") -> None:
+        """The host has ended what called us."""
+        if not self.ended:
+            self._end("the reader left, or the model server ended the answer without a finish reason")
+
+
 # ---- functions.filter_valves ----
 
 # Filters run in ascending order: nothing that comes later may change what was judged.
@@ -6888,6 +9317,789 @@ def from_host(module: str, name: str) -> Any:
         return getattr(importlib.import_module(f"open_webui.{module}"), name)
     except (ImportError, AttributeError) as error:
         raise HostChanged(f"this version of Open WebUI has no {name} in open_webui.{module}") from error
+
+
+# ---- functions.host.own_version ----
+
+def own_version() -> str | None:
+    """The version; None if this Open WebUI does not say it."""
+    try:
+        return str(from_host("env", "VERSION"))
+    except HostChanged:
+        return None
+
+
+# ---- webui.guarded.host_version ----
+
+# The versions that, as tested, take back a shown answer after a `retraction_chunk`.
+_RETRACTING = ((0, 12),)
+
+
+def can_retract(version: object) -> bool:
+    """Whether this Open WebUI takes back what it has shown. One whose version says nothing cannot."""
+    found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
+    return found is not None and (int(found[1]), int(found[2])) in _RETRACTING
+
+
+# ---- functions.answers.answer_state ----
+
+_ANSWERS = "qwen3guard_answers"
+
+
+class AnswerState:
+    """One answer.
+
+    Args:
+        valves: the settings that held when it was asked for; they hold until it is complete.
+        moderator: of these settings.
+        context: what is known of its request.
+        on_page: whether a page reads it.
+    """
+
+    def __init__(
+        self, valves: FunctionFilterValves, moderator: Moderator, context: RequestContext, *, on_page: bool
+    ) -> None:
+        self.valves = valves
+        self.moderator = moderator
+        self.context = context
+        self.on_page = on_page
+        self.exempt = moderator.exempts(context.role)
+        """Whether nobody judges it."""
+        self.model = context.model
+        """The model that is to answer."""
+        self.by_models = False
+        """Whether the guarded models' function makes it, and judges it."""
+        self.is_sent_through = False
+        """Whether the filter sends its request there."""
+        notices = RequestNotices(moderator, context, continues=False)
+        self.stream = GuardedStream(moderator, context, notices, StreamTerms([]))
+        """The answer to the newest call of the model; tools may make several."""
+
+    @property
+    def is_enforced(self) -> bool:
+        """Whether anything may be refused for it."""
+        return not self.exempt and self.moderator.policy.mode == "enforce"
+
+    def terms(self) -> StreamTerms:
+        """How the answer is shown, whatever the conversation before it is."""
+        retracts = self.on_page and can_retract(own_version())
+        hold = self.valves.stream_mode == "hold" or not retracts
+        return StreamTerms([], hold=hold, retracts=retracts, on_page=self.on_page)
+
+
+def answer_of(request: Any, message: object) -> AnswerState | None:
+    """The state of an answer; None if there is none yet.
+
+    Args:
+        request: Open WebUI's. Several models may share one.
+        message: the id of the answer; None for a program's.
+    """
+    found: AnswerState | None = getattr(request.state, _ANSWERS, {}).get(message or "")
+    return found
+
+
+def keep_answer(request: Any, message: object, state: AnswerState) -> None:
+    """Let the next hooks find the state."""
+    if not hasattr(request.state, _ANSWERS):
+        setattr(request.state, _ANSWERS, {})
+    getattr(request.state, _ANSWERS)[message or ""] = state
+
+
+# ---- functions.answers.guarded_route ----
+
+CHECK_ENTRY = "check"
+"""The hidden entry of the guarded models' function that answers for the model that the user picked."""
+_ROUTES = "qwen3guard_routes"
+_FILTERED = "qwen3guard_filtered"
+
+
+def check_model(function: str) -> str:
+    """The id of the hidden entry of `function`."""
+    return f"{function}.{CHECK_ENTRY}"
+
+
+def mark_filtered(request: Any) -> None:
+    """Let the guarded models know that the filter is on."""
+    setattr(request.state, _FILTERED, True)
+
+
+def is_filtered(request: Any) -> bool:
+    """Whether the filter saw this request."""
+    return getattr(request.state, _FILTERED, False) is True
+
+
+def send_through(request: Any, message: str, body: Body, function: str, picked: str) -> Body:
+    """The request as it goes to the hidden entry of `function`, which answers for the model `picked`.
+
+    Args:
+        request: Open WebUI's.
+        message: the id of the answer; empty for a program's. Several models may share one request.
+        body: as it may be sent.
+        function: the id of the guarded models' function.
+        picked: the id of the model.
+    """
+    _routes(request)[message] = {"model": picked, "answered": False}
+    return {**body, "model": check_model(function)}
+
+
+def picked_model(request: Any, message: str) -> str | None:
+    """The model that the filter wants an answer of; None if it sent no request here."""
+    model = object_or_empty(_routes(request).get(message)).get("model")
+    return model if isinstance(model, str) else None
+
+
+def mark_answered(request: Any, message: str) -> None:
+    """Let the filter know that the guarded models make this answer."""
+    _routes(request).setdefault(message, {})["answered"] = True
+
+
+def is_answered(request: Any, message: str) -> bool:
+    """Whether the guarded models make this answer."""
+    return object_or_empty(_routes(request).get(message)).get("answered") is True
+
+
+def _routes(request: Any) -> Body:
+    if not isinstance(getattr(request.state, _ROUTES, None), dict):
+        setattr(request.state, _ROUTES, {})
+    found: Body = getattr(request.state, _ROUTES)
+    return found
+
+
+# ---- functions.host.chat_record ----
+
+async def store(chat: str, message: str, changes: Body) -> bool:
+    """Change fields of a stored message, without a copy of what was there. False for a chat that is not stored.
+
+    Raises:
+        HostChanged
+    """
+    if not message or not from_host("utils.chat_id", "is_saved_chat_id")(chat):
+        return False
+    chats = from_host("models.chats", "Chats")
+    return await chats.upsert_message_to_chat_by_id_and_message_id(chat, message, changes) is not None
+
+
+# ---- functions.host.page_events ----
+
+Emitter = Callable[[Body], Awaitable[Any]]
+
+
+async def show_output(emit: Emitter, output: list[Body]) -> None:
+    """Let the page show `output` in place of the answer: it reads this, and no event that changes a text."""
+    await emit({"type": "chat:completion", "data": {"done": True, "output": output}})
+
+
+# ---- webui.message_reviews ----
+
+_REMOVED = (NoticeKind.TURN_REMOVED,)
+# Other tasks get their turn on the event loop after so many messages.
+_MESSAGES_READ_AT_ONCE = 100
+_NOT_READ = MessageReading("", (), ())
+
+
+class ReviewedMessage(NamedTuple):
+    """A message, as it was judged, and what became of it."""
+
+    message: Body
+    role: Role | None
+    """As whose message it is judged; None if nobody judges it: a trusted system text."""
+    reading: MessageReading
+    """What it holds; nothing if nobody judges it."""
+    review: Review | None
+    """None also for notices of ours, for messages without text, and, of cached reviews, if there is none."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it may not pass: it was refused, or could not be judged."""
+        return self.review is not None and not self.review.decision.passes
+
+
+class MessageReviews:
+    """Reviews messages. None of them may change meanwhile.
+
+    Args:
+        moderator: judges.
+        messages: oldest first.
+        language: that the reader set, if it is known.
+        readings: of the messages, if somebody has read them already.
+    """
+
+    def __init__(
+        self,
+        moderator: Moderator,
+        messages: list[Body],
+        language: str | None = None,
+        readings: Sequence[MessageReading] = (),
+    ) -> None:
+        self._moderator = moderator
+        self._messages = messages
+        self._language = language
+        self._readings = list(readings)
+        self._roles = [moderator.role_of(message) for message in messages]
+        self._chat: ChatReview | None = None
+        self.unchecked = 0
+        """Earlier turns that could not be judged in time, though they hold nothing that a guard cannot read."""
+
+    async def cached(self) -> list[ReviewedMessage]:
+        """What `review` would say without asking the guard."""
+        chat = await self._read()
+        return self._reviewed(await chat.cached())
+
+    async def review(self) -> list[ReviewedMessage]:
+        """Each message with its review."""
+        chat = await self._read()
+        found = await chat.review(within=self._moderator.valves.timeout_seconds)
+        newest = newest_turn(self._messages)
+        self.unchecked = sum(
+            place < newest
+            and self._messages[place].get("role") not in SYSTEM_ROLES
+            and review is not None
+            and review.decision.action is Action.WITHHOLD
+            for place, review in zip(self._judged_places(), found, strict=True)
+        )
+        return self._reviewed(found)
+
+    async def _read(self) -> ChatReview:
+        if self._chat is None:
+            for index in range(len(self._readings), len(self._messages)):
+                self._readings.append(reading(self._messages[index]) if self._roles[index] else _NOT_READ)
+                if index % _MESSAGES_READ_AT_ONCE == _MESSAGES_READ_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+            pairs = zip(self._roles, self._readings, strict=True)
+            said, moderator = [one.as_said_by(role) for role, one in pairs if role], self._moderator
+            self._chat = ChatReview(said, moderator.guard, moderator.policy, moderator.notices, self._language)
+        return self._chat
+
+    def _judged_places(self) -> Iterator[int]:
+        return (place for place, role in enumerate(self._roles) if role)
+
+    def _reviewed(self, found: Sequence[Review | None]) -> list[ReviewedMessage]:
+        reviews: list[Review | None] = [None] * len(self._messages)
+        for place, review in zip(self._judged_places(), found, strict=True):
+            reviews[place] = self._with_media(self._readings[place].media, review)
+        newest = newest_turn(self._messages)
+        if self._messages and self._was_removed(newest):
+            verdict = Verdict.none("this turn was refused before, and is asked again")
+            reviews[newest] = Review(verdict, Decision(action=Action.REFUSE, flagged=Action.REFUSE), 0, False)
+        return list(map(ReviewedMessage, self._messages, self._roles, self._readings, reviews))
+
+    def _with_media(self, media: Sequence[str], review: Review | None) -> Review | None:
+        """The review of a message with parts that the guard cannot read."""
+        if not media:
+            return review
+        if self._moderator.valves.images == "withhold" and (review is None or review.decision.passes):
+            return self._moderator.unread(media)
+        # Nothing to judge is no reason for no record.
+        return review or Review(Verdict(severity=None), Decision(action=Action.PASS, flagged=Action.PASS), 0, False)
+
+    def _was_removed(self, place: int) -> bool:
+        """Whether nothing is left of a user's turn, as when an answer to a refused one is asked for again."""
+        removed = self._moderator.notices.recognises(self._readings[place].text, _REMOVED)
+        return removed and role_of(self._messages[place]) == "user" and self._moderator.policy.mode == "enforce"
+
+
+# ---- webui.stored_chat ----
+
+class StoredChatTerms(NamedTuple):
+    """What a host wants of the review, and knows of the answer."""
+
+    rewrite_prompts: bool = True
+    """Replace refused prompts too."""
+    recorded: bool = False
+    """Whether the maker of the answer recorded it: then it is recorded here only if it may not pass."""
+    unchecked: bool = False
+    """Whether the answer was made without some earlier turns that could not be judged in time."""
+
+
+class StoredChatReview:
+    """Reviews one stored chat.
+
+    Args:
+        moderator: judges and records.
+        messages: the chat, oldest first. They are changed in place.
+        newest: the index of the newest answer.
+        context: what the host knows of the answer.
+        terms: what the host wants, and knows of the answer.
+    """
+
+    def __init__(
+        self,
+        moderator: Moderator,
+        messages: list[Body],
+        newest: int,
+        context: RequestContext,
+        terms: StoredChatTerms,
+    ) -> None:
+        self._moderator = moderator
+        self._messages = messages
+        self._newest = newest
+        self._context = context
+        self._terms = terms
+
+    async def review(self) -> None:
+        """Judge the chat, and replace in it what may not stay. Never raises."""
+        asking_for(self._context.user)
+        if self._moderator.exempts(self._context.role):
+            if not self._terms.recorded:
+                self._moderator.record_exempt(self._context.head("response"), self._context.role)
+            return
+        try:
+            await self._review()
+        except Exception as error:
+            review = self._moderator.failed(self._context.head("response"), "the review of a stored chat failed", error)
+            for message in [] if review.decision.passes else self._messages[self._newest :][:1]:
+                replace(
+                    message,
+                    self._moderator.notice(review, "", NoticeKind.ANSWER_WITHHELD, self._context.language),
+                )
+
+    async def _review(self) -> None:
+        # What is replaced is the message itself, not what is judged of it.
+        judged = [
+            {key: value for key, value in message.items() if key != "sources"} if "sources" in message else message
+            for message in self._messages
+        ]
+        found = await MessageReviews(self._moderator, judged, self._context.language).review()
+        self._record(found)
+        asked: ReviewedMessage | None = None
+        for place, (message, one) in enumerate(zip(self._messages, found, strict=True)):
+            if one.role != "assistant":
+                asked = one
+            if self._is_notice(one):
+                if place != self._newest:
+                    mark_once(message)
+            elif one.role != "assistant":
+                self._settle_prompt(message, one)
+            elif place == self._newest:
+                self._settle_newest(message, one, asked)
+            elif one.review and one.review.is_refused:
+                self._withhold(message, one)
+
+    def _record(self, found: list[ReviewedMessage]) -> None:
+        for place, one in enumerate(found):
+            is_newest = place == self._newest
+            if one.review is None or not (is_newest or one.review.fresh):
+                continue
+            if not self._terms.recorded or one.is_stopped:
+                head = self._context.head("response" if is_newest else "history", str(one.message.get("id") or ""))
+                self._moderator.record(head, one.reading, one.review)
+
+    def _settle_prompt(self, message: Body, one: ReviewedMessage) -> None:
+        if one.review and one.review.is_refused and self._terms.rewrite_prompts:
+            self._moderator.remove(message, one.reading.text, one.review, self._context.language)
+
+    def _settle_newest(self, message: Body, one: ReviewedMessage, asked: ReviewedMessage | None) -> None:
+        language = self._context.language
+        if asked and asked.review and asked.is_stopped:
+            # The chat model was asked to say the notice; whatever it said, the notice is shown.
+            replace(
+                message,
+                self._moderator.notice(asked.review, asked.reading.text, NoticeKind.PROMPT_REFUSED, language),
+            )
+        elif one.is_stopped:
+            self._withhold(message, one)
+        elif self._terms.unchecked:
+            note = self._moderator.notices.text(NoticeKind.SOME_UNCHECKED, one.reading.text, reader_language=language)
+            add_note(message, f"[{note}]")
+
+    def _withhold(self, message: Body, one: ReviewedMessage) -> None:
+        if one.review:
+            notice = self._moderator.notice(
+                one.review, one.reading.text, NoticeKind.ANSWER_WITHHELD, self._context.language
+            )
+            replace(message, notice)
+
+    def _is_notice(self, one: ReviewedMessage) -> bool:
+        """Whether a message is a notice of ours and nothing else."""
+        recognised = self._moderator.notices.recognises(one.reading.text)
+        return one.review is None and recognised and not one.reading.asides
+
+
+# ---- functions.answers.stored_answer ----
+
+async def review_stored(body: Body, state: AnswerState, emit: Emitter | None) -> Body:
+    """Review the chat of an outlet's `body`, with the answer of `state` at its end. Gives what the host is to store."""
+    rest = await state.stream.rest()
+    messages = messages_of(body)
+    before = copy.deepcopy(messages)
+    ids = [message.get("id") for message in messages]
+    newest = ids.index(body.get("id")) if body.get("id") in ids else len(messages) - 1
+    if messages and rest:
+        _add(messages[newest], rest)
+    terms = StoredChatTerms(rewrite_prompts=state.valves.rewrite_history, recorded=state.stream.ended, unchecked=False)
+    await StoredChatReview(state.moderator, messages, newest, state.context, terms).review()
+    changed = [place for place, message in enumerate(messages) if message != before[place]]
+    try:
+        for place in changed:
+            await store(state.context.chat, str(messages[place].get("id") or ""), _changes(messages[place]))
+        if emit is not None and newest in changed:
+            await show_output(emit, _output(messages[newest]))
+    except HostChanged as error:
+        log.warning("%s: what was refused stays in the record as originalContent", error)
+        return body
+    return {**body, "messages": []} if changed else body
+
+
+def _changes(message: Body) -> Body:
+    changes: Body = {"content": message.get("content")}
+    if message.get("role") == "assistant":
+        changes["output"] = _output(message)
+        changes |= {"sources": []} if message.get("sources") == [] else {}
+    else:
+        changes["files"] = []
+    return changes
+
+
+def _output(message: Body) -> list[Body]:
+    found = list(objects_in(message.get("output")))
+    return found or [output_item(message.get("id"), str(message.get("content") or ""))]
+
+
+def _add(message: Body, event: Body) -> None:
+    """Let a stored answer end with what the last event says."""
+    text = "".join(str(object_or_empty(choice.get("delta")).get("content") or "") for choice in event["choices"])
+    if not text:
+        return
+    output = list(objects_in(message.get("output")))
+    if output and output[-1].get("type") == "message" and output[-1].get("content"):
+        part = output[-1]["content"][-1]
+        part["text"] = f"{part.get('text') or ''}{text}"
+    else:
+        output.append(output_item(message.get("id"), text))
+    message["content"] = f"{message.get('content') or ''}{text}"
+    message["output"] = output
+
+
+# ---- webui.extra_fields ----
+
+# Of a refused set with more definitions than this, none is judged by itself: all are left out.
+_MOST_TOOLS = 64
+# What a server rejects without tools, or chooses among them.
+_CHOICES = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}
+
+
+class Extra(NamedTuple):
+    """The fields of a request next to its messages, reviewed."""
+
+    fields: Body
+    """As they may be sent."""
+    refused: ReviewedMessage | None
+    """The words that refuse the request, as a message."""
+    judged: tuple[tuple[str, ReviewedMessage], ...] = ()
+    """What belongs into the audit: its direction, and its words as a message."""
+
+
+class ExtraFields:
+    """The fields of one request next to its messages.
+
+    Args:
+        moderator: judges.
+        fields: as they were sent.
+        host: whether Open WebUI itself gets the request next, so that its own fields need no look.
+    """
+
+    def __init__(self, moderator: Moderator, fields: Body, *, host: bool = False) -> None:
+        self._moderator = moderator
+        self._fields = {name: value for name, value in fields.items() if not _treated_as(name, Treatment.LEFT_OUT)}
+        found = words_in(REQUEST_FIELDS, self._fields, host=host)
+        self._words = [_as_message(found.texts, found.media)] if found.texts or found.media else []
+        self._tools = [name for name in self._fields if _treated_as(name, Treatment.TOOLS)]
+
+    def unjudged(self) -> Body:
+        """The fields for those who are exempt."""
+        return self._fields
+
+    async def cached(self) -> Extra:
+        """As far as verdicts are cached."""
+        words = await MessageReviews(self._moderator, self._words).cached()
+        fields = self._fields
+        for name in self._tools:
+            whole = await self._cached(_tools_message(self._fields[name]))
+            each = [await self._cached(message) for message in self._alone(name, whole)]
+            fields = _with_tools(fields, name, _tools_left(listed(self._fields[name]), whole, each))
+        return Extra(fields, _refusing(words))
+
+    async def review(self) -> Extra:
+        """Everything judged."""
+        words, *tools = await asyncio.gather(
+            MessageReviews(self._moderator, self._words).review(), *(self._review_tools(name) for name in self._tools)
+        )
+        judged = [("prompt", one) for one in words if one.review]
+        fields = self._fields
+        for name, (left, records) in zip(self._tools, tools, strict=True):
+            fields = _with_tools(fields, name, left)
+            judged += [("tools", one) for one in records]
+        return Extra(fields, _refusing(words), tuple(judged))
+
+    async def _review_tools(self, name: str) -> tuple[list[Any], list[ReviewedMessage]]:
+        """The tools that may be sent, and what belongs into the audit."""
+        whole = await self._review(_tools_message(self._fields[name]))
+        each = list(await asyncio.gather(*map(self._review, self._alone(name, whole))))
+        stopped = [one for one in each if one.is_stopped]
+        recorded = stopped or ([whole] if whole.review and (whole.review.fresh or whole.is_stopped) else [])
+        return _tools_left(listed(self._fields[name]), whole, each), recorded
+
+    async def _review(self, message: Body) -> ReviewedMessage:
+        return (await MessageReviews(self._moderator, [message]).review())[0]
+
+    async def _cached(self, message: Body) -> ReviewedMessage:
+        return (await MessageReviews(self._moderator, [message]).cached())[0]
+
+    def _alone(self, name: str, whole: ReviewedMessage) -> list[Body]:
+        """The definitions that are judged each by itself: those of a refused set."""
+        tools = listed(self._fields[name])
+        refused = whole.review is not None and whole.review.is_refused
+        return [_tools_message(tool) for tool in tools] if refused and 1 < len(tools) <= _MOST_TOOLS else []
+
+
+def _refusing(words: list[ReviewedMessage]) -> ReviewedMessage | None:
+    return next((one for one in words if one.is_stopped), None)
+
+
+def _tools_left(tools: list[Any], whole: ReviewedMessage, each: list[ReviewedMessage]) -> list[Any]:
+    """The tools that may be sent. Without a verdict there are none.
+
+    Args:
+        tools: the definitions.
+        whole: all of them together.
+        each: those that were judged each by itself.
+    """
+    if not whole.is_stopped:
+        return tools
+    passing = [tool for tool, one in zip(tools[: len(each)], each, strict=True) if not one.is_stopped]
+    # If only all of them together are unsafe, nobody can say which are not.
+    return passing if len(passing) < len(tools) else []
+
+
+def _with_tools(fields: Body, name: str, left: list[Any]) -> Body:
+    if len(left) == len(listed(fields[name])):
+        return fields
+    without = {key: value for key, value in fields.items() if key != name}
+    chosen = {_tool_name(object_or_empty(without.get(key))) for key in _CHOICES[name]} - {None}
+    if not left or not chosen <= {_tool_name(object_or_empty(tool)) for tool in left}:
+        without = {key: value for key, value in without.items() if key not in _CHOICES[name]}
+    return {**without, **({name: left} if left else {})}
+
+
+def _tool_name(tool: Body) -> str | None:
+    """The name of a tool, or of the one that is chosen."""
+    inner = object_or_empty(tool.get("function") or tool.get("custom"))
+    name = inner.get("name", tool.get("name"))
+    return name if isinstance(name, str) else None
+
+
+def _tools_message(tools: Any) -> Body:
+    return _as_message(find(tools, "description").texts, [])
+
+
+def _as_message(texts: list[str], media: list[str]) -> Body:
+    return {
+        "role": "user",
+        "content": [{"type": "text", "text": "\n".join(texts)}, *({"type": kind} for kind in media)],
+    }
+
+
+def _treated_as(name: str, treatment: Treatment) -> bool:
+    return REQUEST_FIELDS.get(name) is treatment
+
+
+# ---- webui.request_review ----
+
+class CleanRequest(NamedTuple):
+    """A request without what was refused of it."""
+
+    messages: list[Body]
+    """As they may be sent."""
+    fields: Body
+    """The request's other fields, as they may be sent."""
+    context: list[Turn]
+    """As the guard reads the messages before the answer."""
+    unchecked: int = 0
+    """Earlier turns that could not be judged in time, so they are left out."""
+
+
+class RequestRefused(Exception):
+    """The request may not be answered.
+
+    Args:
+        review: why.
+        answer: what is shown in place of an answer.
+        message: the message that refuses it; None if none does.
+    """
+
+    def __init__(self, review: Review, answer: str, message: Body | None = None) -> None:
+        super().__init__(review.verdict.problem or review.verdict.severity)
+        self.review = review
+        self.answer = answer
+        self.message = message
+
+
+def failed_review(moderator: Moderator, context: RequestContext, error: Exception) -> RequestRefused | None:
+    """What an error of ours makes of a request, as the admin wants it: a refusal; or None, and it passes unjudged."""
+    head = context.head(context.direction("prompt"))
+    review = moderator.failed(head, "the review of a request failed", error)
+    if review.decision.passes:
+        return None
+    return RequestRefused(review, RequestNotices(moderator, context, continues=False).refused(review, ""))
+
+
+class _Found(NamedTuple):
+    """What is known of the parts of a request."""
+
+    quoted: list[ReviewedMessage]
+    messages: list[ReviewedMessage]
+    fields: Extra
+
+
+class RequestReview:
+    """Reviews one request.
+
+    Args:
+        moderator: judges and records.
+        messages: as the request has them. They are not changed.
+        fields: the rest of the request.
+        context: what the host knows of the request.
+    """
+
+    def __init__(self, moderator: Moderator, messages: list[Body], fields: Body, context: RequestContext) -> None:
+        self._moderator = moderator
+        self._context = context
+        self._messages: list[Body] = []
+        judged: list[Body] = []
+        for message in messages:
+            content = message.get("content")
+            if message.get("role") not in SYSTEM_ROLES or not isinstance(content, str):
+                self._messages.append(message)
+                judged.append(message)
+                continue
+            whole, part = context.split_system(content)
+            if whole or not content:
+                self._messages.append({**message, "content": whole} if whole != content else message)
+                judged.append({**message, "content": part})
+        quoted = list(context.quoted)
+        readings = list(map(reading, quoted))
+        judged = without_quotes(judged, [one.text for one in readings])
+        self._newest = newest_turn(judged)
+        self._reviews = MessageReviews(moderator, judged, context.language)
+        self._quoted = MessageReviews(moderator, quoted, context.language, readings)
+        self._fields = ExtraFields(moderator, fields, host=context.host_is_next)
+        self._for_program = "response_format" in fields
+        continues = bool(messages) and messages[-1].get("role") == "assistant"
+        self.notices = RequestNotices(moderator, context, continues=continues)
+        self.exempt = moderator.exempts(context.role)
+        """Whether nobody judges this user's requests and their answers."""
+
+    async def cached(self) -> CleanRequest | None:
+        """The request by cached verdicts alone: what may be sent while the rest is judged.
+
+        None if they refuse the request already.
+        """
+        if self.exempt:
+            return self._unjudged()
+        try:
+            found = _Found(await self._quoted.cached(), await self._reviews.cached(), await self._fields.cached())
+            return None if self._stopped(found) else self._cleaned(found)
+        except Exception:
+            # The review meets the same error of ours, logs it and decides.
+            return None
+
+    async def review(self) -> CleanRequest:
+        """The request that may be sent.
+
+        Raises:
+            RequestRefused: it may not be answered. Nothing else: an error of ours is decided on as a missing verdict.
+        """
+        asking_for(self._context.user)
+        if self.exempt:
+            if not self._context.reviewed:
+                head = self._context.head(self._context.direction("prompt"))
+                self._moderator.record_exempt(head, self._context.role)
+            return self._unjudged()
+        try:
+            found = _Found(*await asyncio.gather(self._quoted.review(), self._reviews.review(), self._fields.review()))
+            self._record(found)
+            stopped, cleaned = self._stopped(found), self._cleaned(found)
+        except Exception as error:
+            if refused := failed_review(self._moderator, self._context, error):
+                raise refused from error
+            return self._unjudged()
+        if stopped is not None and stopped.review is not None:
+            answer = self.notices.refused(stopped.review, stopped.reading.text)
+            raise RequestRefused(stopped.review, answer, stopped.message)
+        return cleaned
+
+    def preface(self, cleaned: CleanRequest) -> str:
+        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
+        if not cleaned.unchecked or self._for_program:
+            return ""
+        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
+
+    def _unjudged(self) -> CleanRequest:
+        """The request as it is."""
+        return CleanRequest(self._messages, self._fields.unjudged(), [])
+
+    def _record(self, found: _Found) -> None:
+        for one in found.quoted:
+            if one.review and (one.review.fresh or one.is_stopped):
+                self._record_one(one, "task")
+        for one, decides in self._with_decisive(found):
+            if self._is_worth_a_record(one, decides=decides):
+                self._record_one(one, self._context.direction("prompt" if decides else "history"))
+        for direction, one in found.fields.judged:
+            if self._is_worth_a_record(one, decides=True):
+                self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+
+    def _is_worth_a_record(self, one: ReviewedMessage, *, decides: bool) -> bool:
+        again = self._context.reviewed and not one.is_stopped
+        return one.review is not None and (one.review.fresh or (decides and not again))
+
+    def _record_one(self, one: ReviewedMessage, direction: str) -> None:
+        if one.review:
+            self._moderator.record(self._context.head(direction), one.reading, one.review)
+
+    def _stopped(self, found: _Found) -> ReviewedMessage | None:
+        """What refuses the request."""
+        deciding = [*found.quoted, *(one for one, decides in self._with_decisive(found) if decides)]
+        return next((one for one in deciding if one.is_stopped), found.fields.refused)
+
+    def _with_decisive(self, found: _Found) -> list[tuple[ReviewedMessage, bool]]:
+        decides = decisive([one.message for one in found.messages], self._newest)
+        return list(zip(found.messages, decides, strict=True))
+
+    def _cleaned(self, found: _Found) -> CleanRequest:
+        messages, turns = list(self._messages), []
+        for place, one in enumerate(found.messages):
+            text = one.reading.text
+            if one.review and one.is_stopped:
+                messages[place] = dict(messages[place])
+                text = self._moderator.remove(messages[place], text, one.review, self._context.language)
+            if one.role and text.strip():
+                turns.append(Turn(one.role, text))
+        if found.quoted:
+            # The answer to a task is read after the newest prompt that it quotes.
+            prompts = [one.reading.text for one in found.quoted if one.message.get("role") == "user"]
+            turns = [Turn("user", text) for text in prompts if text.strip()][-1:]
+        return CleanRequest(messages, found.fields.fields, turns, self._reviews.unchecked)
+
+
+# ---- functions.answers.stored_prompt ----
+
+async def replace_prompt(state: AnswerState, prompt: object, refused: RequestRefused) -> None:
+    """Let the stored prompt say that it was refused. What could not be judged stays: nothing may be lost for that.
+
+    Args:
+        state: of the answer that there is not.
+        prompt: the id of the user's message.
+        refused: why there is none.
+    """
+    message = refused.message
+    if message is None or message.get("role") != "user" or not refused.review.is_refused:
+        return
+    notice = state.moderator.notices.removed("user", reading(message).text, state.context.language)
+    try:
+        await store(state.context.chat, str(prompt or ""), {"content": notice, "files": []})
+    except HostChanged as error:
+        log.warning("%s: a refused prompt stays in the record", error)
 
 
 # ---- functions.host.data_folder ----
@@ -7004,6 +10216,17 @@ async def _close_later(moderator: Moderator) -> None:
 
 # ---- functions.qwen3guard_function_filter ----
 
+_UNSTREAMED = (
+    "This request was not answered: an answer that is not streamed cannot be checked here. "
+    'Send it with "stream": true, or ask the administrator for guarded models.'
+)
+_SEVERAL = "This request was not answered: several answers at a time cannot be checked. Leave n out."
+
+
+class TurnRefused(Exception):
+    """Ends a request. Open WebUI shows the text: in its page as a calm bar, to programs with status 400."""
+
+
 class Filter:
     """What Open WebUI loads. One object serves all requests of a worker."""
 
@@ -7012,3 +10235,152 @@ class Filter:
     def __init__(self) -> None:
         self.valves = self.Valves()
         self._service = ModerationService()
+
+    async def inlet(
+        self,
+        body: Body,
+        __user__: Body | None = None,
+        __request__: Any = None,
+        __metadata__: Body | None = None,
+        __model__: Body | None = None,
+    ) -> Body:
+        """The request as it may go on.
+
+        Raises:
+            TurnRefused
+        """
+        mark_filtered(__request__)
+        metadata = object_or_empty(__metadata__)
+        state = self._new_state(body, __user__, metadata)
+        keep_answer(__request__, metadata.get("message_id"), state)
+        state.by_models = _is_guarded(object_or_empty(__model__), state.valves.models_function)
+        if state.on_page:
+            # Nothing of an answer passes here that is not streamed.
+            body = {**body, "stream": True}
+        state.is_sent_through = not state.by_models and _goes_through(body, state, __request__)
+        state.by_models |= state.is_sent_through
+        if state.is_enforced and not state.by_models:
+            _check_form(body, state)
+        context, fields = state.context, {name: value for name, value in body.items() if name != "messages"}
+        try:
+            cleaned = await RequestReview(state.moderator, messages_of(body), fields, context).review()
+        except RequestRefused as refused:
+            if state.valves.rewrite_history:
+                await replace_prompt(state, metadata.get("user_message_id"), refused)
+            raise TurnRefused(refused.answer) from None
+        except Exception as error:
+            return _unreviewed(body, state, error)
+        return {**cleaned.fields, "messages": cleaned.messages}
+
+    async def request(
+        self,
+        body: Body,
+        __user__: Body | None = None,
+        __request__: Any = None,
+        __metadata__: Body | None = None,
+    ) -> Body:
+        """What a model is sent, with all that Open WebUI added: documents, memory, results of tools.
+
+        Raises:
+            TurnRefused
+        """
+        metadata = object_or_empty(__metadata__)
+        message = metadata.get("message_id")
+        state = answer_of(__request__, message)
+        reviewed = state is not None
+        if state is None:
+            # The filter was switched on after the inlet of this request.
+            state = self._new_state(body, __user__, metadata)
+            keep_answer(__request__, message, state)
+        if state.is_sent_through:
+            return self._sent_through(body, state, __request__, message)
+        if state.by_models:
+            return body
+        context = state.context._replace(reviewed=reviewed)
+        fields = {name: value for name, value in body.items() if name != "messages"}
+        try:
+            review = RequestReview(state.moderator, messages_of(body), fields, context)
+            cleaned = await review.review()
+            terms = state.terms()._replace(context=cleaned.context, preface=review.preface(cleaned))
+            state.stream = GuardedStream(state.moderator, context, review.notices, terms)
+        except RequestRefused as refused:
+            raise TurnRefused(refused.answer) from None
+        except Exception as error:
+            return _unreviewed(body, state, error)
+        return {**cleaned.fields, "messages": cleaned.messages}
+
+    async def stream(self, event: Body, __request__: Any = None, __message_id__: str | None = None) -> Body:
+        """What may be shown now of an answer. Raises nothing but what stops a refused answer."""
+        state = answer_of(__request__, __message_id__)
+        if state is None:
+            state = AnswerState(self.valves, self._service.of(self.valves), RequestContext(), on_page=False)
+            keep_answer(__request__, __message_id__, state)
+        if state.by_models:
+            return event if is_answered(__request__, __message_id__ or "") else state.stream.refuse_unmarked()
+        return event if state.exempt else await state.stream.pass_on(event)
+
+    async def outlet(
+        self,
+        body: Body,
+        __user__: Body | None = None,
+        __request__: Any = None,
+        __metadata__: Body | None = None,
+        __event_emitter__: Emitter | None = None,
+    ) -> Body:
+        """The chat as it may stay. A program's answer that could not be judged never reaches it."""
+        metadata = object_or_empty(__metadata__)
+        state = answer_of(__request__, metadata.get("message_id"))
+        if state is None:
+            state = self._new_state(body, __user__, metadata)
+        if state.by_models:
+            return body
+        if not state.context.chat and state.is_enforced and not state.stream.begun:
+            # The model server sent a whole answer though it was asked for a stream: nothing else ends this.
+            head = state.context.head("response")
+            state.moderator.audit.record(head, verdict=Verdict.none("the model server did not stream its answer"))
+            raise asyncio.CancelledError("the answer could not be checked")
+        return await review_stored(body, state, __event_emitter__)
+
+    def _new_state(self, body: Body, user: Body | None, metadata: Body) -> AnswerState:
+        context = RequestContext.of_body({**body, "metadata": metadata}, user or {})
+        on_page = bool(metadata.get("session_id") and metadata.get("chat_id") and metadata.get("message_id"))
+        return AnswerState(self.valves, self._service.of(self.valves), context, on_page=on_page)
+
+    def _sent_through(self, body: Body, state: AnswerState, request: Any, message: object) -> Body:
+        function = state.valves.models_function
+        if body.get("model") != check_model(function):
+            state.model = str(body.get("model") or "")
+        return send_through(request, str(message or ""), body, function, state.model)
+
+
+def _is_guarded(model: Body, function: str) -> bool:
+    """Whether the guarded models' function offers this model. A preset counts as what its base is: users choose ids."""
+    base = object_or_empty(model.get("info")).get("base_model_id")
+    return str(model.get("id") if base is None else base).startswith(f"{function}.")
+
+
+def _goes_through(body: Body, state: AnswerState, request: Any) -> bool:
+    """Whether the guarded models' function is to answer in the picked model's place."""
+    if state.valves.answers == "models":
+        return True
+    if body.get("stream") or not state.is_enforced or state.valves.unstreamed == "refuse":
+        return False
+    return check_model(state.valves.models_function) in request.app.state.MODELS
+
+
+def _check_form(body: Body, state: AnswerState) -> None:
+    """Raises TurnRefused for a request whose answer nobody could judge."""
+    several = body.get("n") not in (None, 1)
+    if body.get("stream") and not several:
+        return
+    words = _SEVERAL if body.get("stream") else _UNSTREAMED
+    state.moderator.audit.record(state.context.head("prompt"), verdict=Verdict.none(words))
+    raise TurnRefused(words)
+
+
+def _unreviewed(body: Body, state: AnswerState, error: Exception) -> Body:
+    """The request after an error of ours, if the admin lets it pass. Raises TurnRefused otherwise."""
+    failed = failed_review(state.moderator, state.context, error)
+    if failed is not None:
+        raise TurnRefused(failed.answer) from None
+    return body

@@ -208,6 +208,11 @@ _ROUTES = "qwen3guard_routes"
 _FILTERED = "qwen3guard_filtered"
 
 
+def check_model(function: str) -> str:
+    """The id of the hidden entry of `function`."""
+    return f"{function}.{CHECK_ENTRY}"
+
+
 def mark_filtered(request: Any) -> None:
     """Let the guarded models know that the filter is on."""
     setattr(request.state, _FILTERED, True)
@@ -229,7 +234,7 @@ def send_through(request: Any, message: str, body: Body, function: str, picked: 
         picked: the id of the model.
     """
     _routes(request)[message] = {"model": picked, "answered": False}
-    return {**body, "model": f"{function}.{CHECK_ENTRY}"}
+    return {**body, "model": check_model(function)}
 
 
 def picked_model(request: Any, message: str) -> str | None:
@@ -240,7 +245,7 @@ def picked_model(request: Any, message: str) -> str | None:
 
 def mark_answered(request: Any, message: str) -> None:
     """Let the filter know that the guarded models make this answer."""
-    object_or_empty(_routes(request).get(message))["answered"] = True
+    _routes(request).setdefault(message, {})["answered"] = True
 
 
 def is_answered(request: Any, message: str) -> bool:
@@ -871,12 +876,13 @@ async def asked_model(request: Any, user: Any, body: Body, metadata: Body, offer
         UpstreamFailed: there is no such model, or it may not be asked in this way.
     """
     function, _, entry = str(body.get("model")).partition(".")
+    message = str(metadata.get("message_id") or "")
     if entry != CHECK_ENTRY:
         # Open WebUI has checked that the user may use this entry. An entry of an entry would never end.
         if not matches(entry, words(offered)) or entry.startswith(f"{function}."):
             raise UpstreamFailed(f"There is no guarded model {entry!r}.", 404)
+        mark_answered(request, message)
         return AskedModel(entry, picked=False)
-    message = str(metadata.get("message_id") or "")
     picked = picked_model(request, message)
     if picked is None or getattr(request.state, "direct", False):
         raise UpstreamFailed(_NOT_DIRECTLY, 403)
@@ -1455,11 +1461,19 @@ class OwnUpstream:
 
 
 async def _translated(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
-    """The events, with those of the Responses API as chunks. Connections of that kind pass them on as they are."""
-    responses = ResponsesEvents()
+    """The events; as chunks if they are those of the Responses API, which connections of that kind pass on as they are.
+
+    The first event decides: among chunks, such an event is nothing that a model says.
+    """
+    responses: ResponsesEvents | None = None
+    first = True
     async for event in events:
-        if isinstance(event.value, dict) and is_responses_event(event.value):
-            for chunk in responses.chunks_of(event.value):
+        value = object_or_empty(event.value)
+        if first and is_responses_event(value):
+            responses = ResponsesEvents()
+        first = False
+        if responses and is_responses_event(value):
+            for chunk in responses.chunks_of(value):
                 yield Event(chunk, "")
         else:
             yield event
@@ -8049,6 +8063,8 @@ class RequestContext(NamedTuple):
     """That the reader set, such as `de-DE`."""
     split_system: Callable[[str], tuple[str, str]] = all_is_judged
     """Gives of a system text what may be sent, and the part of it that must be judged."""
+    reviewed: bool = False
+    """Whether the host reviewed this request before, when it held less: what passed then is not recorded again."""
     host_is_next: bool = False
     """Whether Open WebUI itself gets the request next: then its own fields are not judged."""
 
@@ -8088,6 +8104,42 @@ class RequestContext(NamedTuple):
             chat=self.chat or None,
             message=message or self.message or None,
         )
+
+
+# ---- webui.guarded.answer_record ----
+
+def record_answer(
+    moderator: Moderator,
+    context: RequestContext,
+    text: str,
+    verdict: Verdict | None = None,
+    decision: Decision | None = None,
+    *,
+    problem: str | None = None,
+    milliseconds: float | None = None,
+    unjudged: Sequence[str] = (),
+) -> None:
+    """Audit an answer, or what there is of it and why it ended."""
+    known: dict[str, Any] = {
+        "unjudged": tuple(unjudged),
+        "guard": moderator.guard.model,
+        "milliseconds": milliseconds,
+    }
+    if problem:
+        verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
+    head = context.head(context.direction("response")).model_copy(update=known)
+    moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
+
+
+# ---- webui.guarded.upstream_words ----
+
+async def explained(moderator: Moderator, failed: UpstreamFailed, *, exempt: bool = False) -> str:
+    """The failure in words: in the server's own only if the guard clears them, or nobody judges."""
+    if not failed.words:
+        return failed.message
+    verdict = await moderator.guard.judge([Turn("assistant", failed.words)])
+    passes = exempt or moderator.policy.decide(verdict).passes
+    return str(failed) if passes else f"{failed.message}."
 
 
 # ---- webui.message_reviews ----
@@ -8400,12 +8452,14 @@ class RequestRefused(Exception):
     Args:
         review: why.
         answer: what is shown in place of an answer.
+        message: the message that refuses it; None if none does.
     """
 
-    def __init__(self, review: Review, answer: str) -> None:
+    def __init__(self, review: Review, answer: str, message: Body | None = None) -> None:
         super().__init__(review.verdict.problem or review.verdict.severity)
         self.review = review
         self.answer = answer
+        self.message = message
 
 
 def failed_review(moderator: Moderator, context: RequestContext, error: Exception) -> RequestRefused | None:
@@ -8457,6 +8511,7 @@ class RequestReview:
         self._reviews = MessageReviews(moderator, judged, context.language)
         self._quoted = MessageReviews(moderator, quoted, context.language, readings)
         self._fields = ExtraFields(moderator, fields, host=context.host_is_next)
+        self._for_program = "response_format" in fields
         continues = bool(messages) and messages[-1].get("role") == "assistant"
         self.notices = RequestNotices(moderator, context, continues=continues)
         self.exempt = moderator.exempts(context.role)
@@ -8484,7 +8539,9 @@ class RequestReview:
         """
         asking_for(self._context.user)
         if self.exempt:
-            self._moderator.record_exempt(self._context.head(self._context.direction("prompt")), self._context.role)
+            if not self._context.reviewed:
+                head = self._context.head(self._context.direction("prompt"))
+                self._moderator.record_exempt(head, self._context.role)
             return self._unjudged()
         try:
             found = _Found(*await asyncio.gather(self._quoted.review(), self._reviews.review(), self._fields.review()))
@@ -8495,8 +8552,15 @@ class RequestReview:
                 raise refused from error
             return self._unjudged()
         if stopped is not None and stopped.review is not None:
-            raise RequestRefused(stopped.review, self.notices.refused(stopped.review, stopped.reading.text))
+            answer = self.notices.refused(stopped.review, stopped.reading.text)
+            raise RequestRefused(stopped.review, answer, stopped.message)
         return cleaned
+
+    def preface(self, cleaned: CleanRequest) -> str:
+        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
+        if not cleaned.unchecked or self._for_program:
+            return ""
+        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
 
     def _unjudged(self) -> CleanRequest:
         """The request as it is."""
@@ -8507,10 +8571,15 @@ class RequestReview:
             if one.review and (one.review.fresh or one.is_stopped):
                 self._record_one(one, "task")
         for one, decides in self._with_decisive(found):
-            if one.review and (decides or one.review.fresh):
+            if self._is_worth_a_record(one, decides=decides):
                 self._record_one(one, self._context.direction("prompt" if decides else "history"))
         for direction, one in found.fields.judged:
-            self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+            if self._is_worth_a_record(one, decides=True):
+                self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+
+    def _is_worth_a_record(self, one: ReviewedMessage, *, decides: bool) -> bool:
+        again = self._context.reviewed and not one.is_stopped
+        return one.review is not None and (one.review.fresh or (decides and not again))
 
     def _record_one(self, one: ReviewedMessage, direction: str) -> None:
         if one.review:
@@ -8589,6 +8658,7 @@ class GuardedRequest:
         self._fields = {name: value for name, value in body.items() if name != "messages"}
         self._review = RequestReview(moderator, messages_of(body), self._fields, context)
         self.notices = self._review.notices
+        self.preface = self._review.preface
         self.exempt = self._review.exempt
         """Whether nobody judges the answer."""
 
@@ -8642,17 +8712,7 @@ class GuardedRequest:
 
     async def explained(self, failed: UpstreamFailed) -> str:
         """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
-        if not failed.words:
-            return failed.message
-        verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
-        passes = self.exempt or self.moderator.policy.decide(verdict).passes
-        return str(failed) if passes else f"{failed.message}."
-
-    def preface(self, cleaned: CleanRequest) -> str:
-        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
-        if not cleaned.unchecked or "response_format" in self._fields:
-            return ""
-        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
+        return await explained(self.moderator, failed, exempt=self.exempt)
 
     def record_answer(
         self,
@@ -8665,15 +8725,16 @@ class GuardedRequest:
         unjudged: Sequence[str] = (),
     ) -> None:
         """Audit an answer, or what there is of it and why it ended."""
-        known: dict[str, Any] = {
-            "unjudged": tuple(unjudged),
-            "guard": self.moderator.guard.model,
-            "milliseconds": milliseconds,
-        }
-        if problem:
-            verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
-        head = self._context.head(self._context.direction("response")).model_copy(update=known)
-        self.moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
+        record_answer(
+            self.moderator,
+            self._context,
+            text,
+            verdict,
+            decision,
+            problem=problem,
+            milliseconds=milliseconds,
+            unjudged=unjudged,
+        )
 
 
 async def _end(task: "asyncio.Future[Any] | None") -> None:
@@ -9370,12 +9431,21 @@ class Judged(NamedTuple):
 
 
 class GrowingAnswer:
-    """The answer to `context`. Call `aclose` at the end: an open stream takes memory at the endpoint."""
+    """An answer. Call `aclose` at the end: an open stream takes memory at the endpoint.
+
+    Args:
+        guard: judges.
+        policy: decides.
+        context: the conversation before the answer. If it ends with an assistant turn, the answer continues that turn,
+            and both are judged as one.
+    """
 
     def __init__(self, guard: Guard, policy: Policy, context: Sequence[Turn]) -> None:
         self._guard = guard
         self._policy = policy
         self._context = list(context)
+        begun = bool(context) and context[-1].role == "assistant"
+        self._opening = self._context.pop().text if begun else ""
         self._read_context: Context | None = None
         self._stream: _Stream | None = None
         self._asked = False
@@ -9383,6 +9453,10 @@ class GrowingAnswer:
 
     async def judge(self, text: str, *, end: bool) -> Judged:
         """Judge all of the answer so far; `end` if it is complete. May be cancelled and called again with more text."""
+        judged = await self._judge(self._opening + text, end)
+        return judged._replace(cleared=max(0, judged.cleared - len(self._opening)))
+
+    async def _judge(self, text: str, end: bool) -> Judged:
         if not self._asked and await self._guard.streams():
             self._stream = _Stream(self._guard, self._policy, self._context)
         self._asked = True
@@ -9480,7 +9554,7 @@ class _Stream:
         return reply
 
 
-# ---- moderation.answer.watch ----
+# ---- moderation.answer.progress ----
 
 # Seconds from the start of one check to the start of the next. The pause is short at first, so that the first words
 # appear soon, and doubles up to what is still acceptable for a reader. An answer of s seconds takes about s / 0.5 + 4
@@ -9497,6 +9571,79 @@ class End(StrEnum):
     WITHHELD = "withheld"
 
 
+class CheckOutcome(NamedTuple):
+    """What a check brought."""
+
+    released: list[Piece]
+    """Pieces that it cleared."""
+    end: End | None
+    """How the answer ended; None if it goes on."""
+
+
+class Progress:
+    """The checks of one answer, which are made one after another.
+
+    Args:
+        held: the answer.
+        now: the time. All times are of one clock, in seconds.
+    """
+
+    def __init__(self, held: HoldBack, now: float) -> None:
+        self._held = held
+        self._pause = _FIRST_PAUSE
+        self._started = now
+        self._frozen = False
+        self.due = now
+        """When the next check may start."""
+        self.judged = 0
+        """Characters that the last check covered."""
+
+    def has_more(self) -> bool:
+        """Whether there is new text for a check. The first one does not wait for a whole word: its reader waits."""
+        return (self._held.finished_words() if self.judged else self._held.arrived) > self.judged
+
+    def reading(self) -> Reading:
+        """What the next check of an unfinished answer is to judge."""
+        return self._held.reading(words=self.judged > 0)
+
+    def started(self, now: float) -> None:
+        """A check starts."""
+        self._started = now
+        self.due, self._pause = now + self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+
+    def ended(self, now: float) -> None:
+        """It is over. After a slow check, the next one waits for as long as it took: the guard is busy."""
+        self.due = max(self.due, now + min(now - self._started, _LONGEST_PAUSE))
+
+    def outcome(self, result: Judged, decision: Decision, reading: Reading, *, whole: bool, now: float) -> CheckOutcome:
+        """What the result of a check means.
+
+        Args:
+            result: of the check.
+            decision: what the policy says of it.
+            reading: what was checked.
+            whole: whether that is all of the answer, which is complete.
+            now: the time.
+        """
+        judged, self.judged = self.judged, reading.arrived
+        cleared = min(result.cleared, len(reading.text))
+        finished = whole and cleared == len(reading.text)
+        if decision.passes:
+            self._frozen = False
+            in_whole = finished or (judged > 0 and cleared == len(reading.text))
+            released = self._held.release(reading, cleared, words=not in_whole, end=finished)
+            return CheckOutcome(released, End.COMPLETE if finished else None)
+        if decision.action is Action.WITHHOLD:
+            return CheckOutcome([], End.WITHHELD)
+        if self._frozen or finished or result.sure:
+            return CheckOutcome([], End.REFUSED)
+        self._frozen = True
+        self.due = now + _LONGEST_PAUSE
+        return CheckOutcome([], None)
+
+
+# ---- moderation.answer.watch ----
+
 class Watched(NamedTuple):
     """The result of watching an answer."""
 
@@ -9512,8 +9659,7 @@ class Watcher:
     Args:
         guard: judges.
         policy: decides.
-        context: the conversation before the answer, as it was sent to the model. If it ends with an assistant turn, the
-            answer continues that turn, and both are judged as one.
+        context: the conversation before the answer, as it was sent to the model.
         emit: called with cleared pieces: at most one per channel and call, then payloads.
         cleared: completes when the prompt is cleared; nothing is emitted before.
         hold: False emits at once and judges afterwards; the caller then retracts a refused answer.
@@ -9532,9 +9678,7 @@ class Watcher:
         pictures: bool = True,
     ) -> None:
         self._policy = policy
-        before = list(context)
-        self._opening = before.pop().text if before and before[-1].role == "assistant" else ""
-        self._answer = GrowingAnswer(guard, policy, before)
+        self._answer = GrowingAnswer(guard, policy, context)
         self._emit = emit
         self._cleared = asyncio.ensure_future(cleared)
         self._hold = hold
@@ -9580,54 +9724,34 @@ class Watcher:
 
     async def _judge_along(self, reader: asyncio.Task[None]) -> Watched:
         loop = asyncio.get_running_loop()
-        judged, pause, due, frozen = 0, _FIRST_PAUSE, loop.time(), False
+        progress = Progress(self._held, loop.time())
         while True:
-            reading = await self._next_reading(reader, judged, due)
-            started = loop.time()
-            due, pause = started + pause, min(2 * pause, _LONGEST_PAUSE)
-            judged_now = await self._check(reading, reader)
-            # After a slow check, pause for as long as it took: the guard is busy.
-            due = max(due, loop.time() + min(loop.time() - started, _LONGEST_PAUSE))
-            if judged_now is None:
+            reading = await self._next_reading(reader, progress)
+            progress.started(loop.time())
+            judged = await self._check(reading, reader)
+            progress.ended(loop.time())
+            if judged is None:
                 continue
-            verdict, cleared, sure = judged_now
-            decision = self._policy.decide(verdict)
-            self.last = verdict, decision
+            decision = self._policy.decide(judged.verdict)
+            self.last = judged.verdict, decision
             await asyncio.shield(self._cleared)
-            cleared = min(max(0, cleared - len(self._opening)), len(reading.text))
-            finished = self._is_whole(reading, reader) and cleared == len(reading.text)
-            if decision.passes:
-                frozen = False
-                in_whole = finished or (judged > 0 and cleared == len(reading.text))
-                self._emit(self._held.release(reading, cleared, words=not in_whole, end=finished))
-                if finished:
-                    # Raises the upstream's error: an answer that failed is not complete.
-                    await reader
-                    return Watched(End.COMPLETE, verdict, decision)
-            elif decision.action is Action.WITHHOLD:
-                return Watched(End.WITHHELD, verdict, decision)
-            elif frozen or finished or sure:
-                return Watched(End.REFUSED, verdict, decision)
-            else:
-                frozen = True
-                due = loop.time() + _LONGEST_PAUSE
-            judged = reading.arrived
+            whole = self._is_whole(reading, reader)
+            released, end = progress.outcome(judged, decision, reading, whole=whole, now=loop.time())
+            self._emit(released)
+            if end is End.COMPLETE:
+                # Raises the upstream's error: an answer that failed is not complete.
+                await reader
+            if end is not None:
+                return Watched(end, judged.verdict, decision)
 
-    async def _next_reading(self, reader: asyncio.Task[None], judged: int, due: float) -> Reading:
-        """Wait until there is new text and the next check is due. Returns what to judge.
-
-        Args:
-            judged: characters that the last reading covered.
-            due: time of the next check, by the loop's clock.
-        """
+    async def _next_reading(self, reader: asyncio.Task[None], progress: Progress) -> Reading:
+        """Wait until there is new text and the next check is due. Returns what to judge."""
         loop = asyncio.get_running_loop()
         while not reader.done():
-            # The first check does not wait for a whole word: its reader has nothing to read yet.
-            arrived = self._held.finished_words() if judged else self._held.arrived
-            if arrived > judged:
-                wait = due - loop.time()
+            if progress.has_more():
+                wait = progress.due - loop.time()
                 if wait <= 0:
-                    return self._held.reading(words=judged > 0)
+                    return progress.reading()
                 # Sleep until then, without waking up for each piece.
                 await asyncio.wait({reader}, timeout=wait)
             else:
@@ -9645,7 +9769,7 @@ class Watcher:
         """
         self.checks += 1
         end = self._is_whole(reading, reader)
-        check = asyncio.create_task(self._answer.judge(self._opening + reading.text, end=end))
+        check = asyncio.create_task(self._answer.judge(reading.text, end=end))
         try:
             await asyncio.wait({check, reader}, return_when=asyncio.FIRST_COMPLETED)
             if not check.done() and reading.arrived < self._held.arrived:

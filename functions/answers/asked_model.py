@@ -37,12 +37,13 @@ async def asked_model(request: Any, user: Any, body: Body, metadata: Body, offer
         UpstreamFailed: there is no such model, or it may not be asked in this way.
     """
     function, _, entry = str(body.get("model")).partition(".")
+    message = str(metadata.get("message_id") or "")
     if entry != CHECK_ENTRY:
         # Open WebUI has checked that the user may use this entry. An entry of an entry would never end.
         if not matches(entry, words(offered)) or entry.startswith(f"{function}."):
             raise UpstreamFailed(f"There is no guarded model {entry!r}.", 404)
+        mark_answered(request, message)
         return AskedModel(entry, picked=False)
-    message = str(metadata.get("message_id") or "")
     picked = picked_model(request, message)
     if picked is None or getattr(request.state, "direct", False):
         raise UpstreamFailed(_NOT_DIRECTLY, 403)

@@ -13,6 +13,11 @@ _ROUTES = "qwen3guard_routes"
 _FILTERED = "qwen3guard_filtered"
 
 
+def check_model(function: str) -> str:
+    """The id of the hidden entry of `function`."""
+    return f"{function}.{CHECK_ENTRY}"
+
+
 def mark_filtered(request: Any) -> None:
     """Let the guarded models know that the filter is on."""
     setattr(request.state, _FILTERED, True)
@@ -34,7 +39,7 @@ def send_through(request: Any, message: str, body: Body, function: str, picked: 
         picked: the id of the model.
     """
     _routes(request)[message] = {"model": picked, "answered": False}
-    return {**body, "model": f"{function}.{CHECK_ENTRY}"}
+    return {**body, "model": check_model(function)}
 
 
 def picked_model(request: Any, message: str) -> str | None:
@@ -45,7 +50,7 @@ def picked_model(request: Any, message: str) -> str | None:
 
 def mark_answered(request: Any, message: str) -> None:
     """Let the filter know that the guarded models make this answer."""
-    object_or_empty(_routes(request).get(message))["answered"] = True
+    _routes(request).setdefault(message, {})["answered"] = True
 
 
 def is_answered(request: Any, message: str) -> bool:
