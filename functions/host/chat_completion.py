@@ -147,11 +147,19 @@ class OwnUpstream:
 
 
 async def _translated(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
-    """The events, with those of the Responses API as chunks. Connections of that kind pass them on as they are."""
-    responses = ResponsesEvents()
+    """The events; as chunks if they are those of the Responses API, which connections of that kind pass on as they are.
+
+    The first event decides: among chunks, such an event is nothing that a model says.
+    """
+    responses: ResponsesEvents | None = None
+    first = True
     async for event in events:
-        if isinstance(event.value, dict) and is_responses_event(event.value):
-            for chunk in responses.chunks_of(event.value):
+        value = object_or_empty(event.value)
+        if first and is_responses_event(value):
+            responses = ResponsesEvents()
+        first = False
+        if responses and is_responses_event(value):
+            for chunk in responses.chunks_of(value):
                 yield Event(chunk, "")
         else:
             yield event
