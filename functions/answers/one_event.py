@@ -25,8 +25,8 @@ def one_event(chunks: Iterable[Body]) -> Body:
 
 
 def _say_too(delta: Body, key: str, value: Any) -> None:
-    before = delta.get(key)
-    if (isinstance(before, str) and isinstance(value, str)) or (isinstance(before, list) and isinstance(value, list)):
+    before: Any = delta.get(key)
+    if isinstance(value, str | list) and type(before) is type(value):
         delta[key] = before + value
     elif isinstance(before, list) and isinstance(value, str):
         # Mistral sends thoughts as parts of the content, which the page cannot show in one event with the answer.
