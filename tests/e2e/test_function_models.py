@@ -162,24 +162,28 @@ def check_rounds(guarded: GuardedStack, name: str) -> None:
         assert json.dumps(body["messages"]).count(SYSTEM) == 1
 
 
+@contextmanager
+def arena(guarded: GuardedStack, *models: str) -> Iterator[str]:
+    """A model of Open WebUI that is one of these each time."""
+    path, admin = "/api/v1/evaluations/config", guarded.stack.admin
+    before = admin.get(path)
+    meta = {"model_ids": models, "filter_mode": "include", "access_grants": [EVERYBODY]}
+    made = [{"id": "arena-of-ours", "name": "Arena", "meta": meta}]
+    admin.post(path, {"ENABLE_EVALUATION_ARENA_MODELS": True, "EVALUATION_ARENA_MODELS": made})
+    admin.get("/api/models", refresh=True)
+    try:
+        yield "arena-of-ours"
+    finally:
+        admin.post(path, before)
+        admin.get("/api/models", refresh=True)
+
+
 @GUARDED
 def test_an_arena_of_guarded_models_is_guarded(guarded: GuardedStack) -> None:
-    path = "/api/v1/evaluations/config"
-    before = guarded.stack.admin.get(path)
-    meta = {"model_ids": [ENTRY], "filter_mode": "include", "access_grants": [EVERYBODY]}
-    arena = [{"id": "arena-of-ours", "name": "Arena", "meta": meta}]
-    guarded.stack.admin.post(path, {"ENABLE_EVALUATION_ARENA_MODELS": True, "EVALUATION_ARENA_MODELS": arena})
-    guarded.stack.admin.get("/api/models", refresh=True)
-    try:
-        guarded.model.says(CALM + UNSAFE)
-        seen = ask(guarded, SEA_PROMPT, "arena-of-ours")
-        assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (
-            True,
-            False,
-            ENTRY,
-        )
-    finally:
-        guarded.stack.admin.post(path, before)
+    guarded.model.says(CALM + UNSAFE)
+    with arena(guarded, ENTRY) as name:
+        seen = ask(guarded, SEA_PROMPT, name)
+    assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (True, False, ENTRY)
 
 
 # ---- every kind of model ----
@@ -304,6 +308,16 @@ def test_a_picked_model_answers_under_its_own_name_through_the_guarded_models(
 def test_a_picked_preset_keeps_its_system_prompt_in_every_round_of_a_tool(guarded: GuardedStack) -> None:
     with names_stay(guarded), model(guarded, "pilot", BASE, system=SYSTEM) as preset:
         check_rounds(guarded, preset)
+
+
+@FILTERED
+def test_an_arena_of_picked_models_is_guarded(guarded: GuardedStack) -> None:
+    guarded.model.says(CALM + UNSAFE)
+    with names_stay(guarded), arena(guarded, BASE) as name:
+        seen = ask(guarded, SEA_PROMPT, name)
+    assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (True, False, BASE)
+    with names_stay(guarded), arena(guarded, HIDDEN) as name:
+        assert "answers nobody who asks it directly" in json.dumps(ask(guarded, SEA_PROMPT, name).answer)
 
 
 @FILTERED
