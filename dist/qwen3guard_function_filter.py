@@ -10199,8 +10199,10 @@ class _RequestsTo(logging.Filter):
 
 
 async def _close_later(moderator: Moderator) -> None:
-    await asyncio.sleep(_KEEP_RETIRED_SECONDS)
-    await moderator.aclose()
+    try:
+        await asyncio.sleep(_KEEP_RETIRED_SECONDS)
+    finally:
+        await moderator.aclose()
 
 
 # ---- functions.qwen3guard_function_filter ----
