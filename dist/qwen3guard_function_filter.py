@@ -9410,22 +9410,11 @@ def keep_answer(request: Any, message: object, state: AnswerState) -> None:
 CHECK_ENTRY = "check"
 """The hidden entry of the guarded models' function that answers for the model that the user picked."""
 _ROUTES = "qwen3guard_routes"
-_FILTERED = "qwen3guard_filtered"
 
 
 def check_model(function: str) -> str:
     """The id of the hidden entry of `function`."""
     return f"{function}.{CHECK_ENTRY}"
-
-
-def mark_filtered(request: Any) -> None:
-    """Let the guarded models know that the filter is on."""
-    setattr(request.state, _FILTERED, True)
-
-
-def is_filtered(request: Any) -> bool:
-    """Whether the filter saw this request."""
-    return getattr(request.state, _FILTERED, False) is True
 
 
 def send_through(request: Any, message: str, body: Body, function: str, picked: str) -> Body:
@@ -10210,8 +10199,10 @@ class _RequestsTo(logging.Filter):
 
 
 async def _close_later(moderator: Moderator) -> None:
-    await asyncio.sleep(_KEEP_RETIRED_SECONDS)
-    await moderator.aclose()
+    try:
+        await asyncio.sleep(_KEEP_RETIRED_SECONDS)
+    finally:
+        await moderator.aclose()
 
 
 # ---- functions.qwen3guard_function_filter ----
@@ -10249,7 +10240,6 @@ class Filter:
         Raises:
             TurnRefused
         """
-        mark_filtered(__request__)
         metadata = object_or_empty(__metadata__)
         state = self._new_state(body, __user__, metadata)
         keep_answer(__request__, metadata.get("message_id"), state)
