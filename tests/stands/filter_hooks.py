@@ -28,14 +28,13 @@ class FilterHost:
         self.valves = valves
         self.models: dict[str, Body] = {"chat": {"id": "chat"}}
         self.stored: dict[tuple[str, str], Body] = {}
-        self.version = "0.12.4"
 
     @contextmanager
     def installed(self, data: Path) -> Iterator[None]:
         """The filter finds these modules."""
         contents: dict[str, dict[str, Any]] = {
             "open_webui": {},
-            "open_webui.env": {"VERSION": self.version, "DATA_DIR": data},
+            "open_webui.env": {"VERSION": "0.12.4", "DATA_DIR": data},
             "open_webui.models": {},
             "open_webui.models.chats": {
                 "Chats": SimpleNamespace(upsert_message_to_chat_by_id_and_message_id=self._upsert)
@@ -94,7 +93,7 @@ class HookedRequest:
     ) -> None:
         self._host = host
         app = SimpleNamespace(state=SimpleNamespace(MODELS=host.models))
-        self.request = beside.request if beside else SimpleNamespace(state=SimpleNamespace(), app=app)
+        self.request: Any = beside.request if beside else SimpleNamespace(state=SimpleNamespace(), app=app)
         self.model = model or {"id": "chat"}
         self.metadata: Body = {
             "chat_id": chat if on_page else "",

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import re
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -151,9 +152,9 @@ async def test_events_of_the_responses_api_are_held_back_too(host: FilterHost) -
             },
         ]
         shown = await answer.show(events)
-        assert said(shown) == (CALM if passes else WITHHELD)
+        assert said(shown) == CALM if passes else said(shown).endswith(WITHHELD)
         assert not leaks(shown)
-        assert not [event for event in shown if "type" in event]
+        assert not passes or not [event for event in shown if "type" in event]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ async def test_what_has_no_known_shape_is_dropped(host: FilterHost, event: Body)
 async def test_what_open_webui_says_itself_passes(host: FilterHost) -> None:
     answer = HookedRequest(host)
     await answer.ask(PROMPT)
-    events = [{"selected_model_id": "llama3:8b"}, {"sources": [{"document": ["A page about the sea."]}]}]
+    events: list[Body] = [{"selected_model_id": "llama3:8b"}, {"sources": [{"document": ["A page about the sea."]}]}]
     assert await answer.show(events) == events
 
 
@@ -302,13 +303,13 @@ async def test_what_was_shown_is_taken_back(host: FilterHost) -> None:
 
 @pytest.mark.parametrize("version", ["0.11.9", "0.13.0", "dev"])
 async def test_an_open_webui_that_takes_nothing_back_is_shown_nothing_unjudged(
-    host: FilterHost, tmp_path: Path, version: str
+    host: FilterHost, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    host.version, host.valves["stream_mode"] = version, "retract"
-    with host.installed(tmp_path):
-        answer = HookedRequest(host)
-        await answer.ask(PROMPT)
-        assert not leaks(await answer.show(spoken("plain", CALM + UNSAFE)))
+    monkeypatch.setattr(sys.modules["open_webui.env"], "VERSION", version)
+    host.valves["stream_mode"] = "retract"
+    answer = HookedRequest(host)
+    await answer.ask(PROMPT)
+    assert not leaks(await answer.show(spoken("plain", CALM + UNSAFE)))
 
 
 async def test_a_program_is_never_shown_what_was_not_judged(host: FilterHost) -> None:
@@ -340,7 +341,7 @@ async def test_an_answer_that_came_in_one_piece_is_replaced_on_the_page_and_in_t
     output = [{"type": "message", "id": "o1", "content": [{"type": "output_text", "text": UNSAFE}]}]
     kept = await answer.end({"id": "m1", **PROMPT}, {"id": "m2", **assistant(UNSAFE, output=output, sources=[UNSAFE])})
     assert kept["messages"] == []
-    assert not leaks((host.stored, answer.emitted))
+    assert not leaks((list(host.stored.values()), answer.emitted))
     assert host.stored["c1", "m2"]["content"] == WITHHELD
     assert host.stored["c1", "m2"]["sources"] == []
     assert answer.emitted[-1] == {
@@ -496,7 +497,7 @@ async def test_an_error_of_ours_withholds_the_answer(
     answer = HookedRequest(host, on_page=False)
     await answer.ask(PROMPT)
     stream = answer.request.state.qwen3guard_answers[""].stream
-    monkeypatch.setattr(stream, "_held", None)
+    monkeypatch.setattr(stream, "_progress", None)
     shown = await answer.show(spoken("plain", CALM))
     assert said(shown) == UNCHECKED
 
@@ -504,7 +505,7 @@ async def test_an_error_of_ours_withholds_the_answer(
 async def test_an_answer_whose_request_nobody_saw_is_withheld(host: FilterHost) -> None:
     answer = HookedRequest(host)
     shown = await answer.show(spoken("plain", CALM))
-    assert not said(shown).startswith("It was")
+    assert (said(shown), finishes(shown)) == (UNCHECKED, ["content_filter"])
 
 
 async def test_nobody_judges_exempt_users(host: FilterHost, stub: StubGuard, audit: Callable[..., list[Body]]) -> None:
@@ -533,7 +534,7 @@ async def test_several_answers_to_one_request_are_kept_apart(host: FilterHost) -
     await asyncio.gather(first.ask(PROMPT), second.ask(PROMPT))
     safe, unsafe = await asyncio.gather(first.show(spoken("plain", CALM)), second.show(spoken("plain", UNSAFE)))
     assert said(safe) == CALM
-    assert said(unsafe) == WITHHELD
+    assert said(unsafe).endswith(WITHHELD)
 
 
 async def test_many_answers_at_a_time_get_nothing_of_each_other(host: FilterHost, stub: StubGuard) -> None:
@@ -553,7 +554,7 @@ async def test_a_reader_who_leaves_is_recorded_and_leaves_no_check(
 ) -> None:
     answer = HookedRequest(host)
     await answer.ask(PROMPT)
-    stub.delay = PATIENCE
+    stub.delay = 1
     reading = asyncio.create_task(answer.show(spoken("plain", CALM)))
     await until(lambda: len(stub.requests) > 1)
     reading.cancel()
@@ -570,7 +571,7 @@ async def test_new_settings_hold_for_the_next_answer_and_not_for_one_that_has_be
     after = HookedRequest(host, chat="c2", message="m3")
     await after.ask(user(BOMB))
     assert said(await after.show(spoken("plain", UNSAFE))) == UNSAFE
-    assert said(await begun.show(spoken("plain", UNSAFE))) == WITHHELD
+    assert said(await begun.show(spoken("plain", UNSAFE))).endswith(WITHHELD)
 
 
 async def test_valves_that_say_the_same_make_no_new_service(host: FilterHost, stub: StubGuard) -> None:
