@@ -19,20 +19,18 @@ def one_event(chunks: Iterable[Body]) -> Body:
                 choices[choice["index"]] = choice
                 continue
             for key, value in choice["delta"].items():
-                _add(known["delta"], key, value)
+                _say_too(known["delta"], key, value)
             known.update({key: value for key, value in choice.items() if key != "delta" and value is not None})
     return {**whole, "choices": list(choices.values())} if whole else {}
 
 
-def _add(delta: Body, key: str, value: Any) -> None:
+def _say_too(delta: Body, key: str, value: Any) -> None:
     before = delta.get(key)
-    if before is None:
-        delta[key] = value
-    elif (isinstance(before, str) and isinstance(value, str)) or (isinstance(before, list) and isinstance(value, list)):
+    if (isinstance(before, str) and isinstance(value, str)) or (isinstance(before, list) and isinstance(value, list)):
         delta[key] = before + value
     elif isinstance(before, list) and isinstance(value, str):
         # Mistral sends thoughts as parts of the content, which the page cannot show in one event with the answer.
         delta[key] = value
-        _add(delta, "reasoning_content", "\n".join(find(before, key).texts))
+        _say_too(delta, "reasoning_content", "\n".join(find(before, key).texts))
     else:
         delta[key] = value
