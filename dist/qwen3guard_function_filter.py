@@ -9381,7 +9381,9 @@ class AnswerState:
         """How the answer is shown, whatever the conversation before it is."""
         retracts = self.on_page and can_retract(own_version())
         hold = self.valves.stream_mode == "hold" or not retracts
-        return StreamTerms([], hold=hold, retracts=retracts, on_page=self.on_page)
+        # A channel waits for ever for the end of an answer that is stopped.
+        stops = self.on_page and not str(self.context.chat or "").startswith("channel:")
+        return StreamTerms([], hold=hold, retracts=retracts, on_page=stops)
 
 
 def answer_of(request: Any, message: object) -> AnswerState | None:
@@ -9407,22 +9409,11 @@ def keep_answer(request: Any, message: object, state: AnswerState) -> None:
 CHECK_ENTRY = "check"
 """The hidden entry of the guarded models' function that answers for the model that the user picked."""
 _ROUTES = "qwen3guard_routes"
-_FILTERED = "qwen3guard_filtered"
 
 
 def check_model(function: str) -> str:
     """The id of the hidden entry of `function`."""
     return f"{function}.{CHECK_ENTRY}"
-
-
-def mark_filtered(request: Any) -> None:
-    """Let the guarded models know that the filter is on."""
-    setattr(request.state, _FILTERED, True)
-
-
-def is_filtered(request: Any) -> bool:
-    """Whether the filter saw this request."""
-    return getattr(request.state, _FILTERED, False) is True
 
 
 def send_through(request: Any, message: str, body: Body, function: str, picked: str) -> Body:
@@ -10250,7 +10241,6 @@ class Filter:
         Raises:
             TurnRefused
         """
-        mark_filtered(__request__)
         metadata = object_or_empty(__metadata__)
         state = self._new_state(body, __user__, metadata)
         keep_answer(__request__, metadata.get("message_id"), state)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from functions.answers.answer_state import AnswerState, answer_of, keep_answer
-from functions.answers.guarded_route import check_model, is_answered, mark_filtered, send_through
+from functions.answers.guarded_route import check_model, is_answered, send_through
 from functions.answers.guarded_stream import GuardedStream
 from functions.answers.stored_answer import review_stored
 from functions.answers.stored_prompt import replace_prompt
@@ -51,7 +51,6 @@ class Filter:
         Raises:
             TurnRefused
         """
-        mark_filtered(__request__)
         metadata = object_or_empty(__metadata__)
         state = self._new_state(body, __user__, metadata)
         keep_answer(__request__, metadata.get("message_id"), state)
