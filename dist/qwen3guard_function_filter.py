@@ -436,9 +436,9 @@ def one_event(chunks: Iterable[Body]) -> Body:
 
 
 def _say_too(delta: Body, key: str, value: Any) -> None:
-    before = delta.get(key)
-    if (isinstance(before, str) and isinstance(value, str)) or (isinstance(before, list) and isinstance(value, list)):
-        delta[key] = before + value
+    before: Any = delta.get(key)
+    if isinstance(value, str | list) and type(before) is type(value):
+        delta[key] += value
     elif isinstance(before, list) and isinstance(value, str):
         # Mistral sends thoughts as parts of the content, which the page cannot show in one event with the answer.
         delta[key] = value
@@ -9717,15 +9717,18 @@ async def review_stored(body: Body, state: AnswerState, emit: Emitter | None) ->
     terms = StoredChatTerms(rewrite_prompts=state.valves.rewrite_history, recorded=state.stream.ended, unchecked=False)
     await StoredChatReview(state.moderator, messages, newest, state.context, terms).review()
     changed = [place for place, message in enumerate(messages) if message != before[place]]
+    stored = True
     try:
         for place in changed:
-            await store(state.context.chat, str(messages[place].get("id") or ""), _changes(messages[place]))
+            message = messages[place]
+            stored &= await store(state.context.chat, str(message.get("id") or ""), _changes(message))
         if emit is not None and newest in changed:
             await show_output(emit, _output(messages[newest]))
     except HostChanged as error:
         log.warning("%s: what was refused stays in the record as originalContent", error)
         return body
-    return {**body, "messages": []} if changed else body
+    # A temporary chat is kept by its page, which gets the messages from the host.
+    return {**body, "messages": []} if changed and stored else body
 
 
 def _changes(message: Body) -> Body:

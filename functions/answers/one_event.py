@@ -25,9 +25,9 @@ def one_event(chunks: Iterable[Body]) -> Body:
 
 
 def _say_too(delta: Body, key: str, value: Any) -> None:
-    before = delta.get(key)
-    if (isinstance(before, str) and isinstance(value, str)) or (isinstance(before, list) and isinstance(value, list)):
-        delta[key] = before + value
+    before: Any = delta.get(key)
+    if isinstance(value, str | list) and type(before) is type(value):
+        delta[key] += value
     elif isinstance(before, list) and isinstance(value, str):
         # Mistral sends thoughts as parts of the content, which the page cannot show in one event with the answer.
         delta[key] = value

@@ -189,6 +189,40 @@ FUNCTIONS = [
         Line(MIDDLEWARE, "", f"filter_type='{hook}'", "functions/qwen3guard_function_filter.py")
         for hook in ("inlet", "request", "stream", "outlet")
     ),
+    # What becomes of what a filter raises and returns.
+    Line(
+        MIDDLEWARE,
+        "process_chat_payload",
+        "raise Exception(f'{e}')",
+        "functions/qwen3guard_function_filter.py: the notice is the error's text",
+    ),
+    Line(
+        MIDDLEWARE,
+        "streaming_chat_response_handler",
+        "data = wrap_item(JSONCodec.dumps(event)) if event else None",
+        "functions/answers/shown_events.py: an empty event is none",
+    ),
+    Line(MIDDLEWARE, "stream_body_handler", "if data:", "functions/answers/shown_events.py: an empty event is none"),
+    Line(
+        MIDDLEWARE,
+        "streaming_chat_response_handler",
+        "await asyncio.shield(response.body_iterator.aclose())",
+        "functions/answers/guarded_stream.py: a refused answer is stopped as its user would stop it",
+    ),
+    Line(
+        MIDDLEWARE,
+        "outlet_filter_handler",
+        "if outlet_result and outlet_result.get('messages'):",
+        "functions/answers/stored_answer.py: without messages, the host stores nothing",
+    ),
+    Line(
+        MIDDLEWARE,
+        "non_streaming_chat_response_handler",
+        "if ENABLE_API_OUTLET_FILTERS and (content or output):",
+        "functions/qwen3guard_function_filter.py: an outlet sees a program's unstreamed answer before it is sent",
+    ),
+    Line("env.py", "", "os.getenv('ENABLE_API_OUTLET_FILTERS', 'True')", "functions/qwen3guard_function_filter.py"),
+    Line("env.py", "", "DATA_DIR = Path(", "functions/host/data_folder.py"),
     Line(
         "models/functions.py", "get_active_filter_ids", "-> list[tuple[str, bool]]", "functions/host/function_record.py"
     ),

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import logging
 import re
 import sys
 import time
@@ -608,3 +609,24 @@ async def test_an_event_costs_microseconds_while_nothing_is_due(host: FilterHost
     each = (time.process_time() - started) / len(events)
     # Measured: 12 us with the checks that fall due meanwhile; a slow machine takes several times that.
     assert each < 0.0005
+
+
+async def test_checks_do_not_fill_open_webuis_log(host: FilterHost, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for library in ("httpx", "httpx2"):
+        logging.getLogger(library).info("HTTP Request: POST %s/chat/completions", "http://another.example")
+    await HookedRequest(host).ask(PROMPT)
+    guard = str(host.valves["guard_base_url"])
+    assert not [record for record in caplog.records if guard in record.getMessage()]
+    assert len([record for record in caplog.records if "another.example" in record.getMessage()]) == 2
+    logging.getLogger("httpx").warning("%s failed", guard)
+    assert "failed" in caplog.text
+
+
+async def test_a_temporary_chat_is_left_to_its_page(host: FilterHost) -> None:
+    answer = HookedRequest(host, chat="temporary:s1")
+    await answer.ask(PROMPT)
+    kept = await answer.end({"id": "m1", **PROMPT}, {"id": "m2", **assistant(UNSAFE)})
+    assert host.stored == {}
+    assert [message["content"] for message in kept["messages"]] == [PROMPT["content"], WITHHELD]
+    assert WITHHELD in json.dumps(answer.emitted)
