@@ -29,7 +29,6 @@ from functools import cache, lru_cache
 from math import sqrt
 from pathlib import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import quote, unquote
@@ -2128,6 +2127,8 @@ class RequestContext(NamedTuple):
     """That the reader set, such as `de-DE`."""
     split_system: Callable[[str], tuple[str, str]] = all_is_judged
     """Gives of a system text what may be sent, and the part of it that must be judged."""
+    reviewed: bool = False
+    """Whether the host reviewed this request before, when it held less: what passed then is not recorded again."""
     host_is_next: bool = False
     """Whether Open WebUI itself gets the request next: then its own fields are not judged."""
 
@@ -2324,8 +2325,14 @@ def _text(value: str) -> str:
 
 def _audit_path(value: str) -> str:
     if chosen(value) is not None:
-        checked_audit_path(value)
+        _usable_audit_path(value)
     return value
+
+
+@lru_cache(16)
+def _usable_audit_path(value: str) -> None:
+    """Look at the disk once for each path that can be used: a path that fails later is reported by the audit itself."""
+    checked_audit_path(value)
 
 
 def _category_names(value: str) -> str:
@@ -2424,7 +2431,7 @@ class LenientValves(BaseModel):
             if value is None and name not in given:
                 continue
             try:
-                clean[name] = _read(field, value)
+                clean[name] = _validators(cls)[name].validate_python(value)
             except ValidationError as error:
                 default = field.get_default(call_default_factory=True)
                 why = error.errors()[0]["msg"]
@@ -2435,9 +2442,11 @@ class LenientValves(BaseModel):
         return valves
 
 
-def _read(field: FieldInfo, value: Any) -> Any:
+@cache
+def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
+    """Those of each field by itself. Open WebUI makes valves several times a request, and this takes a millisecond."""
     # `rebuild_annotation` puts the field's bounds and validators back around its type.
-    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
+    return {name: TypeAdapter(field.rebuild_annotation()) for name, field in valves.model_fields.items()}
 
 
 # ---- pipelines.refusal_route ----

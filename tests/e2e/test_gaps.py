@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
-from demo.webui_client.protection import FILTER, FILTER_REFUSAL
+from demo.webui_client.host import FILTER, FILTER_REFUSAL
 from demo.webui_client.visitor import Visitor
 from tests.e2e.api_client import ApiClient
 from tests.e2e.bystanders import Bystanders

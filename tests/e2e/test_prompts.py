@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
-from demo.webui_client.protection import FILTER_REFUSAL
+from demo.webui_client.host import FILTER_REFUSAL
 from demo.webui_client.provision import EVERYBODY
 from demo.webui_client.visitor import Visitor
 from tests.e2e.chat_page import ChatPage
