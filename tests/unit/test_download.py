@@ -40,7 +40,8 @@ class Hub(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _answer(self, body: bytes, kind: str) -> None:
         self.send_response(200)
