@@ -23,4 +23,4 @@ EXPOSE 9099
 # The image's pipelines replace older ones in the volume. A newer file there is an admin's upload, and stays; so do the
 # valves, which are in folders next to the files.
 ENTRYPOINT []
-CMD ["sh", "-c", "cp --update --preserve=timestamps /app/dist/*.py \"$PIPELINES_DIR\" && exec python -m uvicorn main:app --host 0.0.0.0 --port 9099"]
+CMD ["sh", "-c", "cp --verbose --update --preserve=timestamps /app/dist/*.py \"$PIPELINES_DIR\" && exec python -m uvicorn main:app --host 0.0.0.0 --port 9099"]
