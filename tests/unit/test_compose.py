@@ -198,6 +198,9 @@ def test_the_vllm_in_the_images_is_the_one_that_is_tested() -> None:
         assert SERVICES[guard]["build"] == SERVICES[download]["build"]
         assert SERVICES[guard]["image"] == SERVICES[download]["image"]
         assert SERVICES[guard]["build"]["args"]["BASE"].endswith(f":v{pinned[1]}")
+    files = [COMPOSE, *ROOT.glob("deploy/**/*"), *ROOT.glob("docs/*.md")]
+    named = [re.findall(r"vllm-openai(?:-cpu)?:v([\d.]*\d)", file.read_text()) for file in files if file.is_file()]
+    assert {version for versions in named for version in versions} == {pinned[1]}
 
 
 def test_everything_that_is_copied_exists_and_reaches_the_build() -> None:
