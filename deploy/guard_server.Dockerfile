@@ -16,12 +16,15 @@ COPY guard_server/ guard_server/
 # vLLM finds plugins in installed packages.
 RUN uv pip install --python "$(command -v python3)" --no-deps --editable .
 
-# Writable for any user that the image runs as; a new volume gets the same rights.
-RUN mkdir -p /models && chmod 1777 /models
-ENV HF_HOME=/models/huggingface \
-    MODELSCOPE_CACHE=/models/modelscope \
-    VLLM_CACHE_ROOT=/models/vllm
-VOLUME /models
+# Two folders: the model's files, which only `download` writes, and what vLLM and its libraries keep between two starts
+# (compiled kernels). New volumes take over their owner.
+RUN useradd --uid 10001 --no-create-home --home-dir /cache guard \
+  && mkdir -p /models /cache && chown guard: /models /cache
+ENV HOME=/cache \
+    HF_HOME=/models/huggingface \
+    MODELSCOPE_CACHE=/models/modelscope
+USER guard
+VOLUME ["/models", "/cache"]
 
 EXPOSE 8000
 ENTRYPOINT ["python3", "-m", "guard_server"]

@@ -30,6 +30,15 @@ _GuardModel = Annotated[
 ]
 _Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
 _Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+_Model = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help=f"{', '.join(catalog.MODELS)}; a hub id (owner/name); or a folder. Default: {catalog.DEFAULT}.",
+        show_default=False,
+    ),
+]
+_Hub = Annotated[Literal["huggingface", "modelscope"], typer.Option(help="Where to download from.")]
 _Split = Annotated[list[str] | None, typer.Option(help="Only rows of this split; may be given several times.")]
 
 _GUARD_URL = "http://127.0.0.1:8000/v1"
@@ -56,17 +65,10 @@ def _main(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def serve(
     context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            help=f"{', '.join(catalog.MODELS)}; a hub id (owner/name); or a folder. Default: {catalog.DEFAULT}.",
-            show_default=False,
-        ),
-    ] = None,
+    model: _Model = None,
     host: _Host = "127.0.0.1",
     port: _Port = 8000,
-    hub: Annotated[Literal["huggingface", "modelscope"], typer.Option(help="Where to download from.")] = "huggingface",
+    hub: _Hub = "huggingface",
     max_model_len: Annotated[int, typer.Option(min=1, help="Longest conversation in tokens.")] = catalog.CONTEXT,
     api_key: Annotated[
         str | None,
@@ -85,6 +87,21 @@ def serve(
             out.print(f"No model named: serving {model}. (The demo guard is `serve demo`; it is not for production.)")
         options = ServeOptions(host, port, hub, max_model_len, api_key or None, tuple(context.args))
         serving.serve(model, options)
+
+
+@app.command()
+def download(model: _Model = None, hub: _Hub = "huggingface") -> None:
+    """Download MODEL: with HF_HUB_OFFLINE=1, `serve` then needs no network."""
+    from guard_server.serve import hub_files
+
+    with errors_reported():
+        found = catalog.find(model or catalog.DEFAULT)
+        source = found.on(hub) if isinstance(found, catalog.Model) else found
+        if source is None or isinstance(source, Path):
+            out.print("Nothing to download: the model is on this machine.")
+            return
+        out.print(f"Downloading {source} from {hub}.", markup=False)
+        out.print(f"It is in {hub_files.fetch(source, hub)}.", markup=False)
 
 
 @app.command()

@@ -1,15 +1,13 @@
 """What a checkpoint contains in addition to its weights: sizes and chat template, read from a folder or a hub."""
 
-import importlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from guard_server.catalog import Hub, Model, find, kv_bytes_per_token
-from guard_server.errors import HubUnreachable, UnknownModel, UnreadableCheckpoint
-from guard_server.serve.pip_commands import install_extra
+from guard_server.errors import UnreadableCheckpoint
+from guard_server.serve import hub_files
 from guard_server.stream.head_labels import Labels
 
 _SMALL_FILES = ["config.json", "tokenizer_config.json", "chat_template.jinja"]
@@ -87,7 +85,7 @@ def load(wanted: str, hub: Hub) -> Checkpoint:
 def _read(source: str, served_names: tuple[str, ...], hub: Hub, model: Model | None) -> Checkpoint:
     folder = Path(source) if Path(source).is_dir() else None
     if folder is None and not (model is not None and model.demo):
-        folder = _download(source, hub)
+        folder = hub_files.fetch(source, hub, _SMALL_FILES)
     config = _json(folder / "config.json") if folder else None
     if folder is None or config is None:
         cause = f"{source} has no config.json: it is not a model folder."
@@ -124,35 +122,3 @@ def _json(file: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise UnreadableCheckpoint(f"{file} is not JSON: {error}.", "Download the model again.") from error
     return value if isinstance(value, dict) else None
-
-
-def _download(hub_id: str, hub: Hub) -> Path:
-    """The folder of the hub's cache with the small files of `hub_id`."""
-    package = "huggingface_hub" if hub == "huggingface" else "modelscope"
-    try:
-        client = importlib.import_module(package)
-    except ImportError as error:
-        # vLLM requires the other client, so only this one needs an extra.
-        remedy = install_extra("modelscope") if hub == "modelscope" else "pip install huggingface_hub"
-        raise HubUnreachable(f"{package} is not installed.", remedy) from error
-    try:
-        return Path(client.snapshot_download(hub_id, allow_patterns=_SMALL_FILES))
-    except Exception as error:  # Both clients raise HTTP libraries' errors, which differ between versions.
-        raise _hub_error(hub_id, hub, error) from error
-
-
-def _hub_error(hub_id: str, hub: Hub, error: Exception) -> UnknownModel | HubUnreachable:
-    cause = " ".join(str(error).split())[:300]
-    if type(error).__name__ in ("RepositoryNotFoundError", "GatedRepoError", "NotExistError", "HFValidationError"):
-        remedy = "Check its name; a private or gated model needs a token (HF_TOKEN, or MODELSCOPE_API_TOKEN)."
-        return UnknownModel(f"{hub} has no model {hub_id} that you can access: {cause}", remedy)
-    if hub == "huggingface":
-        other, mirror = "modelscope", f"HF_ENDPOINT, now {os.environ.get('HF_ENDPOINT', 'not set')}"
-    else:
-        other, mirror = "huggingface", f"MODELSCOPE_DOMAIN, now {os.environ.get('MODELSCOPE_DOMAIN', 'not set')}"
-    remedy = (
-        f"Check the network, its proxy (HTTPS_PROXY) and mirror ({mirror}), try --hub {other}, or name a folder "
-        "with the model. To see everything work without a download: qwen3guard serve demo "
-        "(not for production)."
-    )
-    return HubUnreachable(f"{hub} could not be reached for {hub_id}, and no copy is on this machine: {cause}", remedy)
