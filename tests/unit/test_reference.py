@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 # Typer has its own copy of click, whose types it does not export.
 COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 VALVES = set(Valves.model_fields) | set(ModelsValves.model_fields)
-MENTION = re.compile(r"qwen3guard ([a-z]+)((?: +(?:\\\n +)?[^\s`#&|;(){}\[\]]+)*)")
+# Not the namespace of kubectl.
+MENTION = re.compile(r"(?<!-n )qwen3guard ([a-z]+)((?: +(?:\\\n +)?[^\s`#&|;(){}\[\]]+)*)")
 
 
 def mentioned() -> Iterator[tuple[str, str, str]]:
