@@ -7669,19 +7669,19 @@ HINT_START = "\n\nOnly admins read this:"
 _LONGEST_CAUSE = 300
 _ADDRESS = "the valve guard_base_url needs the address of a Qwen3Guard server, which usually ends in /v1"
 _ADVICE = (
-    (r"answered 40[13]: |guard's key", "the valve guard_api_key needs the key of the guard's server"),
-    (r"answered 404: .*model", "the valve guard_model needs a name that the server lists, or auto"),
-    (r"answered 40\d: |lists no model|like an OpenAI-compatible|redirects to", _ADDRESS),
-    (r"cannot be reached", f"{_ADDRESS}; that server must run, and this one must be able to reach it"),
+    (re.compile(r"answered 40[13]: |guard's key"), "the valve guard_api_key needs the key of the guard's server"),
+    (re.compile(r"answered 404: .{0,200}model"), "the valve guard_model needs a name that the server lists, or auto"),
+    (re.compile(r"answered 40\d: |lists no model|like an OpenAI-compatible|redirects to"), _ADDRESS),
+    (re.compile(r"cannot be reached"), f"{_ADDRESS}; that server must run, and this one must be able to reach it"),
     (
-        r"no verdict within|not judged within|did not answer a moment ago",
+        re.compile(r"no verdict within|not judged within|did not answer a moment ago"),
         "the guard does not answer, or is too slow: see the valves guard_base_url and timeout_seconds",
     ),
     (
-        r"guard said nothing|guard's reply",
+        re.compile(r"guard said nothing|guard's reply"),
         "if this goes on, the model that answers is no Qwen3Guard-Gen: see the valves guard_base_url and guard_model",
     ),
-    (r"too many checks wait", "the guard is too slow for its users: see docs/operations.md"),
+    (re.compile(r"too many checks wait"), "the guard is too slow for its users: see docs/operations.md"),
 )
 
 
@@ -7707,7 +7707,7 @@ def is_about_guard(problem: str) -> bool:
 
 
 def _advice_on(cause: str) -> str | None:
-    return next((advice for pattern, advice in _ADVICE if re.search(pattern, cause)), None)
+    return next((advice for pattern, advice in _ADVICE if pattern.search(cause)), None)
 
 
 def with_hint(notice: str, hint: str) -> str:
