@@ -3,7 +3,7 @@
 ARG BASE=vllm/vllm-openai:v0.32.0
 FROM ${BASE}
 
-# All that `serve` imports comes with vLLM, but for ModelScope's client in some images.
+# vLLM has everything that `serve` imports, except ModelScope's client in some images.
 ARG HUB=huggingface
 RUN if [ "$HUB" = modelscope ] && ! python3 -c "import modelscope"; then \
       uv pip install --python "$(command -v python3)" modelscope; \
@@ -13,11 +13,11 @@ WORKDIR /guard
 COPY pyproject.toml README.md LICENSE ./
 COPY moderation/ moderation/
 COPY guard_server/ guard_server/
-# vLLM finds plugins by what is installed.
+# vLLM finds plugins in installed packages.
 RUN uv pip install --python "$(command -v python3)" --no-deps --editable .
 
 # Two folders: the model's files, which only `download` writes, and what vLLM and its libraries keep between two starts
-# (compiled kernels). New volumes take over their owner.
+# (compiled kernels). New volumes get the same owner.
 RUN useradd --uid 10001 --no-create-home --home-dir /cache guard \
   && mkdir -p /models /cache && chown guard: /models /cache
 ENV HOME=/cache \

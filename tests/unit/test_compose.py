@@ -1,7 +1,7 @@
 """docker-compose.yml and what it can be extended by: valid, contained, with one network for each need.
 
-The schema is the Compose specification's, as check-jsonschema carries it. What only a Docker engine can show is not
-shown here: that the images can be pulled, and that the containers run.
+The schema is that of the Compose specification, from check-jsonschema. Only a Docker engine can show that the images
+can be pulled and that the containers run, so this is not tested here.
 """
 
 import re
@@ -37,7 +37,7 @@ def test_it_is_valid_compose(file: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_docker_itself_accepts_it_where_it_is_installed(tmp_path: Path) -> None:
+def test_docker_accepts_it_if_docker_is_installed(tmp_path: Path) -> None:
     env = tmp_path / "env"
     env.write_text("".join(f"{name}={value or 'x'}\n" for name, value in example().items()), encoding="utf-8")
     docker = shutil.which("docker")
@@ -103,7 +103,7 @@ def test_a_container_can_do_no_more_than_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_only_images_that_know_no_other_user_run_as_root(name: str) -> None:
+def test_only_open_webui_runs_as_root(name: str) -> None:
     dockerfile = ALL[name].get("build", {}).get("dockerfile")
     if dockerfile is None:
         assert name in WEBUIS or ALL[name]["user"] in ("999:999", "999:1000")
@@ -125,14 +125,14 @@ def test_a_guard_cannot_change_its_weights_and_asks_no_hub(name: str) -> None:
     assert SERVICES[name]["tmpfs"] == ["/tmp:exec"]
 
 
-def test_only_open_webui_has_a_port_and_that_on_loopback() -> None:
+def test_only_open_webui_has_a_port_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in ALL.items() if "ports" in service}
     assert list(published) == WEBUIS
     for ports in published.values():
         assert [filled_in(port, {}) for port in ports] == ["127.0.0.1:3000:8080"]
 
 
-def test_there_is_one_network_for_each_need() -> None:
+def test_there_is_one_network_for_each_purpose() -> None:
     members = {
         network: {name for name, service in ALL.items() if network in service["networks"]}
         for network in EXTENDED["networks"]
@@ -154,7 +154,7 @@ def test_there_is_one_network_for_each_need() -> None:
         assert SERVICES[name]["networks"]["judging"]["aliases"] == ["guard"]
 
 
-def test_there_is_no_default_for_what_must_be_chosen() -> None:
+def test_settings_that_must_be_chosen_have_no_default() -> None:
     uses = [match for match in VARIABLE.finditer(TEXT) if match[1] == "UPSTREAM_BASE_URL"]
     assert len(uses) == 2
     assert all(match[2] == "?" for match in uses)
@@ -203,7 +203,7 @@ def test_the_vllm_in_the_images_is_the_one_that_is_tested() -> None:
     assert {version for versions in named for version in versions} == {pinned[1]}
 
 
-def test_everything_that_is_copied_exists_and_reaches_the_build() -> None:
+def test_all_copied_files_exist_and_are_part_of_the_build() -> None:
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for text in DOCKERFILES.values():
         sources = [source for line in re.findall(r"^COPY (.+) \S+$", text, re.M) for source in line.split()]

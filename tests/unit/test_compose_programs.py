@@ -129,7 +129,7 @@ def guard_command(name: str, values: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("name", GUARDS)
 @pytest.mark.parametrize("values", MODELS)
-def test_the_guards_command_is_one_that_serve_takes(
+def test_serve_accepts_the_guards_command(
     name: str, values: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, ServeOptions]] = []
@@ -161,7 +161,7 @@ def test_the_model_that_is_downloaded_is_the_one_that_is_served(
     assert "guard-models:/models" in SERVICES[name]["volumes"]
 
 
-def test_the_demo_guard_is_nobodys_default() -> None:
+def test_the_demo_guard_is_never_a_default() -> None:
     assert not [match[0] for match in VARIABLE.finditer(TEXT) if (match[3] or "").startswith("demo")]
     assert example()["GUARD_MODEL"] == "gen-0.6b"
 
@@ -176,7 +176,7 @@ def settings(name: str) -> dict[str, str]:
     return {name: filled_in(value, values) for name, value in environment.items() if name.startswith("QWEN3GUARD_")}
 
 
-def test_the_pipelines_settings_are_valves_that_exist_and_take_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pipelines_settings_are_valid_values_of_existing_valves(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = settings("pipelines")
     valves = {name.removeprefix("QWEN3GUARD_").lower() for name in ours}
     assert {"guard_base_url", "guard_api_key", "upstream_base_urls", "upstream_api_keys"} <= valves
@@ -184,11 +184,11 @@ def test_the_pipelines_settings_are_valves_that_exist_and_take_them(monkeypatch:
     assert ours["QWEN3GUARD_GUARD_BASE_URL"] == "http://guard:8000/v1"
     for name, value in ours.items():
         monkeypatch.setenv(name, value)
-    # One environment serves both, so a name that both have must mean the same in both.
+    # Both read the same environment, so a variable that both have must have the same meaning in both.
     assert Valves().problems + ModelsValves().problems == []
 
 
-def test_the_functions_settings_are_valves_that_exist_and_take_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_functions_settings_are_valid_values_of_existing_valves(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = settings("open-webui-functions")
     assert ours == {"QWEN3GUARD_GUARD_BASE_URL": "http://guard:8000/v1", "QWEN3GUARD_GUARD_API_KEY": "k"}
     for name, value in ours.items():
