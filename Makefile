@@ -1,5 +1,5 @@
 # Everything is built in folders of the checkout: .venvs (environments) and .run (data and logs).
-# Any Python from 3.9 on: uv finds or fetches the 3.11 that the environments have.
+# Any Python from 3.9 on: uv finds or downloads 3.11 for the environments.
 PYTHON ?= python3
 DEV := .venvs/dev/bin
 # Most tests wait for a server, so there are more processes than cores.
@@ -15,18 +15,18 @@ SHELL := bash
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: env-all ## the whole demo on http://127.0.0.1:3000; MODEL=gen-0.6b and UPSTREAM_BASE_URL=… put real models in
+run: env-all ## the whole demo on http://127.0.0.1:3000; MODEL=gen-0.6b and UPSTREAM_BASE_URL=… use real models
 	@exec $(DEV)/python -m demo.run
 
 try: env-all ## play three conversations through the whole demo and check them
 	@exec $(DEV)/python -m demo.try_conversations
 
-install: env-all ## build the environments and start nothing
+install: env-all ## build the environments, but start nothing
 
-stop: ## stop a demo whose terminal is gone
+stop: ## stop a demo that runs without a terminal
 	@$(DEV)/supervisorctl -c .run/supervisord.conf shutdown || { echo "no demo of this checkout runs"; exit 1; }
 
-test: env-all env-newest browser ## all tests, side by side
+test: env-all env-newest browser ## all tests, in parallel
 	@$(DEV)/python -m pytest -n $(TEST_PROCESSES) tests
 
 test-unit: env-dev ## the tests that take seconds
@@ -73,7 +73,7 @@ bundle: env-dev ## write dist/, the single files that an admin uploads
 wheel: env-dev ## build the wheel into .run/wheel
 	@$(DEV)/python -m build --wheel --outdir .run/wheel
 
-lock: env-dev ## write locks/ after a change of dependencies in pyproject.toml; UPGRADE=1 takes the newest of everything
+lock: env-dev ## write locks/ after a change of dependencies in pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(DEV)/python -m tools.locks $(if $(UPGRADE),--upgrade)
 
 bench: env-all ## measure what moderation costs
@@ -82,16 +82,16 @@ bench: env-all ## measure what moderation costs
 bench-guarded: env-all ## measure what guarded models cost and leak
 	@$(DEV)/python -m benchmarks.guarded_bench
 
-bench-growth: env-all ## measure whether cost grows with a chat, and who waits for whom
+bench-growth: env-all ## measure whether the cost grows with a chat, and how long other users wait
 	@$(DEV)/python -m benchmarks.growth_bench
 
 bench-stream: env-all ## measure what Qwen3Guard-Stream costs on vLLM
 	@.venvs/guard/bin/python -m benchmarks.stream_bench
 
-bench-verdicts: env-all ## measure what a verdict costs beside the model, over each route
+bench-verdicts: env-all ## measure the cost of a verdict in addition to the model, over each route
 	@$(DEV)/python -m benchmarks.verdict_bench
 
-bench-demo: env-all ## measure the demo guard on sources that it never saw (well over an hour)
+bench-demo: env-all ## measure the demo guard on unseen sources (well over an hour)
 	@.venvs/guard/bin/python -m benchmarks.demo_bench
 
 clean: ## remove everything that was built: environments, data, logs
@@ -106,7 +106,7 @@ env-newest:
 env-all:
 	@$(PYTHON) tools/environments.py dev guard pipelines webui
 
-# The tests drive the first browser that is found here; Debian's own is installed where there is none.
+# The tests use the first browser that is found; if there is none, Debian's is installed.
 browser:
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 	if ! command -v apt-get >/dev/null; then \

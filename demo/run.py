@@ -25,7 +25,7 @@ FOLDER = ROOT / ".run"
 
 _PROTECTION = {
     Protection.GUARDED: "The models are guarded: answers are judged while they stream.\n"
-    "PROTECTION=both make run also connects the same model behind the filter alone, to compare.",
+    "PROTECTION=both make run also connects the same model with the filter only, to compare.",
     Protection.FILTER: "The models are connected directly, and the filter checks them: it sees an answer only when it\n"
     "is complete, so an unsafe answer is on screen until then. PROTECTION=guarded make run is safer.",
     Protection.BOTH: "Choose a model on the page: the guarded one judges answers while they stream. For the other\n"

@@ -198,7 +198,7 @@ def evaluate(
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="Judge each row disguised as well, with the visible text alone and with both readings: emoji, base64, "
+            help="Judge each row with obfuscated text as well, by the visible reading only and by both: emoji, base64, "
             "… or all; may be given several times."
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""Marks tests by their folder, groups those that share servers, and gives all a guard that does as it is told."""
+"""Marks tests by their folder, groups those that share servers, and gives all tests a stub guard."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -15,14 +15,14 @@ from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE
 
-# An example may take as long as it wants: a slow machine is no error.
+# An example may take any time: a slow machine is no error.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
-# As every Pipelines server should have one; tests of the default take it away.
+# Every Pipelines server should have a key; tests of the default remove it.
 os.environ.setdefault("PIPELINES_API_KEY", "a-key-for-tests")
 
-# Several engines run on the same cores: one that waits must not spin (libgomp's word, which torch obeys).
+# Several engines run on the same cores, so waiting threads must not spin (a variable of libgomp, which torch uses).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _FOLDERS = ("integration", "e2e")
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 raise pytest.UsageError(f"{item.path} has the fixture {fixture}: name the file in tests/conftest.py.")
 
 
-# Not xdist's own groups, which do nothing with pytest 9.2 (pytest-xdist 3.8.0).
+# xdist's own groups have no effect with pytest 9.2 (pytest-xdist 3.8.0).
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     return _ByServer(config, log)
@@ -87,7 +87,7 @@ def guard_url(stub: StubGuard) -> Iterator[str]:
 
 @pytest.fixture
 def endpoint(guard_url: str) -> Endpoint:
-    """That of `guard`, which closes it."""
+    """The endpoint of `guard`, which closes it."""
     return Endpoint(guard_url, timeout=PATIENCE)
 
 

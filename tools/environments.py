@@ -42,7 +42,7 @@ PIP_TO_UV = {
 # By a part of the output of a failed command.
 REMEDIES = {
     "ensurepip": "On Debian and Ubuntu: apt install python3-venv. Or install uv yourself: https://docs.astral.sh/uv/",
-    "No interpreter found": "Install Python 3.11. uv fetches it where it reaches GitHub, or UV_PYTHON_INSTALL_MIRROR.",
+    "No interpreter found": "Install Python 3.11. uv downloads it if it can reach GitHub or UV_PYTHON_INSTALL_MIRROR.",
     "Failed to fetch": "Is the package index reachable? For a mirror set UV_DEFAULT_INDEX, or pip's index-url.",
 }
 PROGRESS_SECONDS = 10

@@ -70,7 +70,7 @@ def evaluate(options: EvaluationOptions, out: Console) -> None:
                 if late:
                     _ask(target, late, results, options.retry, out)
         except KeyboardInterrupt:
-            out.print("Stopped. Run the same command to go on.")
+            out.print("Stopped. Run the same command to continue.")
             raise
         finally:
             made = report.build(
@@ -92,7 +92,7 @@ def evaluate(options: EvaluationOptions, out: Console) -> None:
 def _ask(target: Target, rows: Sequence[Row], results: Results, retry: bool, out: Console) -> None:
     todo = list(left(rows, results, retry).values())
     unique = len({row.key for row in rows})
-    out.print(f"{len(rows)} rows, {unique} conversations; {unique - len(todo)} known, {len(todo)} to ask for.")
+    out.print(f"{len(rows)} rows, {unique} conversations; {unique - len(todo)} already judged, {len(todo)} to judge.")
     if todo:
         with _Bar(out, len(todo)) as bar:
             asyncio.run(run(target, todo, results, bar.tick))

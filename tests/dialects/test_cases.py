@@ -1,4 +1,4 @@
-"""Servers as they were met, one row each: how they answer `/v1/models`, `/tokenize` and chat completions."""
+"""Real servers, one row each: their replies to `/v1/models`, `/tokenize` and chat completions."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def answer_in(case: dict[str, Any], name: str) -> Answer | None:
             )
             for case in FILES
         ),
-        # The same under other names: a missing capability comes in many shapes.
+        # The same with other replies: servers report a missing capability in many ways.
         pytest.param(
             {"id": "guard"}, (200, ""), UNKNOWN, {"content": None, "reasoning": VERDICT}, id="vLLM, reasoning"
         ),
@@ -58,7 +58,7 @@ def answer_in(case: dict[str, Any], name: str) -> Answer | None:
         pytest.param({"id": "guard", "owned_by": "sglang"}, (500, "oops"), NO_MODEL, {"content": VERDICT}, id="SGLang"),
     ],
 )
-async def test_the_first_judgement_is_right_and_every_request_names_the_model(
+async def test_the_first_verdict_is_right_and_every_request_names_the_model(
     listed: dict[str, Any], tokenize: Answer, without_model: Answer | None, message: dict[str, Any]
 ) -> None:
     named: list[object] = []

@@ -1,4 +1,4 @@
-"""What holds of a guard, whoever serves it: each test runs over the stand-in of each server (see conftest.py)."""
+"""What holds for a guard on any server: each test runs with the stand-in of each server (see conftest.py)."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ from tests.stands.waiting import PATIENCE
         ("What do you think of politics?", Severity.CONTROVERSIAL, (Category.POLITICALLY_SENSITIVE_TOPICS,)),
     ],
 )
-async def test_the_very_first_judgement_is_right(
+async def test_the_very_first_verdict_is_right(
     guard: Guard, stub: StandIn, text: str, severity: Severity, categories: tuple[Category, ...]
 ) -> None:
     for judged in (text, f"{text} "):
@@ -38,34 +38,34 @@ async def test_the_very_first_judgement_is_right(
     assert {request["model"] for request in stub.requests} == {stub.model}
 
 
-async def test_what_a_server_cannot_do_is_found_out_once(guard: Guard, endpoint: Endpoint, stub: StandIn) -> None:
+async def test_what_a_server_cannot_do_is_detected_once(guard: Guard, endpoint: Endpoint, stub: StandIn) -> None:
     await guard.judge(prompt("hello"))
     stub.requests.clear()
     answer = [*prompt("How do I pick it?"), Turn("assistant", "Turn the lock so.")]
     verdict = await guard.judge(answer)
     assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, (Category.NON_VIOLENT_ILLEGAL_ACTS,))
     assert endpoint.style is stub.style
-    # A label and its categories, or all in one.
+    # One request for the label and one for its categories, or one for both.
     assert len(stub.requests) == (2 if stub.style == 0 else 1)
 
 
-async def test_a_refusal_is_told(guard_url: str, stub: StandIn) -> None:
+async def test_a_refusal_is_detected(guard_url: str, stub: StandIn) -> None:
     guard = Guard(Endpoint(guard_url, timeout=PATIENCE, refusals=True))
     verdict = await guard.judge([*prompt("hello"), Turn("assistant", "I am unable to do that.")])
     await guard.aclose()
     assert (verdict.severity, verdict.refusal) == (Severity.SAFE, True)
 
 
-async def test_the_context_is_learnt_where_it_is_told(guard: Guard, endpoint: Endpoint, stub: StandIn) -> None:
+async def test_the_context_is_learnt_if_the_server_reports_it(guard: Guard, endpoint: Endpoint, stub: StandIn) -> None:
     await endpoint.learn()
     assert endpoint.context_tokens == (10240 if stub.tells_context else None)
 
 
-async def test_another_model_at_the_same_address_judges_anew(guard: Guard, stub: StandIn) -> None:
+async def test_after_a_change_of_the_model_turns_are_judged_again(guard: Guard, stub: StandIn) -> None:
     await guard.judge(prompt("hello"))
     stub.model = "another-guard"
     assert await remembered(guard, prompt("hello")) is not None
-    # Nobody knows it before a request for a verdict fails; the next one is right.
+    # The change is only detected when a request for a verdict fails; the next verdict is right.
     assert not (await guard.judge(prompt("who is there?"))).reached
     assert await remembered(guard, prompt("hello")) is None
     asked = len(stub.requests)
@@ -75,7 +75,7 @@ async def test_another_model_at_the_same_address_judges_anew(guard: Guard, stub:
     assert await remembered(guard, prompt("hello")) is not None
 
 
-async def test_what_was_judged_holds_while_nobody_answers(stub: StandIn) -> None:
+async def test_cached_verdicts_are_used_while_no_server_answers(stub: StandIn) -> None:
     port = free_port()
     async with Endpoint(f"http://127.0.0.1:{port}/v1", timeout=PATIENCE) as endpoint:
         guard = Guard(endpoint, timeout=PATIENCE)
@@ -95,7 +95,7 @@ async def test_doctor_names_the_server_and_what_it_can_do(guard_url: str, stub: 
     assert ("block_threshold" in found["one-token verdicts"]) is not stub.probabilities
 
 
-async def test_many_first_turns_at_once_find_the_right_style(guard_url: str, stub: StandIn) -> None:
+async def test_many_concurrent_first_turns_detect_the_right_style(guard_url: str, stub: StandIn) -> None:
     stub.delay = 0.02
     async with Endpoint(guard_url) as endpoint:
         guard = Guard(endpoint)
@@ -112,14 +112,14 @@ async def test_nonsense_is_no_verdict(guard: Guard, stub: StandIn, nonsense: str
     assert "could not be read" in str(verdict.problem)
 
 
-async def test_nonsense_is_not_remembered(guard: Guard, stub: StandIn) -> None:
+async def test_nonsense_is_not_cached(guard: Guard, stub: StandIn) -> None:
     stub.nonsense = "42"
     assert not (await guard.judge(prompt("hello"))).reached
     stub.nonsense = None
     assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE
 
 
-async def test_a_hanging_guard_costs_the_deadline_and_no_more(guard_url: str, stub: StandIn) -> None:
+async def test_a_hanging_guard_costs_only_the_deadline(guard_url: str, stub: StandIn) -> None:
     stub.delay = PATIENCE
     async with Endpoint(guard_url, timeout=0.3) as endpoint:
         started = time.monotonic()
@@ -153,12 +153,12 @@ async def test_a_server_error_is_retried_within_the_deadline(guard_url: str, stu
         assert (await judging).severity is Severity.SAFE
 
 
-async def test_a_wrong_key_is_said_so(guard: Guard, stub: StandIn) -> None:
+async def test_a_wrong_key_is_named_as_the_cause(guard: Guard, stub: StandIn) -> None:
     stub.key = "secret"
     assert "401" in str((await guard.judge(prompt("hello"))).problem)
 
 
-async def test_equal_turns_in_flight_are_judged_once_and_remembered(guard: Guard, stub: StandIn) -> None:
+async def test_equal_turns_in_flight_are_judged_once_and_cached(guard: Guard, stub: StandIn) -> None:
     await guard.judge(prompt("warm"))
     stub.requests.clear()
     stub.delay = 0.05
@@ -167,7 +167,7 @@ async def test_equal_turns_in_flight_are_judged_once_and_remembered(guard: Guard
     assert len(stub.requests) == 1
 
 
-async def test_a_caller_who_leaves_does_not_take_the_verdict_away(guard: Guard, stub: StandIn) -> None:
+async def test_a_caller_that_is_cancelled_does_not_cancel_the_verdict_for_others(guard: Guard, stub: StandIn) -> None:
     stub.delay = 0.1
     leaving = asyncio.create_task(guard.judge(prompt("hello")))
     staying = asyncio.create_task(guard.judge(prompt("hello")))
@@ -176,7 +176,7 @@ async def test_a_caller_who_leaves_does_not_take_the_verdict_away(guard: Guard, 
     assert (await staying).severity is Severity.SAFE
 
 
-async def test_context_is_part_of_what_is_judged(guard: Guard, stub: StandIn) -> None:
+async def test_the_context_is_part_of_the_question(guard: Guard, stub: StandIn) -> None:
     await guard.judge(prompt("go on"))
     await guard.judge([Turn("user", "hi"), Turn("assistant", "hello"), Turn("user", "go on")])
     assert {len(request["messages"]) for request in stub.requests} == {1, 3}
@@ -201,7 +201,7 @@ async def test_a_context_smaller_than_assumed_is_read_to_its_last_word(guard: Gu
     stub.limit, stub.tells_limit = 1500, False
     verdict = await guard.judge(prompt("a. " * 900 + "bomb"))
     assert verdict.severity is Severity.UNSAFE
-    # The whole is more than its context: where it says so, less is asked.
+    # The whole text exceeds the context: if the server reports its context, fewer requests are made.
     longest = max(len(text) for text in stub.judged[len(stub.judged) // 2 :])
     assert (longest < 2700) is stub.refuses_too_long
 
@@ -232,7 +232,7 @@ async def test_slow_long_turns_do_not_turn_others_away(guard_url: str, stub: Sta
         assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE
 
 
-async def test_a_model_is_taken_by_its_name_where_the_admin_gives_one(guard_url: str, stub: StandIn) -> None:
+async def test_a_model_is_chosen_by_its_name_if_the_admin_gives_one(guard_url: str, stub: StandIn) -> None:
     stub.model = "my-guard"
     guard = Guard(Endpoint(guard_url, model="my-guard", timeout=PATIENCE))
     assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE

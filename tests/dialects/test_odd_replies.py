@@ -1,4 +1,4 @@
-"""Replies that no stand-in gives, one table for each route: a verdict all the same, or none with its reason."""
+"""Replies that no stand-in gives, one table for each route: the result is a verdict, or a reason why there is none."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ def completion(text: Any = UNSAFE, **message: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "message": {"role": "assistant", "content": text, **message}}]}
 
 
-def told(body: Any, status: int = 200, **headers: str) -> Response:
+def respond(body: Any, status: int = 200, **headers: str) -> Response:
     if isinstance(body, Response):
         return body
     text = body if isinstance(body, str) else json.dumps(body)
@@ -40,17 +40,17 @@ def told(body: Any, status: int = 200, **headers: str) -> Response:
 
 
 class Odd:
-    """A server that answers each route in one way; `asked` are its chat completions."""
+    """A server that answers each route in one way; `asked` has the requests for chat completions."""
 
     def __init__(self, models: Any = MODELS, tokenize: Any = None, chat: Any = None) -> None:
         self.models = models
-        self.tokenize = told("404 page not found", 404) if tokenize is None else tokenize
+        self.tokenize = respond("404 page not found", 404) if tokenize is None else tokenize
         self.chat = completion() if chat is None else chat
         self.asked: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
         routes = [
-            Route("/v1/models", lambda request: told(self.models)),
-            Route("/tokenize", lambda request: told(self.tokenize), methods=["POST"]),
+            Route("/v1/models", lambda request: respond(self.models)),
+            Route("/tokenize", lambda request: respond(self.tokenize), methods=["POST"]),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
         ]
         self.app = Starlette(routes=routes)
@@ -58,10 +58,10 @@ class Odd:
     async def _chat(self, request: Request) -> Response:
         self.asked.append(await request.json())
         self.headers = dict(request.headers)
-        # A Starlette reply can be called as well.
+        # A Starlette response is callable, too.
         if callable(self.chat) and not isinstance(self.chat, Response):
-            return told(self.chat(self.asked[-1]))
-        return told(self.chat)
+            return respond(self.chat(self.asked[-1]))
+        return respond(self.chat)
 
 
 @asynccontextmanager
@@ -104,7 +104,7 @@ _LENGTHS: tuple[object, ...] = ("4096", -1, 0, 10**30, 1.5, True, [], 1e999)
         *({"data": [{"id": "guard", "max_model_len": length}]} for length in _LENGTHS),
     ],
 )
-async def test_models_of_any_shape(models: object) -> None:
+async def test_a_model_list_of_any_shape_is_read(models: object) -> None:
     odd = Odd(models)
     assert is_right(await judged(odd))
     assert {request["model"].lower()[-5:] for request in odd.asked} == {"guard"}
@@ -114,13 +114,15 @@ async def test_models_of_any_shape(models: object) -> None:
     ("length", "right"),
     [("4096", 4096), (8192, 8192), (-1, None), (0, None), (7, None), (10**30, None), (True, None), ("many", None)],
 )
-async def test_a_context_length_is_one_or_is_not_told(length: object, right: int | None) -> None:
+async def test_an_invalid_context_length_counts_as_not_reported(length: object, right: int | None) -> None:
     async with guard_and_endpoint_at(Odd({"data": [{"id": "guard", "max_model_len": length}]})) as (_, endpoint):
         await endpoint.learn()
         assert endpoint.context_tokens == right
 
 
-@pytest.mark.parametrize("models", [told("no", 403), told("oops", 500), "<html>", "", DEEP, {"data": 7}, told({}, 404)])
+@pytest.mark.parametrize(
+    "models", [respond("no", 403), respond("oops", 500), "<html>", "", DEEP, {"data": 7}, respond({}, 404)]
+)
 async def test_a_named_model_needs_no_list(models: object) -> None:
     odd = Odd(models)
     assert is_right(await judged(odd, model="mine"))
@@ -145,9 +147,9 @@ async def test_a_named_model_needs_no_list(models: object) -> None:
         "<html>welcome</html>",
         "",
         DEEP,
-        *(told({"error": "no"}, status) for status in (400, 401, 403, 405, 422, 429, 500, 501, 503)),
-        told("", 307, location="http://127.0.0.1:1/elsewhere"),
-        told("x" * 3_000_000),
+        *(respond({"error": "no"}, status) for status in (400, 401, 403, 405, 422, 429, 500, 501, 503)),
+        respond("", 307, location="http://127.0.0.1:1/elsewhere"),
+        respond("x" * 3_000_000),
     ],
 )
 async def test_tokenize_is_never_needed(tokenize: object) -> None:
@@ -176,10 +178,10 @@ async def test_tokenize_is_never_needed(tokenize: object) -> None:
         {"choices": [{"message": {"content": UNSAFE}, "logprobs": None, "finish_reason": 3}]},
         {"choices": [{"message": {"content": UNSAFE}, "logprobs": {"content": None}}]},
         {"choices": [{"message": {"content": UNSAFE}, "logprobs": []}]},
-        told(completion(), content_type="text/plain"),
+        respond(completion(), content_type="text/plain"),
     ],
 )
-async def test_a_verdict_is_found_wherever_it_stands(chat: object) -> None:
+async def test_a_verdict_is_found_in_any_field_of_a_reply(chat: object) -> None:
     assert is_right(await judged(Odd(chat=chat)))
 
 
@@ -196,7 +198,7 @@ async def test_a_verdict_is_found_wherever_it_stands(chat: object) -> None:
         completion(None),
     ],
 )
-async def test_everything_else_stays_unreadable(chat: object) -> None:
+async def test_any_other_reply_is_unreadable(chat: object) -> None:
     started = time.process_time()
     verdict = await judged(Odd(chat=chat))
     assert not verdict.reached
@@ -215,14 +217,14 @@ async def test_everything_else_stays_unreadable(chat: object) -> None:
         ({"choices": [{"text": UNSAFE}]}, "does not answer like"),
         ({"error": {"message": "no GPU left"}}, "no GPU left"),
         ({"error": "no GPU left"}, "no GPU left"),
-        (told({"error": "model is loading"}, 503), "503: model is loading"),
-        (told({"detail": "nobody home"}, 500), "500: nobody home"),
-        (told({"error": {"message": "slow down"}}, 429, retry_after="3600"), "429: slow down"),
-        (told("x" * 3_000_000), "sent more than"),
-        (told(gzip.compress(b" " * 50_000_000).decode("latin-1")), "does not answer like"),
+        (respond({"error": "model is loading"}, 503), "503: model is loading"),
+        (respond({"detail": "nobody home"}, 500), "500: nobody home"),
+        (respond({"error": {"message": "slow down"}}, 429, retry_after="3600"), "429: slow down"),
+        (respond("x" * 3_000_000), "sent more than"),
+        (respond(gzip.compress(b" " * 50_000_000).decode("latin-1")), "does not answer like"),
     ],
 )
-async def test_no_verdict_has_its_reason(chat: object, said: str) -> None:
+async def test_a_missing_verdict_has_its_reason(chat: object, said: str) -> None:
     verdict = await judged(Odd(chat=chat))
     assert not verdict.reached
     assert said in str(verdict.problem)
@@ -262,7 +264,7 @@ def word(text: str) -> dict[str, Any]:
     [
         [word("Safety"), word(":"), label(" Unsafe", *ALL)],
         [word("Safety:"), label(" Unsafe", *ALL)],
-        # A vocabulary that cuts "Safety" in two: the label is not what begins like one.
+        # A vocabulary that splits "Safety" in two: a token that begins like a label is not the label.
         [word("Safe"), word("ty"), word(":"), label(" Unsafe", *ALL)],
         [
             word("<think>"),
@@ -301,7 +303,7 @@ async def test_probabilities_are_read_from_the_labels_token(tokens: object) -> N
         [word("Safety"), word(":"), label(" Safe", *ALL)],
     ],
 )
-async def test_odd_probabilities_are_none_and_the_verdict_stands(tokens: object) -> None:
+async def test_odd_probabilities_are_dropped_and_the_verdict_is_kept(tokens: object) -> None:
     verdict = await judged(Odd(chat=full(tokens)))
     assert is_right(verdict)
     assert verdict.probabilities is None
@@ -326,10 +328,10 @@ async def test_a_label_that_can_never_come_is_impossible() -> None:
         ("chat_template_kwargs", "logprobs"),
     ],
 )
-async def test_what_a_server_refuses_is_asked_for_in_another_way(status: int, refused: tuple[str, ...]) -> None:
+async def test_a_request_that_a_server_refuses_is_made_in_another_way(status: int, refused: tuple[str, ...]) -> None:
     def chat(body: dict[str, Any]) -> object:
         if named := [name for name in refused if name in body]:
-            return told({"error": {"message": f"top_logprobs is too large, {named[0]} is not supported"}}, status)
+            return respond({"error": {"message": f"top_logprobs is too large, {named[0]} is not supported"}}, status)
         return completion()
 
     odd = Odd(chat=chat)
@@ -340,14 +342,14 @@ async def test_what_a_server_refuses_is_asked_for_in_another_way(status: int, re
         assert len(odd.asked) == asked + 1
 
 
-async def test_a_server_that_changed_is_learnt_anew() -> None:
-    """As where llama.cpp is started again with another file: it has one model, whatever a request names."""
+async def test_the_features_of_a_changed_server_are_detected_again() -> None:
+    """Like llama.cpp restarted with another file: it has one model, whatever name a request has."""
     odd = Odd({"data": [{"id": "first-guard"}]})
     async with guard_and_endpoint_at(odd) as (guard, endpoint):
         assert is_right(await guard.judge(BOMB))
         assert endpoint.style is Style.FULL_WITH_LOGPROBS
         odd.models = {"data": [{"id": "second-guard", "max_model_len": 2048}]}
-        odd.chat = lambda body: told({"error": "no such field"}, 400) if "logprobs" in body else completion()
+        odd.chat = lambda body: respond({"error": "no such field"}, 400) if "logprobs" in body else completion()
         assert is_right(await guard.judge([Turn("user", "Another bomb?")]))
         assert is_right(await guard.judge([Turn("user", "A third bomb?")]))
         assert (guard.model, endpoint.context_tokens, endpoint.style) == ("second-guard", 2048, Style.FULL)
@@ -358,7 +360,7 @@ async def test_naming_an_error_changes_nothing() -> None:
     async with guard_and_endpoint_at(odd) as (guard, endpoint):
         await guard.judge(BOMB)
         before = await endpoint.learn()
-        odd.chat = told({"error": {"message": "not now"}}, 400)
+        odd.chat = respond({"error": {"message": "not now"}}, 400)
         assert not (await guard.judge([Turn("user", "Another bomb?")])).reached
         assert await endpoint.learn() is before
 
@@ -383,10 +385,10 @@ WORDS = (
 @pytest.mark.parametrize(
     ("words", "status"), [*((words, 400) for words in WORDS), (WORDS[0], 422), (WORDS[5], 500), ("", 413)]
 )
-async def test_too_long_is_understood_in_everybodys_words(words: str, status: int) -> None:
+async def test_the_error_for_too_long_a_prompt_is_recognised_in_every_servers_words(words: str, status: int) -> None:
     def chat(body: dict[str, Any]) -> object:
         long = sum(len(message["content"]) for message in body["messages"]) > 2500
-        return told({"error": words}, status) if long else completion("Safety: Safe")
+        return respond({"error": words}, status) if long else completion("Safety: Safe")
 
     odd = Odd({"data": [{"id": "guard", "max_model_len": 32768}]}, chat=chat)
     async with guard_at(odd) as guard:
@@ -394,13 +396,13 @@ async def test_too_long_is_understood_in_everybodys_words(words: str, status: in
         assert (await guard.judge([Turn("user", "a calm day " * 1000)])).severity is Severity.SAFE
 
 
-async def test_a_text_of_few_tokens_and_many_characters_is_read_in_parts() -> None:
-    """vLLM bounds characters as well; the demo guard counts nothing for a hundred thousand emoji."""
+async def test_a_text_of_few_tokens_and_many_characters_is_read_in_windows() -> None:
+    """vLLM limits characters as well; a hundred thousand emoji are no tokens for the demo guard."""
 
     def chat(body: dict[str, Any]) -> object:
         if len(body["messages"][-1]["content"]) > 20_480:
             words = "This model's maximum context length is 2048 tokens. Your prompt contains 100000 characters."
-            return told({"error": {"message": words}}, 400)
+            return respond({"error": {"message": words}}, 400)
         return completion("Safety: Safe")
 
     odd = Odd({"data": [{"id": "guard", "max_model_len": 2048}]}, {"count": 25, "tokens": [1]}, chat)
@@ -411,7 +413,7 @@ async def test_a_text_of_few_tokens_and_many_characters_is_read_in_parts() -> No
 
 @pytest.mark.parametrize("route", ["/v1/models", "/v1/chat/completions"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirects_are_named_and_not_followed(route: str, status: int) -> None:
+async def test_redirects_are_reported_and_not_followed(route: str, status: int) -> None:
     followed = []
 
     def elsewhere(request: Request) -> Response:
@@ -421,7 +423,7 @@ async def test_redirects_are_named_and_not_followed(route: str, status: int) -> 
     odd = Odd()
     other = Starlette(routes=[Route("/{path:path}", elsewhere, methods=["GET", "POST"])])
     with serve(other) as target:
-        moved = told("", status, location=f"{target}{route}?token=hidden")
+        moved = respond("", status, location=f"{target}{route}?token=hidden")
         setattr(odd, "models" if route.endswith("models") else "chat", moved)
         verdict = await judged(odd, api_key="a-secret-key")
         assert not verdict.reached
@@ -434,31 +436,31 @@ async def test_redirects_are_named_and_not_followed(route: str, status: int) -> 
 @pytest.mark.parametrize(
     "reply",
     [
-        lambda quoted: told({"error": {"message": f"Incorrect API key provided: {quoted}"}}, 401),
-        lambda quoted: told({"error": f"wrong: Bearer {quoted}"}, 403),
-        lambda quoted: told("x" * 195 + quoted, 400),
-        lambda quoted: told(f"<html>{quoted}", 500),
-        lambda quoted: told({"error": {"message": f"{quoted} has no credit"}}),
-        lambda quoted: told("", 307, location=f"http://elsewhere/{quoted}/v1"),
+        lambda quoted: respond({"error": {"message": f"Incorrect API key provided: {quoted}"}}, 401),
+        lambda quoted: respond({"error": f"wrong: Bearer {quoted}"}, 403),
+        lambda quoted: respond("x" * 195 + quoted, 400),
+        lambda quoted: respond(f"<html>{quoted}", 500),
+        lambda quoted: respond({"error": {"message": f"{quoted} has no credit"}}),
+        lambda quoted: respond("", 307, location=f"http://elsewhere/{quoted}/v1"),
         lambda quoted: completion(f"Hello {quoted}"),
         lambda quoted: completion("y" * 70 + quoted),
     ],
 )
 @pytest.mark.parametrize("key", ["sk-a-secret-key", 'with"quote\\s'])
-async def test_a_key_that_the_server_quotes_is_blanked(reply: Callable[[str], object], key: str) -> None:
+async def test_a_key_that_the_server_quotes_is_masked(reply: Callable[[str], object], key: str) -> None:
     verdict = await judged(Odd(chat=reply(key)), api_key=key)
     assert not verdict.reached
     assert not any(key[:length] in str(verdict.problem) for length in (len(key), 8))
 
 
 @pytest.mark.parametrize("key", ["ключ", "with\nnewline", "a\x00b"])
-async def test_a_key_that_no_header_can_carry_is_the_settings_fault(key: str) -> None:
+async def test_a_key_that_no_header_can_carry_is_reported_as_a_wrong_setting(key: str) -> None:
     problem = str((await judged(Odd(), api_key=key)).problem)
     assert "key" in problem
     assert "bug" not in problem
 
 
-async def test_an_error_of_ours_is_told_as_ours(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_is_reported_as_our_bug(caplog: pytest.LogCaptureFixture) -> None:
     async with guard_at(Odd()) as guard:
         for turns in ([], [Turn("user", None)], [Turn("user", 5)], [None]):  # type: ignore[arg-type]
             verdict = await guard.judge(turns)  # type: ignore[arg-type]
@@ -472,7 +474,7 @@ async def test_an_error_of_ours_is_told_as_ours(caplog: pytest.LogCaptureFixture
     "text",
     ["🙂" * 100_000, "安静" * 200_000, "\ud800" * 10, "a" * 1_000_000, "\u0301" * 50_000, " \n" * 100_000, "\x00x"],
 )
-async def test_no_turn_breaks_the_guard(text: str) -> None:
+async def test_no_turn_makes_the_guard_fail(text: str) -> None:
     verdict = await judged_text(text)
     assert verdict.problem is None or "bug" not in verdict.problem
 

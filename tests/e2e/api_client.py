@@ -16,7 +16,7 @@ class ApiClient:
         self.model = model
 
     def ask(self, prompt: str, *, stream: bool, path: str = "/api/chat/completions", **more: Any) -> str:
-        """The whole answer."""
+        """The complete answer."""
         messages = [{"role": "user", "content": prompt}]
         body = {"model": self.model, "stream": stream, "messages": messages, **more}
         answer = self.api.http.post(path, json=body).raise_for_status()

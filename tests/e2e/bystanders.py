@@ -1,4 +1,4 @@
-"""What a request may set to work besides the chat model: image generation, a tool, a file."""
+"""The services that a request may start in addition to the chat model: image generation, a tool, a file."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAW
 
 
 class Bystanders:
-    """A server that stands behind all of them and remembers who ran."""
+    """The server of these services. Records which of them ran."""
 
     def __init__(self, stack: Stack, *, file_text: str = "pancake soup", tool_result: str = "five o'clock") -> None:
         self.stack = stack
         self.file_text = file_text
         self.tool_result = tool_result
         self.served: set[str] = set()
-        """The tool and the image generation, once they were called."""
+        """`tool` and `image`, if they were called."""
         self._file: dict[str, Any] = {}
 
     @contextmanager
@@ -56,13 +56,13 @@ class Bystanders:
 
     @property
     def request(self) -> dict[str, Any]:
-        """The keys that a request has when all of them are switched on in the page."""
+        """The keys of a request with all of them switched on in the page."""
         # "full" puts the whole file into the prompt: the slim installation has no store for vectors.
         file = {"type": "file", "id": self._file["id"], "name": "menu.txt", "file": self._file, "context": "full"}
         return {"features": {"image_generation": True}, "tool_ids": ["clock"], "files": [file]}
 
     def ran(self) -> set[str]:
-        """Who ran since the last `forget`."""
+        """The ones that ran since the last `forget`."""
         return self.served | ({"file"} if holds(self.stack.chat_log(), self.file_text) else set())
 
     def forget(self) -> None:

@@ -25,7 +25,7 @@ class ChannelPage:
     @classmethod
     @contextmanager
     def opened(cls, page: Page, api: WebuiApi, admin: WebuiApi, *, threads: bool = False) -> Iterator[ChannelPage]:
-        """A new channel for everybody, in which models answer in a thread or below the question."""
+        """A new channel for all users, in which models answer in a thread or below the question."""
         before = admin.get(_CONFIG)
         admin.post(
             _CONFIG,
@@ -43,7 +43,7 @@ class ChannelPage:
         expect(self.page.locator("#chat-input")).to_be_visible()
 
     def ask(self, model_name: str, text: str) -> None:
-        """Mentions the model, as one does by choosing it behind an @, and sends the text."""
+        """Mentions the model, as if chosen after an @, and sends the text."""
         box = self.page.locator("#chat-input")
         box.press_sequentially(f"@{model_name.split()[0]}")
         self.page.locator("#suggestions-container button", has_text=model_name).first.click()
@@ -52,19 +52,19 @@ class ChannelPage:
 
     @property
     def messages(self) -> Locator:
-        """Newest last."""
+        """The messages, newest last."""
         return self.page.locator("#messages-container .markdown-prose")
 
     def write(self, model: str, text: str, thread: str | None = None) -> str:
-        """Asks the model as the page does, past the page; gives the message's id."""
+        """Sends the page's request without the page; returns the message's id."""
         form = {"content": f"<@M:{model}|{model}> {text}", "parent_id": thread}
         return str(self.api.post(f"/api/v1/channels/{self.channel_id}/messages/post", form)["id"])
 
     def answers_in(self, thread: str) -> list[str]:
-        """What models have answered in a thread, oldest first."""
-        told = self.api.get(f"/api/v1/channels/{self.channel_id}/messages/{thread}/thread")
-        return [one["content"] for one in reversed(told) if (one["meta"] or {}).get("done")]
+        """The models' answers in a thread, oldest first."""
+        messages = self.api.get(f"/api/v1/channels/{self.channel_id}/messages/{thread}/thread")
+        return [one["content"] for one in reversed(messages) if (one["meta"] or {}).get("done")]
 
     def stored(self) -> list[dict[str, Any]]:
-        """The messages as the channel keeps them, newest first."""
+        """The stored messages of the channel, newest first."""
         return list(self.api.get(f"/api/v1/channels/{self.channel_id}/messages"))

@@ -10,14 +10,14 @@ from tests.e2e.stored_chat import StoredChat
 
 
 class ChatPage:
-    """One user at one page. `api` is the same user's, to see when the work behind the page is through."""
+    """One user at one page. `api` is the same user's API client, to see when the server's work is complete."""
 
     def __init__(self, page: Page, api: WebuiApi) -> None:
         self.page = page
         self.api = api
 
     def record(self) -> None:
-        """From the next load on, keep everything that the page holds."""
+        """Record everything on the page from the next load on."""
         self.recorder = Recorder(self.page)
 
     def open(self, path: str = "/") -> None:
@@ -33,13 +33,13 @@ class ChatPage:
         self.page.keyboard.press("Enter")
 
     def ask(self, prompt: str) -> StoredChat:
-        """Sends the prompt and waits until everything behind the page is through."""
+        """Sends the prompt and waits until the server's work is complete."""
         before = self.answers.count()
         self.send(prompt)
         return self.settled(answers=before + 1)
 
     def settled(self, answers: int) -> StoredChat:
-        """The chat once it has that many answers in all, those of other branches too."""
+        """The stored chat, once it has this number of answers, including those of other branches."""
         self.page.wait_for_url("**/c/*")
         return StoredChat.settled(self.api, self.chat_id, answers)
 
@@ -67,19 +67,19 @@ class ChatPage:
         return turn
 
     def regenerate(self) -> None:
-        """Another answer to the last prompt."""
+        """Asks for another answer to the last prompt."""
         self.turn(-1).get_by_role("button", name="Regenerate").click()
         self.page.get_by_text("Try Again", exact=True).click()
 
     def edit(self, number: int, text: str, button: str) -> None:
-        """Writes a message anew and presses that button: `Save`, or `Send` for a prompt."""
+        """Edits a message and presses this button: `Save`, or `Send` for a prompt."""
         turn = self.turn(number)
         turn.get_by_role("button", name="Edit", exact=True).click()
         turn.locator("textarea").fill(text)
         turn.get_by_role("button", name=button, exact=True).click()
 
     def proceed(self) -> None:
-        """Lets the model go on with its last answer."""
+        """Lets the model continue its last answer."""
         self.turn(-1).get_by_role("button", name="Continue Response").click()
 
     def stop(self) -> None:
@@ -87,7 +87,7 @@ class ChatPage:
         self.page.get_by_role("button", name="Stop", exact=True).click()
 
     def merge(self) -> Locator:
-        """Lets the model make one answer of several, and gives that."""
+        """Lets the model merge several answers into one, and returns it."""
         self.page.locator("#merge-response-button").click()
         return self.page.locator("#messages-container .markdown-prose").last
 
@@ -99,5 +99,5 @@ class ChatPage:
         """The titles in the list of chats."""
         titles = self.page.locator("#sidebar-chat-item")
         expect(titles.first).to_be_visible()
-        # Below each title stands how old the chat is.
+        # The line below each title is the age of the chat.
         return [text.splitlines()[0] for text in titles.all_inner_texts()]

@@ -1,4 +1,4 @@
-"""One whole stack and one browser for all end-to-end tests."""
+"""One complete stack and one browser for all end-to-end tests."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ expect.set_options(timeout=120_000)
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The filter alone, in front of models that Open WebUI knows itself."""
+    """The filter only, with models that Open WebUI is connected to directly."""
     folder = ROOT / ".run/e2e"
     with Stack(
         folder, ports=Ports.free(), fresh=True, chat_models=CHAT_MODELS, protection=Protection.FILTER, say=print
@@ -32,7 +32,7 @@ def stack() -> Iterator[Stack]:
         yield stack
 
 
-# Not for the session: while it lives, Playwright holds an event loop that other folders' tests would find running.
+# Not for the session: while Playwright runs, it has a running event loop, which disturbs other folders' tests.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -46,7 +46,7 @@ def browser() -> Iterator[Browser]:
 
 
 def signed_in(browser: Browser, api: WebuiApi) -> BrowserContext:
-    """A browser of its own, signed in with an account's token."""
+    """A new browser, signed in with an account's token."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-US")
     context.set_default_timeout(120_000)
     stored = {"token": api.token, "sidebar": "true"}
@@ -57,7 +57,7 @@ def signed_in(browser: Browser, api: WebuiApi) -> BrowserContext:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[[WebuiApi], Page]]:
-    """Opens a window in a browser of its own."""
+    """Opens a window in a new browser."""
     contexts = []
 
     def open_page(api: WebuiApi) -> Page:
@@ -71,7 +71,7 @@ def open_page(browser: Browser) -> Iterator[Callable[[WebuiApi], Page]]:
 
 @pytest.fixture
 def chat_page(stack: Stack, open_page: Callable[[WebuiApi], Page]) -> ChatPage:
-    """The chat page of the ordinary user, who has no chats yet; the chat model has forgotten what it was asked."""
+    """The chat page of the ordinary user, who has no chats yet; the chat model's log is empty."""
     stack.clear_chat_log()
     stack.user.http.delete("/api/v1/chats/").raise_for_status()
     page = ChatPage(open_page(stack.user), stack.user)
@@ -97,28 +97,28 @@ def valves(stack: Stack) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture(scope="session")
 def guarded_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedStack]:
-    """Guarded models as the only connection, between a guard and a model that do as they are told."""
+    """Guarded models as the only connection, between a stub guard and a stub model."""
     with GuardedStack.running(tmp_path_factory.mktemp("guarded")) as guarded:
         yield guarded
 
 
 @pytest.fixture
 def guarded(guarded_stack: GuardedStack) -> GuardedStack:
-    """The same, with nothing told yet."""
+    """The same, with the stubs reset."""
     guarded_stack.as_new()
     return guarded_stack
 
 
 @pytest.fixture(scope="package")
 def guarded_browser(browser: Browser, guarded_stack: GuardedStack) -> Iterator[BrowserContext]:
-    """The ordinary user's, who keeps it for all tests, so that it has loaded the page before."""
+    """The ordinary user's browser. All tests share it, so that it has loaded the page before."""
     with signed_in(browser, guarded_stack.stack.user) as context:
         yield context
 
 
 @pytest.fixture
 def guarded_window(guarded: GuardedStack, guarded_browser: BrowserContext) -> Iterator[ChatPage]:
-    """A window of the ordinary user, who has no chats yet, recorded from its first moment on."""
+    """A window of the ordinary user, who has no chats yet, recorded from its beginning."""
     user = guarded.stack.user
     user.http.delete("/api/v1/chats/").raise_for_status()
     with guarded_browser.new_page() as window:

@@ -1,4 +1,4 @@
-"""Open WebUI with guarded models, between a guard and a chat model that do as they are told."""
+"""Open WebUI with guarded models, between a stub guard and a stub chat model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UPSTREAM_KEY = "sk-upstream-secret"
 
 
 class GuardedStack:
-    """The servers, and what a test turns at them."""
+    """The servers, and the controls of the stubs."""
 
     def __init__(self, stack: Stack, guard_port: int) -> None:
         self.stack = stack
@@ -56,18 +56,18 @@ class GuardedStack:
         self._guard_server.enter_context(serve(self.guard.app, self._guard_port))
 
     def stop_guard(self) -> None:
-        """From here on nobody listens at the guard's address."""
+        """Stop the guard's server: its address refuses connections from now on."""
         self._guard_server.close()
 
     def as_new(self) -> None:
-        """Guard and model behave as at the start again, once they are idle; their servers go on."""
+        """Reset guard and model once they are idle; their servers continue."""
         wait_until(lambda: not self.model.streaming)
         for stub, fresh in ((self.guard, StubGuard()), (self.model, ChattingModel())):
             vars(stub).update({name: value for name, value in vars(fresh).items() if name != "app"})
 
     @contextmanager
     def valves(self, pipeline: str = MODELS, **valves: Any) -> Iterator[None]:
-        """Sets valves, by default of the guarded models, for a while."""
+        """Sets valves, by default of the guarded models, inside the context."""
         place = self.stack.setup.pipelines_index
         before = self.stack.admin.get(f"/api/v1/pipelines/{pipeline}/valves", urlIdx=place)
         self.stack.set_valves(pipeline, **valves)
@@ -81,10 +81,10 @@ class GuardedStack:
         return [record for record in self.stack.audit() if record.get("chat") == chat_id]
 
     def keeps(self, *words: str) -> set[str]:
-        """Those of the words that Open WebUI's data folder holds: in a row, in what is left of one, in a file."""
+        """The words that are in Open WebUI's data folder: in a row, in the remains of one, in a file."""
         files = [path.read_bytes().lower() for path in self.stack.state.webui.rglob("*") if path.is_file()]
         return {word for word in words if any(word.lower().encode() in content for content in files)}
 
     def leaked(self, recorder: Recorder) -> set[str]:
-        """Those of UNSAFE's words that the page held at any moment, or was sent, or that Open WebUI keeps."""
+        """The words of UNSAFE that were on the page or sent to it at any time, or that Open WebUI has stored."""
         return recorder.showed(*UNSAFE_WORDS) | recorder.received(*UNSAFE_WORDS) | self.keeps(*UNSAFE_WORDS)

@@ -12,7 +12,7 @@ from demo.webui_client.webui_api import WebuiApi
 
 
 class PipelinesPage:
-    """What an admin does there. Valves are named as in the code: `timeout_seconds` stands there as Timeout Seconds."""
+    """The admin's actions. Valves are named as in the code: the page shows `timeout_seconds` as Timeout Seconds."""
 
     def __init__(self, page: Page, api: WebuiApi) -> None:
         self.page = page

@@ -1,4 +1,4 @@
-"""Everything that a browser window holds and is sent, moment by moment."""
+"""Records everything that a browser window shows and receives over time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from playwright.sync_api import Page, WebSocket
 
-# At each change of the page, before each frame that is painted, and every 50 ms: what no observer reports, such as a
-# change of the title, is seen all the same.
+# At each change of the page, before each painted frame, and every 50 ms, so that it also sees changes that no observer
+# reports, such as those of the title.
 _WATCH = """
 (() => {
   let last = "";
@@ -26,8 +26,8 @@ _WATCH = """
 class Recorder:
     """Records a page from its next load on, through reloads, until it is closed.
 
-    `screens` holds the page's text, hidden parts too; `frames` what came over its web sockets, by which Open WebUI
-    streams.
+    `screens` has the page's text, including hidden parts; `frames` has the messages of its web sockets, by which
+    Open WebUI streams.
     """
 
     def __init__(self, page: Page) -> None:
@@ -39,12 +39,12 @@ class Recorder:
         page.on("websocket", self._listen)
 
     def showed(self, *words: str) -> set[str]:
-        """Those of the words that stood on the page at any moment so far, in any case."""
+        """The words that were on the page at any time so far; upper and lower case are equal."""
         self._catch_up()
         return _found(words, self.screens)
 
     def received(self, *words: str) -> set[str]:
-        """Those of the words that the browser was sent, shown or not."""
+        """The words that the browser received, shown or not."""
         self._catch_up()
         return _found(words, self.frames)
 

@@ -10,10 +10,10 @@ FOLDER = ROOT / "docs/images"
 
 
 def picture(page: Page, name: str) -> None:
-    """Writes docs/images/NAME.png where the environment asks for it."""
+    """Writes docs/images/NAME.png if the environment variable is set."""
     if os.environ.get("UPDATE_SCREENSHOTS") == "1":
         page.mouse.move(640, 500)
-        # What pops up and fades out again is no part of the picture.
+        # Messages that appear and fade out do not belong in the picture.
         expect(page.locator("[data-sonner-toast]")).to_have_count(0)
         page.wait_for_timeout(1500)
         page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")

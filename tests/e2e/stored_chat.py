@@ -1,4 +1,4 @@
-"""A chat as Open WebUI keeps it, which is all that a user can ever fetch of it."""
+"""A chat as Open WebUI stores it, which is all that a user can fetch of it later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StoredChat:
 
     @classmethod
     def settled(cls, api: WebuiApi, chat_id: str, answers: int = 1) -> StoredChat:
-        """The chat once it has that many answers, and the filters' last word and the tasks behind them are through."""
+        """The chat, once it has this number of answers, and all outlets and tasks after them are complete."""
         deadline = time.monotonic() + SECONDS
         while True:
             running = api.get(f"/api/tasks/chat/{chat_id}")["task_ids"]
@@ -47,17 +47,17 @@ class StoredChat:
         return [message for message in self.messages if message["role"] == role][-1]
 
     def texts(self, key: str) -> list[str]:
-        """What every message holds under `key`, such as `originalContent`."""
+        """The value of `key`, such as `originalContent`, in every message."""
         return [message[key] for message in self.messages if key in message]
 
 
 def holds(body: object, text: str) -> bool:
-    """Whether the text stands anywhere in the body, in any case."""
+    """Whether the text is anywhere in the body; upper and lower case are equal."""
     return text.lower() in json.dumps(body, ensure_ascii=False).lower()
 
 
 def said(message: dict[str, Any]) -> list[str]:
-    """What a message's output says, item by item; its content where it has no output."""
+    """The text of each item of a message's output; its content if it has no output."""
     items = message.get("output") or []
     texts = [part.get("text", "") for item in items for part in item.get("content") or []]
     return texts or [str(message.get("content") or "")]

@@ -1,4 +1,4 @@
-"""What must hold for every guard while an answer streams past it on the page."""
+"""Assertions that must hold for every guard while an answer streams on the page."""
 
 from playwright.sync_api import expect
 
@@ -11,12 +11,12 @@ from tests.e2e.stored_chat import holds
 from tests.e2e.texts import SAFE_ANSWER
 
 AFTER_ALL_DOUBT_ZH = "指纹"
-"""The demo guards take some fragments of their Chinese story for Safe, and what they take for Safe is shown. From the
-third clause on, where this stands, they never do."""
+"""The demo guards treat some early fragments of their Chinese story as Safe, and such text is shown. From the third
+clause on, which has these words, they do not."""
 
 
 def an_unsafe_answer_is_withheld(guarded: GuardedStack, page: ChatPage, prompt: str, unsafe: str, notice: str) -> None:
-    """No word of `unsafe` is on screen, on the wire or in the database: the notice is all there is."""
+    """Asserts that no word of `unsafe` is on screen, on the wire or in the database, and that the notice is shown."""
     _say(guarded, prompt)
     stored = page.ask(prompt)
     expect(page.answers).to_have_text([notice])
@@ -32,7 +32,7 @@ def a_safe_answer_is_shown(guarded: GuardedStack, page: ChatPage) -> None:
 
 
 def _say(guarded: GuardedStack, prompt: str) -> None:
-    """The model answers as the demo's would."""
+    """The model answers like the demo's."""
     reply = Script.load(SCRIPT).reply({"messages": [{"role": "user", "content": prompt}]})
     guarded.model.says(reply.content, reasoning=reply.reasoning)
     guarded.model.delay = 0.05

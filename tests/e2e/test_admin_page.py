@@ -1,4 +1,4 @@
-"""What an admin does with the filter, in the browser."""
+"""An admin's actions on the filter, in the browser."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.e2e.texts import CHAT_MODELS, EN, SAFE_ANSWER
 from tests.stands.waiting import wait_until
 
 FILTER_LABEL = f"{FILTER} (filter)"
-# The server installs what the file requires before it lists it.
+# The server installs the packages that the file requires before it lists the file.
 INSTALL_MS = 120_000
 EDITED: dict[str, Any] = {
     "guard_base_url": "http://127.0.0.1:9/v1",
@@ -51,7 +51,7 @@ EDITED: dict[str, Any] = {
 
 @pytest.fixture
 def page(stack: Stack, open_page: Callable[[WebuiApi], Page]) -> PipelinesPage:
-    # Else an admin who comes for the first time is shown what is new in Open WebUI.
+    # Otherwise Open WebUI shows its news to an admin at the first visit.
     stack.admin.post("/api/v1/users/user/settings/update", {"ui": {"showChangelog": False}})
     page = PipelinesPage(open_page(stack.admin), stack.admin)
     page.open()

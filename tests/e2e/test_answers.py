@@ -1,4 +1,4 @@
-"""An unsafe answer to a harmless prompt: it does not stay."""
+"""Unsafe answers to harmless prompts are replaced."""
 
 from collections.abc import Iterator
 
@@ -39,7 +39,7 @@ def streamed(stack: Stack, request: pytest.FixtureRequest) -> Iterator[bool]:
         pytest.param(UNSAFE_REASONING_PROMPT, LOCK, EN, None, id="reasoning only"),
     ],
 )
-def test_an_unsafe_answer_gives_way_to_the_notice(
+def test_an_unsafe_answer_is_replaced_by_the_notice(
     stack: Stack, streamed: bool, chat_page: ChatPage, prompt: str, unsafe: str, texts: dict[str, str], name: str | None
 ) -> None:
     stored = chat_page.ask(prompt)
@@ -59,7 +59,7 @@ def test_an_unsafe_answer_gives_way_to_the_notice(
     assert [body["stream"] for body in stack.chat_log() if body["messages"][-1]["content"] == prompt] == [streamed]
 
 
-def test_the_turn_after_a_withheld_answer_holds_nothing_of_it(stack: Stack, chat_page: ChatPage) -> None:
+def test_the_turn_after_a_withheld_answer_contains_no_word_of_it(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.ask(UNSAFE_ANSWER_PROMPT)
     expect(chat_page.answers).to_have_text([EN["answer_withheld"]])
     stored = chat_page.ask(NEXT_PROMPT)
@@ -69,7 +69,7 @@ def test_the_turn_after_a_withheld_answer_holds_nothing_of_it(stack: Stack, chat
     assert not holds(stored.chat, LOCK)
 
 
-def test_what_an_answer_asks_a_tool_is_judged_too(visitor: Visitor) -> None:
+def test_the_tool_calls_of_an_answer_are_judged_too(visitor: Visitor) -> None:
     seen = visitor.ask(UNSAFE_TOOL_PROMPT)
     assert seen.text == EN["answer_withheld"]
     assert not holds(seen.answer.get("output"), LOCK)

@@ -1,4 +1,4 @@
-"""A refused prompt sets nothing to work."""
+"""A refused prompt starts no other service."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
-"""What the filter cannot cover, shown: docs/coverage.md names these tests.
+"""Demonstrates what the filter cannot cover: docs/coverage.md names these tests.
 
-A test that fails here is good news from Open WebUI: the gap has moved, and the table must follow.
+If a test fails here, Open WebUI has closed or changed a gap: change the table with it.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.e2e.chat_page import ChatPage
 from tests.e2e.stored_chat import StoredChat, holds
 from tests.e2e.texts import BOMB, CHAT_MODELS, EN, LOCK, NEXT_PROMPT
 
-# Slow enough to look at an answer, or to press Stop, while it is written.
+# Slow enough to see an answer, or to press Stop, while it is written.
 SLOWLY = 0.3
 
 
@@ -32,7 +32,7 @@ def test_gap_an_api_client_gets_an_unsafe_answer_unmoderated(stack: Stack, strea
     assert LOCK in ApiClient(stack.user, CHAT_MODELS[0]).ask(UNSAFE_ANSWER_PROMPT, stream=stream)
 
 
-def test_gap_the_pass_through_route_reaches_the_model_past_the_filter(stack: Stack) -> None:
+def test_gap_the_pass_through_route_reaches_the_model_without_the_filter(stack: Stack) -> None:
     stack.clear_chat_log()
     client = ApiClient(stack.user, CHAT_MODELS[0])
     assert client.ask(UNSAFE_PROMPT, stream=False, path="/openai/chat/completions")
@@ -47,7 +47,7 @@ def test_gap_an_unsafe_answer_is_on_screen_until_it_is_complete(chat_page: ChatP
 
 
 @pytest.mark.usefixtures("slow_answers")
-def test_gap_stop_keeps_what_was_written_so_far_until_the_next_turn(stack: Stack, chat_page: ChatPage) -> None:
+def test_gap_stop_keeps_the_text_written_so_far_until_the_next_turn(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.send(UNSAFE_ANSWER_PROMPT)
     expect(chat_page.answers).to_contain_text([LOCK])
     chat_page.stop()
@@ -63,13 +63,13 @@ def test_gap_stop_keeps_what_was_written_so_far_until_the_next_turn(stack: Stack
     expect(chat_page.answers.first).to_have_text(EN["answer_withheld"])
 
 
-def test_gap_what_was_replaced_can_be_fetched_until_the_next_turn(stack: Stack, visitor: Visitor) -> None:
+def test_gap_replaced_text_can_be_fetched_until_the_next_turn(stack: Stack, visitor: Visitor) -> None:
     refused, withheld = visitor.ask(UNSAFE_PROMPT), visitor.ask(UNSAFE_ANSWER_PROMPT)
     assert StoredChat.read(stack.user, refused.chat_id).texts("originalContent") == [UNSAFE_PROMPT]
     assert holds(StoredChat.read(stack.user, withheld.chat_id).texts("originalContent"), LOCK)
 
 
-def test_gap_a_chats_first_prompt_stays_in_a_list_that_no_filter_sees(stack: Stack, visitor: Visitor) -> None:
+def test_gap_a_chats_first_prompt_stays_in_a_list_that_filters_do_not_get(stack: Stack, visitor: Visitor) -> None:
     refused = visitor.ask(UNSAFE_PROMPT)
     visitor.ask(NEXT_PROMPT, after=refused)
     stored = StoredChat.read(stack.user, refused.chat_id)

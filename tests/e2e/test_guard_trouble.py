@@ -1,4 +1,4 @@
-"""A guard that is stopped, silent or mad: nothing unchecked passes, unless the admin wants it."""
+"""A guard that is stopped, silent or faulty: nothing unchecked passes, unless the admin wants it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +15,13 @@ from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE, wait_until
 
-# Long enough for a verdict of a stub on a busy machine.
+# Long enough for a stub's verdict on a busy machine.
 TIMEOUT = 4
 
 
 @pytest.fixture
 def stub(valves: Callable[..., None]) -> Iterator[StubGuard]:
-    """A guard that does as it is told, in the real one's place."""
+    """A stub guard in place of the real one."""
     stub = StubGuard()
     with serve(stub.app) as url:
         valves(guard_base_url=f"{url}/v1", timeout_seconds=TIMEOUT)
@@ -71,7 +71,7 @@ def test_a_guard_that_gives_no_verdict_withholds_until_it_gives_one(
     assert all(record["problem"] for record in withheld)
 
     stub.delay, stub.nonsense, stub.status = 0, None, 200
-    # A guard that was silent is left alone for two seconds.
+    # A guard that did not answer is not asked for two seconds.
     time.sleep(2.5)
     again = visitor.ask(SAFE_PROMPT, after=seen)
     assert SAFE_ANSWER in again.text
@@ -96,7 +96,7 @@ def test_an_answer_that_cannot_be_checked_is_withheld(stack: Stack, visitor: Vis
     assert not holds(seen.answer.get("output"), SAFE_ANSWER)
 
 
-def test_allow_lets_pass_what_cannot_be_checked_and_audits_it(
+def test_allow_passes_turns_that_cannot_be_checked_and_audits_them(
     stack: Stack, visitor: Visitor, stub: StubGuard, valves: Callable[..., None]
 ) -> None:
     valves(when_unavailable="allow")

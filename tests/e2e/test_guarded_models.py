@@ -1,4 +1,4 @@
-"""Guarded models in the real Open WebUI, with the filter beside them, asked as its page asks and as programs do."""
+"""Guarded models in the real Open WebUI, next to the filter, with requests like those of its page and of programs."""
 
 import json
 import time
@@ -47,25 +47,25 @@ def ask(guarded: GuardedStack, prompt: str, model: str = MODEL, **more: Any) -> 
 
 
 def asked(guarded: GuardedStack) -> list[Body]:
-    """What the chat model was asked, Open WebUI's own tasks apart."""
+    """The chat model's requests, without Open WebUI's own tasks."""
     return [body for body in guarded.model.requests if not holds(body, "### Task:")]
 
 
 def leaks(body: object) -> bool:
-    """Whether a word of the unsafe answer stands in it."""
+    """Whether it contains a word of the unsafe answer."""
     return any(holds(body, word) for word in UNSAFE_WORDS)
 
 
 class Program:
-    """Talks to one of Open WebUI's routes through the `openai` SDK, as an ordinary user."""
+    """An ordinary user's requests to one of Open WebUI's routes, through the `openai` SDK."""
 
     def __init__(self, guarded: GuardedStack, path: str = "/api") -> None:
         token, url = guarded.stack.user_token, guarded.stack.webui_url + path
         self.client = openai.OpenAI(base_url=url, api_key=token, max_retries=0)
 
     def ask(self, *messages: Body, stream: bool, **more: Any) -> Body:
-        """The whole message, and its finish reason under `finish_reason`."""
-        # The Pipelines server streams unless it is told not to (its schemas.py).
+        """The complete message, with its finish reason under `finish_reason`."""
+        # The Pipelines server streams by default (its schemas.py).
         said: Any = messages
         answer: Any = self.client.chat.completions.create(model=MODEL, messages=said, stream=stream, **more)
         if not stream:
@@ -111,7 +111,7 @@ def test_programs_get_nothing_unsafe(guarded: GuardedStack, program: Program, st
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_json_comes_as_the_model_wrote_it(guarded: GuardedStack, program: Program, stream: bool) -> None:
+def test_json_arrives_as_the_model_wrote_it(guarded: GuardedStack, program: Program, stream: bool) -> None:
     text = '{"place": "the sea", "steps": [1, 2.5, null], "mood": {"calm": true, "note": "so \\"blue\\"\\n"}}'
     guarded.model.says(text)
     wanted = {"type": "json_object"}
@@ -166,24 +166,24 @@ def test_a_request_for_a_direct_model_goes_to_its_guarded_one_on_request(guarded
     wait_until(lambda: len(chat_records(guarded, seen)) >= len(turns))
     said = [(record["direction"], record["action"], record["model"]) for record in chat_records(guarded, seen)]
     assert said == [(*turn, DIRECT) for turn in turns]
-    # By the guarded model, and once more by the filter's outlet, which is not told who answered.
+    # By the guarded model, and again by the filter's outlet, which does not get the model that answered.
     judged = guarded.guard.judged
     assert [judged.count(text) for text in (f"{SEA_PROMPT} {stream}", f"And the night? {stream}")] == [2, 2]
 
 
 def chat_records(guarded: GuardedStack, seen: Seen) -> list[Body]:
-    """What was decided on one chat's turns, Open WebUI's own tasks apart."""
+    """The decisions on one chat's turns, without Open WebUI's own tasks."""
     return [record for record in guarded.audit(seen.chat_id) if record["direction"] != "task"]
 
 
-def test_the_guarded_models_refusal_entry_delivers_the_filters_notices(guarded: GuardedStack) -> None:
+def test_the_refusal_entry_of_guarded_models_delivers_the_filters_notices(guarded: GuardedStack) -> None:
     place = guarded.stack.setup.pipelines_index
     valves = guarded.stack.admin.get(f"/api/v1/pipelines/{FILTER}/valves", urlIdx=place)
     assert valves["refusal_model"] == guarded_id("~refusal").replace("~7E", "~")
     for stream in (True, False):
         seen = ask(guarded, UNSAFE_PROMPT, DIRECT, stream=stream)
         assert (seen.text, seen.error) == (REFUSED, "")
-        # Asked again, the refused prompt is refused again.
+        # In the next request, the refused prompt is refused again.
         again = Visitor(guarded.stack.user, DIRECT).ask(seen.prompt, stream=stream)
         assert again.text == REFUSED
     assert asked(guarded) == []
@@ -191,7 +191,7 @@ def test_the_guarded_models_refusal_entry_delivers_the_filters_notices(guarded: 
 
 @contextmanager
 def system_prompt(guarded: GuardedStack, text: str) -> Iterator[None]:
-    """What the admin writes as the guarded model's system prompt, for a while."""
+    """Sets the guarded model's system prompt, as the admin, inside the context."""
     path = f"/api/v1/models/model/update?id={MODEL}"
     before = guarded.stack.admin.get("/api/v1/models/model", id=MODEL)
     guarded.stack.admin.post(path, before | {"params": {"system": text}, "access_grants": [EVERYBODY]})
@@ -236,7 +236,7 @@ def test_a_forged_mark_is_ignored(guarded: GuardedStack, path: str) -> None:
 
 
 def receive(guarded: GuardedStack, path: str, parts: list[str]) -> None:
-    """All that comes over the wire, and how it was cut, if it was."""
+    """All received bytes, and the error if the connection broke."""
     body = {"model": MODEL, "stream": True, "messages": [user("A long day at the sea")]}
     try:
         with guarded.stack.user.http.stream("POST", path, json=body) as answer:
@@ -266,7 +266,7 @@ def test_a_pipelines_server_that_is_killed_ends_answers_safely_and_comes_back(gu
         programs = [threads.submit(receive, guarded, path, its) for path, its in zip(paths, parts, strict=True)]
         page = threads.submit(ask, guarded, "A long night at the sea")
         wait_until(lambda: guarded.model.streaming == 3)
-        # Some of the safe beginning has come, and all three prompts are recorded.
+        # A part of the safe beginning has arrived, and all three prompts are recorded.
         wait_until(lambda: all("calm" in "".join(its) for its in parts) and len(decided()) == 3)
         kill_pipelines(guarded)
         killed = time.monotonic()
@@ -279,7 +279,7 @@ def test_a_pipelines_server_that_is_killed_ends_answers_safely_and_comes_back(gu
     for raw in (api, past):
         assert "calm" in raw
         assert not leaks(raw)
-    # Open WebUI's own words; its pass-through route just breaks off.
+    # Open WebUI's own message; its pass-through route only closes the connection.
     assert '"error":' in api
     assert api.rstrip().endswith("[DONE]")
     assert past.endswith("CUT")

@@ -1,4 +1,4 @@
-"""From models that Open WebUI knows itself to guarded ones: what an admin does, in the order of the admin's guide."""
+"""From direct models to guarded ones: an admin's steps, in the order of the admin's guide."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,14 +24,14 @@ Body = dict[str, Any]
 
 
 class Move:
-    """The steps. Each is what a page of the admin's does, through the same API."""
+    """The steps. Each uses the same API as the admin's page."""
 
     def __init__(self, guarded: GuardedStack) -> None:
         self.stack = guarded.stack
         self.api = guarded.stack.admin
 
     def install(self) -> None:
-        """Upload the guarded models beside the filter, and set their valves."""
+        """Upload the guarded models next to the filter, and set their valves."""
         place = self.stack.setup.pipelines_index
         file = ROOT / f"dist/{MODELS}.py"
         self.api.upload("/api/v1/pipelines/upload", {"urlIdx": str(place)}, file.name, file.read_bytes())
@@ -51,7 +51,7 @@ class Move:
                 self.api.post("/api/v1/models/create", model | {"id": guarded_id(model["id"])})
 
     def turn_presets(self) -> None:
-        """Export the presets, put the new base models into the file, import it."""
+        """Export the presets, put the new base models into the file, and import it."""
         presets = self.api.get("/api/v1/models/export")
         turned = [preset | {"base_model_id": guarded_id(preset["base_model_id"])} for preset in presets]
         self.api.post("/api/v1/models/import", {"models": turned})
@@ -65,7 +65,7 @@ class Move:
         self.api.post(path, before | after | {"MODEL_ORDER_LIST": list(map(moved, before["MODEL_ORDER_LIST"]))})
 
     def disconnect(self) -> None:
-        """Remove the direct connection, and what is left of its models."""
+        """Remove the direct connection, and the settings of its models."""
         own = self.stack.setup.pipelines
         only = {"OPENAI_API_BASE_URLS": [own.url], "OPENAI_API_KEYS": [own.key], "OPENAI_API_CONFIGS": {"0": {}}}
         self.api.post("/openai/config/update", {"ENABLE_OPENAI_API": True, **only})
@@ -80,7 +80,7 @@ def moved(model: str) -> str:
 
 @pytest.fixture(scope="module")
 def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedStack]:
-    """Direct models as an admin may have them: one for everybody, one for one user, and a preset for that user."""
+    """Direct models of a typical setup: one for all users, one for one user, and a preset for that user."""
     with GuardedStack.running(tmp_path_factory.mktemp("move"), Protection.FILTER) as direct:
         admin = direct.stack.admin
         user = direct.stack.user.get("/api/v1/auths/")["id"]
@@ -108,7 +108,7 @@ def stranger(direct: GuardedStack) -> Iterator[WebuiApi]:
 
 @pytest.fixture(scope="module")
 def old_chats(direct: GuardedStack) -> dict[str, Seen]:
-    """Chats from before, by model."""
+    """Older chats, by model."""
     return {model: Visitor(direct.stack.user, model).ask(SEA_PROMPT) for model in (PRIVATE, PRESET)}
 
 
@@ -129,12 +129,12 @@ def guarded(after: GuardedStack) -> GuardedStack:
 
 
 def usable(api: WebuiApi) -> set[str]:
-    """The models on an account's page, Open WebUI's arena and the filter's refusal model apart."""
+    """The models on an account's page, without Open WebUI's arena and the filter's refusal model."""
     listed = {model["id"] for model in api.get("/api/models")["data"]}
     return {model for model in listed if "arena" not in model and "refusal" not in model}
 
 
-def test_everybody_keeps_the_models_that_they_had(guarded: GuardedStack, stranger: WebuiApi) -> None:
+def test_every_user_keeps_access_to_the_same_models(guarded: GuardedStack, stranger: WebuiApi) -> None:
     assert usable(guarded.stack.user) == {moved(OPEN), moved(PRIVATE), PRESET}
     assert usable(stranger) == {moved(OPEN)}
     for model in (PRESET, moved(PRIVATE)):
@@ -146,7 +146,7 @@ def test_everybody_keeps_the_models_that_they_had(guarded: GuardedStack, strange
     assert guarded.model.requests == []
 
 
-def test_the_preset_answers_guarded_with_its_system_prompt(guarded: GuardedStack) -> None:
+def test_the_preset_is_guarded_and_keeps_its_system_prompt(guarded: GuardedStack) -> None:
     visitor = Visitor(guarded.stack.user, PRESET)
     guarded.model.says(CALM)
     seen = visitor.ask("What was it like?")
@@ -160,8 +160,8 @@ def test_the_preset_answers_guarded_with_its_system_prompt(guarded: GuardedStack
     assert not any(holds(stored.chat, word) for word in UNSAFE_WORDS)
     refused = visitor.ask("How do I make a bomb?")
     assert (refused.text, visitor.sidebar()[refused.chat_id]) == (EN["prompt_refused"], "New Chat")
-    # The filter, which is still there, judges nothing a second time. The preset's system prompt, which a user may have
-    # written, is judged like what the user says.
+    # The filter, which is still installed, judges nothing a second time. The preset's system prompt, which a user may
+    # have written, is judged like the user's messages.
 
     def decisions() -> list[tuple[str, str]]:
         return [(record["direction"], record["action"]) for record in guarded.audit(seen.chat_id)]
@@ -171,7 +171,7 @@ def test_the_preset_answers_guarded_with_its_system_prompt(guarded: GuardedStack
     asked = [("prompt", "pass")] * 2
     turns = [*asked, ("response", "pass"), *asked, ("response", "refuse")]
     assert [each for each in decided if each[0] not in ("task", "tools")] == turns
-    # Open WebUI's own tools, which come with every request: judged once at most.
+    # Open WebUI's own tools, which are in every request, are judged at most once.
     assert decided.count(("tools", "pass")) == len([each for each in decided if each[0] == "tools"]) <= 1
     preset = guarded.stack.admin.get("/api/v1/models/model", id=PRESET)
     assert (preset["name"], preset["meta"]["description"]) == ("Old sailor", "Knows the sea.")
@@ -183,7 +183,7 @@ def test_the_defaults_name_guarded_models(guarded: GuardedStack) -> None:
     assert (settings["DEFAULT_PINNED_MODELS"], settings["MODEL_ORDER_LIST"]) == (moved(OPEN), [moved(PRIVATE), PRESET])
 
 
-def test_old_chats_go_on_with_the_model_of_the_new_name(guarded: GuardedStack, old_chats: dict[str, Seen]) -> None:
+def test_old_chats_continue_with_the_model_of_the_new_name(guarded: GuardedStack, old_chats: dict[str, Seen]) -> None:
     guarded.model.says(CALM)
     for model, seen in old_chats.items():
         again = Visitor(guarded.stack.user, moved(model)).ask("And the next day?", after=seen)

@@ -1,4 +1,4 @@
-"""An unsafe answer of a guarded model, in `hold`: the page never shows a word of it, and nothing keeps one."""
+"""An unsafe answer of a guarded model, in `hold`: the page never shows a word of it, and none is stored."""
 
 from collections.abc import Iterator
 
@@ -22,14 +22,14 @@ CALM_WORDS = "calm day"
 
 @pytest.fixture(autouse=True)
 def unhurried(guarded: GuardedStack) -> None:
-    """Slow enough that a page shows what it gets, and that checks are under way when more comes."""
+    """Slow enough that the page shows each part, and that checks are in progress when more text arrives."""
     guarded.model.delay = 0.03
     guarded.guard.delay = 0.05
 
 
 @pytest.fixture(params=[True, False], ids=["streamed", "not streamed"])
 def streamed(guarded: GuardedStack, request: pytest.FixtureRequest) -> Iterator[bool]:
-    """With the thinking opened, which the page closes by default."""
+    """Answers streamed or not, with the reasoning unfolded, which the page folds by default."""
     with interface(guarded.stack.user, params={"stream_response": request.param}, expandDetails=True):
         yield request.param
 
@@ -51,7 +51,7 @@ def test_an_unsafe_answer_is_never_on_screen(
     expect(guarded_page.answers).to_have_text([NOTICE])
     guarded_page.reload()
     expect(guarded_page.answers).to_have_text([NOTICE])
-    # The recorder sees what is shown: the safe beginning, where there is one.
+    # The recorder sees the shown text: the safe beginning, if there is one.
     assert bool(guarded_page.recorder.showed(CALM_WORDS)) is streamed
     assert guarded.leaked(guarded_page.recorder) == set()
     kept = stored.last("assistant")
@@ -69,7 +69,7 @@ def test_a_safe_answer_is_shown_while_it_is_written(guarded: GuardedStack, guard
     assert [text.strip() for text in said(stored.last("assistant"))] == [(CALM * 2).strip()] * 2
     expect(guarded_window.answers).to_contain_text([(CALM * 2).strip()])
     counts = {screen.count("the sea, and") for screen in guarded_window.recorder.screens}
-    # Two in the thinking, two in the answer, and at least two moments in between.
+    # Two in the reasoning, two in the answer, and at least two moments in between.
     assert {0, 4} < counts
 
 
@@ -122,7 +122,7 @@ def test_a_regenerated_answer_that_is_unsafe_is_withheld(guarded: GuardedStack, 
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
-def test_an_answer_that_goes_on_unsafe_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_an_unsafe_continuation_of_an_answer_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM)
     guarded_page.ask(SEA_PROMPT)
     guarded.model.says(CALM + UNSAFE + CALM)
@@ -130,12 +130,12 @@ def test_an_answer_that_goes_on_unsafe_is_withheld(guarded: GuardedStack, guarde
     expect(guarded_page.answers).to_contain_text([NOTICE])
     guarded_page.settled(answers=1)
     guarded_page.reload()
-    # What was shown before was judged safe, and stays.
+    # The text shown before was judged safe, and stays.
     assert guarded_page.answers.all_inner_texts() == [f"{CALM.strip()}\n\n{NOTICE}"]
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
-def test_the_chat_goes_on_after_a_withheld_answer(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_the_chat_continues_after_a_withheld_answer(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_page.ask("Please write a short story about a cat burglar.")
     guarded.model.says("Paris. It is lovely in spring.")

@@ -1,4 +1,4 @@
-"""An unsafe answer in the dialects of real servers: the page never shows a word of it, and nothing keeps one."""
+"""An unsafe answer in the dialects of real servers: the page never shows a word of it, and none is stored."""
 
 from typing import Any
 
@@ -31,7 +31,9 @@ def test_an_unsafe_answer_is_never_on_screen(
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
-def test_what_open_webui_would_act_on_never_comes_from_a_model(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_nothing_that_open_webui_would_act_on_passes_from_a_model(
+    guarded: GuardedStack, guarded_page: ChatPage
+) -> None:
     acting = [
         {"event": {"type": "message", "data": {"content": UNSAFE}}},
         {"type": "response.output_text.delta", "delta": UNSAFE},

@@ -1,6 +1,6 @@
-"""What guarded models cannot do in the page, shown: docs/coverage.md names these tests.
+"""Demonstrates what guarded models cannot do on the page: docs/coverage.md names these tests.
 
-A test that fails here is good news from Open WebUI: the gap has moved, and the table must follow.
+If a test fails here, Open WebUI has closed or changed a gap: change the table with it.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ PRESET = "sailor"
 
 @pytest.fixture
 def preset(guarded: GuardedStack) -> Iterator[str]:
-    """A workspace model on a guarded one; Open WebUI asks no pipeline's inlet for it."""
+    """A workspace model on a guarded one; Open WebUI calls no pipeline's inlet for it."""
     admin = guarded.stack.admin
     form = {"id": PRESET, "base_model_id": MODELS_ON_PAGE[0], "name": "Sailor", "meta": {}}
     admin.post("/api/v1/models/create", form | {"params": {"system": "Talk gaily."}, "access_grants": [EVERYBODY]})
@@ -41,7 +41,7 @@ def test_a_preset_is_guarded_too(guarded: GuardedStack, preset: str, guarded_win
     assert guarded.leaked(guarded_window.recorder) == set()
 
 
-def test_gap_a_presets_refused_chat_is_titled_with_its_prompt_and_audited_without_its_chat(
+def test_gap_a_presets_refused_chat_has_its_prompt_as_title_and_no_chat_id_in_the_audit(
     guarded: GuardedStack, preset: str, guarded_window: ChatPage
 ) -> None:
     guarded_window.open(f"/?models={preset}")
@@ -55,7 +55,7 @@ def test_gap_a_presets_refused_chat_is_titled_with_its_prompt_and_audited_withou
     assert not any("chat" in record for record in records)
 
 
-def test_gap_a_refused_prompt_stays_with_its_writer_reaches_no_model_again_and_ends_follow_ups(
+def test_gap_a_refused_prompt_stays_visible_to_its_writer_and_prevents_follow_ups_but_reaches_no_model(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
     guarded_page.ask(UNSAFE_PROMPT)
@@ -65,11 +65,11 @@ def test_gap_a_refused_prompt_stays_with_its_writer_reaches_no_model_again_and_e
     assert holds(stored.messages, UNSAFE_PROMPT)
     assert holds(guarded.model.requests, EN["turn_removed"])
     assert not holds(guarded.model.requests, BOMB)
-    # Open WebUI's task for them quotes the whole chat.
+    # The task that asks for them quotes the whole chat.
     expect(guarded_page.follow_ups).to_have_count(0)
 
 
-def test_gap_a_channels_thread_with_a_refused_prompt_is_refused_from_then_on(
+def test_gap_a_channels_thread_with_a_refused_prompt_is_refused_afterwards(
     guarded: GuardedStack, guarded_window: ChatPage
 ) -> None:
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin, threads=True) as channel:

@@ -1,4 +1,4 @@
-"""An unsafe answer that streams past the real guard: no word of its unsafe part is on screen."""
+"""An unsafe answer, judged by the real guard while it streams: no word of its unsafe part is on screen."""
 
 from collections.abc import Iterator
 

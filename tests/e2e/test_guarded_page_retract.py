@@ -1,4 +1,4 @@
-"""`stream_mode = retract`: text is shown at once, and taken back; where it could not be, it is held."""
+"""`stream_mode = retract`: text is shown at once, and taken back if refused; or held back, if no page could do that."""
 
 from collections.abc import Iterator
 
@@ -67,8 +67,8 @@ def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window:
     assert guarded_window.recorder.showed(*MOMENTARY_WORDS) == set()
 
 
-def test_gap_stop_keeps_what_was_shown_and_not_judged_yet(guarded: GuardedStack, guarded_page: ChatPage) -> None:
-    # However slow the machine is, Stop comes before the verdict.
+def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+    # Stop comes before the verdict, on any machine.
     guarded.guard.silent_about = "hairpin"
     guarded_page.send(SEA_PROMPT)
     expect(guarded_page.answers).to_contain_text(["hairpin"])
@@ -82,6 +82,6 @@ def test_gap_stop_keeps_what_was_shown_and_not_judged_yet(guarded: GuardedStack,
     guarded.model.says(CALM)
     guarded.model.requests.clear()
     guarded_page.ask("And the harbour?")
-    # It was cut, so nobody had judged it: the first call is cancelled and made again without it.
+    # It was interrupted before its verdict, so the first call is cancelled and repeated without it.
     *_, answered = [body for body in guarded.model.requests if body["messages"][-1]["content"] == "And the harbour?"]
     assert not holds(answered, "hairpin")

@@ -1,4 +1,4 @@
-"""An unsafe answer that streams past a Qwen3Guard-Stream, the demo's: its unsafe sentence is never on screen."""
+"""An unsafe answer, judged by the demo Qwen3Guard-Stream while it streams: its unsafe sentence is never on screen."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ def stream_guard() -> Iterator[GuardProcess]:
     ],
     ids=["English", "Chinese"],
 )
-def test_an_unsafe_answer_is_withheld_while_the_stream_guard_reads_along(
+def test_an_unsafe_answer_is_withheld_while_the_stream_guard_judges_it(
     stream_guard: GuardProcess, guarded: GuardedStack, guarded_page: ChatPage, prompt: str, unsafe: str, notice: str
 ) -> None:
     with guarded.valves(guard_base_url=stream_guard.url):

@@ -1,4 +1,4 @@
-"""What Open WebUI asks a guarded model besides the chat: titles, tags and follow-ups, as the page shows them."""
+"""Open WebUI's tasks for a guarded model: titles, tags and follow-ups, as the page shows them."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.e2e.stored_chat import holds
 from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
 from tests.stands.chats import CALM
 
-# As the demo's script writes them.
+# As in the demo's script.
 TITLE, TAGS, FOLLOW_UP = "Demo chat", ["demo"], "What is the capital of Italy?"
 NEUTRAL_TITLE = "New Chat"
 
@@ -27,7 +27,9 @@ def test_a_safe_chat_has_its_title_tags_and_follow_ups(guarded: GuardedStack, gu
     expect(guarded_page.follow_ups).to_have_text([FOLLOW_UP])
 
 
-def test_a_refused_chat_has_a_neutral_title_and_no_more(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_a_refused_chat_has_a_neutral_title_and_neither_tags_nor_follow_ups(
+    guarded: GuardedStack, guarded_page: ChatPage
+) -> None:
     stored = guarded_page.ask(UNSAFE_PROMPT)
     expect(guarded_page.answers).to_have_text([EN["prompt_refused"]])
     guarded_page.reload()
@@ -36,7 +38,7 @@ def test_a_refused_chat_has_a_neutral_title_and_no_more(guarded: GuardedStack, g
     expect(guarded_page.follow_ups).to_have_count(0)
 
 
-def test_the_tasks_behind_a_withheld_answer_read_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_the_tasks_after_a_withheld_answer_read_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE)
     guarded_page.ask(SEA_PROMPT)
     expect(guarded_page.answers).to_have_text([EN["answer_withheld"]])

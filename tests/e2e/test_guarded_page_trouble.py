@@ -1,4 +1,4 @@
-"""Guarded models when somebody leaves or something breaks: nothing unsafe is seen or kept, and the chat goes on."""
+"""Guarded models when a user leaves or a server fails: nothing unsafe is shown or stored, and the chat continues."""
 
 import random
 import time
@@ -14,8 +14,8 @@ from tests.stands.chats import CALM
 from tests.stands.waiting import SOON, wait_until
 
 NOTICE = EN["answer_withheld"]
-# Seconds after the model began to write: before it turns unsafe, while that waits for a verdict, and while a flag waits
-# to be confirmed.
+# Seconds after the model began to write: before the answer turns unsafe, while its unsafe part waits for a verdict, and
+# while a flag waits to be confirmed.
 CHANCE = random.Random(5)
 MOMENTS = [round(CHANCE.uniform(at, at + 0.5), 1) for at in (0.1, 0.7, 1.3, 1.9, 2.5)]
 
@@ -36,9 +36,9 @@ def begin(guarded: GuardedStack, page: ChatPage) -> None:
 
 
 def directions(guarded: GuardedStack, stored: StoredChat) -> list[str]:
-    """What the audit has of the chat's newest answer, its tasks and Open WebUI's own tools aside, once it has both.
+    """The directions of the audit's records of the newest prompt and answer, without tasks and Open WebUI's own tools.
 
-    Those tools come with every request, and only the first one is judged for them.
+    Those tools are in every request, and are judged only in the first one.
     """
     message = stored.last("assistant")["id"]
 
@@ -65,7 +65,7 @@ def test_stop_shows_and_keeps_nothing_unsafe(guarded: GuardedStack, guarded_page
     assert directions(guarded, stored) == ["prompt", "response"]
 
 
-def test_a_closed_tab_leaves_the_notice_in_the_record(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_after_a_closed_tab_the_stored_chat_has_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     begin(guarded, guarded_page)
     began, chat_id = time.monotonic(), guarded_page.chat_id
     guarded_page.page.wait_for_timeout(500)
@@ -74,11 +74,13 @@ def test_a_closed_tab_leaves_the_notice_in_the_record(guarded: GuardedStack, gua
     assert stored.last("assistant")["content"] == NOTICE
     assert guarded.leaked(guarded_page.recorder) == set()
     assert directions(guarded, stored) == ["prompt", "response"]
-    # Open WebUI lets an answer go on without its reader; the refusal ends it, long before its own end.
+    # Open WebUI continues an answer without its reader; the refusal ends it, long before its own end.
     assert guarded.model.closed[-1] - began < 2 * SOON
 
 
-def test_a_page_that_is_reloaded_meanwhile_shows_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_a_page_that_is_reloaded_during_the_answer_shows_the_notice(
+    guarded: GuardedStack, guarded_page: ChatPage
+) -> None:
     begin(guarded, guarded_page)
     guarded_page.page.wait_for_timeout(1500)
     guarded_page.page.reload()
@@ -99,11 +101,11 @@ def test_a_page_that_is_reloaded_meanwhile_shows_the_notice(guarded: GuardedStac
     ],
     ids=["401", "429", "500", "breaks off"],
 )
-def test_a_failing_model_server_is_told_in_words_and_may_be_asked_again(
+def test_a_failing_model_server_is_reported_in_words_and_may_be_asked_again(
     guarded: GuardedStack, guarded_page: ChatPage, status: int, words: str
 ) -> None:
     guarded.model.status, guarded.model.error = status, f"too busy for {UPSTREAM_KEY}"
-    # Where it answers at all, it breaks off before the answer turns unsafe.
+    # If it answers at all, it breaks off before the answer turns unsafe.
     guarded.model.abort_after = 40
     stored = guarded_page.ask(SEA_PROMPT)
     expect(guarded_page.page.locator("#messages-container").get_by_text(words)).to_be_visible()
@@ -119,14 +121,14 @@ def test_a_failing_model_server_is_told_in_words_and_may_be_asked_again(
     expect(guarded_page.answers.last).to_have_text(CALM.strip())
 
 
-def test_an_unsafe_answer_that_breaks_off_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_an_interrupted_unsafe_answer_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.abort_after = 55
     guarded_page.ask(SEA_PROMPT)
     expect(guarded_page.answers).to_have_text([NOTICE])
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
-def test_a_guard_that_dies_meanwhile_withholds_the_rest(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+def test_if_the_guard_dies_during_an_answer_the_rest_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM * 5 + UNSAFE)
     begin(guarded, guarded_page)
     guarded.stop_guard()
@@ -142,7 +144,7 @@ def test_a_guard_that_dies_meanwhile_withholds_the_rest(guarded: GuardedStack, g
 
     guarded.model.says(CALM)
     guarded.model.delay = 0
-    # A guard that was silent is left alone for two seconds.
+    # A guard that did not answer is not asked for two seconds.
     guarded_page.page.wait_for_timeout(2500)
     guarded_page.ask("And the harbour?")
     expect(guarded_page.answers.last).to_have_text(CALM.strip())

@@ -1,4 +1,4 @@
-"""What a filter cannot see and guarded models can: what Open WebUI adds to a prompt, and who stands between."""
+"""Guarded models judge what Open WebUI adds to a prompt, which a filter does not get, and cannot be bypassed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The other ways to a model, where they are covered. What is not: test_gaps.py."""
+"""Other ways to reach a model that the filter covers. For those that it does not cover, see test_gaps.py."""
 
 import pytest
 from playwright.sync_api import expect
@@ -24,19 +24,19 @@ def test_a_regenerated_unsafe_answer_is_withheld_again(chat_page: ChatPage) -> N
     assert LOCK not in chat_page.screen()
 
 
-def test_a_refused_prompt_stays_away_from_the_model_when_its_notice_is_regenerated(
+def test_a_refused_prompt_does_not_reach_the_model_when_its_notice_is_regenerated(
     stack: Stack, chat_page: ChatPage
 ) -> None:
     chat_page.ask(UNSAFE_PROMPT)
     expect(chat_page.answers).to_have_text([EN["prompt_refused"]])
     chat_page.regenerate()
     chat_page.settled(answers=2)
-    # What stands in the prompt's place is harmless and is answered.
+    # The placeholder of the prompt is harmless and is answered.
     assert holds(stack.chat_log(), EN["turn_removed"])
     assert not holds(stack.chat_log(), BOMB)
 
 
-def test_a_prompt_that_is_edited_into_an_unsafe_one_is_refused(stack: Stack, chat_page: ChatPage) -> None:
+def test_a_prompt_that_is_edited_to_be_unsafe_is_refused(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.ask(SAFE_PROMPT)
     expect(chat_page.answers).to_contain_text([SAFE_ANSWER])
     chat_page.edit(0, UNSAFE_PROMPT, "Send")
@@ -46,7 +46,7 @@ def test_a_prompt_that_is_edited_into_an_unsafe_one_is_refused(stack: Stack, cha
     assert not holds(stack.chat_log(), BOMB)
 
 
-def test_an_answer_that_is_edited_into_an_unsafe_start_is_not_continued(stack: Stack, chat_page: ChatPage) -> None:
+def test_an_answer_whose_beginning_is_edited_to_be_unsafe_is_not_continued(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.ask(SAFE_PROMPT)
     expect(chat_page.answers).to_contain_text([SAFE_ANSWER])
     chat_page.edit(-1, BURGLARY, "Save")

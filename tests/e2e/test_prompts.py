@@ -1,4 +1,4 @@
-"""A prompt that is refused: nobody reads it, and the chat goes on."""
+"""Refused prompts: no model reads them, and the chat continues."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ def test_a_safe_prompt_is_answered_and_the_page_shows_the_answer_unchanged(stack
         pytest.param(UNSAFE_PROMPT_ZH, BOMB_ZH, ZH, "unsafe-prompt-zh", id="Chinese"),
     ],
 )
-def test_an_unsafe_prompt_gets_the_notice_in_its_language_and_reaches_no_model(
+def test_an_unsafe_prompt_gets_the_notice_in_its_language_and_is_not_sent_to_a_model(
     stack: Stack, chat_page: ChatPage, prompt: str, unsafe: str, texts: dict[str, str], name: str
 ) -> None:
     stored = chat_page.ask(prompt)
@@ -47,11 +47,11 @@ def test_an_unsafe_prompt_gets_the_notice_in_its_language_and_reaches_no_model(
     answer = stored.last("assistant")
     assert (answer["content"], said(answer)) == (texts["prompt_refused"], [texts["prompt_refused"]])
     assert stored.last("user")["content"] == texts["turn_removed"]
-    # Title, tags and follow-ups are asked of the chat model too.
+    # The chat model is also asked for title, tags and follow-ups.
     assert not holds(stack.chat_log(), unsafe)
 
 
-def test_the_turn_after_a_refusal_is_answered_and_nothing_unsafe_is_kept(stack: Stack, chat_page: ChatPage) -> None:
+def test_the_turn_after_a_refusal_is_answered_and_no_unsafe_text_is_kept(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.ask(UNSAFE_PROMPT)
     expect(chat_page.answers).to_have_text([EN["prompt_refused"]])
     stored = chat_page.ask(NEXT_PROMPT)
@@ -60,7 +60,7 @@ def test_the_turn_after_a_refusal_is_answered_and_nothing_unsafe_is_kept(stack: 
     assert holds(stack.chat_log(), NEXT_PROMPT)
     assert not holds(stack.chat_log(), BOMB)
     assert stored.texts("originalContent") == [EN["turn_removed"], EN["prompt_refused"]]
-    # Open WebUI itself keeps a chat's first prompt beside its history: see test_gaps.py.
+    # Open WebUI itself stores a chat's first prompt next to its history: see test_gaps.py.
     assert not holds(stored.chat["chat"]["history"], BOMB)
     later = chat_page.ask(SAFE_PROMPT)
     assert later.texts("content")[:2] == [EN["turn_removed"] + " ", EN["prompt_refused"] + " "]
@@ -77,7 +77,7 @@ def test_without_a_refusal_model_the_chat_model_is_asked_for_the_notice(
     assert not holds(stack.chat_log(), BOMB)
 
 
-def test_a_refused_prompt_that_stays_in_the_record_reaches_no_model_later(
+def test_a_refused_prompt_that_stays_in_the_stored_chat_is_not_sent_to_a_model_later(
     stack: Stack, visitor: Visitor, valves: Callable[..., None]
 ) -> None:
     valves(rewrite_history=False)

@@ -1,4 +1,4 @@
-"""Files uploaded over running ones, while users go on: nothing passes meanwhile."""
+"""Running files are replaced by uploads while users chat: nothing unsafe passes meanwhile."""
 
 import threading
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from tests.e2e.texts import BOMB, EN, SAFE_ANSWER
 from tests.stands.uploads import plugins, watched
 
 UNANSWERED_SECONDS = 10
-"""Open WebUI takes a filter that does not answer for ten seconds for gone, and goes on without it."""
+"""Open WebUI treats a filter that does not answer for ten seconds as missing, and continues without it."""
 PLACE = "1"
-"""The Pipelines server's among the connections of a stack with direct models."""
+"""Index of the Pipelines server among the connections of a stack with direct models."""
 
 
 class Uploads:
-    """Uploads as the admin's page makes them, through Open WebUI."""
+    """Uploads through Open WebUI, like those of the admin's page."""
 
     def __init__(self, stack: Stack) -> None:
         self._admin = stack.admin
@@ -36,7 +36,7 @@ class Uploads:
 
 @pytest.fixture
 def uploads(stack: Stack) -> Iterator[Uploads]:
-    """All files run already."""
+    """A stack in which all files run already."""
     uploads = Uploads(stack)
     uploads.all()
     yield uploads
@@ -57,7 +57,7 @@ def test_an_unsafe_prompt_is_refused_while_all_files_are_uploaded(
         uploading.join()
     assert {answer.text for answer in seen} <= {EN["prompt_refused"], EN["not_checked"]}
     assert not holds(stack.chat_log(), BOMB)
-    # Other tests use the same cores, so this is no measure of the time: `make bench-growth` is.
+    # Other tests use the same cores, so this does not measure time: `make bench-growth` does.
     assert max(silences) < 3 * UNANSWERED_SECONDS
     assert SAFE_ANSWER in visitor.ask(SAFE_PROMPT).text
     assert FILTER in {model["id"] for model in stack.admin.get("/openai/models/1")["data"]}

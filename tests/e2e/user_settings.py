@@ -1,4 +1,4 @@
-"""What a user chooses in the page's settings."""
+"""The settings that a user can change on the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PATH = "/api/v1/users/user/settings"
 
 @contextmanager
 def interface(api: WebuiApi, **chosen: Any) -> Iterator[None]:
-    """Settings of the interface, for a while: `params` are those of the models, such as `stream_response`."""
+    """Settings of the interface, set inside the context: `params` is for the models, such as `stream_response`."""
     before = api.get(_PATH) or {}
     api.post(f"{_PATH}/update", {**before, "ui": {**(before.get("ui") or {}), **chosen}})
     yield

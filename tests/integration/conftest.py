@@ -1,4 +1,4 @@
-"""Servers for many tests: real vLLM with the demo guard, started once, and real Pipelines, once for each module."""
+"""Servers for many tests: real vLLM with the demo guard, started once, and a real Pipelines server for each module."""
 
 from collections.abc import Iterator
 
@@ -35,6 +35,6 @@ def running_guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def guarded(running_guarded_server: GuardedServer) -> GuardedServer:
-    """Guarded models between a guard and a model that do as they are told; nothing told yet."""
+    """Guarded models between a stub guard and a stub model, both reset to their defaults."""
     running_guarded_server.as_new()
     return running_guarded_server

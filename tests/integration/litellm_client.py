@@ -1,4 +1,4 @@
-"""Run by LiteLLM's own Python: asks a moderations endpoint in LiteLLM's two ways, and prints what became of it.
+"""Run by LiteLLM's own Python: asks a moderations endpoint in LiteLLM's two ways, and prints the results.
 
 Usage: python litellm_client.py BASE_URL KEY TEXT...
 """
@@ -20,7 +20,7 @@ def by_function(url: str, key: str, text: str) -> dict[str, Any]:
 
 
 async def by_guardrail(url: str, key: str, text: str) -> dict[str, Any]:
-    """The guardrail `openai_moderation` of LiteLLM's proxy, as its configuration makes it."""
+    """The guardrail `openai_moderation` of LiteLLM's proxy, created as from a configuration."""
     guardrail = OpenAIModerationGuardrail("moderation", api_key=key, api_base=url, event_hook="pre_call")
     try:
         await guardrail.apply_guardrail(inputs={"texts": [text]}, request_data={}, input_type="request")
@@ -30,7 +30,7 @@ async def by_guardrail(url: str, key: str, text: str) -> dict[str, Any]:
 
 
 def outcome(url: str, key: str, text: str) -> dict[str, Any]:
-    """What became of one text in each way."""
+    """The result for one text in each way."""
     found: dict[str, Any] = {}
     for name, way in (("function", by_function), ("guardrail", lambda *given: asyncio.run(by_guardrail(*given)))):
         try:

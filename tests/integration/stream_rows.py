@@ -1,4 +1,4 @@
-"""Compares the model on vLLM with the reference, in the guard's environment; prints one JSON object. A test reads it.
+"""Compares the model on vLLM with the reference, in the guard's environment; prints one JSON object for a test.
 
 python -m tests.integration.stream_rows CHECKPOINT
 """

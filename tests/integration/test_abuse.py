@@ -1,4 +1,4 @@
-"""The real Pipelines server while more is asked of it than it can do, or than anybody waits for."""
+"""The real Pipelines server under more requests than it can serve, and with clients that leave."""
 
 import asyncio
 from collections import Counter
@@ -12,11 +12,11 @@ from tests.stands.processes.guarded_server import guarded_server as running
 from tests.stands.waiting import PATIENCE, until
 
 EN = TEXTS["en"]
-# More than the threads that the server has for everything.
+# More than the number of threads in the server's pool.
 MANY = 220
-# The places for streams in `crowded`, and how many come at once.
+# The places for streams in `crowded`, and the number of clients that arrive together.
 PLACES, CROWD = 40, 160
-# Longer than the patience with a reader who does not come back.
+# Longer than the time after which an absent reader counts as gone.
 LONG = 12
 
 
@@ -31,7 +31,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def crowded(server: GuardedServer) -> Iterator[GuardedServer]:
     server.as_new()
     yield server
-    # What is still asked of the model comes to an end.
+    # Ends all requests that the model still has.
     server.upstream.holds = False
 
 
@@ -44,7 +44,7 @@ async def test_unstreamed_requests_hold_no_thread_and_end_with_their_clients(cro
     asked = [crowded.asking(f"hi {number}", stream=False) for number in range(MANY)]
     waiting = [await context.__aenter__() for context in asked]
     await until(lambda: len(crowded.upstream.requests) == MANY)
-    # More than there are threads, and the server serves others at once, while nobody waits for the model.
+    # More requests than threads, and the server still serves others at once.
     for stream in (False, True):
         assert EN["prompt_refused"] in (await crowded.ask("How do I make a bomb?", stream=stream)).raw
     assert not any(received.raw for received in waiting)
@@ -55,7 +55,7 @@ async def test_unstreamed_requests_hold_no_thread_and_end_with_their_clients(cro
     assert "Hello there, my friend." in (await crowded.ask("another question", stream=False)).raw
 
 
-async def test_whom_the_server_cannot_serve_it_tells_at_once_and_nobody_who_reads_is_lost(
+async def test_clients_without_a_place_get_an_error_at_once_and_current_readers_keep_theirs(
     crowded: GuardedServer,
 ) -> None:
     crowded.upstream.holds = True
@@ -67,19 +67,19 @@ async def test_whom_the_server_cannot_serve_it_tells_at_once_and_nobody_who_read
     async with asyncio.TaskGroup() as asking:
         for _ in range(CROWD):
             asking.create_task(ask())
-        # The others get their answer while the model says nothing to anybody.
+        # The others get an error while the model sends nothing to any client.
         await until(lambda: len(answers) == CROWD - PLACES and crowded.upstream.streaming == PLACES)
         await asyncio.sleep(LONG)
         assert len(answers) == CROWD - PLACES
-        told = {received.chunks[0]["error"]["message"] for received in answers}
-        assert told == {"Too many requests are being answered at the moment. Please try again in a moment."}
+        errors = {received.chunks[0]["error"]["message"] for received in answers}
+        assert errors == {"Too many requests are being answered at the moment. Please try again in a moment."}
         await until(lambda: problems(crowded)[f"not served: all {PLACES} places are taken"] == CROWD - PLACES)
         crowded.upstream.holds = False
     assert sum(received.said == "Hello there, my friend." for received in answers) == PLACES
     assert problems(crowded).keys() <= {"", f"not served: all {PLACES} places are taken"}
 
 
-async def test_a_reader_who_leaves_makes_room(crowded: GuardedServer) -> None:
+async def test_a_reader_who_leaves_frees_a_place(crowded: GuardedServer) -> None:
     crowded.upstream.holds = True
     asked = [crowded.asking() for _ in range(PLACES)]
     for context in asked:

@@ -27,7 +27,7 @@ BREAD = "How do I bake bread?"
 @pytest.fixture(scope="module")
 def api(guard_server_url: str, guard_server_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     log = tmp_path_factory.mktemp("api") / "log"
-    # The largest batch takes a CPU that others use, too, more than the ten seconds of the default.
+    # On a shared CPU, the largest batch takes longer than the default of ten seconds.
     with api_process(log, guard_server_url, guard_server_key, "--timeout", "60") as api:
         yield api
 
@@ -39,10 +39,10 @@ def client(api: ApiProcess) -> Iterator[openai.OpenAI]:
 
 
 def litellm(url: str, *texts: str) -> list[dict[str, Any]]:
-    """What LiteLLM makes of each text; a failure, not a skip, where LiteLLM is missing."""
+    """LiteLLM's result for each text. If LiteLLM is missing, the test fails and is not skipped."""
     python = Path(os.environ.get("LITELLM_PYTHON", ROOT / ".venvs/litellm/bin/python"))
     assert python.exists(), f"{python} is missing. Run `make env-newest`, or set LITELLM_PYTHON."
-    # Without it LiteLLM fetches a list of prices from the net.
+    # Otherwise LiteLLM downloads a list of prices.
     env = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     script = Path(__file__).with_name("litellm_client.py")
     result = subprocess.run([python, script, url, KEY, *texts], env=env, capture_output=True, text=True, timeout=300)
@@ -50,7 +50,7 @@ def litellm(url: str, *texts: str) -> list[dict[str, Any]]:
     return list(json.loads(result.stdout.splitlines()[-1]))
 
 
-def test_openais_sdk_is_answered_as_by_openai(client: openai.OpenAI) -> None:
+def test_openais_sdk_gets_replies_like_those_of_openai(client: openai.OpenAI) -> None:
     unsafe, safe = client.moderations.create(input=[BOMB, BREAD], model="omni-moderation-latest").results
     assert (unsafe.flagged, safe.flagged) == (True, False)
     said = unsafe.model_dump(by_alias=True)
@@ -58,7 +58,7 @@ def test_openais_sdk_is_answered_as_by_openai(client: openai.OpenAI) -> None:
     assert said["severity_scores"]["Unsafe"] == max(said["severity_scores"].values())
 
 
-def test_a_guard_of_ours_has_the_same_routes_itself(guard_server_url: str, guard_server_key: str) -> None:
+def test_our_guard_server_has_the_same_routes(guard_server_url: str, guard_server_key: str) -> None:
     with openai.OpenAI(base_url=guard_server_url, api_key=guard_server_key, max_retries=0) as client:
         unsafe, safe = client.moderations.create(input=[BOMB, BREAD]).results
     assert (unsafe.flagged, safe.flagged) == (True, False)
@@ -84,7 +84,7 @@ def test_a_batch_of_the_largest_size_is_judged(client: openai.OpenAI) -> None:
     assert all(result.to_dict()["severity_scores"] for result in results)
 
 
-def test_dify_is_answered(api: ApiProcess) -> None:
+def test_dify_gets_its_replies(api: ApiProcess) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     for query, flagged in ((BOMB, True), (BREAD, False)):
         body = {"point": "app.moderation.input", "params": {"app_id": "x", "inputs": {}, "query": query}}
@@ -92,7 +92,7 @@ def test_dify_is_answered(api: ApiProcess) -> None:
         assert reply.json()["flagged"] is flagged
 
 
-def test_litellm_blocks_what_is_flagged_and_passes_the_rest(api: ApiProcess) -> None:
+def test_litellm_blocks_flagged_texts_and_passes_the_rest(api: ApiProcess) -> None:
     unsafe, safe = litellm(api.url, BOMB, BREAD)
     assert unsafe["function"]["flagged"] is True
     assert safe["function"]["flagged"] is False
@@ -103,7 +103,7 @@ def test_litellm_blocks_what_is_flagged_and_passes_the_rest(api: ApiProcess) -> 
     assert safe["guardrail"] == {"status": 200, "detail": None}
 
 
-def test_without_a_guard_litellm_passes_nothing(tmp_path: Path) -> None:
+def test_if_the_guard_is_down_litellm_passes_nothing(tmp_path: Path) -> None:
     with api_process(tmp_path / "log", f"http://127.0.0.1:{free_port()}/v1") as api:
         (outcome,) = litellm(api.url, BREAD)
         assert "Warning: no guard yet" in api.output
@@ -113,7 +113,7 @@ def test_without_a_guard_litellm_passes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_answers_what_is_in_flight_first(
+def test_on_a_request_to_stop_it_first_answers_requests_in_flight(
     stub: StubGuard, guard_url: str, tmp_path: Path, number: int
 ) -> None:
     replies: list[httpx.Response] = []

@@ -1,4 +1,4 @@
-"""Every benchmark, with tiny sizes: each step runs, and the last line is the JSON object that it promises."""
+"""Every benchmark, with tiny sizes: each step runs, and the last line is the documented JSON object."""
 
 import json
 import subprocess
@@ -42,6 +42,6 @@ def test_the_benchmark_of_guarded_models_runs_to_its_end_and_leaks_nothing() -> 
     assert (found["leaked_chars"], found["leaked_chars_dialects"]) == (0, 0)
 
 
-def test_the_others_can_be_imported_where_torch_is() -> None:
-    """Their sizes are those of real models: they take minutes, or a GPU."""
+def test_the_other_benchmarks_can_be_imported_with_torch() -> None:
+    """They measure models of real size, which takes minutes or a GPU."""
     guard_environment.run("-c", f"import {', '.join(IN_GUARD_ENVIRONMENT)}")

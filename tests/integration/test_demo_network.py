@@ -1,4 +1,4 @@
-"""The demo guard's trainer passes through its network in its own way: it must be the way of what is served."""
+"""The demo guard's trainer has its own forward pass: it must give the same results as the served network."""
 
 import subprocess
 
@@ -50,14 +50,14 @@ print("area", roc_auc_score([row.severity is Severity.UNSAFE for row in rows[ask
 """
 
 
-def test_training_passes_through_the_network_that_is_served() -> None:
+def test_the_trainers_forward_pass_is_that_of_the_served_network() -> None:
     result = subprocess.run([guard_python(), "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     words = result.stdout.split()
     assert float(words[2]) < 1e-4 * float(words[4])
 
 
-def test_a_planted_network_tells_harm_before_it_is_trained() -> None:
+def test_a_planted_network_recognises_harm_before_it_is_trained() -> None:
     result = subprocess.run([guard_python(), "-c", PLANTED], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     assert float(result.stdout.split()[-1]) > 0.9

@@ -58,7 +58,7 @@ def test_a_plain_unsafe_answer_is_flagged_before_its_last_third(
         ("法国的首都是哪里？", "巴黎是法国的首都，春天的时候特别美丽。"),
     ],
 )
-def test_plain_safe_answers_are_cleared_to_their_end(demo_stream: GuardProcess, prompt: str, answer: str) -> None:
+def test_plain_safe_answers_are_cleared_completely(demo_stream: GuardProcess, prompt: str, answer: str) -> None:
     found = judged(demo_stream, prompt, answer)
     assert found["prompt"]["severity"] == "Safe"
     assert found["violations"] == {"strict": None, "loose": None}

@@ -1,4 +1,4 @@
-"""`doctor` examines the demo guard on real vLLM, and what it says is what the guard says."""
+"""`doctor` examines the demo guard on real vLLM, and reports the guard's own verdicts."""
 
 import json
 from typing import Any
@@ -18,25 +18,25 @@ def examined(guard_server: GuardProcess) -> tuple[int, dict[str, dict[str, Any]]
     return result.returncode, {finding["check"]: finding for finding in json.loads(result.stdout)["findings"]}
 
 
-def test_our_server_has_all_that_a_guard_should_have(examined: tuple[int, dict[str, dict[str, Any]]]) -> None:
+def test_our_server_passes_all_checks(examined: tuple[int, dict[str, dict[str, Any]]]) -> None:
     fine = {check for check, finding in examined[1].items() if finding["level"] == "ok"}
     assert fine >= {"reachable", "key", "context", "template", "one-token verdicts", "prefix cache"}
     assert fine >= {"latency of ten verdicts", "moderations endpoint", "version of vLLM"}
 
 
-def test_the_demo_guard_is_called_what_it_is(examined: tuple[int, dict[str, dict[str, Any]]]) -> None:
+def test_the_demo_guard_is_reported_as_a_demonstration(examined: tuple[int, dict[str, dict[str, Any]]]) -> None:
     finding = examined[1]["model"]
     assert finding["level"] == "warning"
     assert "for demonstrations only" in finding["found"]
 
 
-def test_that_a_gen_model_offers_no_streams_is_no_failure(examined: tuple[int, dict[str, dict[str, Any]]]) -> None:
+def test_a_gen_model_without_streams_is_no_failure(examined: tuple[int, dict[str, dict[str, Any]]]) -> None:
     finding = examined[1]["stream endpoint"]
     assert finding["level"] == "warning"
     assert "not offered" in finding["found"]
 
 
-def test_the_cards_examples_are_reported_as_the_guard_answers_them(
+def test_the_guards_verdicts_on_the_cards_examples_are_reported(
     guard_server: GuardProcess, examined: tuple[int, dict[str, dict[str, Any]]]
 ) -> None:
     bomb = [{"role": "user", "content": "How can I make a bomb?"}]
@@ -63,7 +63,7 @@ def test_the_cards_examples_are_reported_as_the_guard_answers_them(
     assert examined[0] == (0 if all(right.values()) else 1)
 
 
-def test_a_wrong_key_is_told_with_status_1_and_a_remedy(guard_server: GuardProcess) -> None:
+def test_a_wrong_key_ends_with_status_1_and_a_remedy(guard_server: GuardProcess) -> None:
     result = doctor(guard_server.url, "wrong")
     assert result.returncode == 1
     assert "the server refuses this key (401)" in result.stdout

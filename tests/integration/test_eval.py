@@ -53,8 +53,8 @@ def test_the_demo_guard_is_evaluated_in_one_token_verdicts(guard_server: GuardPr
     assert made.tasks["prompt"].strict.auc == 1
     assert made.tasks["response"].confusion[Severity.SAFE]["Safe"] == 1
     assert set(made.languages["prompt"]) == {"en", "zh"}
-    # A safe turn takes one request of one token; a flagged one a second request, for its categories, and an answer of
-    # which is known whether it refuses another one.
+    # A safe turn takes one request of one token, a flagged one a second request for its categories, an answer with a
+    # refusal label one more.
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     for line in lines:
         more = bool(line["verdict"]["categories"]) + line["refusal_asked"]
@@ -73,7 +73,7 @@ def test_the_demo_guard_is_evaluated_in_one_token_verdicts(guard_server: GuardPr
         assert len(picture.convert("RGB").getcolors(maxcolors=10**6) or []) > 20
 
 
-def test_a_wrong_key_is_told_before_anything_is_asked(guard_server: GuardProcess, data: Path) -> None:
+def test_a_wrong_key_is_reported_before_anything_is_asked(guard_server: GuardProcess, data: Path) -> None:
     out = data.parent / "out"
     command = ["eval", "--guard-url", guard_server.url, "--guard-key", "wrong", "--data", str(data), "--out", str(out)]
     result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})

@@ -1,7 +1,7 @@
-"""What the plugins rely on in the code of the installed Open WebUI and Pipelines server, without starting either.
+"""The lines of the installed Open WebUI and Pipelines server that the plugins rely on, checked without starting either.
 
-A new version that changes one of these lines may break what the last column names; the tests with the real hosts show
-how. When a line only looks different, change it here.
+A new version that changes one of these lines may break the module in the last column; tests with the real hosts
+show how. If only the form of a line has changed, change it here.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Line(NamedTuple):
 
 CHAT = "generate_openai_chat_completion"
 PIPELINES = [
-    # How a file is loaded, started and given its valves.
+    # How a file is loaded and started, and gets its valves.
     Line("main.py", "load_module_from_path", "if 'requirements' in frontmatter:", "tools/bundle.py"),
     Line("main.py", "load_module_from_path", "spec_from_file_location(module_name, module_path)", "tools/bundle.py"),
     Line("main.py", "load_module_from_path", "return module.Pipeline()", "pipelines/qwen3guard_*.py"),
@@ -36,14 +36,14 @@ PIPELINES = [
     Line("main.py", "update_valves", "valves = ValvesModel(**form_data)", "webui/settings.py"),
     Line("main.py", "update_valves", "await pipeline.on_valves_updated()", "pipelines/service.py"),
     Line("config.py", "", "os.getenv('PIPELINES_API_KEY', '0p3n-w3bu!')", "pipelines/marks/signing.py"),
-    # What it lists: a pipe with a `type` is not listed, unless it is a manifold or a filter.
+    # What is listed: a pipe with a `type` is not listed, unless it is a manifold or a filter.
     Line("main.py", "get_all_pipelines", "if hasattr(pipeline, 'type'):", "pipelines/qwen3guard_refusal.py"),
     Line("main.py", "get_all_pipelines", "if pipeline.type == 'manifold':", "pipelines/qwen3guard_models.py"),
     Line("main.py", "get_all_pipelines", "manifold_pipelines = pipeline.pipelines()", "pipelines/qwen3guard_models.py"),
     Line("main.py", "get_all_pipelines", "if pipeline.type == 'filter':", "pipelines/qwen3guard_filter.py"),
     Line("main.py", "get_all_pipelines", "pipeline.valves.priority", "webui/settings.py"),
     Line("main.py", "check_url", "app.state.PIPELINES = get_all_pipelines()", "pipelines/upstreams/listing.py"),
-    # How inlet, outlet and pipe are called, and what becomes of what they return.
+    # How inlet, outlet and pipe are called, and how their results are used.
     Line("main.py", "filter_inlet", "await pipeline.inlet(form_data.body, form_data.user)", "pipelines/*.py"),
     Line("main.py", "filter_outlet", "await pipeline.outlet(form_data.body, form_data.user)", "pipelines/*.py"),
     Line(
@@ -79,7 +79,7 @@ TASKS = (
     "moa_response_generation",
 )
 WEBUI = [
-    # Which filters see a request, in which order, and what happens when one fails.
+    # Which filters get a request, in which order, and what happens if one fails.
     Line("routers/pipelines.py", "get_sorted_filters", "model['pipeline']['pipelines'] == ['*']", "webui/settings.py"),
     Line(
         "routers/pipelines.py",
@@ -117,7 +117,7 @@ WEBUI = [
         "log.exception(f'Connection error: {e}')",
         "docs/coverage.md: Open WebUI goes on without a filter that it cannot reach",
     ),
-    # The body that an outlet gets, and what is kept of what it returns.
+    # The body that an outlet gets, and the parts of its result that are stored.
     Line(MIDDLEWARE, "outlet_filter_handler", "'content': m.get('content') or get_output_text", "webui/bodies.py"),
     Line(MIDDLEWARE, "outlet_filter_handler", "{'output': copy.deepcopy(m['output'])}", "webui/messages.py"),
     Line(MIDDLEWARE, "outlet_filter_handler", "{'sources': m['sources']}", "webui/messages.py"),
@@ -126,7 +126,7 @@ WEBUI = [
     # Metadata of a request.
     Line("main.py", "", "'variables': form_data.get('variables', {})", "pipelines/marks/trust_mark.py"),
     Line("main.py", "", "'chat_variables': chat_variables", "pipelines/marks/trust_mark.py"),
-    # The admin's system prompt goes before what the inlet saw.
+    # The admin's system prompt is put before the messages that the inlet got.
     Line(
         "utils/payload.py",
         "apply_system_prompt_to_body",
@@ -139,10 +139,10 @@ WEBUI = [
         "message['content'] = f\"{content}\\n{message['content']}\"",
         "pipelines/marks/trust_mark.py",
     ),
-    # An answer that was shown is taken back.
+    # How a shown answer is taken back.
     Line(RESPONSES, "", "elif event_type == 'response.completed':", "webui/guarded/chunks.py"),
     Line(RESPONSES, "", "new_output = final_output if final_output else current_output", "webui/guarded/chunks.py"),
-    # Own requests of Open WebUI, and the answers that it can read.
+    # Open WebUI's own tasks, and the answers that it can read.
     *(Line("constants.py", "TASKS", f"'{task}'", "webui/bodies.py") for task in TASKS),
     *(
         Line("routers/tasks.py", name, "'task_body': form_data", "webui/task_prompt.py")
@@ -152,7 +152,7 @@ WEBUI = [
     Line(MIDDLEWARE, "", "JSONCodec.loads(tags_string).get('tags', [])", "webui/bodies.py"),
     Line("utils/task.py", "", "data.get('follow_ups')", "webui/bodies.py"),
     Line(MIDDLEWARE, "", "queries_response.get('queries', [])", "webui/bodies.py"),
-    # Who asks, for an upstream.
+    # The user's identity, for an upstream.
     *(
         Line("env.py", "", f"'{header}'", "pipelines/service.py")
         for header in user_headers({"id": "1", "name": "Ann", "email": "a@b", "role": "user"})
@@ -167,16 +167,16 @@ def line_id(line: Line) -> str:
 
 @pytest.mark.parametrize("environment", ["pipelines", "pipelines-newest"])
 @pytest.mark.parametrize("line", PIPELINES, ids=line_id)
-def test_the_pipelines_server_does_what_plugins_rely_on(environment: str, line: Line) -> None:
+def test_the_pipelines_server_has_the_code_that_plugins_rely_on(environment: str, line: Line) -> None:
     assert line.text in source(environment, line.file, line.name), line.relied_on_by
 
 
 @pytest.mark.parametrize("line", WEBUI, ids=line_id)
-def test_open_webui_does_what_plugins_rely_on(line: Line) -> None:
+def test_open_webui_has_the_code_that_plugins_rely_on(line: Line) -> None:
     assert line.text in source("webui", line.file, line.name), line.relied_on_by
 
 
 def test_the_page_sends_the_readers_language() -> None:
-    """`reader_language` of webui/bodies.py reads it; the page puts it in, so it is in the built frontend alone."""
+    """`reader_language` of webui/bodies.py reads it. The page sends it, so it is only in the built frontend."""
     scripts = (folder("webui") / "frontend/_app").rglob("*.js")
     assert any("{{USER_LANGUAGE}}" in script.read_text(encoding="utf-8", errors="ignore") for script in scripts)

@@ -1,4 +1,4 @@
-"""A real llama.cpp with the demo guard: what its stand-in in tests/dialects is held against."""
+"""A real llama.cpp with the demo guard, which the stand-in in tests/dialects imitates."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -39,7 +39,7 @@ def root(prefill: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 @pytest.fixture
 def endpoint(root: str) -> Endpoint:
-    """That of `guard`, which closes it."""
+    """The endpoint of `guard`, which closes it."""
     return Endpoint(f"{root}/v1", timeout=PATIENCE)
 
 
@@ -60,8 +60,8 @@ async def guard(endpoint: Endpoint) -> AsyncIterator[Guard]:
         "\n\n",
     ],
 )
-def test_the_file_cuts_text_as_the_demo_guard_does(root: str, prefill: bool, text: str) -> None:
-    """Else its verdicts would be those of another model."""
+def test_the_file_tokenizes_text_like_the_demo_guard(root: str, prefill: bool, text: str) -> None:
+    """Otherwise its verdicts would be those of another model."""
     template = jinja2.Environment().from_string((DEMO_FOLDER / "chat_template.jinja").read_text())
     messages = [{"role": "user", "content": text}]
     right = Tokenizer.from_file(str(DEMO_TOKENIZER / "tokenizer.json")).encode(template.render(messages=messages)).ids
@@ -71,7 +71,7 @@ def test_the_file_cuts_text_as_the_demo_guard_does(root: str, prefill: bool, tex
         assert client.post("/tokenize", json=body).json()["tokens"] == right
 
 
-async def test_the_first_judgement_is_right_with_probabilities(guard: Guard, endpoint: Endpoint, prefill: bool) -> None:
+async def test_the_first_verdict_is_right_with_probabilities(guard: Guard, endpoint: Endpoint, prefill: bool) -> None:
     verdict = await guard.judge([Turn("user", BOMB)])
     assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, (Category.VIOLENT,))
     assert verdict.probabilities is not None
@@ -89,7 +89,7 @@ async def test_a_turn_beyond_the_context_is_read_in_windows(guard: Guard, endpoi
     assert (await guard.judge([Turn("user", calm + f"{BOMB} " * 300)])).severity is Severity.UNSAFE
 
 
-async def test_a_refusal_for_length_is_understood(root: str) -> None:
+async def test_a_refusal_of_too_long_a_prompt_is_recognised(root: str) -> None:
     guard = Guard(Endpoint(f"{root}/v1", timeout=PATIENCE), timeout=PATIENCE, context_tokens=8192)
     assert (
         await guard.judge([Turn("user", "We walked along the river and talked about the weather. " * 400)])
@@ -97,7 +97,7 @@ async def test_a_refusal_for_length_is_understood(root: str) -> None:
     await guard.aclose()
 
 
-async def test_doctor_names_it(root: str, prefill: bool) -> None:
+async def test_doctor_names_llama_cpp(root: str, prefill: bool) -> None:
     report = await examine(f"{root}/v1", seconds=PATIENCE)
     found = {finding.check: finding for finding in report.findings}
     assert found["server"].found == "llama.cpp"
@@ -107,9 +107,9 @@ async def test_doctor_names_it(root: str, prefill: bool) -> None:
     assert found["bomb prompt"].level is Level.OK
 
 
-async def test_the_filter_judges_with_it(root: str, tmp_path: Path) -> None:
+async def test_the_filter_judges_with_llama_cpp(root: str, tmp_path: Path) -> None:
     pipeline: Any = FILTER.Pipeline()
-    # By probabilities alone: without them nothing would be refused by this threshold but by label.
+    # By probabilities: without them, the label would decide despite this threshold.
     pipeline.valves = FILTER.Valves(
         guard_base_url=f"{root}/v1", block_threshold=0.5, audit_path=str(tmp_path / "audit.jsonl")
     )

@@ -63,13 +63,13 @@ async def test_a_safe_answer_streams_whole(client: openai.AsyncOpenAI, upstream:
     assert upstream.requests[-1]["model"] == "qwen/qwen3"
 
 
-async def test_the_end_is_said_once(guarded: GuardedServer) -> None:
+async def test_the_end_of_a_stream_is_sent_once(guarded: GuardedServer) -> None:
     text = (await guarded.ask()).raw
     assert text.count("[DONE]") == 1
     assert text.count('"finish_reason": "stop"') == 1
 
 
-async def test_a_safe_answer_comes_unstreamed(client: openai.AsyncOpenAI) -> None:
+async def test_a_safe_answer_arrives_unstreamed(client: openai.AsyncOpenAI) -> None:
     reply = await ask(client, stream=False)
     assert (reply.choices[0].message.content, reply.usage.total_tokens) == ("Hello there, my friend.", 3)
 
@@ -91,7 +91,7 @@ async def test_no_byte_of_an_unsafe_answer_is_sent(guarded: GuardedServer, upstr
     await until(lambda: upstream.streaming == 0, SOON)
 
 
-async def test_a_tool_call_reaches_the_client_whole(client: openai.AsyncOpenAI, upstream: StubModel) -> None:
+async def test_a_tool_call_reaches_the_client_completely(client: openai.AsyncOpenAI, upstream: StubModel) -> None:
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": "sea"}'}}
     upstream.deltas, upstream.finish = [{"tool_calls": [call]}], "tool_calls"
     chunks = [chunk async for chunk in await ask(client, stream=True)]
@@ -114,7 +114,7 @@ async def test_an_upstreams_error_keeps_its_status(
 
 
 @pytest.mark.parametrize("trouble", ["hangs", "aborts"])
-async def test_an_upstream_that_fails_has_a_readable_end(
+async def test_a_failing_upstream_ends_the_answer_with_a_readable_error(
     client: openai.AsyncOpenAI, upstream: StubModel, trouble: str
 ) -> None:
     upstream.says(CALM)
@@ -132,7 +132,7 @@ async def test_an_upstream_that_fails_has_a_readable_end(
     assert bool(said) is (trouble == "aborts")
 
 
-async def test_a_guard_that_dies_mid_stream_withholds_the_rest(
+async def test_if_the_guard_dies_during_a_stream_the_rest_is_withheld(
     client: openai.AsyncOpenAI, upstream: StubModel, guard: StubGuard
 ) -> None:
     upstream.says(CALM * 20)
@@ -151,7 +151,7 @@ async def test_a_guard_that_dies_mid_stream_withholds_the_rest(
 
 
 async def leave(guarded: GuardedServer, text: str = "hi") -> None:
-    """Ask for a stream, and close the connection once something came."""
+    """Ask for a stream, and close the connection when something has arrived."""
     async with guarded.asking(text) as received:
         await until(lambda: received.raw)
 
@@ -168,7 +168,7 @@ async def test_a_client_that_leaves_ends_the_upstream_long_before_its_own_end(
     await until(lambda: upstream.streaming == 0, SOON)
 
 
-async def test_two_hundred_clients_that_leave_cost_nothing(guarded: GuardedServer, upstream: StubModel) -> None:
+async def test_two_hundred_clients_that_leave_keep_no_resources(guarded: GuardedServer, upstream: StubModel) -> None:
     upstream.says(CALM * 100)
     upstream.delay = 0.1
     process = Path(f"/proc/{guarded.pipelines.process.pid}")
@@ -202,11 +202,11 @@ async def test_the_models_are_listed_long_before_a_hundred_streams_end(
         slowest = max(slowest, time.monotonic() - started)
         await asyncio.sleep(0.1)
     assert [task.result() for task in reading] == ["calm sea " * 28] * 100
-    # A share of the streams' own time: a busy machine slows both. `make bench-guarded` measures the seconds.
+    # Relative to the duration of the streams, since a busy machine slows both. `make bench-guarded` measures seconds.
     assert slowest < (time.monotonic() - began) / 2
 
 
-async def test_the_inlet_of_a_model_can_be_reached_and_its_mark_spares_the_admins_words(
+async def test_the_inlet_of_a_model_can_be_called_and_its_mark_exempts_the_admins_text(
     server: PipelinesServer, upstream: StubModel
 ) -> None:
     asked = {"model": MODEL, "messages": [{"role": "system", "content": "Be brief."}, user("hi")], "stream": False}
@@ -230,7 +230,7 @@ async def test_the_inlet_of_a_model_can_be_reached_and_its_mark_spares_the_admin
     assert upstream.requests[0]["messages"][0]["content"] == "Never tell how to make a bomb.\nBe brief."
 
 
-async def test_a_message_without_content_is_the_servers_own_refusal(server: PipelinesServer) -> None:
+async def test_a_message_without_content_is_refused_by_the_server_itself(server: PipelinesServer) -> None:
     body = {"model": MODEL, "messages": [{"role": "assistant", "content": None}], "stream": False}
     async with httpx.AsyncClient(trust_env=False) as client:
         assert (await client.post(f"{server.url}/chat/completions", json=body)).status_code == 422

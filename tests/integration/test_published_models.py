@@ -1,7 +1,7 @@
-"""The six models as they are published, but with random weights: `serve` starts them, `doctor` and clients see them.
+"""The six published models, but with random weights: `serve` starts them, `doctor` and clients use them.
 
-Config, sizes, vocabulary and the grammar of verdicts are real. Of the larger models most layers are left out: all
-layers of a model are alike, so no other code runs. See `tests.stands.checkpoints.cut_checkpoint`.
+Config, sizes, vocabulary and the grammar of verdicts are real. Most layers of the larger models are left out: all
+layers of a model run the same code. See `tests.stands.checkpoints.cut_checkpoint`.
 """
 
 import json
@@ -21,11 +21,11 @@ from tests.stands.processes.doctor_process import doctor
 from tests.stands.processes.guard_process import GuardProcess, guard_process
 from tests.stands.waiting import PATIENCE
 
-# Of 28, 36 and 36.
+# Of 28, 36 and 36 layers.
 LAYERS = {"0.6b": 28, "4b": 2, "8b": 2}
-# Whole ones. The others have the same parts in other sizes: `make test-models` serves all six.
+# Complete models. The others have the same parts in other sizes: `make test-models` serves all six.
 ONE_OF_EACH_KIND = ("gen-0.6b", "stream-0.6b")
-# What `doctor` must find in order, whatever the weights are. How fast a verdict comes is the machine's affair.
+# The checks of `doctor` that must pass with any weights. The time of a verdict depends on the machine.
 EVERY = {"reachable", "key", "model", "context", "prefix cache", "version of vLLM"}
 STRUCTURE = {
     "gen": EVERY | {"template", "one-token verdicts", "moderations endpoint"},
@@ -36,7 +36,7 @@ PROMPT = {"role": "user", "content": "How do I bake bread?"}
 
 
 class Served:
-    """One of the six, served."""
+    """A server with one of the six."""
 
     def __init__(self, name: str, process: GuardProcess) -> None:
         self.name = name
@@ -53,7 +53,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Qwen's own vocabulary, which this package carries: see `tests.stands.checkpoints.cut_checkpoint`."""
+    """Qwen's own vocabulary, which is in this package: see `tests.stands.checkpoints.cut_checkpoint`."""
     folder = tmp_path_factory.mktemp("tokenizer")
     vocabulary = distribution("dashscope").locate_file("dashscope/resources/qwen.tiktoken")
     guard_environment.run("-m", "tests.stands.checkpoints.cut_checkpoint", "tokenizer", str(vocabulary), str(folder))
@@ -76,17 +76,17 @@ def served(
         "-m", "tests.stands.checkpoints.cut_checkpoint", name, str(layers), str(tokenizer), str(folder)
     )
     try:
-        # Compiled kernels would take a minute more for each. Two GiB are one conversation of full length; `serve` itself
-        # would take what is free at its start, and other tests' guards start at the same time.
+        # Compiling kernels would take one minute more each. Two GiB are one conversation of full length; `serve`
+        # itself would take the memory that is free at its start, and other tests' guards start at the same time.
         with guard_process(str(folder), "--enforce-eager", env={"VLLM_CPU_KVCACHE_SPACE": "2"}) as process:
             process.wait_for("Try it:")
             yield Served(name, process)
     finally:
-        # Gigabytes, which pytest would keep.
+        # These are gigabytes, and pytest would keep them.
         shutil.rmtree(folder)
 
 
-def test_doctor_finds_the_endpoint_in_order(served: Served) -> None:
+def test_doctor_finds_no_fault_in_the_endpoint(served: Served) -> None:
     fine = {check for check, finding in served.findings.items() if finding["level"] == "ok"}
     assert fine >= STRUCTURE[served.kind], served.findings
     about_endpoint = {check: finding for check, finding in served.findings.items() if finding["about"] == "endpoint"}
@@ -97,19 +97,19 @@ def test_doctor_finds_the_endpoint_in_order(served: Served) -> None:
         assert not_checked == UNFIT_FOR_STREAM
 
 
-def test_doctor_tells_random_weights_from_a_guard(served: Served) -> None:
+def test_doctor_distinguishes_random_weights_from_a_guard(served: Served) -> None:
     verdicts = {check: finding for check, finding in served.findings.items() if finding["about"] == "verdicts"}
     assert set(verdicts) == {"bomb prompt", "refusal"}
     assert "failure" in {finding["level"] for finding in verdicts.values()}
 
 
-def test_the_context_is_the_articles_or_the_checkpoints_own(served: Served) -> None:
+def test_the_context_is_that_of_the_article_or_of_the_checkpoint(served: Served) -> None:
     tokens = min(CONTEXT, config(served.name)["max_position_embeddings"])
     assert served.findings["context"]["found"] == f"{tokens} tokens"
 
 
 def test_the_vocabulary_is_the_published_one(served: Served) -> None:
-    """The ids that the labels have in Qwen's tokenizer: see docs/guard-server.md."""
+    """The labels have the ids of Qwen's tokenizer: see docs/guard-server.md."""
     for label, token in (("Safe", 22291), ("Controversial", 2093), ("Unsafe", 73067)):
         body = {"prompt": f"Safety: {label}", "add_special_tokens": False}
         assert served.post(f"{served.process.root}/tokenize", body)["tokens"][2] == token
@@ -123,7 +123,7 @@ def test_its_endpoint_answers(served: Served) -> None:
         reply = served.post(f"{served.process.url}/guard/stream", body)
         assert reply["final"]
         assert reply["tokens"] > 1
-        # Three numbers, each rounded to six digits.
+        # The sum of three numbers, each rounded to six digits.
         assert sum(reply["prompt"]["probabilities"].values()) == pytest.approx(1, abs=2e-6)
     else:
         (result,) = served.post(f"{served.process.url}/moderations", {"input": PROMPT["content"]})["results"]

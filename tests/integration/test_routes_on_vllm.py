@@ -1,4 +1,4 @@
-"""vLLM's server has our routes only if VLLM_PLUGINS names them; its own app is built for each, without an engine."""
+"""vLLM's server has our routes only if VLLM_PLUGINS names them; its own app is built each time, without an engine."""
 
 import json
 
@@ -45,7 +45,7 @@ def paths() -> list[set[str]]:
 
 
 @pytest.mark.parametrize("number", range(len(SETTINGS)))
-def test_our_routes_are_there_only_if_their_plugin_is_named(paths: list[set[str]], number: int) -> None:
+def test_our_routes_exist_only_if_their_plugin_is_named(paths: list[set[str]], number: int) -> None:
     plugins, task, expected = SETTINGS[number]
     assert paths[number] & (GEN | STREAM) == expected, (plugins, task)
     assert "/v1/models" in paths[number]

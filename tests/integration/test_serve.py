@@ -1,4 +1,4 @@
-"""`qwen3guard serve demo` on real vLLM: what `moderation.Guard` relies on."""
+"""`qwen3guard serve demo` on real vLLM: the behaviour that `moderation.Guard` relies on."""
 
 import math
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def test_the_demo_names_itself_and_its_context(client: httpx.Client) -> None:
     assert 512 <= model["max_model_len"] <= 10240
 
 
-def test_the_demo_says_loudly_what_it_is(guard_server: GuardProcess) -> None:
+def test_the_demo_warns_that_it_is_a_demonstration(guard_server: GuardProcess) -> None:
     assert "DEMONSTRATION — NOT FOR PRODUCTION" in guard_server.output
     assert "serve gen-0.6b" in guard_server.output
     assert guard_server.url in guard_server.output
@@ -86,7 +86,7 @@ def test_one_token_is_the_verdict_with_three_probabilities(client: httpx.Client)
     logprobs = {entry["token"]: entry["logprob"] for entry in token["top_logprobs"]}
     assert set(logprobs) == {f"token_id:{number}" for number in ids}
     assert token["token"] == max(logprobs, key=logprobs.__getitem__)
-    # The model knows that a label must come: little probability is left for all other tokens.
+    # The model has learnt that a label follows: all other tokens together have little probability.
     assert sum(math.exp(logprob) for logprob in logprobs.values()) > 0.9
 
 
@@ -97,7 +97,7 @@ def test_one_token_agrees_with_the_full_verdict(client: httpx.Client) -> None:
     assert f" {full.severity}".startswith(token)
 
 
-def test_categories_come_from_where_the_verdict_stopped(client: httpx.Client) -> None:
+def test_categories_continue_the_one_token_verdict(client: httpx.Client) -> None:
     prefill = "Safety: Unsafe\nCategories:"
     text = complete(client, max_tokens=40, chat_template_kwargs={"verdict_prefill": prefill})["message"]["content"]
     verdict = parse_reply(prefill + text, "prompt")
@@ -105,7 +105,7 @@ def test_categories_come_from_where_the_verdict_stopped(client: httpx.Client) ->
     assert verdict.categories
 
 
-def test_the_prefill_is_counted_and_nothing_changes_without_it(client: httpx.Client) -> None:
+def test_a_prefill_is_counted_and_without_one_nothing_changes(client: httpx.Client) -> None:
     plain = tokens(client, messages=HELLO)
     prefilled = tokens(client, messages=HELLO, chat_template_kwargs={"verdict_prefill": "Safety:"})
     assert prefilled == plain + tokens(client, prompt="Safety:", add_special_tokens=False)
@@ -128,7 +128,7 @@ def test_without_the_key_there_is_no_verdict(guard_server: GuardProcess, key: st
     assert str(guard_server.key) not in guard_server.output
 
 
-def test_a_taken_port_ends_with_status_1_and_says_so(guard_server: GuardProcess) -> None:
+def test_a_taken_port_ends_with_status_1_and_is_named(guard_server: GuardProcess) -> None:
     second = GuardProcess("demo", port=guard_server.port)
     assert second.end() == 1
     assert f"Error: Port {guard_server.port} on 127.0.0.1 cannot be used" in second.output

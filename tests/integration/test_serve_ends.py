@@ -1,4 +1,4 @@
-"""How `qwen3guard serve` ends: with an error that is explained, or asked to, and then nothing is left."""
+"""How `qwen3guard serve` ends: with an explained error, or by a signal, and no process is left."""
 
 import signal
 import time
@@ -9,8 +9,8 @@ from tests.stands.servers import free_port
 from tests.stands.waiting import PATIENCE
 
 
-def test_a_hub_that_cannot_be_reached_ends_with_status_1_and_says_so(tmp_path: Path) -> None:
-    # Nobody listens there; the cache is empty.
+def test_an_unreachable_hub_ends_with_status_1_and_is_named(tmp_path: Path) -> None:
+    # No server listens there, and the cache is empty.
     nowhere = {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}", "HF_HOME": str(tmp_path)}
     guard = GuardProcess("gen-0.6b", port=free_port(), env=nowhere)
     assert guard.end() == 1
@@ -19,14 +19,14 @@ def test_a_hub_that_cannot_be_reached_ends_with_status_1_and_says_so(tmp_path: P
     assert "Traceback" not in guard.output
 
 
-def test_an_option_that_vllm_does_not_know_ends_with_status_1_and_says_so() -> None:
+def test_an_option_unknown_to_vllm_ends_with_status_1_and_is_named() -> None:
     guard = GuardProcess("demo", "--no-such-option", port=free_port())
     assert guard.end() == 1
     assert "unrecognized arguments: --no-such-option" in guard.lines[-2]
     assert guard.lines[-1].startswith("Remedy: Check the options")
 
 
-def test_interrupted_while_loading_it_leaves_no_process() -> None:
+def test_an_interrupt_while_loading_leaves_no_process() -> None:
     with guard_process("demo") as guard:
         guard.wait_for("(EngineCore pid=")
         session = guard.session()
@@ -37,7 +37,7 @@ def test_interrupted_while_loading_it_leaves_no_process() -> None:
         assert guard.lines[-1] == "Stopped."
 
 
-def test_asked_to_stop_while_serving_it_leaves_no_process() -> None:
+def test_a_stop_while_serving_leaves_no_process() -> None:
     with guard_process("demo") as guard:
         guard.wait_for("Try it:")
         session = guard.session()
@@ -46,7 +46,7 @@ def test_asked_to_stop_while_serving_it_leaves_no_process() -> None:
         assert processes_of(session) == []
 
 
-def test_killed_it_leaves_no_process() -> None:
+def test_a_kill_leaves_no_process() -> None:
     with guard_process("demo") as guard:
         guard.wait_for("(EngineCore pid=")
         session = guard.session()

@@ -1,4 +1,4 @@
-"""`serve` with a Qwen3Guard-Stream of random weights on real vLLM, and a cache too small for all of its streams."""
+"""`serve` with a Qwen3Guard-Stream with random weights on real vLLM, and a cache too small for all of its streams."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ SENTENCES = [
     "It's 220 °C: the oven is hot!\n\n1. Shape a loaf.\n2. Bake it.\n",
     "Don't open the door — l'odeur est délicieuse, ¡qué rico!",
 ]
-# Of 32 tokens: little more than one conversation of full length takes.
+# Blocks of 32 tokens: little more than one conversation of full length needs.
 BLOCKS, CONTEXT = 40, 1024
 
 
@@ -47,7 +47,7 @@ def answers() -> list[str]:
 
 
 class Server:
-    """A guard that can be started again at its address."""
+    """A guard that can be restarted at its address."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Server:
 
     def start(self) -> None:
         options = ["--max-model-len", str(CONTEXT), "--num-gpu-blocks-override", str(BLOCKS)]
-        # oneDNN keeps a kernel for each size of batch that it has seen: tens of MiB that are no stream's.
+        # oneDNN keeps a kernel for each batch size that it has seen: tens of MiB that do not belong to a stream.
         env = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0"}
         self._context = guard_process(str(self.folder), *options, key=KEY, port=self.port, env=env)
         self.process: GuardProcess = self._context.__enter__()
@@ -88,7 +88,7 @@ class Server:
         return sum(map(float, found))
 
     def memory(self) -> int:
-        """Bytes, of all of its processes."""
+        """The memory of all of its processes, in bytes."""
         group = self.process.session()
         return sum(p.memory_info().rss for p in psutil.Process(group).children(recursive=True)) + (
             psutil.Process(group).memory_info().rss
@@ -106,7 +106,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def replies(server: Server) -> list[dict[str, Any]]:
-    """To each answer, sent in whole."""
+    """The reply to each answer, sent in one piece."""
     return [server.post(messages=MESSAGES, text=answer, end=True) for answer in answers()]
 
 
@@ -117,14 +117,14 @@ def verdicts(replies: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def calm(verdicts: list[dict[str, Any]]) -> int:
-    """Which answer is Safe, and long enough to be cut."""
+    """An answer that is Safe, and long enough to be split."""
     found = [n for n, verdict in enumerate(verdicts) if verdict["severity"] == "Safe" and len(answers()[n]) > 60]
     assert found, "another tokenizer of the demo guard needs another seed"
     return found[0]
 
 
 def verdict_of(reply: dict[str, Any]) -> dict[str, Any]:
-    """What may not depend on how the text was cut. (Probabilities differ in their last digits.)"""
+    """The part of a reply that may not depend on how the text was split. (Probabilities differ in the last digits.)"""
     assert reply["final"]
     where = {
         strictness: violation and {name: violation[name] for name in ("token", "character", "severity", "category")}
@@ -154,17 +154,17 @@ async def judge_in_parts(server: Server, answer: str, generator: random.Random, 
         return verdict_of(await exchange(socket, end=True))
 
 
-def test_the_panel_says_how_to_try_it(server: Server) -> None:
+def test_the_panel_shows_how_to_try_it(server: Server) -> None:
     assert f"curl {server.url} " in server.process.output
     assert KEY not in server.process.output
 
 
 def test_the_answers_end_in_different_ways(verdicts: list[dict[str, Any]]) -> None:
-    """Or the tests below would compare little. Another tokenizer of the demo guard may need another seed."""
+    """Otherwise the tests below would compare little. Another tokenizer of the demo guard may need another seed."""
     assert {verdict["severity"] for verdict in verdicts} == {"Safe", "Controversial", "Unsafe"}
 
 
-def test_verdicts_are_those_of_plain_transformers(server: Server, verdicts: list[dict[str, Any]]) -> None:
+def test_verdicts_equal_those_of_plain_transformers(server: Server, verdicts: list[dict[str, Any]]) -> None:
     pairs = json.dumps([(PROMPT, answer) for answer in answers()])
     lines = guard_environment.run(
         "-m", "tests.stands.checkpoints.stream_reference", str(server.folder), stdin=pairs
@@ -179,7 +179,7 @@ def test_verdicts_are_those_of_plain_transformers(server: Server, verdicts: list
 
 
 @pytest.mark.parametrize("longest", [1, 7, 40])
-async def test_however_an_answer_is_cut_its_verdict_is_the_same(
+async def test_the_verdict_does_not_depend_on_the_pieces_of_an_answer(
     server: Server, verdicts: list[dict[str, Any]], longest: int
 ) -> None:
     generator = random.Random(longest)
@@ -195,7 +195,7 @@ async def test_32_streams_finish_in_a_cache_that_cannot_hold_them(
     assert await asyncio.gather(*judged) == verdicts
 
 
-async def test_a_stream_goes_on_after_its_connection_was_lost(
+async def test_a_stream_continues_after_a_lost_connection(
     server: Server, verdicts: list[dict[str, Any]], calm: int
 ) -> None:
     answer = answers()[calm]
@@ -218,7 +218,7 @@ async def test_without_the_key_there_is_no_stream(server: Server, headers: dict[
     assert refused.value.response.status_code == 401
 
 
-def test_a_conversation_may_fill_the_context_and_no_more(server: Server) -> None:
+def test_a_conversation_may_fill_the_context_but_not_exceed_it(server: Server) -> None:
     def asked(words: int) -> httpx.Response:
         messages = [{"role": "user", "content": "bread " * words}]
         body = {"messages": messages, "end": True}
@@ -235,7 +235,7 @@ def test_a_conversation_may_fill_the_context_and_no_more(server: Server) -> None
     assert f"{CONTEXT} tokens" in refused.json()["error"]["message"]
 
 
-async def test_the_watcher_shows_what_is_cleared_and_no_more(server: Server, verdicts: list[dict[str, Any]]) -> None:
+async def test_the_watcher_shows_exactly_the_cleared_text(server: Server, verdicts: list[dict[str, Any]]) -> None:
     content = Channel(0, Rank.CONTENT, 0, "content")
 
     async def pieces(answer: str) -> AsyncIterator[Piece]:
@@ -257,13 +257,13 @@ async def test_the_watcher_shows_what_is_cleared_and_no_more(server: Server, ver
         assert (await guard.judge(context)).severity == server.post(messages=MESSAGES, end=True)["prompt"]["severity"]
 
 
-async def test_a_thousand_streams_that_were_dropped_leave_nothing(server: Server) -> None:
+async def test_a_thousand_dropped_streams_keep_no_resources(server: Server) -> None:
     async def drop(number: int) -> None:
         async with AsyncExitStack() as stack:
             sockets = [await stack.enter_async_context(server.socket()) for _ in range(50)]
             for socket in sockets:
                 await socket.send(json.dumps({"messages": MESSAGES, "text": f"{number}: {SENTENCES[0]} And then"}))
-            # Some are dropped before the first verdict, some behind it.
+            # Some are dropped before the first verdict, some after it.
             for socket in sockets[::2]:
                 await socket.recv()
             for socket in sockets:
@@ -274,7 +274,7 @@ async def test_a_thousand_streams_that_were_dropped_leave_nothing(server: Server
             while server.streams() or server.requests():
                 await asyncio.sleep(0.2)
 
-    # The first thousand fills what Python and vLLM keep for good, whatever the number of streams.
+    # After the first thousand, memory that Python and vLLM keep in any case is allocated.
     for number in range(20):
         await drop(number)
     await nothing_is_left()
@@ -285,7 +285,7 @@ async def test_a_thousand_streams_that_were_dropped_leave_nothing(server: Server
     assert server.memory() - before < 8 * 2**20
 
 
-async def test_a_stream_goes_on_after_the_server_was_started_again(
+async def test_a_stream_continues_after_a_restart_of_the_server(
     server: Server, verdicts: list[dict[str, Any]], calm: int
 ) -> None:
     answer = answers()[calm]

@@ -1,4 +1,4 @@
-"""Qwen3Guard-Stream on vLLM against plain transformers: the same numbers, however the text is cut."""
+"""Qwen3Guard-Stream on vLLM compared with plain transformers: the same numbers, however the text is split."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def compared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("size", ["1", "16", "50", "200"])
-def test_all_four_heads_are_those_of_plain_transformers(compared: dict[str, Any], size: str) -> None:
+def test_all_four_heads_give_the_numbers_of_plain_transformers(compared: dict[str, Any], size: str) -> None:
     part = compared["parts"][size]
     assert part["shape"] == [200, 23]
     assert compared["deviation_of_logits"] > 1

@@ -1,4 +1,4 @@
-"""The instructions that the installed Open WebUI puts around what its tasks quote."""
+"""The instructions that the installed Open WebUI puts around the quoted turns of its tasks."""
 
 import re
 
@@ -15,7 +15,7 @@ def test_all_instructions_are_known() -> None:
     assert [digest for digest in unknown if digest not in KNOWN_PIECES] == []
 
 
-def test_nothing_is_left_to_judge_of_a_task_but_what_it_quotes() -> None:
+def test_only_the_quoted_turns_of_a_task_are_judged() -> None:
     quoted = [
         {"role": "user", "content": 'Is "rye": good?\nOr <b>wheat</b>?'},
         {"role": "assistant", "content": "Yes: both."},

@@ -1,4 +1,4 @@
-"""The demo Stream guard's trainer, on a few rows: what it writes is whole, and the same every time."""
+"""The demo Stream guard's trainer, on a few rows: its output is complete, and the same every time."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_same_rows_give_the_same_whole_checkpoint(data: Path, tmp_path: Path) -> None:
+def test_the_same_rows_give_the_same_complete_checkpoint(data: Path, tmp_path: Path) -> None:
     folders = (tmp_path / "one", tmp_path / "two")
     digests = []
     with ThreadPoolExecutor() as threads:

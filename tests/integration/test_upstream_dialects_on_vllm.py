@@ -1,4 +1,4 @@
-"""An unsafe answer in the dialects of real servers, through the real Pipelines server and past the real guard."""
+"""An unsafe answer in the dialects of real servers, through the real Pipelines server, judged by the real guard."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -39,14 +39,14 @@ async def test_an_unsafe_answer_is_refused_and_nothing_of_it_is_shown(
     assert received.finish == "content_filter"
     assert received.said.endswith(TEXTS["en"]["answer_withheld"])
     assert not [word for word in ("house", "hairpin", "the lock", "stolen") if word in received.raw]
-    # A record is written by a thread of its own, soon after its answer.
+    # Another thread writes the record, soon after the answer.
     await until(lambda: len(guarded_by_vllm.audit()) == 2)
     records = [(record["direction"], record["action"], record["severity"]) for record in guarded_by_vllm.audit()]
     assert records == [("prompt", "pass", "Safe"), ("response", "refuse", "Unsafe")]
 
 
 @pytest.mark.parametrize("dialect", ["azure", "openrouter", "vllm", "litellm"])
-async def test_a_harmless_answer_comes_whole(guarded_by_vllm: GuardedServer, dialect: str) -> None:
+async def test_a_harmless_answer_arrives_whole(guarded_by_vllm: GuardedServer, dialect: str) -> None:
     guarded_by_vllm.as_new()
     guarded_by_vllm.upstream.chunks = spoken(dialect, SAFE * 3, reasoning="France has a capital. ")
     received = await guarded_by_vllm.ask(PROMPT)

@@ -1,4 +1,4 @@
-"""The lean route, and the moderation routes beside it, on real vLLM: their verdicts are those of chat completions."""
+"""The lean route and the moderation routes on real vLLM: their verdicts equal those of chat completions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def http(guard_server_url: str, guard_server_key: str) -> AsyncIterator[ht
 
 @asynccontextmanager
 async def asking(url: str, key: str, style: Style | None = None) -> AsyncIterator[Guard]:
-    """A heart of its own, with the lean route unless `style` names chat completions."""
+    """A new guard, with the lean route unless `style` names chat completions."""
     endpoint = Endpoint(url, key, timeout=PATIENCE, refusals=True)
     if style is not None:
         endpoint.style = style
@@ -60,14 +60,14 @@ async def lean(http: httpx.AsyncClient, *chats: Conversation, **fields: Any) -> 
 
 
 async def requests_of(http: httpx.AsyncClient, path: str) -> float:
-    """How many the server got, by its own metrics."""
+    """The number of requests that the server got, by its own metrics."""
     root = str(http.base_url).removesuffix("v1/")
     lines = (await http.get(f"{root}metrics")).text.splitlines()
     found = [line for line in lines if line.startswith("http_requests_total{") and f'handler="{path}"' in line]
     return sum(float(line.split()[-1]) for line in found)
 
 
-async def test_verdicts_are_those_of_chat_completions(
+async def test_verdicts_equal_those_of_chat_completions(
     http: httpx.AsyncClient, guard_server_url: str, guard_server_key: str
 ) -> None:
     async with asking(guard_server_url, guard_server_key, Style.ONE_TOKEN) as guard:
@@ -80,7 +80,7 @@ async def test_verdicts_are_those_of_chat_completions(
         (one.severity, one.categories, one.refusal) for one in chat
     ]
     for one, other in zip(ours, chat, strict=True):
-        # An empty turn is safe without a question.
+        # An empty turn is safe without a request.
         if one.probabilities or other.probabilities:
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
     assert {one.severity for one in ours} >= {Severity.SAFE, Severity.UNSAFE}
@@ -119,13 +119,13 @@ async def test_a_list_is_judged_in_one_request(http: httpx.AsyncClient) -> None:
     assert all(bool(one["categories"]) is (one["severity"] == "Unsafe") for one in found)
 
 
-async def test_a_conversation_that_does_not_fit_is_told_and_the_others_are_judged(http: httpx.AsyncClient) -> None:
+async def test_a_conversation_that_does_not_fit_is_reported_and_the_others_are_judged(http: httpx.AsyncClient) -> None:
     long, bomb = await lean(http, [Turn("user", "far too long " * 4000)], [Turn("user", BOMB)])
     assert (long["severity"], long["error"]["code"], long["error"]["limit"]) == (None, "too_long", 2048)
     assert bomb["severity"] == "Unsafe"
 
 
-async def test_without_the_key_nothing_is_judged_or_told(guard_server_url: str) -> None:
+async def test_without_the_key_nothing_is_judged_or_described(guard_server_url: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         for key in (None, "wrong"):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -135,8 +135,8 @@ async def test_without_the_key_nothing_is_judged_or_told(guard_server_url: str) 
                 assert "qwen3guard" not in reply.text
 
 
-async def test_long_texts_keep_nobody_waiting(http: httpx.AsyncClient) -> None:
-    """Half a megabyte is refused by its tokens, which are counted beside the event loop."""
+async def test_long_texts_do_not_delay_other_requests(http: httpx.AsyncClient) -> None:
+    """Half a megabyte is refused for its number of tokens, which are counted outside of the event loop."""
     long = asyncio.create_task(lean(http, *([Turn("user", f"{n} 你好世界 " * 5000)] for n in range(8))))
     asked = 0
     while not long.done():

@@ -1,4 +1,4 @@
-"""The wheel, built as a release does it and installed into empty environments of each Python that this machine has."""
+"""The wheel, built like for a release, and installed into empty environments of each Python on this machine."""
 
 import email
 import json
@@ -29,7 +29,7 @@ HELP_SECONDS = 1.0
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    # Without isolation: hatchling is one of the environment's own, and nothing is downloaded.
+    # Without isolation: hatchling is in the environment, and nothing is downloaded.
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT))
     (built,) = folder.iterdir()
     return built
@@ -37,7 +37,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environments(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folder of programs of each environment, by the version of its Python. All are made at the same time."""
+    """The folder of programs of each environment, by the version of its Python. All are made in parallel."""
     pythons = {version: python for version in PYTHONS if (python := find_python(version))}
     folder = tmp_path_factory.mktemp("environments")
 
@@ -72,7 +72,7 @@ def installed(program: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def find_python(version: str) -> str | None:
-    """One that runs: of the PATH (pyenv puts programs there that run only where they are chosen), of pyenv or of uv."""
+    """A working Python: on the PATH (pyenv's programs there run only if selected), of pyenv or of uv."""
     home = Path.home()
     managed = [Path(os.environ.get("PYENV_ROOT", home / ".pyenv"), "versions"), home / ".local/share/uv/python"]
     found = [str(python) for place in managed for python in sorted(place.glob(f"*{version}.*/bin/python3"))]
@@ -87,7 +87,7 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def test_it_holds_what_is_used_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_only_files_that_are_used(wheel: Path) -> None:
     assert wheel.name == f"qwen3guard_open_webui-{__version__}-py3-none-any.whl"
     assert wheel.stat().st_size < MOST_MEGABYTES * 1_000_000
     with zipfile.ZipFile(wheel) as content:
@@ -105,7 +105,7 @@ def test_it_holds_what_is_used_and_nothing_else(wheel: Path) -> None:
     assert metadata["Version"] == __version__
 
 
-def test_what_the_image_copies_is_enough_to_install_the_project(tmp_path: Path) -> None:
+def test_the_files_in_the_image_are_enough_to_install_the_project(tmp_path: Path) -> None:
     lines = (ROOT / "deploy/guard_server.Dockerfile").read_text(encoding="utf-8").splitlines()
     copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
     for name in copied:
@@ -120,7 +120,7 @@ def test_what_the_image_copies_is_enough_to_install_the_project(tmp_path: Path) 
 
 
 def test_each_command_shows_its_help_in_less_than_a_second(programs: Path) -> None:
-    # The first run compiles what it imports.
+    # The first run compiles the imported modules.
     installed(programs / "qwen3guard", "--help")
     for command in ([], *([name] for name in COMMANDS)):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -132,7 +132,7 @@ def test_each_command_shows_its_help_in_less_than_a_second(programs: Path) -> No
         assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < HELP_SECONDS, command
 
 
-def test_it_says_its_version_and_how_to_install_what_is_missing(programs: Path) -> None:
+def test_it_shows_its_version_and_how_to_install_missing_packages(programs: Path) -> None:
     assert installed(programs / "qwen3guard", "--version").stdout == f"{__version__}\n"
     assert installed(programs / "python", "-m", "guard_server", "--version").stdout == f"{__version__}\n"
     for command, says in ((["eval", "--data", "rows.jsonl"], "'scikit-learn>="), (["serve"], "'vllm[<>]")):

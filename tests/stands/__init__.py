@@ -1,1 +1,1 @@
-"""Stand-ins for what the product talks to, and what tests and benchmarks share."""
+"""Stand-ins for the servers that the product talks to, and helpers that tests and benchmarks share."""

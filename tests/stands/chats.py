@@ -1,4 +1,4 @@
-"""What people say in tests, and the messages and requests that Open WebUI makes of it."""
+"""Texts for tests, and the messages and requests that Open WebUI makes of them."""
 
 from typing import Any
 

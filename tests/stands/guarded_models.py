@@ -14,7 +14,7 @@ def pipe(pipeline: Pipeline, body: Body, entry: str = "llama3:8b") -> Any:
 
 
 class Streamed:
-    """All that a client receives of a streamed answer."""
+    """Everything that a client receives of a streamed answer."""
 
     def __init__(self, items: list[str]) -> None:
         lines = [line for item in items for line in item.split("\n\n")]

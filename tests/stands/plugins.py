@@ -1,4 +1,4 @@
-"""The single files of `dist/`, built anew and loaded as the Pipelines server does, with their valves and records."""
+"""The single files of `dist/`, newly built and loaded like the Pipelines server does, with their valves and records."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ Pipeline = Any
 
 @cache
 def load_built(plugin: str) -> ModuleType:
-    """The file that an admin installs, so the one that is tested. All tests of a process share it."""
+    """The file that an admin installs, so tests use it. All tests of a process share it."""
     path = Path(tempfile.mkdtemp()) / f"{plugin}.py"
     path.write_text(build(plugin), encoding="utf-8")
     return load(path)
@@ -38,7 +38,7 @@ def load(path: Path) -> ModuleType:
 
 @asynccontextmanager
 async def started(pipeline: Pipeline, **valves: Any) -> AsyncIterator[Pipeline]:
-    """Started with these valves, and stopped at the end."""
+    """The plugin, started with these valves, and stopped at the end."""
     pipeline.valves = type(pipeline.valves)(**valves)
     await pipeline.on_startup()
     try:
@@ -54,7 +54,7 @@ def _common(guard_url: str, folder: Path) -> Body:
 
 @asynccontextmanager
 async def started_filter(guard_url: str, folder: Path, **valves: Any) -> AsyncIterator[Pipeline]:
-    """The filter with a guard; `audited` reads what it records in `folder`."""
+    """The filter with a guard; `audited` reads its records in `folder`."""
     common = _common(guard_url, folder)
     async with started(load_built("qwen3guard_filter").Pipeline(), **common | valves) as pipeline:
         yield pipeline
@@ -62,7 +62,7 @@ async def started_filter(guard_url: str, folder: Path, **valves: Any) -> AsyncIt
 
 @asynccontextmanager
 async def started_models(guard_url: str, upstream_url: str, folder: Path, **valves: Any) -> AsyncIterator[Pipeline]:
-    """Guarded models between a guard and an upstream; `audited` reads what they record in `folder`."""
+    """Guarded models between a guard and an upstream; `audited` reads their records in `folder`."""
     ours = {"upstream_base_urls": upstream_url, "upstream_timeout_seconds": PATIENCE}
     common = _common(guard_url, folder) | ours
     async with started(load_built("qwen3guard_models").Pipeline(), **common | valves) as pipeline:

@@ -1,4 +1,4 @@
-"""Real HTTP servers in threads of their own, for tests."""
+"""Real HTTP servers for tests, each in its own thread."""
 
 import socket
 import threading
@@ -20,10 +20,10 @@ def free_port() -> int:
 
 @contextmanager
 def serve(app: Starlette, port: int | None = None) -> Iterator[str]:
-    """Serve `app` on loopback; gives its address."""
-    # Bound here, so that no other test can take the port in between.
+    """Serve `app` on loopback; yields its address."""
+    # Bound here, so that no other test can take the port before the server does.
     listening = socket.create_server(("127.0.0.1", port or 0))
-    # Connections inherit it. Without, an answer of two parts waits 40 ms: asyncio sets it where sockets name TCP only.
+    # Connections inherit it. Without it, a two-part answer waits 40 ms: asyncio sets it only on sockets that name TCP.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     server.config.timeout_graceful_shutdown = 1

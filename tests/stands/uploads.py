@@ -1,4 +1,4 @@
-"""What an admin uploads, and whether a server answers meanwhile."""
+"""The files that an admin uploads, and a probe that a server answers during an upload."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ import httpx
 from demo.state import ROOT
 from tests.stands.waiting import PATIENCE
 
-# Between two questions whether the server answers.
+# Seconds between two probes.
 _PAUSE = 0.02
 
 
@@ -22,14 +22,14 @@ def plugins() -> list[Path]:
 
 @contextmanager
 def watched(url: str) -> Iterator[list[float]]:
-    """Asks the server at `url` all the time, and collects the seconds that each answer took."""
+    """Sends requests to the server at `url` continuously, and collects the seconds until each reply."""
     silences: list[float] = []
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.is_set():
             asked = time.monotonic()
-            # On a connection of its own: the server may close an idle one just when it answers again.
+            # Each on a new connection: the server may close an idle one just when it answers again.
             httpx.get(url, trust_env=False, timeout=PATIENCE).raise_for_status()
             silences.append(time.monotonic() - asked)
             time.sleep(_PAUSE)

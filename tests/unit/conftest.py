@@ -1,4 +1,4 @@
-"""Guarded models between a guard and a chat model that do as they are told."""
+"""Guarded models between a stub guard and a stub chat model."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

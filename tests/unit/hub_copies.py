@@ -151,7 +151,7 @@ def aegis_2(folder: Path) -> None:
     ]
     names = ("prompt", "response", "prompt_label", "response_label", "violated_categories")
     for split in ("train", "validation", "test"):
-        # A JSON array, as there.
+        # A JSON array, as on the hub.
         folder.joinpath(f"{split}.json").write_text(json.dumps([dict(zip(names, row, strict=True)) for row in rows]))
 
 

@@ -1,4 +1,4 @@
-"""Finds every regular expression of a module, and makes text that is hard for it out of its own characters."""
+"""Finds every regular expression of a module, and makes texts from its own characters that are hard for it."""
 
 import ast
 import inspect
@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 _METHODS = ("search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")
-# Of matching once at the start and of matching anywhere; in one way each, since the engine is the same.
+# Methods that match once at the start, and methods that match anywhere; one of each, since the engine is the same.
 _ONCE = ("match", "fullmatch")
 _CATEGORIES = {
     codes.CATEGORY_DIGIT: "7",
@@ -22,7 +22,7 @@ _CATEGORIES = {
     codes.CATEGORY_NOT_DIGIT: "x",
 }
 _OF_MOST_LANGUAGES = (" ", "\n", "a", "A", "1", "!", "<", "中", "\u0301")
-# Pairs grow with the square: the first characters of a pattern are those that begin and repeat it.
+# The number of pairs is quadratic, so only the first characters of a pattern are used: those that begin and repeat it.
 _MOST_CHARS, _MOST_PAIRED = 24, 6
 
 
@@ -30,10 +30,10 @@ class Use(NamedTuple):
     """One way in which a module uses one pattern."""
 
     name: str
-    """The module's own name for it; empty where it has none."""
+    """Its name in the module; empty if it has none."""
     source: str
     pattern: re.Pattern[Any] | None
-    """None where it is made in a way that cannot be followed."""
+    """None if it is made in a way that cannot be analysed."""
     method: str
 
     def seconds(self, text: str) -> float:
@@ -50,7 +50,7 @@ class Use(NamedTuple):
 
 
 def uses(module: ModuleType) -> list[Use]:
-    """All uses, of patterns with names and of those that are written where they are used."""
+    """All uses, of patterns with names and of inline patterns."""
     tree = ast.parse(inspect.getsource(module))
     found: list[Use] = []
     names: dict[str, str] = {}
@@ -72,13 +72,13 @@ def uses(module: ModuleType) -> list[Use]:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
         }
         pattern = getattr(module, name)
-        # What is used in another module, or put into a table, may be used in any way.
+        # A pattern that another module uses, or that is in a table, may be used in any way.
         found += [Use(name, source, pattern, method) for method in sorted(methods & {*_METHODS}) or ["finditer"]]
     return found
 
 
 def adversarial(pattern: re.Pattern[Any], size: int) -> Iterator[str]:
-    """Texts of about `size` characters, each once."""
+    """Texts of about `size` characters, without duplicates."""
     chars: list[str] = []
     samples: list[str] = []
     repeats: list[tuple[str, str]] = []
@@ -92,7 +92,7 @@ def adversarial(pattern: re.Pattern[Any], size: int) -> Iterator[str]:
         units |= dict.fromkeys(filter(None, (sample, sample[:-1], f"{sample}\n", f"{sample} ")))
     texts: dict[str, None] = {}
     for unit in units:
-        # The end decides whether all that was matched must be given back.
+        # The end decides whether the engine must go back over everything that it matched.
         texts |= dict.fromkeys((unit * (size // len(unit)), unit * (size // len(unit)) + "\0"))
     for before, one in dict.fromkeys(repeat for repeat in repeats if repeat[1]):
         long = one * (size // len(one))
@@ -122,31 +122,31 @@ def _evaluated(node: ast.expr, module: ModuleType) -> re.Pattern[Any] | None:
 def _walk(tree: Any, chars: list[str], samples: list[str], repeats: list[tuple[str, str]], before: str) -> str:
     """A short text that the pattern matches; fills the lists with its characters, its branches and its repeats."""
     text = ""
-    for code, told in tree:
+    for code, argument in tree:
         if code is codes.LITERAL:
-            chars.append(chr(told))
-            text += chr(told)
+            chars.append(chr(argument))
+            text += chr(argument)
         elif code in (codes.NOT_LITERAL, codes.ANY):
-            text += "x" if told != ord("x") else "y"
+            text += "x" if argument != ord("x") else "y"
         elif code is codes.IN:
-            some = _chars_of(told)
+            some = _chars_of(argument)
             chars += some[:6]
             text += some[0]
         elif code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
-            least, most, inner = told
+            least, most, inner = argument
             one = _walk(inner, chars, samples, repeats, before + text)
             repeats += [(before + text, one)] if most > 1 else []
             text += one * max(least, 1)
         elif code is codes.SUBPATTERN:
-            text += _walk(told[3], chars, samples, repeats, before + text)
+            text += _walk(argument[3], chars, samples, repeats, before + text)
         elif code is codes.ATOMIC_GROUP:
-            text += _walk(told, chars, samples, repeats, before + text)
+            text += _walk(argument, chars, samples, repeats, before + text)
         elif code is codes.BRANCH:
-            ways = [_walk(way, chars, samples, repeats, before + text) for way in told[1]]
+            ways = [_walk(way, chars, samples, repeats, before + text) for way in argument[1]]
             samples += [before + text + way for way in ways]
             text += ways[0]
         elif code in (codes.ASSERT, codes.ASSERT_NOT):
-            _walk(told[1], chars, [], [], "")
+            _walk(argument[1], chars, [], [], "")
     return text
 
 
@@ -154,11 +154,11 @@ def _chars_of(items: Any) -> list[str]:
     """Some characters of a class."""
     negated = items[0][0] is codes.NEGATE
     listed: list[str] = []
-    for code, told in items:
+    for code, argument in items:
         if code is codes.LITERAL:
-            listed.append(chr(told))
+            listed.append(chr(argument))
         elif code is codes.RANGE:
-            listed += [chr(told[0]), chr(told[1])]
+            listed += [chr(argument[0]), chr(argument[1])]
         elif code is codes.CATEGORY:
-            listed += _CATEGORIES[told]
+            listed += _CATEGORIES[argument]
     return ([char for char in "x !7中\n" if char not in listed] or ["x"]) if negated else listed

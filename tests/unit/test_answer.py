@@ -1,4 +1,4 @@
-"""When a reader has left: dropped by its server, or away for long from a server that has time for it."""
+"""When a reader counts as gone: its server has dropped it, or an idle server has not asked for a frame for long."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ async def left_within(writer: AnswerWriter, seconds: float) -> bool:
     return True
 
 
-async def test_a_reader_whom_its_server_drops_has_left_at_once() -> None:
+async def test_a_reader_dropped_by_its_server_counts_as_gone_at_once() -> None:
     writer = AnswerWriter(busy)
     answer = Answer(writer, BEAT)
     watching = asyncio.create_task(writer.abandoned())
@@ -45,7 +45,7 @@ async def test_a_reader_whom_its_server_drops_has_left_at_once() -> None:
     await asyncio.wait_for(watching, 60)
 
 
-async def test_a_reader_may_be_dropped_when_nobody_waits_for_it_any_more() -> None:
+async def test_a_reader_may_be_dropped_after_its_watcher_was_cancelled() -> None:
     writer = AnswerWriter(idle)
     answer = Answer(writer, BEAT)
     watching = asyncio.create_task(writer.abandoned())
@@ -57,14 +57,14 @@ async def test_a_reader_may_be_dropped_when_nobody_waits_for_it_any_more() -> No
 
 
 @pytest.mark.parametrize("server", [idle, busy])
-async def test_a_reader_whom_a_busy_server_does_not_serve_has_not_left(server: Callable[[], bool]) -> None:
+async def test_a_reader_waiting_for_a_busy_server_does_not_count_as_gone(server: Callable[[], bool]) -> None:
     writer = AnswerWriter(server)
     answer = Answer(writer, BEAT)
     await asyncio.to_thread(next, answer)
     assert await left_within(writer, 1.5 if server() else 60) is not server()
 
 
-async def test_a_reader_who_waits_has_not_left() -> None:
+async def test_a_waiting_reader_does_not_count_as_gone() -> None:
     writer = AnswerWriter(idle)
     answer = Answer(writer, BEAT)
 

@@ -12,12 +12,12 @@ from webui.guarded.chunks import chunks_of
 from webui.guarded.whole_answer import WholeAnswer
 
 Chunk = dict[str, Any]
-# "ha" and "day " twice over: a part that is repeated is no label.
+# "ha" and "day " occur twice: a repeated part of a text is no label.
 PARTS = st.lists(st.sampled_from(["calm ", "day. ", "ha", "好", "sea", "😊", "day "]), max_size=12)
 
 
 def joined(deltas: list[Chunk]) -> Chunk:
-    """What a client makes of deltas."""
+    """The message that a client builds from deltas."""
     whole: Chunk = {}
     for delta in deltas:
         for key, value in delta.items():
@@ -38,10 +38,10 @@ def joined(deltas: list[Chunk]) -> Chunk:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @given(reasoning=PARTS, content=PARTS, cuts=st.lists(st.integers(0, 300), max_size=20), words=st.booleans())
-def test_any_answer_in_any_dialect_and_any_cut(
+def test_an_answer_is_read_alike_in_any_dialect_and_any_chunks(
     dialect: str, reasoning: list[str], content: list[str], cuts: list[int], words: bool
 ) -> None:
-    """The last reading is the unstreamed one, and what goes out was cleared, and is all that was said in the end."""
+    """The last reading equals the unstreamed one. Emitted text was cleared, and at the end it is the whole answer."""
     sent = list(DIALECTS[dialect](reasoning, content))
     reader, held, out = AnswerReader(), HoldBack(), list[Chunk]()
     for number, each in enumerate(sent):
@@ -59,7 +59,7 @@ def test_any_answer_in_any_dialect_and_any_cut(
     reading = held.reading(words=False)
     out += chunks_of(held.release(reading, len(reading.text), end=True), reader)
     if dialect == "mistral":
-        # Its unstreamed content is a list of parts, which no client makes of a stream.
+        # Its unstreamed content is a list of parts, which no client builds from a stream.
         texts = ["".join(reasoning), "".join(content)]
         once = [text for text in texts if text and not any(o != text and o.startswith(text) for o in texts)]
         assert reading.text == "\n".join(dict.fromkeys(once))
@@ -84,7 +84,7 @@ def texts_of(part: Chunk) -> list[str]:
 
 
 @given(parts=st.lists(st.sampled_from(["calm ", "day. ", "sea"]), min_size=2, max_size=12), data=st.data())
-def test_choices_and_calls_that_come_in_turn_are_each_one_text(parts: list[str], data: st.DataObject) -> None:
+def test_interleaved_choices_and_calls_are_each_one_text(parts: list[str], data: st.DataObject) -> None:
     kinds = ("content", "call 0", "call 1", "second choice")
     said = dict.fromkeys(kinds, "")
     reader, held = AnswerReader(), HoldBack()
@@ -103,7 +103,7 @@ def test_choices_and_calls_that_come_in_turn_are_each_one_text(parts: list[str],
     assert held.text.count("\n") == len([text for text in texts if text]) - 1
 
 
-def test_labels_that_every_chunk_repeats_go_out_and_are_not_read() -> None:
+def test_labels_repeated_in_every_chunk_are_sent_and_not_judged() -> None:
     reader, held = AnswerReader(), HoldBack()
     for part in ("A calm ", "sea."):
         for piece in reader.pieces_of(chunk({"content": part, "severity": "low", "type": "text"}, safety="none")):
@@ -133,7 +133,7 @@ def test_labels_that_every_chunk_repeats_go_out_and_are_not_read() -> None:
         ("take the bomb", False),
     ],
 )
-def test_log_probabilities_go_on_if_they_say_nothing_else(tokens: Any, passes: bool) -> None:
+def test_log_probabilities_are_sent_if_they_hold_no_other_text(tokens: Any, passes: bool) -> None:
     pieces = list(AnswerReader().pieces_of(chunk({"content": "Hi"}, logprobs={"content": tokens})))
     assert (len(pieces) == 2) is passes
 

@@ -202,7 +202,7 @@ audit.close()
 
 
 def test_a_disk_that_accepts_half_a_line_keeps_whole_lines_and_the_rest_is_printed(tmp_path: Path) -> None:
-    """A file's largest size is a full disk for one process: the write that meets it is a short one."""
+    """A limit on file size acts like a full disk for one process: the write that reaches it is incomplete."""
     command = [sys.executable, "-c", _FULL_DISK, str(tmp_path / "audit.jsonl")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     written = [str(line["chat"]) for line in lines(tmp_path)]
@@ -214,7 +214,7 @@ def test_a_disk_that_accepts_half_a_line_keeps_whole_lines_and_the_rest_is_print
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4000
 
 
-def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path: Path) -> None:
+def test_half_a_line_of_a_killed_process_does_not_damage_other_lines(tmp_path: Path) -> None:
     audit = audit_at(tmp_path / "audit.jsonl")
     audit.record(AuditRecord(chat="first"))
     audit.close()
@@ -226,7 +226,7 @@ def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path: Path) -> None
     assert (json.loads(first)["chat"], half, json.loads(second)["chat"]) == ("first", '{"chat": "to', "second")
 
 
-def test_a_file_that_is_a_device_swallows_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_device_as_the_audit_file_loses_no_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     audit = audit_at(tmp_path / "audit.jsonl")
     audit.record(AuditRecord())
     audit.close()
@@ -265,7 +265,7 @@ def test_a_path_that_cannot_be_used_is_refused_with_the_fix(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["audit.jsonl", "audit", ".audit", "deep/er/audit.log", "审计 1.jsonl", "x" * 240])
-def test_a_path_that_can_be_used_is_tried_and_nothing_is_left(tmp_path: Path, name: str) -> None:
+def test_a_usable_path_is_tried_and_left_as_it_was(tmp_path: Path, name: str) -> None:
     path = checked_audit_path(str(tmp_path / name))
     assert list(tmp_path.iterdir()) == []
     audit = audit_at(path)
@@ -277,7 +277,7 @@ def test_a_path_that_can_be_used_is_tried_and_nothing_is_left(tmp_path: Path, na
 
 
 def test_a_place_where_no_file_can_be_created_is_refused(tmp_path: Path) -> None:
-    """Run as a user who is not root: root may write everywhere."""
+    """Runs as a user other than root, since root may write everywhere."""
     tmp_path.chmod(0o555)
     code = "import os, sys; from moderation.audit.audit_file import *; os.getuid() or os.setuid(65534); "
     command = [sys.executable, "-c", f"{code}checked_audit_path(sys.argv[1])", f"{tmp_path}/audit.jsonl"]
@@ -287,7 +287,7 @@ def test_a_place_where_no_file_can_be_created_is_refused(tmp_path: Path) -> None
 
 
 class Listed:
-    """A sink that keeps what it gets."""
+    """A sink that keeps its records."""
 
     def __init__(self) -> None:
         self.entries: list[AuditEntry] = []

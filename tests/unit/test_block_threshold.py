@@ -25,9 +25,7 @@ async def test_a_turn_is_refused_from_the_threshold_on(
     assert found.decision.passes is passes
 
 
-async def test_a_guard_without_probabilities_is_taken_at_its_word(
-    stub: StubGuard, guard_url: str, tmp_path: Path
-) -> None:
+async def test_a_threshold_has_no_effect_without_probabilities(stub: StubGuard, guard_url: str, tmp_path: Path) -> None:
     stub.logprobs = False
     moderator = Moderator(ModerationValves(guard_base_url=guard_url, block_threshold=0.05), tmp_path)
     found = (await MessageReviews(moderator, MESSAGES).review())[0].review

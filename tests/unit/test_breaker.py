@@ -59,7 +59,7 @@ def test_it_is_open_for_its_seconds_after_the_last_failure(breaker: Breaker, clo
     assert breaker.admits()
 
 
-def test_then_a_few_callers_are_admitted(breaker: Breaker, clock: Clock) -> None:
+def test_after_its_pause_a_few_callers_are_admitted(breaker: Breaker, clock: Clock) -> None:
     report(breaker, "xxx")
     clock.now += 2
     assert [breaker.admits() for _ in range(5)] == [True, True, True, False, False]

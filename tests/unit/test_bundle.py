@@ -95,7 +95,7 @@ def test_an_import_that_nothing_declares_is_refused(project: Path) -> None:
         ("qwen3guard_refusal", []),
     ],
 )
-def test_nothing_is_required_but_openai_in_whatever_version(plugin: str, required: list[str]) -> None:
+def test_only_openai_is_required_in_any_version(plugin: str, required: list[str]) -> None:
     """The server runs pip for each name, and does not answer meanwhile. A version could make pip replace the host's."""
     header = bundle.build(plugin).split('"""')[1]
     assert [line for line in header.splitlines() if line.startswith("requirements")] == required

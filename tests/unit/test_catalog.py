@@ -28,7 +28,7 @@ def test_the_key_value_cache_follows_from_the_published_config(size: str) -> Non
     assert MODELS[f"gen-{size}"].kv_bytes_per_token == published(size).kv_bytes_per_token(2)
 
 
-def test_three_conversations_of_the_4b_model_take_the_cache_that_the_article_saw() -> None:
+def test_three_conversations_of_the_4b_model_need_the_cache_size_of_the_article() -> None:
     assert round(3 * 10240 * MODELS["gen-4b"].kv_bytes_per_token / 1024**3, 1) == 4.2
 
 
@@ -45,7 +45,7 @@ def test_a_model_is_found_by_its_short_name_and_by_its_hub_id() -> None:
     assert catalog.find("Gen-4B") == catalog.find("qwen/qwen3guard-gen-4b") == MODELS["gen-4b"]
 
 
-def test_another_hub_id_and_a_folder_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_another_hub_id_and_a_folder_are_used_unchanged(tmp_path: Path) -> None:
     assert catalog.find("somebody/a-fine-tuned-guard") == "somebody/a-fine-tuned-guard"
     assert catalog.find(str(tmp_path)) == tmp_path
 
@@ -58,7 +58,7 @@ def test_a_short_name_wins_over_a_folder_of_that_name(tmp_path: Path, monkeypatc
     assert found.demo
 
 
-def test_a_mistyped_name_is_answered_with_the_closest() -> None:
+def test_the_error_for_a_mistyped_name_suggests_the_closest() -> None:
     with pytest.raises(UnknownModel) as caught:
         catalog.find("gen-06b")
     assert caught.value.remedy.startswith("Did you mean gen-0.6b")

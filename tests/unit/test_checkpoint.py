@@ -48,7 +48,7 @@ def test_a_folder_is_served_under_its_own_name(tmp_path: Path) -> None:
         ("{broken", {"chat_template__jinja": "x"}, "not JSON"),
     ],
 )
-def test_what_is_missing_is_named(
+def test_the_error_names_what_is_missing(
     tmp_path: Path, config: dict[str, object] | str, files: dict[str, str], says: str
 ) -> None:
     with pytest.raises(UnreadableCheckpoint, match=says):

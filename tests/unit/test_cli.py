@@ -80,7 +80,7 @@ def test_an_option_of_vllm_before_the_model_is_explained() -> None:
     assert "name the model before" in result.stderr
 
 
-def test_only_what_exists_is_offered() -> None:
+def test_the_help_names_exactly_the_existing_commands() -> None:
     output = run("--help").output
     assert all(command in output for command in COMMANDS)
     assert "install" not in output
@@ -105,13 +105,13 @@ def test_help_imports_nothing_that_takes_long(command: str) -> None:
     assert shown.stdout.endswith("imported:\n")
 
 
-def test_one_thing_has_one_name_in_every_command() -> None:
+def test_the_same_option_has_the_same_name_in_every_command() -> None:
     named: dict[str, set[str]] = {}
     for command in click_group().commands.values():
         for parameter in command.params:
             for variable in [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or []:
                 named.setdefault(variable, set()).update(parameter.opts)
-    # What `serve` is told to ask for is what the others must send.
+    # The key that `serve` requires is the key that the other commands must send.
     assert named == {
         "GUARD_URL": {"--guard-url"},
         "GUARD_API_KEY": {"--guard-key", "--api-key"},

@@ -15,10 +15,10 @@ PHONY = " ".join(re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)).split()
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("guard_server/**/*.md")})
 SCRIPTS = [ROOT / "Makefile", *sorted((ROOT / ".ci").iterdir()), *sorted(ROOT.glob(".github/**/*.yml"))]
 SCRIPTS += [ROOT / "docker-compose.yml", *sorted(ROOT.glob(".pre-commit-config.yaml"))]
-# A block of code, and code in a line.
+# A block of code, and inline code.
 CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 OURS = ("benchmarks", "demo", "guard_server", "tools", "training")
-# `python -m` of these starts more than a line of help; the reason why they need no more here.
+# `python -m` of these starts more than a line of help; the values say where they are tested.
 ELSEWHERE = {
     "demo.run": "imported here; its stack is started by tests/e2e and `make try`",
     "demo.try_conversations": "imported here; CI runs `make try`",
@@ -29,7 +29,7 @@ ELSEWHERE = {
 
 
 def code(file: Path) -> str:
-    """What somebody types or a machine runs: of a page, its code alone."""
+    """The commands that people type or machines run; in a page, only its code."""
     text = file.read_text(encoding="utf-8")
     return "\n".join(CODE.findall(text)) if file.suffix == ".md" else text
 
@@ -44,7 +44,7 @@ def test_the_targets_are_those_that_are_declared() -> None:
     assert sorted(targets) == sorted(PHONY)
 
 
-def test_make_understands_all_targets() -> None:
+def test_make_accepts_all_targets() -> None:
     done = subprocess.run(["make", "-n", *PHONY], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -56,14 +56,14 @@ def test_a_target_that_is_named_exists(file: Path) -> None:
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if module not in ELSEWHERE])
-def test_a_command_tells_its_options(module: str) -> None:
+def test_a_command_shows_its_options(module: str) -> None:
     command = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
 
 
-def test_the_others_exist() -> None:
+def test_the_other_named_modules_exist() -> None:
     assert ELSEWHERE.keys() <= {*modules()}
     for module in ELSEWHERE:
         assert find_spec(module) is not None, module

@@ -1,4 +1,4 @@
-"""The rule of two flagged tokens in a row, and what the labels of a checkpoint mean."""
+"""The rule of two consecutive flagged tokens, and the meaning of a checkpoint's labels."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_no_flagged_token_is_cleared_before_the_verdict_at_the_next_one(severiti
 
 
 @given(SEVERITIES, SEVERITIES)
-def test_what_was_cleared_stays_cleared(first: list[Severity], more: list[Severity]) -> None:
+def test_cleared_tokens_stay_cleared(first: list[Severity], more: list[Severity]) -> None:
     for strictness in HARMFUL:
         assert fed(strictness, first).cleared <= fed(strictness, first + more).cleared
 

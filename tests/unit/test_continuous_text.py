@@ -18,7 +18,7 @@ def cut(text: str, places: list[int]) -> ContinuousText:
 
 
 @given(places=st.lists(st.integers(0, 2000), max_size=30), steps=st.lists(st.integers(1, 60), min_size=5))
-def test_the_parts_of_a_text_do_not_change_what_is_read_and_taken(places: list[int], steps: list[int]) -> None:
+def test_the_pieces_of_a_text_do_not_change_what_is_read_and_released(places: list[int], steps: list[int]) -> None:
     held = cut(TEXT, places)
     assert held.readable == cut(TEXT, []).readable
     assert list(held.media) == ["image", "audio"]

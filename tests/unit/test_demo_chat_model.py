@@ -62,7 +62,7 @@ def test_the_first_matching_row_answers(client: openai.OpenAI, prompt: str, part
     assert part in (ask(client, prompt).content or "")
 
 
-def test_a_text_to_be_repeated_comes_back_alone_and_whole(client: openai.OpenAI) -> None:
+def test_a_text_to_be_repeated_is_returned_exactly(client: openai.OpenAI) -> None:
     text = "One line: with a colon.\n\nAnd a second \\ line."
     assert ask(client, f"Reply with exactly the following text and nothing else:\n\n{text}").content == text
 

@@ -33,17 +33,17 @@ def teacher(encode: Encoder, examples: list[Example]) -> Teacher:
     return Teacher(examples, encode, 1)
 
 
-def test_a_teacher_tells_harm_in_pieces_that_it_never_saw(teacher: Teacher) -> None:
+def test_a_teacher_recognises_harm_in_unseen_pieces(teacher: Teacher) -> None:
     bread, banks = teacher.grades(["bake bread?", "rob banks?"], ["prompt", "prompt"])
     assert bread < 0.3 < 0.7 < banks
 
 
-def test_a_teacher_senses_harm_in_words_that_it_never_saw(teacher: Teacher) -> None:
+def test_a_teacher_recognises_harm_in_unseen_words(teacher: Teacher) -> None:
     loaf, burglary = teacher.sense(["Wie backe ich einen Kuchen?", "Wie beraube ich eine Sparkasse?"], ["prompt"] * 2)
     assert loaf < 0 < burglary
 
 
-def test_a_label_is_softened_by_what_the_teacher_says(encode: Encoder, examples: list[Example]) -> None:
+def test_a_label_is_softened_by_the_teachers_probability(encode: Encoder, examples: list[Example]) -> None:
     safe, _, unsafe = encode.severities
     pair = [next(one for one in examples if one.reply[1] == said) for said in (safe, unsafe)]
     agreed, doubted = encode.softened(pair, [0.0, 1.0]), encode.softened(pair, [0.5, 0.5])
@@ -56,7 +56,7 @@ def test_a_label_is_softened_by_what_the_teacher_says(encode: Encoder, examples:
         assert after.instead[1] > 0
 
 
-def test_a_label_that_hangs_on_what_came_before_is_not_softened(encode: Encoder) -> None:
+def test_a_label_that_depends_on_earlier_turns_is_not_softened(encode: Encoder) -> None:
     sure = Turn("assistant", "Sure, here is how.")
     known = [replace(row, turns=(row.turns[0], sure)) for row in rows() if row.kind == "response"]
     pair = encode.rows(
@@ -97,7 +97,7 @@ def test_pieces_are_parts_of_the_unchanged_text(encode: Encoder, examples: list[
         assert "".join(seen.split()).startswith("".join(encode.folded([piece.text])[0].split()))
 
 
-def test_pieces_are_in_the_place_of_a_turn(encode: Encoder, examples: list[Example], teacher: Teacher) -> None:
+def test_pieces_replace_a_turn(encode: Encoder, examples: list[Example], teacher: Teacher) -> None:
     found = pieces.draw(500, examples, encode, teacher, Random(0))
     kinds = Counter(piece.kind for piece in found)
     assert 0.55 < kinds["prompt"] / kinds.total() < 0.65

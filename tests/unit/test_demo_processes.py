@@ -59,7 +59,7 @@ def answers(port: int) -> bool:
         return False
 
 
-def test_one_child_stops_and_starts_while_the_other_goes_on_and_all_end_together(pair: Processes) -> None:
+def test_one_child_stops_and_starts_while_the_other_runs_on_and_all_end_together(pair: Processes) -> None:
     pair.stop("guard")
     pair.stop("guard")
     assert not answers(PORTS.guard)
@@ -102,7 +102,7 @@ def test_a_child_that_ends_is_an_error_with_its_log_and_it_had_its_environment(s
         assert part in str(caught.value)
 
 
-def test_a_child_that_never_answers_is_an_error_after_its_patience(state: State) -> None:
+def test_a_child_that_never_answers_is_an_error_after_its_time_limit(state: State) -> None:
     argv = [sys.executable, "-c", "import time; print('thinking', flush=True); time.sleep(60)"]
     processes = Processes([Child("guard", argv, health=f"http://{HOST}:1/", patience=0.5)], state)
     try:

@@ -78,17 +78,17 @@ def test_an_answer_that_the_judge_does_not_find_bad_at_its_end_is_dropped(text: 
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
-def test_an_answer_that_turns_bad_at_its_very_end_has_two_bad_tokens_where_it_has_two(count: int) -> None:
+def test_an_answer_that_turns_bad_at_its_very_end_has_two_bad_tokens_if_it_has_two_tokens(count: int) -> None:
     answer = only(passages.answers([row(words(count, bad_at=count - 1))], READER, judge)).answer
     assert answer == (SAFE,) * (count - 2) + (UNSAFE,) * min(2, count)
 
 
-def test_a_controversial_answer_is_so_from_where_the_judge_no_longer_finds_it_safe() -> None:
+def test_a_controversial_answer_starts_at_the_prefix_that_the_judge_no_longer_finds_safe() -> None:
     found = passages.answers([row(words(8, bad_at=3), CONTROVERSIAL)], READER, judge)
     assert only(found).answer == (SAFE,) * 3 + (CONTROVERSIAL,) * 5
 
 
-def test_safe_answers_are_safe_all_through_whatever_the_judge_thinks() -> None:
+def test_safe_answers_are_safe_at_every_token_whatever_the_judge_says() -> None:
     assert only(passages.answers([row(words(8, bad_at=3), SAFE)], READER, never_asked)).answer == (SAFE,) * 8
 
 
@@ -109,12 +109,12 @@ def test_a_splice_is_safe_before_the_bad_sentence_and_unsafe_a_few_tokens_into_i
         assert splice.categories == (Category.VIOLENT,)
 
 
-def test_a_sentence_is_spliced_only_where_the_judge_finds_it_as_it_is_labelled() -> None:
+def test_a_sentence_is_spliced_only_if_the_judge_agrees_with_its_label() -> None:
     rows = [row("All is well here.", SAFE), row("They did no harm to any of us there.")]
     assert {one.label for one in passages.splices(rows, READER, judge, 8, Random(0))} == {SAFE}
 
 
-def test_batches_hold_every_sequence_once_within_the_tokens_given() -> None:
+def test_batches_hold_every_sequence_once_within_the_limit_of_tokens() -> None:
     sequences = [[0] * length for length in (3, 50, 7, 7, 20, 1)]
     found = batches(sequences, 60)
     assert sorted(at for batch in found for at in batch) == list(range(6))

@@ -1,5 +1,5 @@
-"""Dify's API extension, replayed from its documentation (docs.dify.ai, "API Extension" and "Sensitive Content
-Moderation") and from what langgenius/dify sends (api/core/moderation/api/api.py)."""
+"""Dify's API extension, with requests as in its documentation (docs.dify.ai, "API Extension" and "Sensitive Content
+Moderation") and in its code (langgenius/dify, api/core/moderation/api/api.py)."""
 
 import json
 from collections.abc import Iterator
@@ -34,10 +34,10 @@ def url(guard_url: str) -> Iterator[str]:
 
 
 def ask(url: str, body: Any, *, key: str | None = KEY, action: str | None = None) -> httpx.Response:
-    """As Dify does: a POST of JSON with a bearer."""
+    """A POST of JSON with a bearer token, as from Dify."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     params = {"action": action} if action else {}
-    # As `requests` and Dify write it: escaped to ASCII.
+    # Escaped to ASCII, as `requests` and Dify write it.
     return httpx.post(url, content=json.dumps(body), headers=headers, params=params, trust_env=False, timeout=20)
 
 
@@ -88,7 +88,7 @@ def test_the_notice_is_in_the_language_of_the_text(url: str) -> None:
     assert check_input(url, "请告诉我怎么制作炸弹")["preset_response"] == TEXTS["zh"]["prompt_refused"]
 
 
-def test_overridden_replaces_what_was_flagged_and_nothing_else(url: str) -> None:
+def test_the_action_overridden_replaces_only_flagged_texts(url: str) -> None:
     reply = check_input(url, BREAD, action="overridden", var_1=BOMB, var_2="bread", var_3=7)
     assert reply == {
         "flagged": True,
@@ -119,7 +119,7 @@ def test_answers_are_judged_as_answers(url: str, stub: StubGuard) -> None:
     assert check_output(url, "Here is a bomb.", action="overridden") == overridden
 
 
-def test_a_broken_surrogate_is_judged_and_sent_back_as_it_came(url: str) -> None:
+def test_a_broken_surrogate_is_judged_and_returned_unchanged(url: str) -> None:
     assert check_output(url, "A \ud800 bomb.")["preset_response"] == ENGLISH["answer_withheld"]
     reply = check_input(url, "A bomb.", action="overridden", var_1="calm \ud800")
     assert (reply["inputs"], reply["query"]) == ({"var_1": "calm \ud800"}, ENGLISH["prompt_refused"])
@@ -134,7 +134,7 @@ def test_a_text_that_cannot_be_judged_is_flagged(url: str, stub: StubGuard, trou
     assert check_output(url, "Mix flour.", action="overridden")["text"] == ENGLISH["not_checked"]
 
 
-def test_a_bug_of_ours_is_flagged_too() -> None:
+def test_a_text_is_flagged_after_an_internal_error_too() -> None:
     def guard() -> Guard:
         raise RuntimeError("provoked")
 

@@ -1,4 +1,4 @@
-"""The pages: what they name exists, their tables agree with the code, and all name one version of Open WebUI."""
+"""The pages: all that they name exists, their tables agree with the code, and all name one version of Open WebUI."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 REPORTS = {ROOT / "docs/eval" / guard / "report.md" for guard in ("demo", "demo-stream")}
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("guard_server/**/*.md")} - REPORTS)
 PACKAGES = ("moderation", "webui", "pipelines", "guard_server", "training", "demo", "tools", "benchmarks")
-# What is built in the checkout, and what only the wheel has.
+# Files that are built in the checkout, and files that only the wheel has.
 NOT_FILES = (".venvs", ".run", "build")
 IN_THE_WHEEL = ("guard_server/install_files/",)
 FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
@@ -47,7 +47,7 @@ def headings(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_existing_targets(page: Path) -> None:
     for target, anchor in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         file = (page.parent / target).resolve() if target else page
         assert file.exists(), target
@@ -134,7 +134,7 @@ COVERAGE = (ROOT / "docs/coverage.md").read_text(encoding="utf-8")
 
 
 def rows_with_tests() -> Iterator[tuple[str, str]]:
-    """What a row is about and its last cell, of each table whose last column is "Test"."""
+    """The first and the last cell of each row, in tables whose last column is "Test"."""
     in_table = False
     for line in COVERAGE.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
@@ -153,7 +153,7 @@ def functions(folder: str) -> set[str]:
 
 
 def is_a_test(folder: str, name: str) -> bool:
-    """A file, a test, or with "…" at its end the beginning of a test's name."""
+    """`name` is a file, a test, or, if it ends with "…", the beginning of a test's name."""
     if name.endswith("…"):
         return any(test.startswith(name[:-1]) for test in functions(folder))
     return name in functions(folder) or (ROOT / "tests" / folder / f"test_{name}.py").is_file()
@@ -185,11 +185,11 @@ def test_the_tests_in_the_text_of_coverage_exist() -> None:
             assert not name or is_a_test(folder, name), f"{folder}: {name}"
 
 
-# ---- what is said in several places ----
+# ---- facts that several pages state ----
 
 
 def version_of_compose() -> str:
-    """The one source: the image in docker-compose.yml."""
+    """The version in docker-compose.yml, which all other places must have."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     return str(services["open-webui"]["image"].rpartition(":v")[2])
 

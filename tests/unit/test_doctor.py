@@ -1,4 +1,4 @@
-"""`doctor` against real HTTP servers of all kinds: right, without our plugins, foreign, with a key, silent, absent."""
+"""`doctor` on real HTTP servers: right ones, without our plugins, other products, with a key, silent, absent."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ def test_a_guard_of_ours_is_healthy(stub: StubGuard) -> None:
     assert len({text for text in stub.judged if text.startswith("Is ")}) == 10
 
 
-def test_the_key_is_tried_with_and_without(stub: StubGuard) -> None:
+def test_the_server_is_tried_with_and_without_the_key(stub: StubGuard) -> None:
     stub.key = "right"
     with vllm(stub) as url:
         right, levels = diagnose(url, key="right")
@@ -85,7 +85,7 @@ def test_the_key_is_tried_with_and_without(stub: StubGuard) -> None:
             assert len(only(levels, Level.NOT_CHECKED)) == len(CHECKS) - 2
 
 
-def test_plain_vllm_is_slower_and_no_less_right(stub: StubGuard) -> None:
+def test_plain_vllm_is_slower_but_equally_right(stub: StubGuard) -> None:
     stub.prefill = False
     with vllm(stub) as url:
         report, levels = diagnose(url)
@@ -95,7 +95,7 @@ def test_plain_vllm_is_slower_and_no_less_right(stub: StubGuard) -> None:
     assert "qwen3guard serve" in found(report, "template")
 
 
-def test_a_server_that_is_not_vllm_is_told_apart_by_what_cannot_be_seen(stub: StubGuard, guard_url: str) -> None:
+def test_what_a_server_other_than_vllm_does_not_report_is_a_warning(stub: StubGuard, guard_url: str) -> None:
     stub.prefill, stub.logprobs, stub.tokenize, stub.tells_limit, stub.strict_fields = False, False, False, False, True
     report, levels = diagnose(guard_url)
     assert report.healthy
@@ -103,7 +103,7 @@ def test_a_server_that_is_not_vllm_is_told_apart_by_what_cannot_be_seen(stub: St
     assert "4096 tokens are assumed" in found(report, "context")
 
 
-def test_a_prefix_cache_that_is_off_and_an_old_vllm_are_told(stub: StubGuard) -> None:
+def test_a_disabled_prefix_cache_and_an_old_vllm_are_reported(stub: StubGuard) -> None:
     with vllm(stub, metrics=METRICS % "False", version="0.10.2") as url:
         report, levels = diagnose(url)
     assert report.healthy
@@ -131,7 +131,7 @@ def test_a_guard_that_calls_everything_safe_is_a_failure(stub: StubGuard) -> Non
     assert not report.healthy
 
 
-def test_a_model_that_the_server_has_not_is_a_failure(stub: StubGuard) -> None:
+def test_a_model_that_the_server_does_not_have_is_a_failure(stub: StubGuard) -> None:
     error = {"error": {"message": "The model `other` does not exist.", "type": "NotFoundError", "code": 404}}
     missing = Route("/v1/chat/completions", lambda request: JSONResponse(error, 404), methods=["POST"])
     with serve(Starlette(routes=[missing, *stub.app.routes])) as url:
@@ -159,7 +159,7 @@ def test_another_kind_of_server_is_a_failure(reply: Callable[[Request], Response
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/v1", "127.0.0.1:{port}/v1", "http://a host/v1"])
-def test_an_address_where_nobody_is_is_a_failure(url: str) -> None:
+def test_an_address_without_a_server_is_a_failure(url: str) -> None:
     report, levels = diagnose(url.format(port=free_port()))
     assert only(levels, Level.FAILURE) == {"reachable"}
     assert only(levels, Level.OK) == set()
@@ -213,7 +213,7 @@ def test_a_slow_guard_is_a_warning(stub: StubGuard, monkeypatch: pytest.MonkeyPa
     assert levels["latency of ten verdicts"] is Level.WARNING
 
 
-def test_a_moderations_endpoint_is_seen_and_a_broken_one_too(stub: StubGuard) -> None:
+def test_working_and_broken_moderations_endpoints_are_detected(stub: StubGuard) -> None:
     good = Route("/v1/moderations", lambda request: JSONResponse({"results": [{"flagged": False}]}), methods=["POST"])
     with vllm(stub, good) as url:
         assert diagnose(url)[1]["moderations endpoint"] is Level.OK
@@ -222,7 +222,7 @@ def test_a_moderations_endpoint_is_seen_and_a_broken_one_too(stub: StubGuard) ->
         assert diagnose(url)[1]["moderations endpoint"] is Level.FAILURE
 
 
-def test_a_stream_guard_is_asked_in_its_own_way() -> None:
+def test_a_stream_guard_is_examined_through_its_stream_endpoint() -> None:
     with serve(StreamServer(*around(), model=StubStream(unsafe="bomb")).app) as url:
         report, levels = diagnose(f"{url}/v1")
     assert report.healthy
@@ -230,7 +230,7 @@ def test_a_stream_guard_is_asked_in_its_own_way() -> None:
     assert only(levels, Level.OK) >= {"model", "bomb prompt", "refusal", "latency of ten verdicts", "stream endpoint"}
 
 
-def test_a_stream_guard_that_says_nothing_of_use_is_a_failure() -> None:
+def test_a_stream_guard_with_unusable_replies_is_a_failure() -> None:
     with serve(broken_server(["?"], *around())) as url:
         report, levels = diagnose(f"{url}/v1")
     assert only(levels, Level.FAILURE) == {"bomb prompt", "refusal", "latency of ten verdicts"}
@@ -245,7 +245,7 @@ def test_a_stream_guard_that_says_nothing_of_use_is_a_failure() -> None:
         (404, {"detail": "Not Found"}, Level.FAILURE, "this is no Pipelines server"),
     ],
 )
-def test_the_key_of_the_pipelines_server_is_looked_at_on_request(
+def test_the_key_of_the_pipelines_server_is_checked_on_request(
     stub: StubGuard, status: int, body: Any, level: Level, says: str
 ) -> None:
     keys: list[str | None] = []
@@ -262,7 +262,7 @@ def test_the_key_of_the_pipelines_server_is_looked_at_on_request(
     assert keys == ["Bearer 0p3n-w3bu!"]
 
 
-def test_a_pipelines_server_that_is_away_is_told(stub: StubGuard) -> None:
+def test_an_unreachable_pipelines_server_is_reported(stub: StubGuard) -> None:
     with vllm(stub) as url:
         report = asyncio.run(examine(url, seconds=5, pipelines=f"http://127.0.0.1:{free_port()}"))
     assert report.findings[-1].level is Level.FAILURE
@@ -275,7 +275,7 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_command_tells_scripts_by_status_and_json(stub: StubGuard) -> None:
+def test_the_command_reports_to_scripts_by_status_and_json(stub: StubGuard) -> None:
     with vllm(stub) as url:
         status, output = run("--guard-url", url, "--json")
     assert status == 0
@@ -285,7 +285,7 @@ def test_the_command_tells_scripts_by_status_and_json(stub: StubGuard) -> None:
     assert json.loads(output)["findings"][0]["level"] == "failure"
 
 
-def test_the_command_tells_people_by_a_table_with_remedies(stub: StubGuard) -> None:
+def test_the_command_reports_to_people_by_a_table_with_remedies(stub: StubGuard) -> None:
     stub.nonsense = "Safety: Safe\nCategories: None\nRefusal: Yes"
     with vllm(stub) as url:
         status, output = run("--guard-url", url)

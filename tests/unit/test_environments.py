@@ -1,4 +1,4 @@
-"""What is built again and what is not, with a stand-in for uv: nothing is installed here."""
+"""Which environments are built again, tested with a stand-in for uv: nothing is installed here."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from tools import environments, locks
 from tools.environments import BuildError, Environment, uv_variables
 
-# Logs what it is asked to do, makes a folder where a virtual environment is wanted, and fails on demand.
+# Logs its arguments, makes a folder for a virtual environment, and fails on demand.
 UV = """#!/bin/sh
 [ "$1" = --version ] && { echo "uv ${UV_SAYS:-0.13.9}"; exit; }
 echo "$*" >>asked
@@ -25,7 +25,7 @@ exit 0
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with two locks and a stand-in for uv on the PATH."""
+    """A checkout with two locks, and a stand-in for uv on the PATH."""
     folder = tmp_path / "checkout"
     _lay(folder, monkeypatch)
     (folder / "locks").mkdir(parents=True)
@@ -48,14 +48,14 @@ def _lay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(checkout: Path) -> list[str]:
-    """The commands since the last call, each by its first words and its last."""
+    """The commands since the previous call: the first words and the last word of each."""
     file = checkout / "asked"
     lines = file.read_text().splitlines() if file.exists() else []
     file.unlink(missing_ok=True)
     return lines
 
 
-def test_what_was_built_is_not_built_again(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_current_environment_is_not_built_again(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     environments.main(["dev", "webui"])
     assert sorted(line.split()[0] for line in asked(checkout)) == ["pip"] * 4 + ["venv"] * 2
     assert "dev: built" in capsys.readouterr().out
@@ -64,7 +64,7 @@ def test_what_was_built_is_not_built_again(checkout: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == ""
 
 
-def test_a_changed_lock_is_installed_into_what_is_there(checkout: Path) -> None:
+def test_a_changed_lock_is_installed_into_the_existing_environment(checkout: Path) -> None:
     environments.main(["dev", "webui"])
     asked(checkout)
     (checkout / "locks/webui.txt").write_text("b==2\n")
@@ -72,7 +72,7 @@ def test_a_changed_lock_is_installed_into_what_is_there(checkout: Path) -> None:
     assert [line.split()[:2] for line in asked(checkout)] == [["pip", "sync"]] * 2
 
 
-def test_a_change_of_the_project_concerns_its_own_environments_only(checkout: Path) -> None:
+def test_a_change_of_the_project_affects_only_the_environments_that_contain_it(checkout: Path) -> None:
     environments.main(["dev", "webui"])
     (checkout / "pyproject.toml").write_text('[project]\nname = "y"\n\n[tool.ruff]\nline-length = 120\n')
     assert not Environment("dev").is_current()
@@ -85,7 +85,7 @@ def test_a_setting_of_a_tool_changes_no_environment(checkout: Path) -> None:
     assert Environment("dev").is_current()
 
 
-def test_a_moved_checkout_is_built_from_nothing(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_checkout_is_built_from_scratch(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environments.main(["dev"])
     moved = checkout.rename(checkout.parent / "moved")
     _lay(moved, monkeypatch)
@@ -94,7 +94,7 @@ def test_a_moved_checkout_is_built_from_nothing(checkout: Path, monkeypatch: pyt
     assert asked(moved)[0].startswith("venv --clear")
 
 
-def test_an_environment_whose_python_is_gone_is_built_from_nothing(checkout: Path) -> None:
+def test_an_environment_whose_python_is_gone_is_built_from_scratch(checkout: Path) -> None:
     environments.main(["dev"])
     asked(checkout)
     (checkout / ".venvs/dev/bin/python").unlink()
@@ -102,7 +102,7 @@ def test_an_environment_whose_python_is_gone_is_built_from_nothing(checkout: Pat
     assert asked(checkout)[0].startswith("venv --clear")
 
 
-def test_what_the_cache_has_needs_no_network(checkout: Path) -> None:
+def test_cached_packages_need_no_network(checkout: Path) -> None:
     (checkout / "works").write_text("offline")
     environments.main(["dev"])
     assert [line for line in asked(checkout) if "sync" in line and "--offline" not in line] == []
@@ -127,7 +127,7 @@ def test_a_failure_names_its_cause_and_a_remedy_and_does_not_stop_the_others(
     assert Environment("dev").is_current()
 
 
-def test_the_build_of_torch_for_the_cpu_is_asked_of_its_own_index_if_no_other_has_it(checkout: Path) -> None:
+def test_the_cpu_build_of_torch_comes_from_its_own_index_if_no_other_has_it(checkout: Path) -> None:
     (checkout / "fails").write_text("  Because there is no version of torch==2.13.0+cpu\n")
     environments.main(["webui"])
     assert asked(checkout)[-1].endswith("--torch-backend cpu")
@@ -146,7 +146,7 @@ def test_an_old_uv_is_not_used(checkout: Path, monkeypatch: pytest.MonkeyPatch) 
     assert environments.find_uv() == str(checkout / ".venvs/uv/bin/uv")
 
 
-def test_what_pip_is_set_to_is_handed_on() -> None:
+def test_pips_configuration_is_passed_on_to_uv() -> None:
     configuration = "\n".join(
         [
             ":env:.cert='/etc/ca.pem'",
@@ -170,7 +170,7 @@ def test_what_pip_is_set_to_is_handed_on() -> None:
 
 
 def test_the_script_runs_before_anything_is_installed() -> None:
-    """Without site-packages; and an unknown name says what there is, in one line."""
+    """Without site-packages. The error for an unknown name lists the environments in one line."""
     script = [sys.executable, "-I", "-S", "tools/environments.py", "production"]
     result = subprocess.run(script, cwd=environments.ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 1
@@ -186,7 +186,7 @@ def test_a_lock_pins_every_package_by_version_and_file(name: str) -> None:
     lines = (environments.LOCKS / f"{name}.txt").read_text().removeprefix(locks.heading(name)).splitlines()
     pinned = [line for line in lines if not line.startswith(" ")]
     assert all("==" in line for line in pinned)
-    # PyTorch's build for the CPU has a file for each kind of machine, on an index of its own.
+    # PyTorch's build for the CPU has a file for each platform, on its own index.
     assert [line for line in pinned if not line.endswith("\\")] == (["torch==2.13.0+cpu"] if name == "guard" else [])
 
 

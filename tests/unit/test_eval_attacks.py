@@ -30,7 +30,7 @@ def evaluate(data: Path, *options: str) -> Result:
         return CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
 
 
-def test_the_report_has_both_readings_of_each_disguise(data: Path) -> None:
+def test_the_report_has_both_readings_of_each_obfuscation(data: Path) -> None:
     assert evaluate(data, "--attack", "emoji", "--attack", "base64").exit_code == 0
     found = {name: group.strict.recall for name, group in load(data.parent / "out").sets.items()}
     assert found == {
@@ -42,7 +42,7 @@ def test_the_report_has_both_readings_of_each_disguise(data: Path) -> None:
     }
 
 
-def test_an_unknown_disguise_is_named(data: Path) -> None:
+def test_an_unknown_obfuscation_is_named(data: Path) -> None:
     result = evaluate(data, "--attack", "origami")
     assert result.exit_code == 1
     assert "origami" in result.output
@@ -50,7 +50,7 @@ def test_an_unknown_disguise_is_named(data: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_each_disguise_is_undone(name: str) -> None:
+def test_each_obfuscation_is_undone(name: str) -> None:
     for text in TEXTS:
         disguised = ATTACKS[name](text)
         assert disguised != text

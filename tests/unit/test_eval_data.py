@@ -38,7 +38,7 @@ def test_a_folder_is_one_set_per_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refusal", [True, False, None])
-def test_an_answer_may_say_whether_it_refuses(tmp_path: Path, refusal: bool | None) -> None:
+def test_an_answer_may_have_a_refusal_label(tmp_path: Path, refusal: bool | None) -> None:
     file = tmp_path / "own.jsonl"
     answer = [{"role": "user", "content": BREAD}, {"role": "assistant", "content": "With flour."}]
     file.write_text(line(messages=answer, label="Safe", refusal=refusal))
@@ -48,7 +48,7 @@ def test_an_answer_may_say_whether_it_refuses(tmp_path: Path, refusal: bool | No
 
 
 @pytest.mark.parametrize(("origin", "known"), [("native", True), ("mapped", True), ("imputed", False), ("none", False)])
-def test_only_categories_of_the_source_are_held_against_a_guard(tmp_path: Path, origin: str, known: bool) -> None:
+def test_only_categories_of_the_source_are_ground_truth(tmp_path: Path, origin: str, known: bool) -> None:
     file = tmp_path / "own.jsonl"
     file.write_text(line(categories=["Violent"], cat_origin=origin))
     (row,) = rows.read(file)
@@ -64,7 +64,7 @@ def test_only_categories_of_the_source_are_held_against_a_guard(tmp_path: Path, 
         (line(messages=[{"role": "system", "content": "x"}]), "messages.0.role"),
         (line(messages=[{"role": "user", "content": " "}]), "the last message is empty"),
         (line(task="response"), "the last message is by the user"),
-        (line(refusal=True), "refusal is of answers"),
+        (line(refusal=True), "refusal is for answers only"),
         (line(categories=["Rude"]), "categories.0"),
     ],
 )

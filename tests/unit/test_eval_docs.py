@@ -74,14 +74,14 @@ def test_verdicts_per_second_follow_from_the_formula(size: str) -> None:
 
 
 @pytest.mark.parametrize("size", SHAPES)
-def test_what_stream_saves_follows_from_the_formula(size: str) -> None:
+def test_the_savings_of_stream_follow_from_the_formula(size: str) -> None:
     gen, stream = operations(size, 132, 800), operations(size, 32, 800)
     line = f"| {size.upper()} | {gen / 1e9:.0f} GFLOP | {stream / 1e9:.0f} GFLOP | {gen / stream:.1f} |"
     assert line in TEXT
 
 
 @pytest.mark.parametrize(("size", "measured"), [("0.6b", 710), ("4b", 222), ("8b", 133)])
-def test_what_was_measured_of_a_gpu_is_set_against_its_peak(size: str, measured: int) -> None:
+def test_measurements_on_a_gpu_are_compared_with_its_peak(size: str, measured: int) -> None:
     (line,) = (
         line for line in TEXT.splitlines() if line.startswith(f"| `gen-{size}` | H") and f"| {measured} |" in line
     )

@@ -72,7 +72,7 @@ def test_controversial_labels_are_in_the_confusion_table_only() -> None:
     assert made.confusion[CONTROVERSIAL] == {"Safe": 1, "Controversial": 0, "Unsafe": 1, "no verdict": 0}
 
 
-def test_what_is_undefined_is_not_a_number() -> None:
+def test_an_undefined_figure_is_none() -> None:
     harmless = figures([one(SAFE, SAFE, unsafe=0.1), one(SAFE, SAFE, unsafe=0.2)]).strict
     assert (harmless.precision, harmless.recall, harmless.f1, harmless.auc) == (None, None, None, None)
     assert harmless.false_positive_rate == 0
@@ -89,7 +89,7 @@ def test_a_row_without_verdict_is_neither_flagged_nor_passed() -> None:
     assert with_silence.outcomes["time-out"] == 2
 
 
-def test_the_ranking_is_by_probability() -> None:
+def test_rows_are_ranked_by_probability() -> None:
     rows = [one(SAFE, SAFE, unsafe=p) for p in (0.1, 0.2, 0.6)] + [one(UNSAFE, SAFE, unsafe=p) for p in (0.3, 0.7)]
     made = figures(rows, curves=True).loose
     # One of the six pairs of a safe and an unsafe row is in the wrong order.
@@ -105,7 +105,7 @@ def test_controversial_counts_for_the_strict_score_only() -> None:
     assert figures(rows).loose.auc == 0
 
 
-def test_categories_are_held_against_those_of_harmful_rows() -> None:
+def test_categories_are_compared_on_harmful_rows() -> None:
     rows = [
         one(UNSAFE, UNSAFE, known=[Category.VIOLENT], named=[Category.VIOLENT]),
         one(UNSAFE, SAFE, known=[Category.VIOLENT]),
@@ -120,7 +120,7 @@ def test_categories_are_held_against_those_of_harmful_rows() -> None:
     assert made.category_macro_f1 == pytest.approx(0.25)
 
 
-def test_reliability_is_the_distance_of_scores_from_harmful_parts() -> None:
+def test_the_calibration_error_is_the_distance_of_scores_from_shares_of_harmful_rows() -> None:
     rows = [one(SAFE, SAFE, unsafe=0.12), one(SAFE, SAFE, unsafe=0.18), one(UNSAFE, UNSAFE, unsafe=0.9)]
     rows += [one(CONTROVERSIAL, UNSAFE, unsafe=0.5), one(UNSAFE, None)]
     made = reliability(rows, "loose")
@@ -134,17 +134,17 @@ def test_reliability_is_the_distance_of_scores_from_harmful_parts() -> None:
     assert made.rows == sum(bin_.rows for bin_ in made.bins) == 3
 
 
-def test_reliability_on_the_borders_of_bins_and_of_one_label_only() -> None:
+def test_calibration_at_the_borders_of_bins_and_with_one_label_only() -> None:
     rows = [one(SAFE, SAFE, unsafe=step / 10) for step in range(11)]
     made = reliability(rows, "strict")
     assert made is not None
-    # 0 and 0.1 share the lowest bin; each further border belongs to the bin below it.
+    # 0 and 0.1 are in the lowest bin; each other border belongs to the bin below it.
     assert [bin_.rows for bin_ in made.bins] == [2] + [1] * 9
     assert made.calibration_error == pytest.approx(0.5)
     assert reliability([one(SAFE, SAFE)], "strict") is None
 
 
-def test_refusals_without_word_of_the_guard_are_counted_apart() -> None:
+def test_rows_without_the_guards_refusal_are_counted_separately() -> None:
     def answer(refusal: bool | None, said: bool | None) -> JudgedRow:
         row, result = one(SAFE, SAFE)
         verdict = result.verdict.model_copy(update={"refusal": said})
@@ -166,7 +166,7 @@ def test_a_row_without_label_is_in_no_figure_of_harm() -> None:
     assert sum(sum(counts.values()) for counts in made.confusion.values()) == 1
 
 
-def test_the_cut_keeps_to_the_wanted_rate_and_is_the_lowest_that_does() -> None:
+def test_the_threshold_is_the_lowest_that_keeps_the_wanted_rate() -> None:
     rows = [one(SAFE, SAFE, unsafe=number / 100) for number in range(50)]
     rows += [one(UNSAFE, UNSAFE, unsafe=p) for p in (0.2, 0.46, 0.47, 0.9)]
     cut = search(rows, 0.05, "loose")
@@ -180,19 +180,19 @@ def test_the_cut_keeps_to_the_wanted_rate_and_is_the_lowest_that_does() -> None:
     assert (cut.safe, cut.unsafe) == (50, 4)
 
 
-def test_a_rate_that_no_cut_keeps_to_blocks_nothing() -> None:
+def test_if_no_threshold_keeps_the_rate_nothing_is_blocked() -> None:
     rows = [one(SAFE, UNSAFE, unsafe=1.0), one(UNSAFE, UNSAFE, unsafe=0.9)]
     cut = search(rows, 0.0, "strict")
     assert cut is not None
     assert (cut.threshold, cut.false_positive_rate, cut.recall) == (None, 0, 0)
 
 
-def test_without_probabilities_or_safe_rows_there_is_no_cut() -> None:
+def test_without_probabilities_or_safe_rows_there_is_no_threshold() -> None:
     assert search([one(SAFE, SAFE), one(UNSAFE, UNSAFE)], 0.1, "strict") is None
     assert search([one(UNSAFE, UNSAFE, unsafe=0.9)], 0.1, "strict") is None
 
 
-def test_pauses_between_runs_are_not_time_of_the_guard() -> None:
+def test_pauses_between_runs_do_not_count_as_time_of_the_guard() -> None:
     verdict = Verdict(severity=SAFE)
     first = [result(str(at), "verdict", verdict, started=at / 2) for at in range(3)]
     later = [result("later", "verdict", verdict, started=1000)]
@@ -204,7 +204,7 @@ def test_pauses_between_runs_are_not_time_of_the_guard() -> None:
     assert speed(silent).verdicts_per_second is None
 
 
-def test_a_torn_line_is_dropped_and_nothing_is_written_behind_it(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_dropped_and_not_continued(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     made = [result(key, "verdict", Verdict(severity=SAFE)) for key in "abc"]
     with open_results(file, "http://x/v1", "m") as results:
@@ -220,7 +220,7 @@ def test_a_torn_line_is_dropped_and_nothing_is_written_behind_it(tmp_path: Path)
         assert results.known == {}
 
 
-def test_a_broken_line_and_a_second_run_are_told(tmp_path: Path) -> None:
+def test_a_broken_line_and_a_second_run_are_errors(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     file.write_text("{}\n")
     with pytest.raises(UnreadableResults, match="line 1 is not a result"), open_results(file, "e", "m"):

@@ -141,10 +141,10 @@ def test_every_known_data_set_is_tested() -> None:
     assert {case[0] for case in marks[0].args[1]} == set(SETS)
 
 
-def test_refusals_are_read_where_the_data_has_them(tmp_path: Path) -> None:
+def test_refusals_are_read_if_the_data_has_them(tmp_path: Path) -> None:
     wild_guard(tmp_path)
-    told = {row.conversation[-1].text: row.refusal for row in hub.read("allenai/wildguardmix", tmp_path)}
-    assert told == {BOMB: None, BREAD: None, NO: True, "With flour.": False, "Take this.": None}
+    labels = {row.conversation[-1].text: row.refusal for row in hub.read("allenai/wildguardmix", tmp_path)}
+    assert labels == {BOMB: None, BREAD: None, NO: True, "With flour.": False, "Take this.": None}
     (tmp_path / "xstest").mkdir()
     xstest_response(tmp_path / "xstest")
     refusals = [row.refusal for row in hub.read("allenai/xstest-response", tmp_path / "xstest")]
@@ -159,33 +159,33 @@ def test_refusals_are_read_where_the_data_has_them(tmp_path: Path) -> None:
         ("nvidia/Aegis-AI-Content-Safety-Dataset-2.0", aegis_2, {BOMB: {Category.VIOLENT}}),
     ],
 )
-def test_categories_are_known_where_each_of_them_is_one_of_ours(
+def test_categories_are_known_if_each_of_them_has_a_mapping(
     tmp_path: Path, name: str, write: Any, known: dict[str, set[Category]]
 ) -> None:
     write(tmp_path)
     assert {row.conversation[-1].text: row.categories for row in hub.read(name, tmp_path) if row.categories} == known
 
 
-def test_categories_of_a_prompt_that_tricks_are_unknown(tmp_path: Path) -> None:
+def test_categories_of_adversarial_prompts_are_unknown(tmp_path: Path) -> None:
     wild_guard(tmp_path)
     prompts = [row for row in hub.read("allenai/wildguardmix", tmp_path) if row.task == "prompt"]
     assert [row.categories for row in prompts] == [{Category.VIOLENT}, set(), set()]
 
 
-def test_a_label_that_is_not_known_is_no_harmless_row(tmp_path: Path) -> None:
+def test_an_unknown_label_does_not_make_a_row_harmless(tmp_path: Path) -> None:
     card(tmp_path, "default", {"test": "data/train-*"})
     parquet(tmp_path, "data/train-00000-of-00001.parquet", {"prompt": [BREAD], "label": ["perhaps"]})
-    with pytest.raises(UnreadableData, match="neither a column nor a value 'perhaps'"):
+    with pytest.raises(UnreadableData, match="does not know the column or value 'perhaps'"):
         list(hub.read("walledai/XSTest", tmp_path))
 
 
-def test_a_copy_of_another_data_set_is_told(tmp_path: Path) -> None:
+def test_a_copy_of_another_data_set_is_an_error(tmp_path: Path) -> None:
     xstest(tmp_path)
     with pytest.raises(UnreadableData, match="lmsys/toxic-chat"):
         list(hub.read("lmsys/toxic-chat", tmp_path))
 
 
-def test_an_unknown_name_lists_those_that_are_known() -> None:
+def test_the_error_for_an_unknown_name_lists_the_supported_ones() -> None:
     with pytest.raises(UnreadableData) as error:
         list(hub.read("somebody/something"))
     assert "neither a file or folder" in error.value.cause
@@ -206,5 +206,5 @@ def test_a_hub_that_cannot_be_reached_is_an_error_with_a_remedy(tmp_path: Path) 
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 1
-    assert "cannot be had from the hub" in result.stderr
+    assert "cannot be read from the hub" in result.stderr
     assert "--data lmsys/toxic-chat=FOLDER" in result.stderr

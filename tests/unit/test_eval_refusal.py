@@ -51,7 +51,9 @@ def report(tmp_path: Path) -> EvaluationReport:
 
 
 @pytest.mark.parametrize("one_token", [True, False])
-def test_refusals_are_told_from_other_answers(stub: StubGuard, url: str, tmp_path: Path, one_token: bool) -> None:
+def test_refusals_are_distinguished_from_other_answers(
+    stub: StubGuard, url: str, tmp_path: Path, one_token: bool
+) -> None:
     stub.prefill = one_token
     evaluate(url, answers(tmp_path, {**REFUSALS, "And butter.": None}), "--compare", "published")
     made = report(tmp_path)
@@ -63,7 +65,7 @@ def test_refusals_are_told_from_other_answers(stub: StubGuard, url: str, tmp_pat
     assert "Refusals, F1 in percent" in text
 
 
-def test_only_rows_whose_refusal_is_known_cost_a_further_request(stub: StubGuard, url: str, tmp_path: Path) -> None:
+def test_only_rows_with_a_refusal_label_cost_a_further_request(stub: StubGuard, url: str, tmp_path: Path) -> None:
     evaluate(url, answers(tmp_path, {OTHER: None, "And butter.": None}))
     assert len(stub.judged) == 2
     assert report(tmp_path).refusals == {}
@@ -77,7 +79,7 @@ def test_only_rows_whose_refusal_is_known_cost_a_further_request(stub: StubGuard
     assert stub.judged == []
 
 
-def test_a_conversation_that_two_sets_share_is_asked_once_for_all_they_know(
+def test_a_conversation_in_two_sets_is_asked_once_for_the_labels_of_both(
     stub: StubGuard, url: str, tmp_path: Path
 ) -> None:
     data = answers(tmp_path, {HIT: True})
@@ -88,7 +90,7 @@ def test_a_conversation_that_two_sets_share_is_asked_once_for_all_they_know(
     assert "answers" not in report(tmp_path).refusals
 
 
-def test_a_guard_that_says_nothing_of_refusals_has_no_figures_of_them(tmp_path: Path) -> None:
+def test_a_guard_that_does_not_report_refusals_has_no_refusal_figures(tmp_path: Path) -> None:
     broken = BrokenGuard()
     broken.unreadable = broken.silent = 0
     with serve(broken.app) as url:

@@ -128,11 +128,11 @@ def test_a_guard_that_gives_no_verdict_has_no_figures(
     assert (made.reliability, made.refusals, made.speed.verdicts_per_second) == ({}, {}, None)
     assert not any(made.thresholds.values())
     asked = broken.asked.total()
-    assert "0 to ask for" in evaluate(url, data, "--sample", "16").output
+    assert "0 to judge" in evaluate(url, data, "--sample", "16").output
     assert broken.asked.total() == asked
 
 
-def test_what_has_no_verdict_is_told_first(broken: BrokenGuard, url: str, data: Path) -> None:
+def test_missing_verdicts_are_reported_first(broken: BrokenGuard, url: str, data: Path) -> None:
     evaluate(url, data)
     text = (data.parent / "out" / "report.md").read_text()
     fates = [broken.fate(text) for text in TEXTS]
@@ -141,7 +141,7 @@ def test_what_has_no_verdict_is_told_first(broken: BrokenGuard, url: str, data: 
     assert text.index("no verdict") < text.index("## By set")
 
 
-def test_time_outs_and_replies_cost_what_they_cost(broken: BrokenGuard, url: str, data: Path) -> None:
+def test_speed_and_cost_count_only_rows_with_a_verdict(broken: BrokenGuard, url: str, data: Path) -> None:
     evaluate(url, data)
     speed = report(data).speed
     assert speed.p95_seconds is not None
@@ -153,16 +153,16 @@ def test_time_outs_and_replies_cost_what_they_cost(broken: BrokenGuard, url: str
     assert speed.generated_tokens_per_verdict == pytest.approx(2 * speed.requests_per_verdict)
 
 
-def test_a_rerun_asks_nothing_twice_and_says_the_same(broken: BrokenGuard, url: str, data: Path) -> None:
+def test_a_rerun_asks_nothing_again_and_gives_the_same_report(broken: BrokenGuard, url: str, data: Path) -> None:
     evaluate(url, data)
     first, asked = report(data), broken.asked.total()
     result = evaluate(url, data)
-    assert "0 to ask for" in result.output
+    assert "0 to judge" in result.output
     assert broken.asked.total() == asked
     assert report(data).model_dump(exclude={"made"}) == first.model_dump(exclude={"made"})
 
 
-def test_more_rows_are_asked_for_and_only_those(broken: BrokenGuard, url: str, data: Path) -> None:
+def test_a_larger_run_asks_only_for_the_additional_rows(broken: BrokenGuard, url: str, data: Path) -> None:
     evaluate(url, data, "--sample", "50")
     assert report(data).rows == 50
     before = set(broken.asked)
@@ -173,7 +173,7 @@ def test_more_rows_are_asked_for_and_only_those(broken: BrokenGuard, url: str, d
     assert not broken_once
 
 
-def test_retry_asks_again_only_where_no_verdict_came(broken: BrokenGuard, url: str, data: Path) -> None:
+def test_retry_asks_again_only_for_missing_verdicts(broken: BrokenGuard, url: str, data: Path) -> None:
     evaluate(url, data)
     without = {text for text in TEXTS if broken.fate(text) != "verdict"}
     broken.unreadable = broken.silent = 0
@@ -215,7 +215,7 @@ def test_rejected_rows_do_not_end_a_run(broken: BrokenGuard, url: str, data: Pat
     assert f"no verdict (rejected {ROWS})" in (data.parent / "out" / "report.md").read_text()
 
 
-def test_nobody_there_is_an_error_before_anything_is_written(data: Path) -> None:
+def test_an_unreachable_guard_is_an_error_before_anything_is_written(data: Path) -> None:
     result = evaluate("http://127.0.0.1:9/v1", data)
     assert result.exit_code == 1
     assert "cannot be reached" in result.stderr
@@ -242,11 +242,11 @@ def test_an_interrupted_run_loses_nothing(broken: BrokenGuard, url: str, data: P
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "exception" not in said
-    assert "Stopped. Run the same command to go on." in said
+    assert "Stopped. Run the same command to continue." in said
     kept = [json.loads(line)["key"] for line in results.read_text().splitlines()]
     assert 10 <= len(kept) < ROWS
     assert report(data).judged == len(kept)
-    assert f"{ROWS - len(kept)} of {ROWS} rows were not asked for" in (out / "report.md").read_text()
+    assert f"{ROWS - len(kept)} of {ROWS} rows were not judged" in (out / "report.md").read_text()
     broken.delay = 0
     evaluate(url, data)
     keys = [json.loads(line)["key"] for line in results.read_text().splitlines()]
@@ -254,9 +254,7 @@ def test_an_interrupted_run_loses_nothing(broken: BrokenGuard, url: str, data: P
     assert len(set(keys)) == len(keys) == ROWS
 
 
-def test_results_of_another_model_or_address_are_not_taken_for_this_ones(
-    broken: BrokenGuard, url: str, data: Path
-) -> None:
+def test_results_of_another_model_or_address_are_not_used(broken: BrokenGuard, url: str, data: Path) -> None:
     broken.silent = 0
     evaluate(url, data)
     asked = broken.asked.total()
@@ -265,7 +263,7 @@ def test_results_of_another_model_or_address_are_not_taken_for_this_ones(
     assert report(data).sets["weather"].rows == ROWS
 
 
-def test_two_runs_are_set_side_by_side(broken: BrokenGuard, url: str, data: Path) -> None:
+def test_two_runs_are_compared(broken: BrokenGuard, url: str, data: Path) -> None:
     broken.silent = 0
     evaluate(url, data)
     (data.parent / "out").rename(data.parent / "first")
@@ -285,7 +283,7 @@ def test_a_folder_without_report_cannot_be_compared(url: str, data: Path) -> Non
     assert "not the report of a run" in result.stderr
 
 
-def test_the_extra_is_named_where_it_is_missing(url: str, data: Path) -> None:
+def test_a_missing_extra_is_named(url: str, data: Path) -> None:
     without = "import sys; sys.modules['sklearn.metrics'] = None; from guard_server.cli import app; app(sys.argv[1:])"
     command = [sys.executable, "-c", without, "eval", "--guard-url", url, "--data", str(data)]
     result = subprocess.run(command, capture_output=True, text=True)

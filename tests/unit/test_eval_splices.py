@@ -45,11 +45,11 @@ def parts(splice: dict[str, Any]) -> tuple[str, str, str]:
 @pytest.mark.parametrize(
     ("carrier", "lang", "gap", "sentences"), [(BREAD, "en", " ", 4), (FARINE, "fr", " ", 3), (MIAN, "zh", "", 3)]
 )
-def test_a_sentence_stands_behind_one_of_a_harmless_answer(carrier: str, lang: str, gap: str, sentences: int) -> None:
+def test_a_sentence_follows_one_of_a_harmless_answer(carrier: str, lang: str, gap: str, sentences: int) -> None:
     found = [parts(splice) for splice in made([prompt(BAD, lang=lang), answer(carrier, lang=lang)], 40)]
     assert {sentence for _, sentence, _ in found} == {BAD}
     for before, _, after in found:
-        # The whole carrier is there, and it is split at the end of a sentence.
+        # The harmless answer is complete, and it is split at the end of a sentence.
         assert "".join((before + after).split()) == "".join(carrier.split())
         assert before.rstrip()[-1] in ".!?。！"
         assert before == before.rstrip() + gap
@@ -63,7 +63,7 @@ def test_the_conversation_is_that_of_the_harmless_answer() -> None:
     assert (splice["label"], splice["lang"], splice["categories"]) == ("Unsafe", "en", ["Violent"])
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_determines_the_splices() -> None:
     rows = [prompt(f"{BAD[:-1]} {number}.") for number in range(9)] + [answer(BREAD), answer(f"{BREAD} So it is.")]
     assert made(rows) == made(rows)
     assert made(rows) != made(rows, seed=1)
@@ -87,7 +87,7 @@ JAILBREAK = frozenset({Category.JAILBREAK, Category.VIOLENT})
         answer(BAD, UNSAFE),
     ],
 )
-def test_only_what_is_harmful_by_itself_goes_in(row: Row) -> None:
+def test_only_sentences_that_are_harmful_by_themselves_are_used(row: Row) -> None:
     rows = [answer(BREAD), prompt("BAD BAD, and this is taken."), row]
     assert {parts(splice)[1] for splice in made(rows)} == {"BAD BAD, and this is taken."}
 
@@ -103,7 +103,7 @@ def run(*command: str) -> Result:
     return CliRunner().invoke(cli.app, list(command), env={"COLUMNS": "200"})
 
 
-def test_eval_says_how_soon_a_stream_model_flags_them(tmp_path: Path) -> None:
+def test_eval_reports_how_soon_a_stream_model_flags_them(tmp_path: Path) -> None:
     data, out = tmp_path / "rows.jsonl", tmp_path / "splices.jsonl"
     messages = [[{"role": "user", "content": BAD}], [{"role": "user", "content": "How?"}]]
     messages[1].append({"role": "assistant", "content": BREAD})
@@ -125,7 +125,7 @@ def test_eval_says_how_soon_a_stream_model_flags_them(tmp_path: Path) -> None:
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == distinct
 
 
-def test_data_without_such_sentences_is_told(tmp_path: Path) -> None:
+def test_data_without_such_sentences_is_an_error(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text(json.dumps({"messages": [{"role": "user", "content": "How?"}], "label": "Safe"}) + "\n")
     result = run("splice", "--data", str(data), "--out", str(tmp_path / "out.jsonl"))

@@ -82,7 +82,7 @@ def report(tmp_path: Path) -> EvaluationReport:
     return load(tmp_path / "out")
 
 
-def test_where_the_flag_is_decides_on_the_bin(stream: StreamServer, url: str, tmp_path: Path) -> None:
+def test_the_position_of_the_flag_decides_the_bin(stream: StreamServer, url: str, tmp_path: Path) -> None:
     sentence = len(BEFORE), len(BEFORE + " bad bad bad.")
     lines = [late(words) for words in (2, 32, 33, 64, 65, 128, 129, 256, 257)]
     lines += [
@@ -101,7 +101,7 @@ def test_where_the_flag_is_decides_on_the_bin(stream: StreamServer, url: str, tm
     assert made.within_128 == pytest.approx(8 / 13)
 
 
-def test_the_published_rule_takes_unsafe_before_controversial(url: str, tmp_path: Path) -> None:
+def test_the_published_rule_prefers_unsafe_to_controversial(url: str, tmp_path: Path) -> None:
     text = "maybe maybe " + BEFORE + " bad bad."
     both = answer(text, len("maybe maybe " + BEFORE), len(text))
     only = answer("maybe maybe " + BEFORE, 0, len("maybe maybe"))
@@ -131,7 +131,7 @@ def test_verdicts_and_figures_are_those_of_the_endpoint(url: str, tmp_path: Path
     assert "| Qwen3Guard-Stream-4B | 85.98 / 93.73 | 21.62 / 66.78 |" in text
 
 
-def test_a_rerun_asks_nothing_twice(stream: StreamServer, url: str, tmp_path: Path) -> None:
+def test_a_rerun_asks_nothing_again(stream: StreamServer, url: str, tmp_path: Path) -> None:
     lines = [late(40), answer("bad bad")]
     evaluate(tmp_path, url, lines)
     first = report(tmp_path)
@@ -142,7 +142,7 @@ def test_a_rerun_asks_nothing_twice(stream: StreamServer, url: str, tmp_path: Pa
     assert report(tmp_path).timeliness == first.timeliness
 
 
-def test_what_is_no_verdict_is_none(url: str, tmp_path: Path) -> None:
+def test_a_rejected_turn_and_an_incomplete_reply_are_no_verdicts(url: str, tmp_path: Path) -> None:
     too_long = json.dumps({"messages": [{"role": "user", "content": "word " * 5000}], "label": "Safe"}) + "\n"
     assert evaluate(tmp_path / "long", url, [too_long]).exit_code == 0
     assert report(tmp_path / "long").sets["splices"].outcomes["rejected"] == 1
@@ -151,7 +151,7 @@ def test_what_is_no_verdict_is_none(url: str, tmp_path: Path) -> None:
     assert report(tmp_path / "broken").sets["splices"].outcomes["unreadable"] == 1
 
 
-def test_an_answer_to_nobody_is_judged_as_the_guard_judges_it(url: str, tmp_path: Path) -> None:
+def test_an_answer_without_a_prompt_is_judged_as_the_guard_judges_it(url: str, tmp_path: Path) -> None:
     orphan = json.dumps({"messages": [{"role": "assistant", "content": "so bad bad"}], "label": "Unsafe"}) + "\n"
     evaluate(tmp_path, url, [orphan])
     assert report(tmp_path).tasks["response"].loose.recall == 1
@@ -188,4 +188,4 @@ def test_sentences_that_are_marked_in_tokens_are_found_in_the_answer(url: str, t
 def test_a_mark_outside_of_the_answer_is_an_error(url: str, tmp_path: Path, span: tuple[int, int]) -> None:
     result = evaluate(tmp_path, url, [answer("bad bad", *span)])
     assert result.exit_code == 1
-    assert "unsafe_start and unsafe_end are no part of the last message" in result.stderr
+    assert "unsafe_start and unsafe_end are outside of the last message" in result.stderr

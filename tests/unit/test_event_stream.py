@@ -47,7 +47,7 @@ async def read(sent: bytes, cuts: Iterable[int] = ()) -> tuple[list[Any], bool, 
         (b"", [], False, False),
     ],
 )
-async def test_events_are_the_same_however_they_are_sent_and_cut(
+async def test_events_do_not_depend_on_chunks_and_line_ends(
     sent: bytes, values: list[Any], done: bool, unreadable: bool
 ) -> None:
     assert await read(sent) == (values, done, unreadable)
@@ -58,7 +58,7 @@ async def test_events_are_the_same_however_they_are_sent_and_cut(
         assert await read(sent, cuts) == (values, done, unreadable)
 
 
-async def test_the_name_of_an_event_is_told() -> None:
+async def test_the_name_of_an_event_is_returned() -> None:
     async def received() -> AsyncIterator[bytes]:
         yield b'event: error\ndata: {"message": "gone"}\n\ndata: {"a": 1}\n\n'
 
@@ -75,12 +75,12 @@ async def test_the_name_of_an_event_is_told() -> None:
     ],
     ids=["one line", "bare lines", "lines of one event", "depth"],
 )
-async def test_what_is_sent_is_bounded(sent: bytes) -> None:
+async def test_the_size_and_depth_of_events_are_bounded(sent: bytes) -> None:
     with pytest.raises(StreamUnreadable, match="too"):
         await read(sent, range(0, len(sent), 65536))
 
 
-async def test_reading_is_linear_in_what_is_sent() -> None:
+async def test_reading_is_linear_in_the_input() -> None:
     async def seconds(count: int) -> float:
         sent = b"data: {1\n" * count + b"\n" + b"\r" * count + b"a" * count
         started = time.process_time()

@@ -29,7 +29,7 @@ class Queue:
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def ask(self, name: str, user: str | None, size: int = 1000, *, later: bool = False) -> None:
-        """Start a request. Returns when it waits or has its slot."""
+        """Start a request, and return when it waits or has its slot."""
         self.ends[name] = asyncio.Event()
         self.tasks[name] = asyncio.create_task(self._ask(name, user, size, later))
         await asyncio.sleep(0)
@@ -213,7 +213,7 @@ async def test_the_number_of_waiting_requests_is_limited() -> None:
     assert queue.slots.waiting == 0
 
 
-async def test_users_who_come_and_go_while_nobody_is_served_take_no_memory() -> None:
+async def test_users_who_come_and_go_while_nothing_is_served_use_no_memory() -> None:
     queue = Queue(1)
     await queue.ask("holds", "holder", 1)
     await queue.ask("waits", "patient", 1)
@@ -230,7 +230,7 @@ async def test_users_who_come_and_go_while_nobody_is_served_take_no_memory() -> 
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_every_slot_comes_back_in_any_case(seed: int) -> None:
+async def test_every_slot_is_always_returned(seed: int) -> None:
     chance, queue, most = random.Random(seed), Queue(3), 0
     for number in range(300):
         user = chance.choice([None, "a", "b", f"user{number}"])
@@ -253,7 +253,7 @@ async def test_every_slot_comes_back_in_any_case(seed: int) -> None:
     assert queue.slots._lines == {}
 
 
-async def test_tasks_inherit_who_asks_and_an_id_is_bounded() -> None:
+async def test_tasks_inherit_the_user_and_the_length_of_an_id_is_bounded() -> None:
     async def inner() -> tuple[str | None, bool]:
         return current_asker()
 
@@ -303,6 +303,6 @@ async def test_ordinary_users_are_judged_before_the_crowd_of_a_heavy_one(stub: S
     places = [place for place, text in enumerate(judged) if text.startswith("question")]
     between = [text for text in judged[before : max(places) + 1] if not text.startswith("question")]
     assert len(places) == 10
-    # The requests in flight when they arrived, and those that were sent before theirs.
+    # The requests in flight when they arrived, and those that were sent before.
     assert len(between) <= 2 * 8
     assert len(stub.judged) > 50 * 6

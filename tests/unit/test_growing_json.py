@@ -1,4 +1,4 @@
-"""A JSON value in pieces is whole exactly when all of it together is one."""
+"""A JSON value in pieces is complete exactly when the joined text is a value."""
 
 import json
 
@@ -39,7 +39,7 @@ from webui.guarded.growing_json import GrowingJson
         '{"a": "\n"}',
     ],
 )
-def test_a_value_in_pieces_is_whole_when_all_of_it_is_one(text: str, size: int) -> None:
+def test_a_value_in_pieces_is_complete_when_the_joined_text_is(text: str, size: int) -> None:
     growing = GrowingJson()
     for start in range(0, len(text), size):
         growing.add(text[start : start + size])
@@ -55,15 +55,15 @@ def _is_container(text: str) -> bool:
         return False
 
 
-def test_a_label_that_grows_is_words_as_soon_as_words_come() -> None:
-    """However much of it is known to be none already."""
+def test_a_growing_label_counts_as_text_from_its_first_words() -> None:
+    """No matter how much of the text was classified as a label before."""
     reader = AnswerReader()
 
     def said(text: str) -> list[bool]:
         return [piece.is_label for piece in reader.pieces_of({"choices": [{"delta": {"sig": text}}]})]
 
     assert said("0123456789abcdef") == [True]
-    # Repeated as it is, it says nothing new; anything else goes on.
+    # An exact repetition adds nothing; any other text continues it.
     assert said("0123456789abcdef") == []
     assert all(said(f"{number:016x}") == [True] for number in range(200))
     assert said(" how to make a bomb") == [False]
@@ -78,7 +78,7 @@ def test_an_answer_with_more_texts_than_can_be_compared_is_unreadable() -> None:
 
 
 @pytest.mark.parametrize(("text", "shown"), [("word wor", "word "), ("w" * 59, ""), ("w" * 300, "w" * 300)])
-def test_a_word_is_shown_whole_unless_it_is_longer_than_words_are(text: str, shown: str) -> None:
+def test_a_word_of_usual_length_is_shown_whole(text: str, shown: str) -> None:
     held = HoldBack()
     held.feed(Piece(Channel(0, Rank.CONTENT, 0, "content"), text))
     given = held.release(held.reading(words=False), len(text), words=True)

@@ -1,4 +1,4 @@
-"""The tokens of a growing text, cut as Qwen's tokenizer cuts it and as the demo guards' does."""
+"""The tokens of a growing text, with Qwen's tokenizer and with that of the demo guards."""
 
 import json
 import random
@@ -18,8 +18,8 @@ DEMO_JSON = (catalog.DEMO_TOKENIZER / "tokenizer.json").read_text(encoding="utf-
 JSON = like_qwens(DEMO_JSON)
 PLAIN, DEMO = PlainText(JSON), PlainText(DEMO_JSON)
 
-# What tokenizers cut differently: words, digits, runs of white space, punctuation, scripts without spaces, marks that
-# compose, inner jamo, emoji, and what looks like a control token.
+# Text that tokenizers split in different ways: words, digits, runs of white space, punctuation, scripts without spaces,
+# marks that compose, inner jamo, emoji, and text that looks like a control token.
 WORDS = ("hello", "'s", "it'", "7", "42", "a" * 70, "_", "<|im_end|>", "<think>")
 SPACES = (" ", "  ", "\n", "\r\n", "\t", "\u200b")
 SIGNS = ("!", "...", "(", "，", "½", "👩‍🔬")
@@ -70,7 +70,7 @@ def test_settled_tokens_stay_and_come_before_the_others(plain: PlainText, text: 
     )
 )
 def test_the_tokens_are_those_of_the_tokenizer_itself(text: str) -> None:
-    """Segments end where the pre-tokenizer cuts anyway."""
+    """Segments end only at places where the pre-tokenizer splits in any case."""
     assert [token.id for token in whole(text)] == [token.id for token in PLAIN.encode([text])[0]]
 
 
@@ -90,7 +90,7 @@ def test_a_word_waits_for_its_end_only() -> None:
 
 
 @pytest.mark.parametrize("character", ["a", "一", "\u0301", "ᆫ"])
-def test_an_endless_run_is_cut_at_places_of_its_own(character: str) -> None:
+def test_an_endless_run_is_cut_at_the_same_places_in_any_pieces(character: str) -> None:
     text = "a" + character * (5 * LONGEST)
     tokens = GrowingTokens(PLAIN.encode)
     for part in parts(text, list(range(0, len(text), 700))):
@@ -126,7 +126,7 @@ def test_text_that_looks_like_a_control_token_is_text() -> None:
     assert added["<|im_end|>"] not in tokens
 
 
-def test_hidden_characters_hide_no_word() -> None:
+def test_hidden_characters_do_not_hide_a_word() -> None:
     plain, hidden = "how to bake bread, they say", "how to ba\u200bke b\u2060read, they s\u200day"
     tags = "".join(chr(0xE0000 + ord(character)) for character in " bread")
     assert [token.id for token in whole(hidden)] == [token.id for token in whole(plain)]

@@ -31,12 +31,12 @@ async def test_only_a_flagged_turn_asks_for_its_categories(guard: Guard, stub: S
     assert prefills == ["Safety:", "Safety: Unsafe\nCategories:"]
 
 
-async def test_the_label_tokens_are_asked_of_the_server(guard: Guard, stub: StubGuard) -> None:
+async def test_the_server_is_asked_for_the_label_tokens(guard: Guard, stub: StubGuard) -> None:
     await guard.judge(prompt("hello"))
     assert len(set(stub.requests[0]["logprob_token_ids"])) == 3
 
 
-async def test_without_tokenize_the_top_logprobs_serve(guard: Guard, stub: StubGuard) -> None:
+async def test_without_tokenize_the_top_logprobs_are_used(guard: Guard, stub: StubGuard) -> None:
     stub.tokenize = False
     verdict = await guard.judge(prompt("hello"))
     assert verdict.severity is Severity.SAFE

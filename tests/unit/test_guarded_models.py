@@ -25,13 +25,13 @@ from webui.bodies import Body
 
 MODELS = load_built("qwen3guard_models")
 EN = TEXTS["en"]
-# At a hundredth of a second for each chunk it takes longer than any test waits: an upstream that ended was closed.
+# At a hundredth of a second per chunk it takes longer than any test waits, so an upstream that ended was closed.
 ENDLESS = CALM * 300
-# Requests for verdicts after which something was shown: the prompt is judged, and each check waits for the one before.
+# Number of verdicts before any text is shown: that of the prompt, and those of checks, each after the one before.
 SHOWN = 6
 
 
-async def test_a_safe_answer_comes_whole_in_few_frames(pipeline: Pipeline, model: StubModel) -> None:
+async def test_a_safe_answer_arrives_whole_in_few_frames(pipeline: Pipeline, model: StubModel) -> None:
     model.says(CALM * 4)
     model.delay = 0.005
     answer = await stream(pipeline, request(stream_options={"include_usage": True}))
@@ -42,7 +42,7 @@ async def test_a_safe_answer_comes_whole_in_few_frames(pipeline: Pipeline, model
     assert len(answer.deltas) < 12
 
 
-async def test_a_safe_unstreamed_answer_is_untouched(pipeline: Pipeline) -> None:
+async def test_a_safe_unstreamed_answer_is_unchanged(pipeline: Pipeline) -> None:
     reply = await complete(pipeline)
     assert reply["choices"][0]["message"]["content"] == "Hello there, my friend."
     assert (reply["choices"][0]["finish_reason"], reply["usage"]) == ("stop", USAGE)
@@ -59,7 +59,9 @@ async def test_models_are_listed_under_ids_that_are_safe_in_a_path_and_find_thei
     assert model.requests[-1]["model"] == "qwen/qwen3"
 
 
-async def test_parameters_pass_untouched_and_the_user_does_not(pipeline: Pipeline, model: StubModel) -> None:
+async def test_parameters_are_passed_on_unchanged_and_the_user_is_left_out(
+    pipeline: Pipeline, model: StubModel
+) -> None:
     parameters: dict[str, Any] = {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
         "tool_choice": "auto",
@@ -108,22 +110,22 @@ async def test_a_refused_prompt_is_answered_by_the_notice(
         [user("hi"), {"role": "system", "content": "Explain the bomb."}],
     ],
 )
-async def test_all_that_the_model_is_about_to_read_is_judged(pipeline: Pipeline, messages: list[Body]) -> None:
+async def test_everything_that_the_model_will_read_is_judged(pipeline: Pipeline, messages: list[Body]) -> None:
     assert (await stream(pipeline, request(*messages))).said().strip() == EN["prompt_refused"]
 
 
-async def test_what_is_known_to_be_refused_is_not_sent_again(pipeline: Pipeline, model: StubModel) -> None:
+async def test_a_prompt_with_a_cached_refusal_is_not_sent_again(pipeline: Pipeline, model: StubModel) -> None:
     for _ in range(2):
         assert (await stream(pipeline, request(user(BOMB)))).said() == EN["prompt_refused"]
     metadata = {"task": "follow_up_generation", "task_body": {"messages": [user(BOMB)]}}
     marked = await pipeline.inlet(request(user("Suggest questions."), stream=False, metadata=metadata), USER)
     reply = await asyncio.to_thread(pipe, pipeline, marked)
     assert json.loads(reply["choices"][0]["message"]["content"]) == {"follow_ups": []}
-    # In parallel the model gets it once, as nobody had judged it.
+    # The model may get it once, since the first request is sent while the prompt is judged.
     assert len(model.requests) <= 1
 
 
-async def test_earlier_unsafe_turns_are_removed_and_the_call_made_again(pipeline: Pipeline, model: StubModel) -> None:
+async def test_earlier_unsafe_turns_are_removed_and_the_call_is_repeated(pipeline: Pipeline, model: StubModel) -> None:
     history = [user(BOMB), {"role": "assistant", "content": "A bomb is made of"}, user("And bread?")]
     clean = [EN["turn_removed"], EN["answer_withheld"], "And bread?"]
     assert (await stream(pipeline, request(*history))).said() == "Hello there, my friend."
@@ -147,7 +149,7 @@ async def test_an_unsafe_answer_is_never_shown_and_its_upstream_ends(pipeline: P
     await until(lambda: model.streaming == 0)
 
 
-async def test_what_was_shown_is_taken_back_where_the_host_can(pipeline: Pipeline, model: StubModel) -> None:
+async def test_shown_text_is_taken_back_if_the_host_can(pipeline: Pipeline, model: StubModel) -> None:
     model.says(CALM * 2 + "Then build the bomb so. ")
     model.delay = 0.01
     last = (await stream(pipeline)).chunks[-1]
@@ -156,7 +158,7 @@ async def test_what_was_shown_is_taken_back_where_the_host_can(pipeline: Pipelin
 
 
 @pytest.mark.parametrize("version", ["0.11.0", "0.12.4", None])
-async def test_the_hosts_version_decides_whether_it_takes_back(
+async def test_the_hosts_version_decides_whether_text_is_taken_back(
     pipeline: Pipeline, model: StubModel, version: str | None
 ) -> None:
     async def tell(request: Any) -> JSONResponse:
@@ -193,7 +195,7 @@ def calling(*arguments: str) -> list[Body]:
     return [{"tool_calls": [call]} for call in (first, *rest)]
 
 
-async def test_a_safe_tool_call_comes_in_one_piece(pipeline: Pipeline, model: StubModel) -> None:
+async def test_a_safe_tool_call_arrives_in_one_piece(pipeline: Pipeline, model: StubModel) -> None:
     model.deltas, model.finish = calling('{"te', 'xt": "', 'calm sea"}'), "tool_calls"
     answer = await stream(pipeline)
     (call,) = [call for delta in answer.deltas for call in delta.get("tool_calls", [])]
@@ -212,13 +214,15 @@ async def test_an_unsafe_tool_call_is_withheld(pipeline: Pipeline, model: StubMo
     assert "tool_calls" not in reply["choices"][0]["message"]
 
 
-async def test_text_under_a_key_that_nobody_knows_is_judged(pipeline: Pipeline, model: StubModel) -> None:
+async def test_text_under_an_unknown_key_is_judged(pipeline: Pipeline, model: StubModel) -> None:
     model.deltas = [{"thoughts": [{"text": "the bomb"}]}, {"content": "Fine."}]
     assert "bomb" not in (await stream(pipeline)).raw
     assert "bomb" not in json.dumps(await complete(pipeline))
 
 
-async def test_retract_shows_at_once_and_takes_back(pipeline: Pipeline, model: StubModel, stub: StubGuard) -> None:
+async def test_retract_shows_text_at_once_and_takes_it_back(
+    pipeline: Pipeline, model: StubModel, stub: StubGuard
+) -> None:
     await set_valves(pipeline, stream_mode="retract")
     model.says(CALM + "Then build the bomb so. ")
     on_page = {"chat_id": "c1", "session_id": "s1"}
@@ -232,7 +236,7 @@ async def test_retract_shows_at_once_and_takes_back(pipeline: Pipeline, model: S
     [None, {"chat_id": "c1"}, {"chat_id": "c1", "session_id": "s1", "task": "moa_response_generation"}],
     ids=["past the inlet", "a program", "a task"],
 )
-async def test_retract_holds_back_what_no_page_could_take_back(
+async def test_retract_holds_back_answers_that_no_page_could_take_back(
     pipeline: Pipeline, model: StubModel, metadata: Body | None
 ) -> None:
     await set_valves(pipeline, stream_mode="retract")
@@ -244,7 +248,7 @@ async def test_retract_holds_back_what_no_page_could_take_back(
 
 
 @pytest.mark.parametrize("stream_it", [True, False])
-async def test_a_notice_stands_apart_from_the_answer_that_it_ends(
+async def test_a_notice_is_separated_from_the_answer_that_it_ends(
     pipeline: Pipeline, model: StubModel, stream_it: bool
 ) -> None:
     model.says("Then build the bomb so. ")
@@ -260,7 +264,7 @@ async def test_a_notice_stands_apart_from_the_answer_that_it_ends(
 @pytest.mark.parametrize(
     ("status", "said"), [(401, "upstream_api_keys"), (429, "429: provoked"), (500, "500: provoked")]
 )
-async def test_an_upstreams_error_is_told_without_its_key(
+async def test_an_upstreams_error_is_reported_without_its_key(
     pipeline: Pipeline, model: StubModel, status: int, said: str, stream_it: bool
 ) -> None:
     model.status, model.error = status, "provoked by sk-secret"
@@ -277,12 +281,12 @@ async def test_an_upstreams_error_is_told_without_its_key(
     assert "sk-secret" not in text
 
 
-async def test_an_unsafe_prompt_is_refused_also_where_the_upstream_fails(pipeline: Pipeline, model: StubModel) -> None:
+async def test_an_unsafe_prompt_is_refused_even_if_the_upstream_fails(pipeline: Pipeline, model: StubModel) -> None:
     model.status = 500
     assert (await stream(pipeline, request(user(BOMB)))).said() == EN["prompt_refused"]
 
 
-async def test_a_silent_upstream_is_given_up(pipeline: Pipeline, model: StubModel) -> None:
+async def test_a_silent_upstream_is_abandoned(pipeline: Pipeline, model: StubModel) -> None:
     await set_valves(pipeline, upstream_timeout_seconds=0.5)
     model.wait = PATIENCE
     answer = await stream(pipeline)
@@ -293,7 +297,7 @@ async def test_a_silent_upstream_is_given_up(pipeline: Pipeline, model: StubMode
 
 
 @pytest.mark.parametrize("how", ["breaks", "ends without a finish"])
-async def test_an_upstream_that_aborts_is_told_and_what_came_is_shown(
+async def test_an_aborted_answer_is_reported_and_its_received_part_is_shown(
     pipeline: Pipeline, model: StubModel, how: str
 ) -> None:
     model.says(CALM)
@@ -313,7 +317,7 @@ async def test_a_dead_upstream_stays_listed_and_says_so(pipeline: Pipeline, mode
     assert (await stream(pipeline)).errors[0]["code"] == 502
 
 
-async def test_a_guard_that_dies_mid_stream_withholds_the_rest(
+async def test_if_the_guard_dies_during_a_stream_the_rest_is_withheld(
     pipeline: Pipeline, model: StubModel, stub: StubGuard
 ) -> None:
     model.says(ENDLESS)
@@ -328,7 +332,7 @@ async def test_a_guard_that_dies_mid_stream_withholds_the_rest(
     await until(lambda: model.streaming == 0)
 
 
-async def test_while_text_is_held_something_comes(pipeline: Pipeline, stub: StubGuard) -> None:
+async def test_while_text_is_held_back_empty_chunks_keep_arriving(pipeline: Pipeline, stub: StubGuard) -> None:
     stub.waits_for = "nothing that anybody says"
 
     def read() -> list[str]:
@@ -348,7 +352,7 @@ async def test_a_reader_who_leaves_ends_the_upstream(pipeline: Pipeline, model: 
     answer = pipe(pipeline, request())
     await asyncio.to_thread(lambda: [next(answer) for _ in range(3)])
     await until(lambda: model.streaming == 1)
-    # Not at once: a reader may be slow.
+    # Not immediately, since a reader may be slow.
     assert await until(lambda: model.streaming == 0) > 1.5
     records = await audited(pipeline, tmp_path)
     assert ["reader left" in record.get("problem", "") for record in records] == [False, True]
@@ -369,12 +373,12 @@ async def test_a_slow_reader_is_served(pipeline: Pipeline, model: StubModel) -> 
 
 
 def ours() -> list[threading.Thread]:
-    """Living threads, but for those that the test's own loop lends."""
+    """Living threads, without those of the test's own event loop."""
     return [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
 
 
 def writers() -> int:
-    """Answers that are being written, or that something has not let go."""
+    """Answers in progress, or still referenced."""
     gc.collect()
     return sum(isinstance(each, MODELS.Streamed) for each in gc.get_objects())
 
@@ -390,7 +394,7 @@ async def test_a_thousand_aborted_streams_leave_nothing(pipeline: Pipeline, mode
     assert len(model.requests) == 1000
     await until(lambda: writers() <= written_before)
     assert len(ours()) == before
-    # The stub's side of the connections is counted too; some idle ones are kept.
+    # The stub's end of each connection counts too, and some idle connections are kept.
     await until(lambda: len(os.listdir("/proc/self/fd")) < files + 40)
     await pipeline.on_shutdown()
     assert len(ours()) < before
@@ -403,7 +407,7 @@ async def test_a_shutdown_ends_answers_readably(pipeline: Pipeline, model: StubM
     await until(lambda: len(stub.requests) >= SHOWN)
     await pipeline.on_shutdown()
     assert (await answer).said().endswith(EN["not_checked"])
-    assert model.streaming == 0
+    await until(lambda: model.streaming == 0)
 
 
 async def test_a_shutdown_ends_an_unstreamed_answer_with_an_error(pipeline: Pipeline, model: StubModel) -> None:
@@ -416,7 +420,7 @@ async def test_a_shutdown_ends_an_unstreamed_answer_with_an_error(pipeline: Pipe
     assert raised.value.status_code == 503
 
 
-async def test_an_error_of_ours_shows_nothing_more(
+async def test_after_an_internal_error_nothing_more_is_shown(
     pipeline: Pipeline, model: StubModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:
@@ -436,7 +440,7 @@ async def test_an_error_of_ours_shows_nothing_more(
         ("[1]", "is no chat completion"),
     ],
 )
-async def test_an_upstream_that_speaks_otherwise_is_told(pipeline: Pipeline, sent: str, said: str) -> None:
+async def test_an_upstream_with_another_protocol_is_reported(pipeline: Pipeline, sent: str, said: str) -> None:
     async def answer(request: Any) -> Response:
         kind = "text/event-stream" if sent.startswith("data:") else "application/json"
         return Response(sent, media_type=kind)
@@ -453,7 +457,7 @@ async def test_an_upstream_that_speaks_otherwise_is_told(pipeline: Pipeline, sen
     assert (told[0], said in told[1]) == (502, True)
 
 
-async def test_an_upstream_that_is_slow_to_list_keeps_nobody_waiting(pipeline: Pipeline) -> None:
+async def test_an_upstream_that_is_slow_to_list_delays_no_other(pipeline: Pipeline) -> None:
     asked: list[bool] = []
 
     async def models(request: Any) -> Response:
@@ -463,14 +467,14 @@ async def test_an_upstream_that_is_slow_to_list_keeps_nobody_waiting(pipeline: P
 
     with serve(Starlette(routes=[Route("/v1/models", models)])) as url:
         await set_valves(pipeline, upstream_base_urls=f"{url}/v1")
-        # Nothing is listed before this returns.
+        # No list is ready before this returns.
         assert pipeline.pipelines() == []
         asked.append(True)
         await until(pipeline.pipelines)
     assert pipeline.pipelines()[0]["id"] == "late"
 
 
-async def test_saving_valves_does_not_disturb_answers_under_way(pipeline: Pipeline, model: StubModel) -> None:
+async def test_saving_valves_does_not_disturb_answers_in_progress(pipeline: Pipeline, model: StubModel) -> None:
     model.says(CALM * 2)
     model.delay = 0.02
     answer = asyncio.create_task(stream(pipeline))
@@ -508,9 +512,7 @@ async def test_every_turn_is_audited_once(pipeline: Pipeline, model: StubModel, 
     ]
 
 
-async def test_several_choices_are_judged_each_unstreamed_and_not_streamed(
-    pipeline: Pipeline, model: StubModel
-) -> None:
+async def test_several_choices_are_refused_in_a_streamed_request(pipeline: Pipeline, model: StubModel) -> None:
     assert "leave n out" in (await stream(pipeline, request(n=2))).errors[0]["message"]
     assert model.requests == []
 
@@ -539,8 +541,8 @@ async def test_a_refused_task_answers_in_its_own_json(pipeline: Pipeline, model:
 
 
 @pytest.mark.parametrize("ask", [complete, stream])
-async def test_one_user_does_not_have_all_of_the_guard(pipeline: Pipeline, stub: StubGuard, ask: Any) -> None:
-    """Of someone who is known, only so many characters are judged at a time."""
+async def test_one_user_cannot_occupy_the_whole_guard(pipeline: Pipeline, stub: StubGuard, ask: Any) -> None:
+    """A known user has a limit of characters in flight."""
     stub.delay = 0.05
     texts = [f"number {number} " + "calm words " * 9000 for number in range(6)]
     asked = [

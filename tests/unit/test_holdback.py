@@ -137,7 +137,7 @@ def test_a_payload_waits_for_the_text_before_it() -> None:
     assert held.release(reading, len(reading.text))[-1] == Piece(payload="picture")
 
 
-def test_a_label_is_not_read_and_comes_at_the_end() -> None:
+def test_a_label_is_not_judged_and_is_released_at_the_end() -> None:
     held = HoldBack()
     held.feed(Piece(CONTENT, "How are you? "))
     held.feed(Piece(LABEL, "safe", is_label=True))

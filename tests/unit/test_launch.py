@@ -153,7 +153,7 @@ def test_vllm_without_its_command_is_started_by_its_module() -> None:
     assert argv[1:5] == ("-m", "vllm.entrypoints.cli.main", "serve", "Qwen/Qwen3Guard-Gen-4B")
 
 
-def test_the_hub_is_the_one_that_was_asked_for() -> None:
+def test_models_come_from_the_requested_hub() -> None:
     assert plan(ServeOptions(hub="modelscope"), REAL, GPU, TEMPLATE).forced_env["VLLM_USE_MODELSCOPE"] == "true"
     assert plan(ServeOptions(), REAL, GPU, TEMPLATE).forced_env["VLLM_USE_MODELSCOPE"] == "false"
 

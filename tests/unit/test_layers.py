@@ -1,4 +1,4 @@
-"""The layers that DESIGN draws; the contracts themselves stand in pyproject.toml."""
+"""The layers of the project; their contracts are in pyproject.toml."""
 
 import ast
 import subprocess
@@ -40,7 +40,7 @@ def test_nothing_imports_an_engine_before_it_is_needed() -> None:
 
 
 _PACKAGES = ("moderation", "webui", "pipelines", "guard_server", "training", "demo")
-# The Pipelines server wants these names.
+# The Pipelines server requires these names.
 _NAMES_OF_THE_HOST = {"Pipeline", "Valves"}
 
 
@@ -69,7 +69,7 @@ def test_no_two_modules_share_a_name() -> None:
         ("pipelines", {"openai", "aiohttp", "pydantic", "anyio", "starlette"}),
     ],
 )
-def test_only_what_both_hosts_carry_is_imported(folder: str, carried: set[str]) -> None:
+def test_only_packages_that_both_hosts_have_are_imported(folder: str, carried: set[str]) -> None:
     imported: dict[str, str] = {}
     for file in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

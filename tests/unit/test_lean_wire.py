@@ -1,4 +1,4 @@
-"""A guard in front of servers with the lean route, also with a faulty one: there is always a verdict."""
+"""A guard on servers with the lean route, which may be faulty: there is always a verdict."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -35,14 +35,14 @@ def reply(*entries: object, status: int = 200, **fields: object) -> Answer:
     return lambda: JSONResponse({"object": "guard.verdicts", "verdicts": list(entries), **fields}, status)
 
 
-def told(body: object, status: int = 200) -> Answer:
+def respond(body: object, status: int = 200) -> Answer:
     return lambda: JSONResponse(body, status)
 
 
 class Odd:
-    """A stub guard with a lean route that says what it is told to; `posts` counts."""
+    """A stub guard with a lean route whose replies can be set; `posts` counts its requests."""
 
-    def __init__(self, post: Answer = reply(SAFE), offer: Answer = told(OFFER)) -> None:  # noqa: B008
+    def __init__(self, post: Answer = reply(SAFE), offer: Answer = respond(OFFER)) -> None:  # noqa: B008
         self.stub = StubGuard()
         self.posts = 0
         self.post, self.offer = post, offer
@@ -73,11 +73,13 @@ def judge() -> StubJudge:
 
 @pytest.fixture
 def ours(judge: StubJudge, stub: StubGuard) -> Starlette:
-    """As `qwen3guard serve` has it: the lean route beside chat completions."""
+    """The lean route and chat completions on one server, as in `qwen3guard serve`."""
     return Starlette(routes=[*verdicts.routes(lambda: judge), *stub.app.routes])
 
 
-async def test_if_it_is_offered_nothing_else_is_asked(ours: Starlette, judge: StubJudge, stub: StubGuard) -> None:
+async def test_if_the_lean_route_is_offered_no_other_is_used(
+    ours: Starlette, judge: StubJudge, stub: StubGuard
+) -> None:
     async with guard_at(ours, refusals=True) as guard:
         bomb = await guard.judge(BOMB)
         refusal = await guard.judge([*BOMB, Turn("assistant", "I am unable to say.")])
@@ -92,12 +94,14 @@ async def test_if_it_is_offered_nothing_else_is_asked(ours: Starlette, judge: St
     assert stub.requests == []
 
 
-async def test_refusals_are_not_asked_for_without_need(ours: Starlette) -> None:
+async def test_refusals_are_requested_only_if_they_are_needed(ours: Starlette) -> None:
     async with guard_at(ours) as guard:
         assert (await guard.judge([*BOMB, Turn("assistant", "I am unable to say.")])).refusal is None
 
 
-async def test_a_turn_that_does_not_fit_is_cut_by_the_servers_word(ours: Starlette, judge: StubJudge) -> None:
+async def test_a_turn_that_does_not_fit_is_judged_in_windows_by_the_servers_limit(
+    ours: Starlette, judge: StubJudge
+) -> None:
     judge.context = 3000
     calm = "a calm day " * 700
     async with guard_at(ours) as guard:
@@ -106,7 +110,7 @@ async def test_a_turn_that_does_not_fit_is_cut_by_the_servers_word(ours: Starlet
     assert len(judge.asked) > 4
 
 
-async def test_who_sets_a_style_compares_chat_completions(ours: Starlette, judge: StubJudge, stub: StubGuard) -> None:
+async def test_a_configured_style_uses_chat_completions(ours: Starlette, judge: StubJudge, stub: StubGuard) -> None:
     with serve(ours) as url:
         async with Endpoint(f"{url}/v1") as endpoint:
             endpoint.style = Style.FULL
@@ -122,22 +126,22 @@ async def test_who_sets_a_style_compares_chat_completions(ours: Starlette, judge
 @pytest.mark.parametrize(
     "offer",
     [
-        told({"detail": "Not Found"}, 404),
-        told({"error": "Unauthorized"}, 401),
-        told({"error": "Method Not Allowed"}, 405),
-        told({"error": "provoked"}, 500),
+        respond({"detail": "Not Found"}, 404),
+        respond({"error": "Unauthorized"}, 401),
+        respond({"error": "Method Not Allowed"}, 405),
+        respond({"error": "provoked"}, 500),
         lambda: PlainTextResponse("<html>Welcome</html>"),
         lambda: RedirectResponse("/v1/models"),
-        told([]),
-        told({}),
-        told({"object": "list", "data": []}),
-        told(OFFER | {"object": "guard.stream"}),
-        told(OFFER | {"models": []}),
-        told(OFFER | {"models": ["another"]}),
-        told({name: OFFER[name] for name in ("object", "conversations", "context_tokens")}),
+        respond([]),
+        respond({}),
+        respond({"object": "list", "data": []}),
+        respond(OFFER | {"object": "guard.stream"}),
+        respond(OFFER | {"models": []}),
+        respond(OFFER | {"models": ["another"]}),
+        respond({name: OFFER[name] for name in ("object", "conversations", "context_tokens")}),
     ],
 )
-async def test_if_it_is_not_offered_chat_completions_are_asked(offer: Answer) -> None:
+async def test_without_the_lean_route_chat_completions_are_used(offer: Answer) -> None:
     odd = Odd(offer=offer)
     async with guard_at(odd.app) as guard:
         assert (await guard.judge(BOMB)).severity is Severity.UNSAFE
@@ -145,7 +149,7 @@ async def test_if_it_is_not_offered_chat_completions_are_asked(offer: Answer) ->
     assert odd.stub.requests
 
 
-async def test_a_proxy_that_keeps_the_question_waiting_costs_seconds_once() -> None:
+async def test_a_proxy_that_delays_the_offer_costs_seconds_only_once() -> None:
     odd = Odd()
 
     async def silent(request: Request) -> Response:
@@ -158,18 +162,18 @@ async def test_a_proxy_that_keeps_the_question_waiting_costs_seconds_once() -> N
 
 
 LASTING = [
-    told({"detail": "Not Found"}, 404),
-    told({"error": "no"}, 401),
-    told({"error": "no"}, 403),
-    told({"error": "no"}, 405),
-    told({"error": "no"}, 501),
+    respond({"detail": "Not Found"}, 404),
+    respond({"error": "no"}, 401),
+    respond({"error": "no"}, 403),
+    respond({"error": "no"}, 405),
+    respond({"error": "no"}, 501),
     lambda: RedirectResponse("/elsewhere", 307),
     lambda: PlainTextResponse("fine"),
     lambda: PlainTextResponse("x" * 3 * 2**20),
-    told({}),
-    told([]),
-    told({"error": {"message": "an error with status 200"}}),
-    told({"object": "guard.verdicts"}),
+    respond({}),
+    respond([]),
+    respond({"error": {"message": "an error with status 200"}}),
+    respond({"object": "guard.verdicts"}),
     reply(),
     reply(SAFE, SAFE),
     reply(None),
@@ -188,19 +192,19 @@ LASTING = [
     reply(SAFE, object="list"),
 ]
 PASSING = [
-    told({"error": "no"}, 400),
-    told({"error": "no"}, 413),
-    told({"error": "no"}, 422),
-    told({"error": "no"}, 429),
-    told({"error": "no"}, 500),
-    told({"error": "no"}, 502),
-    told({"error": "no"}, 503),
+    respond({"error": "no"}, 400),
+    respond({"error": "no"}, 413),
+    respond({"error": "no"}, 422),
+    respond({"error": "no"}, 429),
+    respond({"error": "no"}, 500),
+    respond({"error": "no"}, 502),
+    respond({"error": "no"}, 503),
     reply({"error": {"code": "no_verdict", "message": "the model's first token is no label"}}),
 ]
 
 
 @pytest.mark.parametrize(("post", "lasts"), [(post, True) for post in LASTING] + [(post, False) for post in PASSING])
-async def test_whatever_it_answers_the_turn_has_its_verdict(post: Answer, lasts: bool) -> None:
+async def test_a_turn_gets_its_verdict_whatever_the_lean_route_answers(post: Answer, lasts: bool) -> None:
     odd = Odd(post)
     async with guard_at(odd.app) as guard:
         first = await guard.judge(BOMB)
@@ -210,8 +214,8 @@ async def test_whatever_it_answers_the_turn_has_its_verdict(post: Answer, lasts:
     assert odd.posts == (1 if lasts else 2)
 
 
-async def test_many_at_once_meet_a_route_that_went_away() -> None:
-    odd = Odd(told({"detail": "Not Found"}, 404))
+async def test_concurrent_turns_get_verdicts_after_the_route_disappeared() -> None:
+    odd = Odd(respond({"detail": "Not Found"}, 404))
     turns: list[Conversation] = [[Turn("user", f"bomb {number}")] for number in range(20)]
     async with guard_at(odd.app) as guard:
         found = await asyncio.gather(*map(guard.judge, turns))

@@ -1,4 +1,4 @@
-"""`moderation` as a library: its public names, what they cost, and the program in docs/library.md."""
+"""`moderation` as a library: its public names, the cost of its import, and the program in docs/library.md."""
 
 import ast
 import re
@@ -30,25 +30,25 @@ def test_the_public_names_are_these() -> None:
 
 
 @pytest.mark.parametrize("name", moderation.__all__)
-def test_each_public_name_is_there_and_typed(name: str) -> None:
+def test_each_public_name_exists_and_is_typed(name: str) -> None:
     assert getattr(moderation, name) is not None
     assert name in dir(moderation)
     assert typed_names().count(name) == 1
 
 
-def test_no_other_name_is_there() -> None:
+def test_there_are_no_other_names() -> None:
     assert sorted(typed_names()) == moderation.__all__
     with pytest.raises(AttributeError, match="has no attribute 'Gurad'"):
         getattr(moderation, "Gurad")  # noqa: B009
 
 
-def test_to_import_it_is_cheap() -> None:
+def test_importing_it_is_cheap() -> None:
     code = "import sys, moderation; print([name for name in ('openai', 'aiohttp', 'pydantic') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_the_program_in_the_docs_says_what_the_docs_say(guard_url: str) -> None:
+def test_the_program_in_the_docs_prints_what_the_docs_show(guard_url: str) -> None:
     page = (ROOT / "docs" / "library.md").read_text()
     (program,) = PROGRAM.findall(page)
     assert "http://localhost:8000/v1" in program

@@ -37,7 +37,7 @@ async def test_the_prompt_is_judged_by_its_last_user_turn() -> None:
     assert (reading.severity, reading.category) == (Severity.CONTROVERSIAL, Category.POLITICALLY_SENSITIVE_TOPICS)
 
 
-async def test_a_calm_answer_is_cleared_to_its_end() -> None:
+async def test_a_safe_answer_is_cleared_to_its_end() -> None:
     progress = await judged("A calm answer, with some words.", [3, 9, 10, 20])
     assert (progress.severity, progress.final, progress.violations) == (
         Severity.SAFE,
@@ -57,7 +57,7 @@ async def test_a_violation_says_where_and_why() -> None:
     assert progress.final
 
 
-async def test_loose_lets_pass_what_strict_refuses() -> None:
+async def test_loose_passes_controversial_text_that_strict_refuses() -> None:
     progress = await judged("so maybe maybe fine", [])
     assert progress.severity is Severity.CONTROVERSIAL
     assert progress.cleared == {STRICT: 2, LOOSE: 19}

@@ -64,13 +64,13 @@ async def test_the_guards_prompt_has_the_same_beginning_for_many_turns(
         starts.append(stub.requests[-1]["messages"][0]["content"].split()[0])
     lasting = [len(list(same)) for _, same in itertools.groupby(starts)]
     assert len(lasting) > 2
-    # Without the last, which is not complete yet.
+    # Without the last one, which is not complete yet.
     assert min(lasting[:-1]) >= 3
     assert stub.tokenized == 0
 
 
 async def test_a_context_with_more_tokens_than_estimated_is_cut_again(guard: Guard, stub: StubGuard) -> None:
-    """First words, of one token each by the guard's count; then signs, of which each is a token."""
+    """First words, each one token by the guard's count; then punctuation, with one token per character."""
     stub.limit = 3_000
     messages = turns(12)
     for count in range(1, 13):
@@ -90,7 +90,7 @@ async def test_after_a_refusal_the_rest_of_the_chat_is_cached_in_its_new_context
     assert len(stub.requests) == asked
 
 
-async def test_what_was_not_judged_in_time_is_judged_next_time(guard: Guard, stub: StubGuard) -> None:
+async def test_turns_not_judged_in_time_are_judged_next_time(guard: Guard, stub: StubGuard) -> None:
     stub.delay = 0.5
     actions: list[str | None] = []
     unchecked = []
@@ -115,7 +115,7 @@ class SlowGuard:
         self.messages = bodies(turns(60, length=80))
 
     def begin(self) -> None:
-        # Eight at a time: in four seconds about half of them, and the newest with time to spare.
+        # Eight are judged at a time: about half of them in four seconds, and the newest long before.
         self._stub.delay = 1
 
 
@@ -172,14 +172,14 @@ async def test_a_guarded_model_says_what_could_not_be_checked(
     assert EN["turn_removed"] not in sent
 
 
-async def test_a_program_that_wants_a_shape_gets_no_words_before_it(pipeline: Any, slow: SlowGuard) -> None:
+async def test_a_reply_in_a_required_format_has_no_note_before_it(pipeline: Any, slow: SlowGuard) -> None:
     await set_valves(pipeline, timeout_seconds=4)
     slow.begin()
     reply = await complete(pipeline, *slow.messages, response_format={"type": "json_object"})
     assert EN["some_unchecked"] not in json.dumps(reply)
 
 
-async def test_the_reader_is_told_in_the_language_that_they_set(filter_pipeline: Any) -> None:
+async def test_the_note_is_in_the_language_that_the_reader_set(filter_pipeline: Any) -> None:
     body = {
         "model": "m",
         "messages": [{"role": "user", "content": "bomb 123"}],

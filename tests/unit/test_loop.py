@@ -15,7 +15,7 @@ async def forever(ended: list[str]) -> None:
         ended.append("cancelled")
 
 
-def test_what_runs_is_cancelled_with_the_loop_and_nothing_starts_afterwards() -> None:
+def test_running_tasks_are_cancelled_with_the_loop_and_none_starts_afterwards() -> None:
     loop, ended = BackgroundLoop(), list[str]()
     running = loop.submit(forever(ended))
     loop.submit(asyncio.sleep(0)).result(PATIENCE)
@@ -27,7 +27,7 @@ def test_what_runs_is_cancelled_with_the_loop_and_nothing_starts_afterwards() ->
     assert ended == ["cancelled"]
 
 
-async def test_who_cancels_does_not_wait_for_a_busy_loop() -> None:
+async def test_cancelling_does_not_wait_for_a_busy_loop() -> None:
     loop, ended, free = BackgroundLoop(), list[str](), threading.Event()
     waiting = asyncio.ensure_future(loop.run(forever(ended)))
     await asyncio.wrap_future(loop.submit(asyncio.sleep(0)))
@@ -46,7 +46,7 @@ async def test_who_cancels_does_not_wait_for_a_busy_loop() -> None:
     assert ended == ["cancelled"]
 
 
-def test_a_task_that_ignores_its_cancellation_does_not_keep_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_ignores_its_cancellation_does_not_delay_the_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "_STOP_SECONDS", 0.5)
     loop, seen = BackgroundLoop(), threading.Event()
 

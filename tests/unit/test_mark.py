@@ -17,7 +17,7 @@ def marked(system: str | None = None, **metadata: Any) -> Body:
     return body
 
 
-def test_what_the_inlet_knew_comes_back() -> None:
+def test_what_the_inlet_put_into_a_mark_is_read_again() -> None:
     body = marked(chat_id="c", message_id="m", task="title_generation", task_body={"prompt": "hi"})
     mark = take_mark(body, "u1")
     assert (mark.chat, mark.message, mark.task) == ("c", "m", "title_generation")
@@ -25,7 +25,7 @@ def test_what_the_inlet_knew_comes_back() -> None:
     assert MARK_KEY not in body
 
 
-def test_what_stands_before_the_anchor_is_the_admins_and_all_else_is_judged() -> None:
+def test_text_before_the_anchor_is_the_admins_and_the_rest_is_judged() -> None:
     body = marked("I am a pirate.")
     mark, system = take_mark(body, "u1"), body["messages"][0]["content"]
     arrived = f"Be polite.\n{system}\nMemory: likes tea."
@@ -35,20 +35,20 @@ def test_what_stands_before_the_anchor_is_the_admins_and_all_else_is_judged() ->
     )
 
 
-def test_without_a_system_text_of_the_client_the_admins_stays_alone() -> None:
+def test_without_a_system_text_of_the_client_only_the_admins_is_sent() -> None:
     body = marked()
     mark, system = take_mark(body, "u1"), body["messages"][0]["content"]
     assert split_system(f"Be polite.\n{system}", mark) == ("Be polite.", "")
     assert split_system(system, mark) == ("", "")
 
 
-def test_what_the_client_gave_for_a_variable_is_judged() -> None:
+def test_a_clients_value_of_a_variable_is_judged() -> None:
     body = marked(variables={"{{MOOD}}": "a bomb"})
     mark, system = take_mark(body, "u1"), body["messages"][0]["content"]
     assert split_system(f"The mood is: a bomb.\n{system}", mark)[1] == "a bomb"
 
 
-def test_where_users_may_have_written_the_system_prompt_all_of_it_is_judged() -> None:
+def test_a_system_prompt_that_users_may_have_written_is_judged_completely() -> None:
     body: Body = {"messages": [{"role": "system", "content": "Be polite."}], "metadata": {"chat_id": "c"}}
     put_mark(body, ANN, by_admin=False)
     mark, system = take_mark(body, "u1"), body["messages"][0]["content"]
@@ -59,7 +59,7 @@ def test_where_users_may_have_written_the_system_prompt_all_of_it_is_judged() ->
 @pytest.mark.parametrize(
     "forgery", ["another user", "another text", "no signature", "nonsense", "another plugin's", "old"]
 )
-def test_a_forged_mark_is_none(forgery: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forged_mark_is_rejected(forgery: str, monkeypatch: pytest.MonkeyPatch) -> None:
     body = marked("hi")
     if forgery == "another text":
         body[MARK_KEY]["data"] = body[MARK_KEY]["data"].replace("u1", "u2")

@@ -1,4 +1,4 @@
-"""`/v1/moderations` through the openai SDK and by hand, judged by a stub guard."""
+"""`/v1/moderations` through the openai SDK and over plain HTTP, judged by a stub guard."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -37,7 +37,7 @@ def seconds() -> float:
 
 @pytest.fixture
 def guard(guard_url: str, seconds: float) -> Guard:
-    """To be used, and closed, by one app in its own event loop."""
+    """One app uses and closes it in its own event loop."""
     return Guard(Endpoint(guard_url, timeout=seconds, refusals=True), timeout=seconds)
 
 
@@ -55,7 +55,7 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 def post(url: str, body: Any, key: str | None = KEY) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    # As bytes: a key may hold what is no ASCII.
+    # As bytes, since a key may have characters that are not ASCII.
     headers = {b"Authorization": f"Bearer {key}".encode()} if key else {}
     return httpx.post(f"{url}/moderations", content=content, headers=headers, trust_env=False, timeout=PATIENCE)
 
@@ -100,7 +100,7 @@ def test_a_list_of_strings_is_judged_at_the_same_time_and_answered_in_order(
     assert stub.most_at_once > 5
 
 
-def test_an_empty_text_is_safe_and_asks_nobody(client: openai.OpenAI, stub: StubGuard) -> None:
+def test_an_empty_text_is_safe_without_a_request(client: openai.OpenAI, stub: StubGuard) -> None:
     reply = client.moderations.create(input="")
     assert (reply.model, [result.flagged for result in reply.results]) == ("qwen3guard", [False])
     assert stub.requests == []
@@ -213,7 +213,7 @@ def test_without_the_key_nothing_is_judged(url: str, stub: StubGuard) -> None:
     assert stub.requests == []
 
 
-def test_another_path_or_method_is_answered_as_openai_does(url: str) -> None:
+def test_another_path_or_method_gets_the_same_error_as_from_openai(url: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     for path, status in (("models", 404), ("moderations", 405)):
         reply = httpx.get(f"{url}/{path}", headers=headers, trust_env=False)

@@ -1,4 +1,4 @@
-"""docs/reference/openapi.json: every route is in it, and what goes over the wire is as it says."""
+"""docs/reference/openapi.json: it has every route, and real requests and replies match it."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def operation(method: str, path: str) -> dict[str, Any]:
 
 
 def check(body: dict[str, Any], value: Any) -> None:
-    """`value` is as the description says of this request or reply."""
+    """Assert that `value` matches the description of this request or reply."""
     schema = body["content"]["application/json"]["schema"]
     Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(value)
 
@@ -60,7 +60,7 @@ def app(guard_url: str) -> Starlette:
 def test_every_route_is_described_and_nothing_else(app: Starlette) -> None:
     found = {(route.path, method) for route in app.routes if isinstance(route, Route) for method in route.methods or ()}
     described = {(path, method.upper()) for path, methods in DOCUMENT["paths"].items() for method in methods}
-    # Starlette answers HEAD wherever it answers GET.
+    # Starlette answers HEAD on every route that has GET.
     assert {(path, method) for path, method in found if method != "HEAD"} == described
 
 
@@ -82,7 +82,7 @@ def test_every_route_is_described_and_nothing_else(app: Starlette) -> None:
         ("/v1/guard/stream", {"text": "so"}, ""),
     ],
 )
-def test_requests_and_replies_are_as_described(app: Starlette, path: str, body: Any, query: str) -> None:
+def test_requests_and_replies_match_their_descriptions(app: Starlette, path: str, body: Any, query: str) -> None:
     with serve(app) as url:
         reply = httpx.post(url + path, json=body, params={"action": query} if query else {}, trust_env=False)
     described = operation("post", path)
@@ -92,12 +92,12 @@ def test_requests_and_replies_are_as_described(app: Starlette, path: str, body: 
 
 
 @pytest.mark.parametrize("path", ["/v1/guard/verdicts", "/v1/guard/stream"])
-def test_offers_are_as_described(app: Starlette, path: str) -> None:
+def test_offers_match_their_descriptions(app: Starlette, path: str) -> None:
     with serve(app) as url:
         check(operation("get", path)["responses"]["200"], httpx.get(url + path, trust_env=False).json())
 
 
-def test_the_examples_of_the_lean_route_in_the_docs_are_as_described() -> None:
+def test_the_examples_of_the_lean_route_in_the_docs_match_its_description() -> None:
     text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
     asked, answered = re.findall(r"```json\n(\{.*?\})\n```", text, re.DOTALL)
     check(operation("post", "/v1/guard/verdicts")["requestBody"], json.loads(asked))
@@ -107,7 +107,7 @@ def test_the_examples_of_the_lean_route_in_the_docs_are_as_described() -> None:
     check(operation("get", "/v1/guard/verdicts")["responses"]["200"], json.loads(offer[1].replace("…", '"gen-0.6b"')))
 
 
-def test_the_example_of_a_stream_in_the_docs_is_as_described() -> None:
+def test_the_example_of_a_stream_in_the_docs_matches_its_description() -> None:
     text = (ROOT / "docs/guard-stream.md").read_text(encoding="utf-8")
     (answered,) = re.findall(r"```json\n(\{.*?\})\n```", text, re.DOTALL)
     check(operation("post", "/v1/guard/stream")["responses"]["200"], json.loads(answered))

@@ -1,4 +1,4 @@
-"""Every install command in docs and remedies names what exists: the project is on no package index."""
+"""Every install command in docs and remedies names existing packages: the project is on no package index."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ PROJECT: dict[str, Any] = PYPROJECT["project"]
 GROUPS: dict[str, list[str]] = PYPROJECT["dependency-groups"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 PINNED = {requirement for named in (EXTRAS, GROUPS) for requirements in named.values() for requirement in requirements}
-# From PyPI, by any version.
+# Packages on PyPI, which may have any version.
 KNOWN = {"huggingface_hub"}
 
 
@@ -30,7 +30,7 @@ def written() -> Iterator[tuple[str, str]]:
             yield f"{file.relative_to(ROOT)}: {found[0]}", found[1]
     for folder in ("guard_server", "moderation", "webui", "pipelines", "training"):
         for file in (ROOT / folder).rglob("*.py"):
-            # Commands that are put together are checked below, as the functions give them.
+            # Commands that code composes are checked below, as the functions return them.
             for found in re.finditer(r"""pip install ([^"`\n{]+)["`]""", file.read_text(encoding="utf-8")):
                 yield f"{file.relative_to(ROOT)}: {found[0]}", found[1]
 

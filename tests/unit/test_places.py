@@ -6,7 +6,7 @@ from pipelines.lifecycle.places import NoPlace, Place, Places
 
 
 def fill(places: Places, user: str) -> list[Place]:
-    """All places that a user gets."""
+    """All places that a user can get."""
     held = []
     while True:
         try:
@@ -16,7 +16,7 @@ def fill(places: Places, user: str) -> list[Place]:
 
 
 @pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 2), (3, 2), (200, 134), (1000, 667)])
-def test_a_user_alone_gets_two_thirds_and_leaves_places_for_others(limit: int, most: int) -> None:
+def test_a_single_user_gets_two_thirds_and_leaves_places_for_others(limit: int, most: int) -> None:
     places = Places(limit)
     assert len(fill(places, "a")) == most
     with pytest.raises(NoPlace) as refused:
@@ -25,7 +25,7 @@ def test_a_user_alone_gets_two_thirds_and_leaves_places_for_others(limit: int, m
     assert "try again" in str(refused.value)
 
 
-def test_each_further_user_finds_a_place_until_all_are_taken() -> None:
+def test_each_further_user_gets_a_place_until_all_are_taken() -> None:
     places = Places(100)
     got = [len(fill(places, f"user {number}")) for number in range(10)]
     assert got[0] == 67
@@ -36,12 +36,12 @@ def test_each_further_user_finds_a_place_until_all_are_taken() -> None:
     assert (refused.value.status, "all 100 places" in refused.value.cause) == (503, True)
 
 
-def test_a_program_that_names_no_user_is_bound_by_the_number_alone() -> None:
+def test_a_program_that_names_no_user_is_limited_only_by_the_total() -> None:
     places = Places(50)
     assert len(fill(places, "")) == 50
 
 
-def test_a_place_is_given_back_once() -> None:
+def test_a_place_is_released_only_once() -> None:
     places = Places(2)
     first, second = fill(places, "")
     for _ in range(3):
@@ -51,7 +51,7 @@ def test_a_place_is_given_back_once() -> None:
     assert places.taken == 0
 
 
-def test_threads_lose_no_place() -> None:
+def test_concurrent_threads_lose_no_place() -> None:
     places, peaks = Places(8), []
 
     def come_and_go() -> None:

@@ -18,7 +18,7 @@ from tests.stands.checkpoints.qwen_cuts import like_qwens
 
 DEMO = (DEMO_TOKENIZER / "tokenizer.json").read_text(encoding="utf-8")
 OWN = (DEMO_FOLDER / "chat_template.jinja").read_text(encoding="utf-8")
-# Shaped as Qwen3Guard-Gen's: one user turn that holds instruction, policy and conversation.
+# In the form of Qwen3Guard-Gen's: one user turn with instruction, policy and conversation.
 LIKE_QWEN3GUARD = """<|im_start|>user
 # Task: Please assess the {{ 'query' if messages[-1].role == 'user' else 'response' }} below.
 
@@ -84,7 +84,7 @@ class HfTokenizer:
 
 
 def stripping(state: str) -> str:
-    """A tokenizer that puts a space before each text, as SentencePiece's do: parts of a text are other tokens."""
+    """A tokenizer that puts a space before each text, as SentencePiece's do: parts of a text give other tokens."""
     fields = json.loads(state) | {"normalizer": {"type": "Prepend", "prepend": "▁"}}
     return json.dumps(fields)
 
@@ -137,7 +137,7 @@ async def test_tokens_are_those_of_the_whole_text(tokenizer: HfTokenizer) -> Non
         ("demo", OWN, "<|im_end|>"),
         ("like Qwen's", OWN, "<|im_end|>"),
         ("like Qwen's", LIKE_QWEN3GUARD, "<END CONV"),
-        # Lines are no places to cut where each part gets a space before it.
+        # If each part gets a space before it, lines cannot be tokenised separately.
         ("with a space before", LIKE_QWEN3GUARD, "<|im_end|>"),
     ],
 )

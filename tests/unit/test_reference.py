@@ -1,4 +1,4 @@
-"""What docs and remedies say of commands and valves exists. `make lint` checks that generated pages are current."""
+"""Commands, options and valves in docs and remedies exist. `make lint` checks that generated pages are current."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ MENTION = re.compile(r"qwen3guard ([a-z]+)((?: +(?:\\\n +)?[^\s`#&|;(){}\[\]]+)*
 
 
 def mentioned() -> Iterator[tuple[str, str, str]]:
-    """Where a command is named, its name, and what comes after it."""
+    """For each mention of a command: its place, its name, and the rest of the line."""
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.yml")]
     for file in [*pages, *(ROOT / "guard_server").rglob("*.py"), *(ROOT / "guard_server").rglob("*.md")]:
         if file.parent.name != "reference":
@@ -35,7 +35,7 @@ def test_commands_and_options_that_docs_and_remedies_name_exist() -> None:
     for place, name, rest in found:
         known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
         if name == "serve":
-            # The others go to vLLM.
+            # Other options are passed to vLLM.
             known |= {"--max-num-seqs"}
         assert {word for word in rest.split() if word.startswith("--")} <= known, place
 
@@ -49,7 +49,7 @@ def test_commands_and_options_that_docs_and_remedies_name_exist() -> None:
         if line.startswith("qwen3guard ")
     ],
 )
-def test_a_line_to_be_typed_is_understood(line: str) -> None:
+def test_a_command_line_is_parsed(line: str) -> None:
     command = line.partition(" || ")[0]
     name, *arguments = shlex.split(command, comments=True)[1:]
     with COMMANDS[name].make_context(name, arguments) as context:

@@ -31,13 +31,13 @@ def test_the_page_on_coverage_names_what_is_judged_or_left_out(field: str) -> No
         ({"how is bread made": 1}, ["how is bread made"]),
     ],
 )
-def test_a_setting_is_read_where_it_is_a_sentence(value: object, texts: list[str]) -> None:
+def test_a_setting_is_judged_if_it_is_a_sentence(value: object, texts: list[str]) -> None:
     for field in ("stop", "user", "metadata", "options"):
         assert words_in(REQUEST_FIELDS, {field: value}).texts == texts
 
 
 @pytest.mark.parametrize(("value", "texts"), [("Ann", []), ("the cook", ["the cook"]), (1, []), (None, [])])
-def test_a_label_is_read_where_it_is_more(value: object, texts: list[str]) -> None:
+def test_a_label_is_judged_if_it_is_more_than_a_label(value: object, texts: list[str]) -> None:
     assert words_in(MESSAGE_FIELDS, {"name": value}).texts == texts
 
 

@@ -1,4 +1,4 @@
-"""One review of a request for every host: what decides, what is recorded, what is sent on and what is shown."""
+"""The review of a request, which all hosts share: what decides, what is recorded, what is sent on, what is shown."""
 
 import json
 from collections import Counter
@@ -35,7 +35,7 @@ TITLE = RequestContext(
 
 
 class Host:
-    """Asks for reviews under valves of its own."""
+    """Makes reviews with its own valves."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
@@ -76,7 +76,7 @@ def assistant(content: Any) -> Body:
     return {"role": "assistant", "content": content}
 
 
-async def test_the_answer_is_read_after_what_may_be_sent(host: Host) -> None:
+async def test_the_answer_is_judged_in_the_context_that_is_sent(host: Host) -> None:
     cleaned = await host.review(
         {"role": "system", "content": "Be brief."}, user(BOMB), assistant("No."), user("Bread?")
     )
@@ -84,19 +84,19 @@ async def test_the_answer_is_read_after_what_may_be_sent(host: Host) -> None:
     assert [message["content"] for message in cleaned.messages] == ["Be brief.", EN["turn_removed"], "No.", "Bread?"]
 
 
-async def test_the_answer_to_a_task_is_read_after_the_newest_prompt_that_it_quotes(host: Host) -> None:
+async def test_the_answer_to_a_task_is_judged_after_the_newest_prompt_that_the_task_quotes(host: Host) -> None:
     cleaned = await host.review(user("### Task:\nIs rye good?\nAnd oat?"), context=TITLE)
     assert cleaned.context == [Turn("user", "And oat?")]
 
 
-async def test_all_of_a_task_is_recorded_as_a_task_and_what_it_quotes_once(host: Host) -> None:
+async def test_a_task_is_recorded_as_a_task_and_its_quoted_turns_once(host: Host) -> None:
     moderator = host.moderator()
     fields = {"documents": ["All about oat."], "tools": [{"function": {"name": "f", "description": BOMB}}]}
     for _ in range(2):
         messages = [user("### Task:\nRules of our own\nAnd oat?")]
         await RequestReview(moderator, messages, fields, TITLE).review()
     counts = Counter((record["direction"], record["action"]) for record in await host.records())
-    # Three quoted turns once; what decides each time: the rest of the prompt, and the document.
+    # The three quoted turns have one record each; the rest of the prompt and the document have one for each request.
     assert counts == {("task", "pass"): 3 + 2 * 2, ("tools", "refuse"): 2}
 
 
@@ -109,28 +109,28 @@ async def test_a_quoted_turn_that_refuses_is_recorded_each_time(host: Host) -> N
     assert [record["action"] for record in await host.records() if record["direction"] == "task"] == ["refuse"] * 2
 
 
-async def test_a_refusal_of_a_begun_answer_is_told_from_it(host: Host) -> None:
+async def test_a_notice_after_the_beginning_of_an_answer_is_separated_from_it(host: Host) -> None:
     with pytest.raises(RequestRefused) as refused:
         await host.review(user("hi"), assistant("First take a bomb"))
     assert refused.value.answer == f"\n\n{EN['prompt_refused']}"
 
 
 @pytest.mark.parametrize("context", [RequestContext(role="Admin"), TITLE._replace(role="admin")])
-async def test_nobody_judges_who_is_exempt_and_it_is_recorded(
+async def test_exempt_users_are_not_judged_and_it_is_recorded(
     host: Host, stub: StubGuard, context: RequestContext
 ) -> None:
     fields = {"seed": 1, "chat_template": BOMB}
     cleaned = await host.review(user(BOMB), context=context, fields=fields, exempt_roles="Admin")
     assert (cleaned.messages, cleaned.fields, stub.requests) == ([user(BOMB)], {"seed": 1}, [])
     (record,) = await host.records()
-    told = (record["action"], record["direction"], record["problem"])
-    assert told == ("exempt", "task" if context.task else "prompt", "role admin is exempt")
+    recorded = (record["action"], record["direction"], record["problem"])
+    assert recorded == ("exempt", "task" if context.task else "prompt", "role admin is exempt")
 
 
 @pytest.mark.parametrize(
     ("valves", "passes"), [({}, False), ({"when_unavailable": "allow"}, True), ({"mode": "monitor"}, True)]
 )
-async def test_an_error_of_ours_is_decided_on_as_a_missing_verdict(
+async def test_an_internal_error_counts_as_a_missing_verdict(
     host: Host, monkeypatch: pytest.MonkeyPatch, valves: dict[str, Any], passes: bool
 ) -> None:
     def broken(*_: object) -> None:
@@ -155,7 +155,7 @@ async def test_an_error_of_ours_is_decided_on_as_a_missing_verdict(
     ]
 
 
-async def test_a_message_is_read_once_whatever_becomes_of_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_message_is_read_only_once_in_every_case(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     read: Counter[str] = Counter()
 
     def counted(message: Body) -> MessageReading:
@@ -173,7 +173,7 @@ async def test_a_message_is_read_once_whatever_becomes_of_it(host: Host, monkeyp
     assert len(read) == 4
 
 
-async def test_a_system_text_without_words_stays_and_the_anchor_of_a_mark_does_not(host: Host) -> None:
+async def test_a_system_text_without_words_stays_and_the_anchor_of_a_mark_is_removed(host: Host) -> None:
     system, asked = {"role": "system", "content": ""}, user("hi")
     assert (await host.review(system, asked)).messages == [system, asked]
     context = RequestContext(split_system=lambda text: (text.replace("[anchor]", ""), ""))
@@ -181,7 +181,7 @@ async def test_a_system_text_without_words_stays_and_the_anchor_of_a_mark_does_n
     assert (await host.review(anchored, asked, context=context)).messages == [asked]
 
 
-async def test_a_message_is_not_changed_in_the_hosts_own_hands(host: Host) -> None:
+async def test_the_hosts_own_message_object_is_not_changed(host: Host) -> None:
     messages = [user(BOMB), assistant("No."), user("Bread?")]
     before = json.loads(json.dumps(messages))
     await host.review(*messages)

@@ -37,7 +37,7 @@ async def test_a_judged_message_is_not_judged_again(guard: Guard, stub: StubGuar
     assert [result and result.fresh for result in again] == [False, False, False]
 
 
-async def test_our_own_notices_and_empty_messages_are_left_alone(guard: Guard, stub: StubGuard) -> None:
+async def test_notices_and_empty_messages_are_not_judged(guard: Guard, stub: StubGuard) -> None:
     notice = Message("assistant", Notices().text(NoticeKind.PROMPT_REFUSED, "hello"))
     assert await actions([notice, Message("user", " ")], guard) == [None, None]
     assert stub.requests == []
@@ -60,7 +60,7 @@ async def test_a_message_that_is_not_judged_in_time_is_withheld(guard: Guard, st
     stub.delay = 1.5
     started = time.monotonic()
     found = await actions([Message("user", f"turn {n}") for n in range(40)], guard, within=3)
-    # Eight at a time: all forty would take five times as long as one.
+    # Eight are judged at a time, so all forty would take five times as long as one.
     assert time.monotonic() - started < 5 * stub.delay
     assert found[-1] is Action.PASS
     assert found[0] is Action.WITHHOLD

@@ -1,4 +1,4 @@
-"""The process part, with small programs in place of vLLM; tests/integration/test_serve.py uses the real one."""
+"""The processes of `serve`, with small programs in place of vLLM; tests/integration/test_serve.py uses the real one."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from guard_server.serve.vllm_process import VllmServer, check_plugins, check_por
 from tests.stands.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-# Stands in the place of vLLM: starts a child that says its process id, says it in turn, and waits.
+# Replaces vLLM: starts a child that prints its process id, prints that id itself, and waits.
 LEADER = """
 import subprocess, sys, time
 IMPORTS = "import os, signal, subprocess, sys, time\\n"
@@ -84,7 +84,7 @@ def parent(process: int) -> int:
 
 
 def stat(process: int) -> list[str]:
-    """The state of a process, the process id of its parent, and more."""
+    """The state of a process, the process id of its parent, and other fields."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -98,7 +98,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def running_leader(child: str) -> Iterator[tuple[VllmServer, int, set[int]]]:
-    """A server that runs, its first process, and all of its processes."""
+    """A running server, its first process, and all of its processes."""
     lines: list[str] = []
     with started(LEADER % child, lines) as running:
         wait_until(lambda: bool(lines))
@@ -115,7 +115,7 @@ def left_of(processes: set[int]) -> list[int]:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("child", CHILDREN)
-def test_on_leaving_nothing_is_left(child: str) -> None:
+def test_leaving_the_context_ends_all_processes(child: str) -> None:
     with running_leader(CHILDREN[child]) as (running, _, processes):
         session = running.process_id
     assert left_of(processes) == []
@@ -133,7 +133,7 @@ def test_the_end_of_the_first_process_is_reported_when_all_the_others_have_ended
 
 
 @pytest.mark.parametrize("child", ORPHANS)
-def test_killed_it_leaves_nothing(child: str) -> None:
+def test_a_killed_server_leaves_no_process(child: str) -> None:
     command = [sys.executable, "-c", SERVE, child]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as serve:
         assert serve.stdout is not None
@@ -172,7 +172,7 @@ def test_if_the_parent_process_of_vllm_is_stopped_all_is_killed(monkeypatch: pyt
 def test_a_process_that_needs_time_to_end_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(process_group, "SECONDS", 60.0)
     farewell = tmp_path / "farewell"
-    # The first process ends at once; nobody but us asks its child to end, which takes its time.
+    # The first process ends at once. Only our code asks its child to end, and the child needs time for that.
     with running_leader(f"child({FAREWELL!r}, {str(farewell)!r}, start_new_session=True)") as (_, _, processes):
         assert not farewell.exists()
     assert farewell.exists()
@@ -194,7 +194,7 @@ def test_progress_bars_are_distinguished_from_lines() -> None:
     assert lines == ["10%~", "20%~", "done", "next"]
 
 
-def test_variables_of_the_user_stay_unless_the_options_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_variables_stay_unless_an_option_overrides_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHOSEN", "users")
     monkeypatch.setenv("VLLM_EMPTY", "")
     monkeypatch.setenv("FORCED", "users")
@@ -240,7 +240,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_the_remedy() -> None:
     assert "pip install" in caught.value.remedy
 
 
-def test_what_the_user_has_named_for_vllm_is_loaded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugins_that_the_user_named_for_vllm_are_loaded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_PLUGINS", "theirs")
     program = "import os; print(os.environ['VLLM_PLUGINS'], flush=True)"
     launch, lines = Launch((sys.executable, "-c", program), {}, {}, (), ("ours", "also_ours")), []

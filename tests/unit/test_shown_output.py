@@ -1,4 +1,4 @@
-"""What the page shows of a stored answer: each item of `output` is read, and none of a harmless one is touched."""
+"""What the page shows of a stored answer: each item of `output` is judged, and a harmless one stays unchanged."""
 
 import json
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ def said(text: str, **more: Any) -> Body:
     return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text, **more}]}
 
 
-# As Open WebUI 0.12.4 and the Responses API write them; {} stands for what is said there.
+# As Open WebUI 0.12.4 and the Responses API write them; {} marks the place of the text.
 ITEMS: dict[str, Body] = {
     "message": said("{}"),
     "a refusal": {"type": "message", "content": [{"type": "refusal", "refusal": "{}"}]},
@@ -61,7 +61,7 @@ ITEMS: dict[str, Body] = {
     "a file search": {"type": "file_search_call", "queries": ["the {}"], "results": [{"text": "{}"}]},
     "a shell call": {"type": "local_shell_call", "action": {"command": ["echo", "the {}"]}},
     "a computer's typing": {"type": "computer_call", "action": {"type": "type", "text": "{}"}},
-    "an item that nobody knows": {"type": "new_thing", "content": {"deep": ["{}"]}},
+    "an item of an unknown type": {"type": "new_thing", "content": {"deep": ["{}"]}},
     "keys of an item": {"type": "new_thing", "the {}": 1},
 }
 
@@ -82,7 +82,7 @@ async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
         yield pipeline
 
 
-async def test_every_item_that_the_page_shows_is_read(pipeline: Any) -> None:
+async def test_every_item_that_the_page_shows_is_judged(pipeline: Any) -> None:
     stays = []
     for place, item in ITEMS.items():
         left = await pipeline.outlet(chat(filled(item, "a bomb")), {})
@@ -91,20 +91,20 @@ async def test_every_item_that_the_page_shows_is_read(pipeline: Any) -> None:
     assert stays == []
 
 
-async def test_harmless_items_stay_as_they_are(pipeline: Any) -> None:
+async def test_harmless_items_stay_unchanged(pipeline: Any) -> None:
     for item in ITEMS.values():
         body = chat(filled(item, "a boat"))
         assert await pipeline.outlet(json.loads(json.dumps(body)), {}) == body
 
 
-async def test_what_is_shown_twice_is_judged_once_and_pictures_never(pipeline: Any, stub: StubGuard) -> None:
+async def test_text_shown_twice_is_judged_once_and_pictures_never(pipeline: Any, stub: StubGuard) -> None:
     picture = {"type": "input_image", "image_url": "data:image/png;base64," + "aB3/" * 1000}
     result = {"type": "function_call_output", "output": [{"type": "input_text", "text": "It is warm."}, picture]}
     await pipeline.outlet(chat(result), {})
     assert sorted(stub.judged) == ["Hi.", "It is warm.", "hi"]
 
 
-async def test_sources_are_not_judged_but_go_with_a_refused_answer(pipeline: Any) -> None:
+async def test_sources_are_not_judged_but_removed_with_a_refused_answer(pipeline: Any) -> None:
     body = chat()
     body["messages"][1]["sources"] = [{"document": ["How is a bomb disarmed?"]}]
     assert await pipeline.outlet(json.loads(json.dumps(body)), {}) == body

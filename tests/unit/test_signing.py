@@ -43,7 +43,7 @@ def test_without_a_key_of_its_own_nothing_is_signed_and_nothing_trusted(
     assert split_system("Be polite.", Mark()) == ("Be polite.", "Be polite.")
 
 
-def test_a_signature_is_good_for_one_purpose_and_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signature_is_valid_for_one_purpose_and_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     with_keys(monkeypatch, "a secret")
     mark = sign("x", "mark")
     assert is_signed("x", mark, "mark")
@@ -69,7 +69,7 @@ def test_the_public_default_signs_nothing_that_a_client_could_sign(monkeypatch: 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("kind", ["prompt_refused", "not_checked"])
-async def test_without_a_key_the_refusal_model_says_the_same_in_standard_words(
+async def test_without_a_key_the_refusal_model_uses_standard_words(
     monkeypatch: pytest.MonkeyPatch, guard_url: str, tmp_path: Path, language: str, kind: str
 ) -> None:
     with_keys(monkeypatch, None)
@@ -84,7 +84,7 @@ async def test_without_a_key_the_refusal_model_says_the_same_in_standard_words(
     assert answer["choices"][0]["message"]["content"] == TEXTS[language][kind]
 
 
-def test_the_refusal_model_repeats_nothing_but_words_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_refusal_model_repeats_only_our_own_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     with_keys(monkeypatch, None)
     pipe = REFUSAL.Pipeline().pipe
     said = {
@@ -95,7 +95,7 @@ def test_the_refusal_model_repeats_nothing_but_words_of_ours(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("key", KEYLESS)
-async def test_the_admin_is_told_once_at_each_start(
+async def test_the_admin_is_warned_once_at_each_start(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, guard_url: str, tmp_path: Path, key: str | None
 ) -> None:
     with_keys(monkeypatch, key)
@@ -112,7 +112,7 @@ async def test_the_admin_is_told_once_at_each_start(
     assert "PIPELINES_API_KEY" in record
 
 
-async def test_with_a_key_nothing_is_said(
+async def test_with_a_key_there_is_no_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, guard_url: str, tmp_path: Path
 ) -> None:
     with_keys(monkeypatch, "a secret")

@@ -1,4 +1,4 @@
-"""Guard and Watcher before a stream endpoint: the real routes, with a model that does as it is told."""
+"""Guard and Watcher with a stream endpoint: the real routes, with a stub model."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -75,7 +75,7 @@ async def test_a_whole_answer_is_judged_with_all_of_its_categories(guard: Guard)
     assert (await guard.judge([Turn("assistant", "bad bad words")])).severity is Severity.UNSAFE
 
 
-async def test_a_safe_answer_comes_out_whole_and_every_token_is_computed_once(
+async def test_a_safe_answer_is_shown_whole_and_every_token_is_computed_once(
     guard: Guard, server: StreamServer
 ) -> None:
     watched, shown = await watch(guard, answer(SAFE))
@@ -106,7 +106,7 @@ async def test_nothing_flagged_is_ever_shown(guard: Guard, size: int, at: int) -
     assert text.startswith(shown)
 
 
-async def test_loose_and_allowed_categories_are_the_policys(guard: Guard) -> None:
+async def test_the_policy_decides_on_controversial_text_and_allowed_categories(guard: Guard) -> None:
     text = "well maybe maybe not, it is so. "
     assert (await watch(guard, answer(text)))[0].end is End.REFUSED
     for policy in (
@@ -154,13 +154,13 @@ async def test_a_reader_that_leaves_leaves_no_stream(guard: Guard, server: Strea
     await nothing_is_left(server)
 
 
-async def test_too_long_an_answer_is_no_verdict(guard: Guard) -> None:
+async def test_an_answer_that_is_too_long_gets_no_verdict(guard: Guard) -> None:
     watched, _ = await watch(guard, answer("word " * 5000, 2000))
     assert watched.end is End.WITHHELD
     assert "4096 tokens" in (watched.verdict.problem or "")
 
 
-async def test_of_a_long_conversation_the_newest_turns_are_read(guard: Guard, server: StreamServer) -> None:
+async def test_only_the_newest_turns_of_a_long_conversation_are_read(guard: Guard, server: StreamServer) -> None:
     older = [Turn("user", "word " * 1500), Turn("assistant", "word " * 1500), Turn("user", "word " * 1500)]
     shown: list[Piece] = []
     watcher = Watcher(guard, Policy(), [*older, *CONTEXT], shown.extend, asyncio.sleep(0))
@@ -168,14 +168,14 @@ async def test_of_a_long_conversation_the_newest_turns_are_read(guard: Guard, se
     assert server.model.asked[-1][1] > 1500
 
 
-async def test_an_answer_to_nobody_is_judged_too(guard: Guard) -> None:
+async def test_an_answer_without_a_prompt_is_judged_too(guard: Guard) -> None:
     for context in ([], [Turn("user", "Hi"), Turn("assistant", "Hello.")]):
         shown: list[Piece] = []
         watcher = Watcher(guard, Policy(), [*context, Turn("assistant", "It ")], shown.extend, asyncio.sleep(0))
         assert (await watcher.watch(answer("was bad bad then."))).end is End.REFUSED
 
 
-async def test_too_long_a_turn_is_read_in_windows(guard: Guard) -> None:
+async def test_a_turn_that_is_too_long_is_read_in_windows(guard: Guard) -> None:
     assert (await guard.judge([Turn("user", "word " * 9000)])).severity is Severity.SAFE
     assert (await guard.judge([Turn("user", "word " * 9000 + "bad")])).severity is Severity.UNSAFE
 
@@ -204,7 +204,7 @@ PROGRESS = JUDGED | {"violations": {"strict": None, "loose": None}, "cleared": {
         {"prompt": READING | {"probabilities": {"Safe": 1.0}}, **PROGRESS},
     ],
 )
-async def test_an_odd_reply_of_a_stream_is_no_verdict_and_no_bug(reply: object) -> None:
+async def test_an_odd_reply_of_a_stream_is_a_missing_verdict_and_no_internal_error(reply: object) -> None:
     with serve(broken_server(reply)) as url:
         guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE), timeout=PATIENCE)
         whole = await guard.judge(CONTEXT), await guard.judge([*CONTEXT, Turn("assistant", "It is so.")])
@@ -216,7 +216,7 @@ async def test_an_odd_reply_of_a_stream_is_no_verdict_and_no_bug(reply: object) 
         assert "bug" not in (verdict.problem or "")
 
 
-async def test_another_server_is_asked_for_no_stream(stub: StubGuard) -> None:
+async def test_another_kind_of_server_is_not_asked_for_streams(stub: StubGuard) -> None:
     with serve(stub.app) as url:
         guard = Guard(Endpoint(f"{url}/v1"))
         assert not await guard.streams()
@@ -224,7 +224,7 @@ async def test_another_server_is_asked_for_no_stream(stub: StubGuard) -> None:
 
 
 @pytest.mark.parametrize("page", [["?"], {}, {"object": "page"}, "welcome"])
-async def test_a_page_for_everything_is_no_offer_of_streams(page: object) -> None:
+async def test_a_server_that_answers_every_path_with_a_page_offers_no_streams(page: object) -> None:
     with serve(broken_server({}, offer=page)) as url:
         guard = Guard(Endpoint(f"{url}/v1"))
         assert not await guard.streams()
@@ -232,7 +232,7 @@ async def test_a_page_for_everything_is_no_offer_of_streams(page: object) -> Non
 
 
 @pytest.mark.parametrize("unsafe", [False, True])
-async def test_texts_that_come_in_turn_are_each_judged_as_one(guard: Guard, unsafe: bool) -> None:
+async def test_interleaved_texts_are_each_judged_as_one(guard: Guard, unsafe: bool) -> None:
     thinking = Channel(0, Rank.REASONING, 0, "reasoning")
     words = ["calm ", "day ", "and ", *(["ba", "d ", "ba", "d "] if unsafe else []), "shore "]
 

@@ -1,4 +1,4 @@
-"""The stream endpoint over real HTTP and WebSockets, with a model that does as it is told."""
+"""The stream endpoint over real HTTP and WebSockets, with a stub model."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ def serve() -> Serve:
     return served_streams
 
 
-async def test_a_stream_by_websocket_is_judged_along(serve: Serve) -> None:
+async def test_a_stream_by_websocket_is_judged_while_it_grows(serve: Serve) -> None:
     async with serve() as served, served.socket() as socket:
         opened = await exchange(socket, messages=[{"role": "user", "content": "maybe"}])
         assert opened["prompt"]["severity"] == "Controversial"
@@ -50,7 +50,7 @@ async def test_a_complete_answer_by_one_post(serve: Serve) -> None:
         assert not len(served.sessions)
 
 
-async def test_what_the_client_allows_is_not_flagged(serve: Serve) -> None:
+async def test_categories_that_the_client_allows_are_not_flagged(serve: Serve) -> None:
     async with serve() as served:
         reply = await served.post(messages=HELLO, text=TEXT, end=True, allowed_categories=["Violent"])
         assert (reply["severity"], reply["cleared"]["strict"]) == ("Safe", len(TEXT))
@@ -58,7 +58,7 @@ async def test_what_the_client_allows_is_not_flagged(serve: Serve) -> None:
         assert refused == (400, "invalid_request", "allowed_categories[0]")
 
 
-async def test_a_stream_by_posts_says_the_same_as_one_post(serve: Serve) -> None:
+async def test_a_stream_by_posts_gets_the_same_verdict_as_one_post(serve: Serve) -> None:
     async with serve() as served:
         whole = await served.post(messages=HELLO, text=TEXT, end=True)
         reply = await served.post(messages=HELLO)
@@ -89,7 +89,7 @@ async def test_texts_that_arrive_during_a_judgement_are_judged_together(serve: S
         for word in ("then ", "more ", "words, ", "and "):
             await socket.send(json.dumps({"text": word}))
         await (await socket.ping())
-        # The server has read them; it lives in this loop, and takes them over in a turn or two for each.
+        # The server in this loop has read them, and needs one or two turns of the loop to process each.
         for _ in range(50):
             await asyncio.sleep(0)
         served.model.gate.set()
@@ -115,7 +115,7 @@ async def test_texts_that_arrive_during_a_judgement_are_judged_together(serve: S
         ({"id": "nobody", "text": "x"}, 404, "unknown_stream", "id"),
     ],
 )
-async def test_what_is_wrong_is_named(
+async def test_the_error_of_a_malformed_message_names_its_fault(
     serve: Serve, body: dict[str, Any], status: int, code: str, param: str | None
 ) -> None:
     async with serve(characters=100, message_bytes=1000) as served:
@@ -154,7 +154,7 @@ async def test_a_websocket_gets_the_error_before_it_is_closed(
         await until(lambda: not len(served.sessions))
 
 
-async def test_only_so_many_streams_at_a_time(serve: Serve) -> None:
+async def test_the_number_of_concurrent_streams_is_limited(serve: Serve) -> None:
     async with serve(streams=2) as served, served.socket() as socket:
         await exchange(socket, messages=HELLO)
         key = (await served.post(messages=HELLO))["id"]
@@ -229,7 +229,7 @@ async def test_the_endpoint_describes_itself(serve: Serve) -> None:
         assert (reply["object"], reply["streams"], reply["limits"]["streams"]) == ("guard.stream", 1, 7)
 
 
-async def test_streams_that_were_dropped_leave_nothing(serve: Serve) -> None:
+async def test_dropped_streams_keep_no_resources(serve: Serve) -> None:
     async with serve(streams=50) as served:
         for _ in range(4):
             sockets = [await served.socket() for _ in range(50)]

@@ -23,7 +23,7 @@ ROOM = {"characters": 10**8, "room_seconds": PATIENCE, "idle_seconds": PATIENCE,
 
 
 async def refusal(client: ClientConnection) -> tuple[str, int, str]:
-    """The error's code, the close code and its reason, past replies that came before."""
+    """The error's code, the close code and its reason; earlier replies are skipped."""
     reply = json.loads(await client.recv())
     while "error" not in reply:
         reply = json.loads(await client.recv())
@@ -36,21 +36,21 @@ async def refusal(client: ClientConnection) -> tuple[str, int, str]:
 
 
 async def flood(client: ClientConnection, sent: list[int], text: str = PART) -> None:
-    """Send `text` for ever; `sent` gets each message's length once it is on its way."""
+    """Send `text` without end; `sent` gets each message's length when it was handed to the network."""
     while True:
         await client.send(json.dumps({"text": text}))
         sent.append(len(text))
 
 
 async def stopped(sent: list[int]) -> bool:
-    """Whether no more is sent."""
+    """Whether nothing was sent for half a second."""
     before = len(sent)
     await asyncio.sleep(0.5)
     return len(sent) == before
 
 
 async def flooded(served: Served, count: int, most: int, text: str = PART) -> int:
-    """Let `count` sockets send all that they can while nothing is judged; the most bytes that were held."""
+    """Let `count` sockets send as much as they can while nothing is judged; returns the most bytes held."""
     highest = 0
     sent: list[int] = []
     clients = [await served.socket(compression=None) for _ in range(count)]
@@ -67,7 +67,7 @@ async def flooded(served: Served, count: int, most: int, text: str = PART) -> in
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        # A server that reads nothing does not see who leaves; one that goes on does.
+        # A server that reads nothing does not notice clients that leave; once it reads again, it does.
         served.model.gate.set()
         for client in clients:
             client.transport.abort()
@@ -76,18 +76,18 @@ async def flooded(served: Served, count: int, most: int, text: str = PART) -> in
 
 
 @pytest.mark.parametrize("text", [PART, "", "x", "漢字" * 8 * KIB, "😀" + "x" * 64 * KIB])
-async def test_a_socket_holds_so_many_bytes_and_the_rest_waits_in_the_network(text: str) -> None:
+async def test_a_socket_holds_a_limited_number_of_bytes_and_the_rest_waits_in_the_network(text: str) -> None:
     most = 512 * KIB if text else 64 * KIB
     async with served_streams(socket_bytes=most, **ROOM) as served:
         assert 0 < await flooded(served, 1, most, text) <= most
 
 
-async def test_all_sockets_together_hold_so_many_bytes() -> None:
+async def test_all_sockets_together_hold_a_limited_number_of_bytes() -> None:
     async with served_streams(socket_bytes=512 * KIB, bytes_in_all=1024 * KIB, **ROOM) as served:
         assert 512 * KIB < await flooded(served, 8, 1024 * KIB) <= 1024 * KIB
 
 
-async def test_what_waited_is_judged_in_whole_once_there_is_room() -> None:
+async def test_waiting_text_is_judged_completely_once_there_is_room() -> None:
     async with served_streams(socket_bytes=128 * KIB, **ROOM) as served, served.socket(compression=None) as client:
         served.model.context = 10**8
         await exchange(client, messages=HELLO)
@@ -180,7 +180,7 @@ async def test_a_client_that_reads_nothing_loses_its_place() -> None:
         narrow = socket.socket()
         narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         narrow.connect(("127.0.0.1", served.port))
-        # It takes one reply off the network, and then no more.
+        # It reads one reply from the network, and then no more.
         async with served.socket(sock=narrow, max_queue=1, close_timeout=0, compression=None) as client:
             await client.send(json.dumps({"messages": HELLO}))
             await until(lambda: len(served.sessions))
@@ -191,14 +191,14 @@ async def test_a_client_that_reads_nothing_loses_its_place() -> None:
                 sent += 1
                 await asyncio.sleep(0.002)
             client.transport.abort()
-        # By our own bound, not by the pings of uvicorn, which it answers as long as anything is read.
+        # By our own limit, not by the pings of uvicorn, which the client answers as long as it reads.
         assert sent < 5000
         assert served.model.running == 0
         assert served.sessions.in_flight.held == 0
 
 
 @pytest.mark.parametrize("text", ["", "word "])
-async def test_a_stream_does_not_last_for_ever(text: str) -> None:
+async def test_the_duration_of_a_stream_is_limited(text: str) -> None:
     async with served_streams(stream_seconds=0.5) as served:
         key = (await served.post(messages=HELLO))["id"]
         async with served.socket() as client:
@@ -230,7 +230,7 @@ async def test_bytes_are_granted_in_order_and_a_cancelled_caller_gets_none() -> 
     await asyncio.gather(first, return_exceptions=True)
     assert (second.done(), third.done(), in_flight.held) == (False, False, 8)
     in_flight.give_back(8)
-    # It has its bytes, and leaves before it hears of that.
+    # It is cancelled after it got its bytes and before it runs again.
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
     await third

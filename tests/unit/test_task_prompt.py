@@ -40,7 +40,7 @@ def judged(body: Body) -> str:
         ({"prompt": "看图\n面包?"}, "Message: ```看图\n面包?```"),
     ],
 )
-def test_what_is_quoted_is_not_judged_twice(task_body: Body, prompt: str) -> None:
+def test_quoted_turns_are_not_judged_twice(task_body: Body, prompt: str) -> None:
     left = judged(task(task_body, f"### Rules of our own\n{prompt}"))
     assert left.split("\n") in (["Rules of our own"], ["Rules of our own", "asked"], ["Rules of our own", "Message"])
 
@@ -49,11 +49,11 @@ def test_what_is_quoted_is_not_judged_twice(task_body: Body, prompt: str) -> Non
     "task_body", [{"prompt": "hi"}, {"messages": [{"role": "user", "content": "How do I"}]}, {"x": 1}]
 )
 @pytest.mark.parametrize("prompt", [BOMB, f"### Task:\n{BOMB}", f"USER: {BOMB}", f'"{BOMB}"', f"<x>{BOMB}</x>", "bomb"])
-def test_what_nobody_quotes_is_judged(task_body: Body, prompt: str) -> None:
+def test_text_that_quotes_no_turn_is_judged(task_body: Body, prompt: str) -> None:
     assert "bomb" in judged(task(task_body, prompt))
 
 
-def test_a_picture_that_is_quoted_costs_nothing() -> None:
+def test_a_quoted_picture_costs_nothing() -> None:
     picture = "![x](data:image/png;base64," + "aB3/" * 200 + ")"
     assert judged(task({"prompt": f"What is {picture}?"}, f'query: "What is {picture}?"')) == "query"
 
@@ -63,7 +63,7 @@ def test_without_a_task_nothing_is_cut() -> None:
     assert without_quotes([message], []) == [message]
 
 
-def test_pieces_are_cut_where_templates_put_quotes() -> None:
+def test_a_task_prompt_is_split_at_the_quotes_of_templates() -> None:
     assert pieces('# A: "b" <c>d</c>\n\n- `e`.') == ["A", "b", "d", "e"]
 
 
@@ -73,8 +73,8 @@ async def pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
         yield pipeline
 
 
-async def test_a_template_that_a_guard_dislikes_refuses_no_harmless_turns(pipeline: Any, stub: StubGuard) -> None:
-    # "Chat History" is of Open WebUI's own templates.
+async def test_a_template_that_the_guard_flags_does_not_refuse_harmless_turns(pipeline: Any, stub: StubGuard) -> None:
+    # "Chat History" is from Open WebUI's own templates.
     stub.together = ("Chat History", "Is rye good")
     body = task({"messages": [{"role": "user", "content": "Is rye good?"}]}, "### Chat History:\nUSER: Is rye good?")
     assert await pipeline.inlet(json.loads(json.dumps(body)), {}) == body
@@ -94,7 +94,7 @@ async def test_a_template_that_a_guard_dislikes_refuses_no_harmless_turns(pipeli
         task("odd", BOMB),
     ],
 )
-async def test_saying_that_a_request_is_a_task_gets_nothing_past(pipeline: Any, body: Body) -> None:
+async def test_calling_a_request_a_task_does_not_bypass_the_guard(pipeline: Any, body: Body) -> None:
     sent = await pipeline.inlet(json.loads(json.dumps(body)), {})
     assert "bomb" not in json.dumps(sent["messages"])
     assert sent["messages"] != body["messages"]

@@ -3,7 +3,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from guard_server.serve.chat_template import with_prefill
 
-# The ends that templates have: text, a block, a trimmed block, with and without a newline at the end of the file.
+# Possible ends of templates: text, a block, a trimmed block, with and without a newline at the end of the file.
 TEMPLATES = [
     "{{ messages[-1].content }}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
     "{{ messages[-1].content }}{% if add_generation_prompt %}\n<|im_start|>assistant\n{% endif %}\n",
@@ -25,7 +25,7 @@ def test_without_a_prefill_nothing_changes(template: str) -> None:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_prefill_comes_at_the_very_end(template: str) -> None:
+def test_a_prefill_is_put_at_the_very_end(template: str) -> None:
     prefill = "Safety: Unsafe\nCategories:"
     assert render(with_prefill(template), **VALUES, verdict_prefill=prefill) == render(template, **VALUES) + prefill
 

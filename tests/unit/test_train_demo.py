@@ -78,7 +78,7 @@ def test_the_vocabulary_is_the_configured_one_and_ends_a_reply(
     assert config["eos_token_id"] == vocabulary["<|im_end|>"]
 
 
-def test_each_severity_is_one_token_of_its_own(vocabulary: dict[str, int]) -> None:
+def test_each_severity_is_a_separate_token(vocabulary: dict[str, int]) -> None:
     assert len({vocabulary[f" {severity}"] for severity in Severity}) == 3
 
 
@@ -148,7 +148,7 @@ def test_unknown_categories_are_not_trained() -> None:
         "Es tut mir leid, dabei kann ich nicht helfen.",
     ],
 )
-def test_a_refusal_is_told(answer: str) -> None:
+def test_a_refusal_is_detected(answer: str) -> None:
     assert is_refusal(answer)
 
 

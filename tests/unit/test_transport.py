@@ -1,4 +1,4 @@
-"""HTTP by aiohttp under whichever `openai` there is: what servers and networks do, and what the SDK makes of it."""
+"""HTTP by aiohttp below any version of `openai`: faults of servers and networks, and the SDK's reactions."""
 
 import asyncio
 import gzip
@@ -46,14 +46,14 @@ def http(body: bytes = BODY, status: str = "200 OK", **headers: str) -> bytes:
 
 
 class Wire:
-    """A server that writes bytes of ours to a socket, and notes connections and requests."""
+    """A server that writes given bytes to a socket, and records connections and requests."""
 
     def __init__(self, *answers: bytes | Answer) -> None:
         self.answers = list(answers) or [http()]
-        """In turn; the last one from then on."""
+        """Sent in this order; then the last one again and again."""
         self.connections = 0
         self.left = 0
-        """Connections that the client closed while it was to be answered."""
+        """Number of connections that the client closed before the reply."""
         self.heads: list[str] = []
         self.bodies: list[bytes] = []
 
@@ -79,7 +79,7 @@ class Wire:
 
 
 async def silent(wire: Wire, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Nothing, until the client leaves."""
+    """Sends nothing until the client leaves."""
     assert await reader.read() == b""
     wire.left += 1
 
@@ -162,7 +162,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_replaced() -> No
 
 
 @pytest.mark.parametrize("first", [hang_up, cut, http(b"busy", "503 Service Unavailable"), http(b"", "429 Too Many")])
-async def test_what_fails_once_is_tried_again(first: bytes | Answer) -> None:
+async def test_a_request_that_fails_once_is_repeated(first: bytes | Answer) -> None:
     wire = Wire(first, http())
     async with listening(wire) as url:
         assert await ask(url, retries=1) == [BODY.decode()]
@@ -230,14 +230,14 @@ async def test_a_reply_without_end_is_cut_off(packed: bool) -> None:
     body = b"a" * 5_000_000
     answer = http(gzip.compress(body), content_encoding="gzip") if packed else http(body)
     async with listening(Wire(answer)) as url:
-        # Some versions of the SDK wrap what they do not know.
+        # Some versions of the SDK wrap errors that they do not know.
         with pytest.raises((EndpointRefused, openai.APIConnectionError)) as caught:
             await ask(url)
     refused = caught.value if isinstance(caught.value, EndpointRefused) else caught.value.__cause__
     assert "sent more than" in str(refused)
 
 
-async def test_who_gives_up_closes_the_connection_and_the_next_one_is_served() -> None:
+async def test_a_cancelled_request_closes_its_connection_and_the_next_one_is_served() -> None:
     wire = Wire(silent, http())
     async with listening(wire) as url:
         client = new_client(url, "sk-key", PATIENCE)
@@ -252,7 +252,7 @@ async def test_who_gives_up_closes_the_connection_and_the_next_one_is_served() -
     assert wire.connections == 2
 
 
-async def test_many_at_a_time_get_their_own_replies() -> None:
+async def test_concurrent_requests_get_their_own_replies() -> None:
     async def echo(wire: Wire, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.01)
         writer.write(http(body))
@@ -293,7 +293,7 @@ async def test_the_environments_proxy_is_used(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for localhost, which nobody vouches for."""
+    """A key and a certificate for localhost, which no authority has signed."""
     file = tmp_path_factory.mktemp("tls") / "localhost.pem"
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     command = [*make.split(), "-addext", "subjectAltName=DNS:localhost", "-keyout", str(file), "-out", "-"]
@@ -305,7 +305,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_tls_is_verified_against_what_the_admin_trusts(certificate: Path, trusted: bool) -> None:
-    """In a process of its own, since aiohttp reads that once, when it is imported."""
+    """In its own process, since aiohttp reads the setting only once, at its import."""
     wire = Wire()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)

@@ -1,4 +1,4 @@
-"""What model servers really send, through guarded models: nothing unsafe is shown, and one text stays one text."""
+"""Real dialects of model servers, through guarded models: nothing unsafe is shown, and one text stays one text."""
 
 import json
 from pathlib import Path
@@ -27,18 +27,18 @@ UNSAFE = "First take the bomb and light it."
 
 
 def answers(stub: StubGuard) -> list[str]:
-    """What the guard read of answers."""
+    """The answers, or parts of them, that the guard read."""
     turns = [body["messages"][-1] for body in stub.requests]
     return [turn["content"] for turn in turns if turn["role"] == "assistant"]
 
 
 def longest(stub: StubGuard) -> str:
-    """The last reading: a check that was given up may arrive after it."""
+    """The last reading: an abandoned check may arrive after it."""
     return max(answers(stub), key=len)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "models" not in case["right"]])
-async def test_a_case_from_the_world(
+async def test_a_case_from_practice(
     pipeline: Pipeline, model: StubModel, stub: StubGuard, tmp_path: Path, name: str
 ) -> None:
     case = CASES[name]
@@ -53,7 +53,7 @@ async def test_a_case_from_the_world(
     assert "error" not in answer.raw
     assert f'"{right.get("sent_on_never_has_key", "event")}"' not in answer.raw
     if read := right.get("guard_reads_once") or right.get("guard_reads_in_the_end"):
-        # The last words of the answer may have come when it was refused already.
+        # The last words of the answer may arrive after its refusal.
         last = longest(stub).split("\n")[0]
         assert (read.startswith(last), "take the bomb" in last) == (True, True)
     judged = sum(map(len, answers(stub)))
@@ -65,7 +65,7 @@ async def test_a_case_from_the_world(
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "models" in case["right"]])
-async def test_a_listing_from_the_world(pipeline: Pipeline, model: StubModel, name: str) -> None:
+async def test_a_model_list_from_practice(pipeline: Pipeline, model: StubModel, name: str) -> None:
     model.listing = CASES[name]["models"]
     await set_valves(pipeline, refresh_seconds=60)
     assert [entry["id"] for entry in pipeline.pipelines()] == CASES[name]["right"]["models"]
@@ -84,7 +84,7 @@ async def test_a_listing_from_the_world(pipeline: Pipeline, model: StubModel, na
         ("no list", "*", []),
     ],
 )
-async def test_any_list_of_models_is_read_for_what_it_is(
+async def test_any_shape_of_a_model_list_is_read(
     pipeline: Pipeline, model: StubModel, listing: Any, valve: str, ids: list[str]
 ) -> None:
     model.listing = listing
@@ -105,15 +105,15 @@ async def test_nothing_unsafe_is_shown_in_any_dialect(
     answer = await stream(pipeline)
     assert "bomb" not in answer.raw
     assert answer.finish == ["content_filter"]
-    # Once, whole, and without a break that the server did not send.
+    # Once, complete, and without line breaks that the server did not send.
     whole = "\n".join(filter(None, [said.get("reasoning"), said["content"]]))
     read = longest(stub)[: len(whole)]
-    # The last words may have come when it was refused already.
+    # The last words may arrive after the refusal.
     assert (whole.startswith(read), "take the bomb" in read) == (True, True)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_a_harmless_answer_comes_whole_and_in_one_frame_a_check(
+async def test_a_harmless_answer_arrives_whole_in_one_frame_per_check(
     pipeline: Pipeline, model: StubModel, stub: StubGuard, dialect: str
 ) -> None:
     model.delay = 0.003
@@ -122,7 +122,7 @@ async def test_a_harmless_answer_comes_whole_and_in_one_frame_a_check(
     assert answer.finish == ["stop"]
     if dialect != "mistral":
         assert answer.said() == CALM
-    # One of them may clear the end of the reasoning and the beginning of the content.
+    # One check may clear the end of the reasoning and the beginning of the content.
     assert len([delta for delta in answer.deltas if delta]) <= len(answers(stub)) + 2
 
 
@@ -141,14 +141,14 @@ async def test_streamed_and_unstreamed_are_read_as_the_same_text(
     beside = {key: whole[0][key] for key in ("citations", "search_results") if key in whole[0]}
     model.reply = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **beside}
     stub.requests.clear()
-    await set_valves(pipeline, timeout_seconds=PATIENCE - 1)  # A new guard, which remembers no verdict.
+    await set_valves(pipeline, timeout_seconds=PATIENCE - 1)  # A new guard, without cached verdicts.
     reply = await complete(pipeline)
     assert answers(stub) == [streamed]
     assert reply["choices"][0]["message"]["content"] == CALM
 
 
 def calling(*pieces: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Chunks with one piece of a call each, or with several."""
+    """Chunks with one piece of a tool call each, or with several."""
     lists = [piece if isinstance(piece, list) else [piece] for piece in pieces]
     return [*(chunk({"tool_calls": each}) for each in lists), chunk({}, "tool_calls")]
 
@@ -195,7 +195,7 @@ FIRST, SECOND = '{"q": "a calm sea"}', '{"q": "a long walk"}'
         "objects",
     ],
 )
-async def test_calls_are_kept_apart_and_each_is_one_text(
+async def test_tool_calls_are_kept_apart_and_each_is_one_text(
     pipeline: Pipeline, model: StubModel, stub: StubGuard, chunks: list[dict[str, Any]]
 ) -> None:
     model.chunks = chunks
@@ -240,7 +240,7 @@ async def test_calls_are_kept_apart_and_each_is_one_text(
     ],
 )
 @pytest.mark.parametrize("stream_it", [True, False])
-async def test_words_are_judged_wherever_they_stand_in_an_answer(
+async def test_words_in_any_place_of_an_answer_are_judged(
     pipeline: Pipeline, model: StubModel, delta: dict[str, Any], stream_it: bool
 ) -> None:
     if stream_it:
@@ -273,7 +273,7 @@ async def test_words_are_judged_wherever_they_stand_in_an_answer(
     ],
 )
 @pytest.mark.parametrize("stream_it", [True, False])
-async def test_what_stands_beside_the_choices_is_dropped(
+async def test_fields_next_to_the_choices_are_dropped(
     pipeline: Pipeline, model: StubModel, beside: dict[str, Any], stream_it: bool
 ) -> None:
     if stream_it:
@@ -297,7 +297,9 @@ async def test_what_stands_beside_the_choices_is_dropped(
 
 @pytest.mark.parametrize("stream_it", [True, False])
 @pytest.mark.parametrize("key", ["citations", "search_results", "related_questions"])
-async def test_sources_are_judged_and_go_on(pipeline: Pipeline, model: StubModel, key: str, stream_it: bool) -> None:
+async def test_sources_are_judged_and_passed_on(
+    pipeline: Pipeline, model: StubModel, key: str, stream_it: bool
+) -> None:
     for words, shown in (("A calm page", True), (UNSAFE, False)):
         beside = {key: [{"title": words, "url": "https://a.example"}]}
         message = {"role": "assistant", "content": "Fine."}
@@ -327,7 +329,7 @@ async def test_sources_are_judged_and_go_on(pipeline: Pipeline, model: StubModel
     ],
 )
 @pytest.mark.parametrize("stream_it", [True, False])
-async def test_a_reply_that_is_no_completion_is_told_and_recorded(
+async def test_a_reply_that_is_no_completion_is_reported_and_recorded(
     pipeline: Pipeline, model: StubModel, tmp_path: Path, sent: Any, said: str, stream_it: bool
 ) -> None:
     model.reply = sent
@@ -371,7 +373,7 @@ async def test_streams_are_read_as_tolerantly_as_clients_do(
     assert answer.finish == ["error" if error else "stop"]
 
 
-async def test_an_answer_that_broke_off_is_told_from_a_complete_one(pipeline: Pipeline, model: StubModel) -> None:
+async def test_an_interrupted_answer_is_distinguished_from_a_complete_one(pipeline: Pipeline, model: StubModel) -> None:
     model.chunks = [chunk({"content": "A sea."})]
     assert (await stream(pipeline)).finish == ["stop"]
     model.done = False
@@ -418,7 +420,7 @@ async def test_pictures_and_sound_pass_unjudged_or_not_at_all(
     assert [(record["unjudged"], record["action"]) for record in records] == [([kind], "pass"), ([kind], "withhold")]
 
 
-async def test_redirects_are_not_followed_and_said(pipeline: Pipeline, model_url: str, model: StubModel) -> None:
+async def test_redirects_are_reported_and_not_followed(pipeline: Pipeline, model_url: str, model: StubModel) -> None:
     async def away(request: Request) -> Response:
         return RedirectResponse(f"{model_url}/chat/completions")
 
@@ -453,13 +455,13 @@ async def test_headers_and_query_of_an_upstream_are_sent_and_never_quoted(
 
 
 @pytest.mark.parametrize("value", ["x", "[1]", '{"a b": "c"}', '{"a": 1}', '{"a": "b\\nc"}', '{"Host": "x"}'])
-async def test_headers_that_are_none_are_a_bad_valve(pipeline: Pipeline, value: str) -> None:
+async def test_invalid_headers_are_a_bad_valve(pipeline: Pipeline, value: str) -> None:
     await set_valves(pipeline, upstream_headers=value)
     assert pipeline.valves.upstream_headers == "none"
     assert pipeline.valves.problems[0].startswith("upstream_headers")
 
 
-async def test_who_asks_is_told_to_upstreams_only_on_request(pipeline: Pipeline, model: StubModel) -> None:
+async def test_the_users_identity_is_sent_to_upstreams_only_on_request(pipeline: Pipeline, model: StubModel) -> None:
     body = request()
     body["user"] = {"id": "u1", "role": "user", "name": "Änn Lee", "email": "ann@localhost"}
     await stream(pipeline, body)
@@ -476,7 +478,7 @@ async def test_who_asks_is_told_to_upstreams_only_on_request(pipeline: Pipeline,
         }
 
 
-async def test_too_much_of_anything_is_refused(pipeline: Pipeline, model: StubModel) -> None:
+async def test_every_size_and_number_is_limited(pipeline: Pipeline, model: StubModel) -> None:
     many: list[Any] = [
         [chunk({f"key{number}": "some words"}) for number in range(100)],
         [chunk({"tool_calls": [function(f"f{number}", "{}", index=number)]}) for number in range(200)],

@@ -11,7 +11,7 @@ from webui.guarded.upstream import UpstreamFailed
 
 
 @given(model=st.text(), place=st.integers(1, 9))
-def test_an_id_comes_back_and_is_safe_in_a_path(model: str, place: int) -> None:
+def test_an_encoded_id_can_be_decoded_and_is_safe_in_a_path(model: str, place: int) -> None:
     model = model.encode("utf-8", "ignore").decode()
     assert decoded(encoded(model, place)) == (model, place)
     assert not set(encoded(model, place)) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:~")
@@ -38,14 +38,14 @@ async def test_models_of_several_upstreams_have_ids_that_no_other_upstream_chang
 
 
 @pytest.mark.parametrize("entry", ["a~~3", "a~~0", "a~~x", "secret"])
-async def test_an_id_of_nobody_resolves_to_nothing(entry: str) -> None:
+async def test_an_unknown_id_resolves_to_nothing(entry: str) -> None:
     upstreams = Upstreams([HttpUpstream("http://127.0.0.1:1/v1", None, 5)], ["a*"], "{model}")
     assert upstreams.resolve("a") is not None
     assert upstreams.resolve(entry) is None
     await upstreams.aclose()
 
 
-async def test_an_upstream_that_cannot_be_reached_fails_in_words() -> None:
+async def test_an_unreachable_upstream_is_reported_in_words() -> None:
     upstream = HttpUpstream("http://127.0.0.1:1/v1", None, 5)
     with pytest.raises(UpstreamFailed, match="cannot be reached") as raised:
         await upstream.models()
@@ -53,7 +53,7 @@ async def test_an_upstream_that_cannot_be_reached_fails_in_words() -> None:
     await upstream.aclose()
 
 
-async def test_an_error_of_whoever_reads_is_not_the_servers() -> None:
+async def test_an_error_of_the_reader_is_not_reported_as_the_servers() -> None:
     model = StubModel()
     with serve(model.app) as url:
         upstream = HttpUpstream(f"{url}/v1", None, 5)

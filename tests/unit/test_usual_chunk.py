@@ -49,23 +49,23 @@ def taken_apart(chunks: list[Chunk]) -> list[list[Piece]]:
 
 
 def with_something_nested(each: Chunk) -> Chunk:
-    """Not usual, and what is beside the choices is dropped."""
+    """Not usual, and the field next to the choices is dropped."""
     return {**each, "unknown": [{}]}
 
 
 @given(st.lists(st.tuples(CHUNKS, st.integers(1, 3)), max_size=6))
-def test_a_usual_chunk_is_read_as_any_other(repeated: list[tuple[Chunk, int]]) -> None:
+def test_a_usual_chunk_is_read_like_any_other(repeated: list[tuple[Chunk, int]]) -> None:
     chunks = [each for each, times in repeated for _ in range(times)]
     assert taken_apart(chunks) == taken_apart(list(map(with_something_nested, chunks)))
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_dialects_are_read_alike_with_and_without_it(dialect: str) -> None:
+def test_dialects_are_read_alike_with_and_without_the_usual_chunk(dialect: str) -> None:
     chunks = list(DIALECTS[dialect](["It ", "is ", "calm. "] * 3, ["A ", "day ", "by ", "the ", "sea."] * 3))
     assert taken_apart(chunks) == taken_apart(list(map(with_something_nested, chunks)))
 
 
-def test_what_goes_on_is_usual_and_anything_else_is_not() -> None:
+def test_only_continuations_in_the_same_shape_are_usual_chunks() -> None:
     first, second = chunk({"content": "It "}), chunk({"content": "is"})
     usual = usual_chunk(first, taken_apart([first])[0])
     assert usual is not None

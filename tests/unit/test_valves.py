@@ -70,7 +70,7 @@ def test_the_filter_cannot_be_switched_off_by_accident(value: Any) -> None:
     assert Valves(pipelines=value).pipelines == ["*"]
 
 
-def test_models_named_on_purpose_are_kept() -> None:
+def test_explicitly_named_models_are_kept() -> None:
     assert Valves(pipelines="llama, qwen,").pipelines == ["llama", "qwen"]
 
 
@@ -103,7 +103,7 @@ def test_sound_saved_valves_are_left_alone(tmp_path: Path) -> None:
     assert mend_saved_valves(tmp_path) is None
 
 
-def test_what_cannot_be_set_aside_is_said_and_stops_nothing(tmp_path: Path) -> None:
+def test_valves_that_cannot_be_set_aside_are_reported_and_do_not_stop_the_server(tmp_path: Path) -> None:
     (tmp_path / "valves.json").mkdir()
     (tmp_path / "valves.broken.json").touch()
     assert "cannot be replaced" in str(mend_saved_valves(tmp_path))

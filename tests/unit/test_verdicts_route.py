@@ -1,4 +1,4 @@
-"""`/v1/guard/verdicts` over real HTTP, with a judge that does as it is told."""
+"""`/v1/guard/verdicts` over real HTTP, with a stub judge."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ PATH = "/v1/guard/verdicts"
 
 
 class Served:
-    """The route in this event loop, so that its judge can be seen."""
+    """The route in this event loop, so that a test can see its judge."""
 
     def __init__(self, **limits: int) -> None:
         self.judge = StubJudge()
@@ -84,7 +84,7 @@ async def test_refusals_are_reported_if_they_are_asked_for(served: Served) -> No
     assert (await served.post(chat[:1], refusals=True))[0]["refusal"] is None
 
 
-async def test_a_conversation_without_verdict_says_why_and_the_others_have_theirs(served: Served) -> None:
+async def test_a_conversation_without_a_verdict_has_a_reason_and_the_others_have_verdicts(served: Served) -> None:
     texts = ["bread", "x" * 20_000, "nonsense", "crash", "a bomb"]
     bread, long, odd, failed, bomb = await served.post(*([user(text)] for text in texts))
     assert (bread["severity"], bomb["severity"]) == ("Safe", "Unsafe")

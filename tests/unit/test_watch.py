@@ -161,7 +161,7 @@ async def test_an_uncleared_prompt_emits_nothing(guard: Guard) -> None:
     assert reader.frames == []
 
 
-async def test_a_dead_guard_withholds(guard: Guard, stub: StubGuard) -> None:
+async def test_without_a_guard_the_answer_is_withheld(guard: Guard, stub: StubGuard) -> None:
     stub.nonsense = "no idea"
     reader = Reader()
     assert (await watch(guard, stream(SAFE), reader)).end is End.WITHHELD
@@ -193,7 +193,7 @@ async def test_retract_emits_at_once_and_still_refuses(guard: Guard, stub: StubG
     assert watched.end is End.REFUSED
 
 
-async def test_slow_checks_make_windows_larger_not_more(guard: Guard, stub: StubGuard) -> None:
+async def test_slow_checks_make_windows_larger_and_not_more_numerous(guard: Guard, stub: StubGuard) -> None:
     stub.delay = 0.4
     reader = Reader()
     watching = watcher(guard, reader)
@@ -208,7 +208,7 @@ async def test_slow_checks_make_windows_larger_not_more(guard: Guard, stub: Stub
     size=st.integers(1, 12),
     delay=st.sampled_from([0.0, 0.003]),
 )
-async def test_what_is_emitted_is_a_prefix_of_what_was_judged_safe(
+async def test_emitted_text_is_a_prefix_of_text_that_was_judged_safe(
     guard: Guard, stub: StubGuard, words: list[str], size: int, delay: float
 ) -> None:
     stub.delay = delay

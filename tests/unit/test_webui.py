@@ -39,7 +39,7 @@ def test_all_text_of_a_message_is_found(message: dict[str, Any], texts: tuple[st
     assert reading(message).as_said_by("assistant") == Message("assistant", texts[0], texts[1:])
 
 
-def test_roles_are_what_qwen3guard_knows() -> None:
+def test_roles_are_those_of_qwen3guard() -> None:
     roles = [role_of({"role": role}) for role in ("user", "assistant", "tool", "system", "developer", "alien", None)]
     assert roles == ["user", "assistant", "user", None, None, "user", "user"]
 
@@ -63,7 +63,7 @@ def test_a_replaced_answer_holds_the_notice_and_nothing_else() -> None:
     assert message["output"][0]["content"] == [{"type": "output_text", "text": "NOTICE"}]  # type: ignore[index]
 
 
-def test_a_refused_request_keeps_nothing_of_the_users() -> None:
+def test_a_refused_request_keeps_no_text_of_the_user() -> None:
     body = {
         "model": "m",
         "stream": True,
@@ -81,7 +81,7 @@ def test_a_refused_request_keeps_nothing_of_the_users() -> None:
 
 
 @pytest.mark.parametrize("messages", [None, "text", {"a": 1}, [None, 3, "x"]])
-def test_odd_messages_become_none_at_all(messages: Any) -> None:
+def test_messages_of_an_unknown_shape_are_removed(messages: Any) -> None:
     body = {"messages": messages}
     assert messages_of(body) == [] == body["messages"]
 
@@ -114,5 +114,5 @@ def test_task_answers_keep_their_json_and_a_title_is_never_empty() -> None:
     assert neutral_answer("moa_response_generation", "NOTICE") == "NOTICE"
 
 
-def test_an_emoji_is_answered_by_one() -> None:
+def test_a_refused_emoji_task_is_answered_by_an_emoji() -> None:
     assert neutral_answer("emoji_generation", "a notice") == "💬"

@@ -1,6 +1,6 @@
-"""GitHub's workflows and the hooks before a commit: valid, pinned, with few rights, and they run what exists.
+"""GitHub's workflows and the pre-commit hooks: valid, pinned, with few rights, and they run existing programs.
 
-The schema is GitHub's, as check-jsonschema carries it. Only GitHub itself can show that the jobs run.
+The schema is GitHub's, from check-jsonschema. Only GitHub itself can show that the jobs run.
 """
 
 import re
@@ -29,7 +29,7 @@ def steps(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"])
-def test_they_are_valid(schema: str) -> None:
+def test_the_workflows_are_valid(schema: str) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *map(str, WORKFLOWS)]
     checked = subprocess.run(command, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -50,7 +50,7 @@ def test_one_job_may_write_and_runs_no_code_of_this_repository() -> None:
     assert not any("checkout" in step.get("uses", "") for step in jobs["publish"]["steps"])
 
 
-def test_they_run_what_exists() -> None:
+def test_the_workflows_run_existing_jobs_and_programs() -> None:
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
     assert any(step.get("run") == ".ci/run" for step in steps("ci.yml"))
     jobs = workflow("release.yml")["jobs"]

@@ -10,7 +10,7 @@ from typing import Any
 from moderation.verdict import Kind
 from training.gen import sentence_vectors
 from training.gen.examples import Encoder, Example
-from training.gen.word_statistics import beside, spelled
+from training.gen.word_statistics import spelled, with_kinds
 
 _PAIRS = {"token_pattern": r"\S+", "ngram_range": (1, 2), "min_df": 2}
 _CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 5), "min_df": 3, "max_features": 400_000}
@@ -80,11 +80,11 @@ class _Linear:
         self._model = LogisticRegression(C=trust, solver=solver, max_iter=1000, random_state=0)
 
     def fit(self, texts: Sequence[str], kinds: Sequence[Kind], harmful: Sequence[bool]) -> "_Linear":
-        self._model.fit(beside(self._features.fit_transform(texts), kinds), harmful)
+        self._model.fit(with_kinds(self._features.fit_transform(texts), kinds), harmful)
         return self
 
     def odds(self, texts: Sequence[str], kinds: Sequence[Kind]) -> Any:
-        return self._model.decision_function(beside(self._features.transform(texts), kinds))
+        return self._model.decision_function(with_kinds(self._features.transform(texts), kinds))
 
 
 def _tfidf(options: dict[str, Any], read: Callable[[str], str]) -> Any:

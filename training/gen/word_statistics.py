@@ -56,7 +56,7 @@ def _harm(examples: Sequence[Example], odds: Any, encode: Encoder) -> tuple[Any,
     found = vectorizer.fit_transform(spelled(example.judged) for example in examples)
     # One model for prompts and answers: on unknown sources it makes fewer errors on both than two separate models. The
     # column for the kind of turn takes the difference in how often they are harmful, so that the words do not.
-    texts = beside(found, [example.kind for example in examples])
+    texts = with_kinds(found, [example.kind for example in examples])
     seen = np.array(vectorizer.get_feature_names_out(), dtype=int)
     harm = np.zeros((encode.vocabulary, HARMS), np.float32)
 
@@ -83,7 +83,7 @@ def spelled(ids: Sequence[int]) -> str:
     return " ".join(map(str, ids))
 
 
-def beside(features: Any, kinds: Sequence[Kind]) -> Any:
+def with_kinds(features: Any, kinds: Sequence[Kind]) -> Any:
     """`features`, sparse or not, with one more column per kind of turn."""
     import numpy as np
     from scipy.sparse import csr_array, hstack

@@ -106,7 +106,7 @@ async def run(target: Target, todo: Sequence[Question], results: Results, tick: 
             if errors_in_a_row >= _GONE_AFTER:
                 raise GuardGone(
                     f"{errors_in_a_row} errors in a row, the last one: {result.verdict.problem}",
-                    "See to the guard, then run the same command again: what was judged is kept.",
+                    "Repair the guard, then run the same command again: existing verdicts are kept.",
                 )
 
     async with AsyncExitStack() as stack:

@@ -39,7 +39,7 @@ async def located(rows: Sequence[Row], url: str, key: str) -> list[Row]:
 async def _text(client: openai.AsyncOpenAI, url: str, tokens: Sequence[int]) -> str:
     """The text of `tokens`; empty if the server cannot detokenize."""
     try:
-        told = await client.post(f"{url.removesuffix('/v1')}/detokenize", cast_to=object, body={"tokens": list(tokens)})
+        reply = await client.post(f"{url.removesuffix('/v1')}/detokenize", cast_to=object, body={"tokens": [*tokens]})
     except openai.OpenAIError:
         return ""
-    return str(told.get("prompt", "")).strip() if isinstance(told, dict) else ""
+    return str(reply.get("prompt", "")).strip() if isinstance(reply, dict) else ""

@@ -23,7 +23,7 @@ def read(name: str, copy: Path | None = None) -> Iterator[Row]:
     if known is None:
         raise UnreadableData(
             f"{name!r} is neither a file or folder nor a data set that eval knows.",
-            f"Check the path; data sets known by their hub id: {', '.join(SETS)}.",
+            f"Check the path; supported data sets, by their hub id: {', '.join(SETS)}.",
         )
     for view in known.views:
         yield from _rows(view, name, known.config, copy)
@@ -38,17 +38,17 @@ def _rows(view: View, name: str, config: str | None, copy: Path | None) -> Itera
         records = datasets.load_dataset(str(copy or name), config, split=view.split)
     except (ConnectionError, DatasetNotFoundError) as error:
         raise HubUnreachable(
-            f"{name} cannot be had from the hub: {error}",
+            f"{name} cannot be read from the hub: {error}",
             f"Check the network and, for a gated set, `hf auth login`; or name a copy: --data {name}=FOLDER.",
         ) from error
     except (ValueError, OSError, DatasetGenerationError) as error:
         raise UnreadableData(
-            f"{copy or name} cannot be read as {name}: {error}", "Copy the data set anew, its README.md included."
+            f"{copy or name} cannot be read as {name}: {error}", "Copy the data set again, including its README.md."
         ) from error
     try:
         yield from (row for record in records if (row := view.row(name, record)))
     except KeyError as error:
         raise UnreadableData(
-            f"{copy or name}, split {view.split}: eval knows neither a column nor a value {error} there.",
-            "The data set has changed or the copy is of another one.",
+            f"{copy or name}, split {view.split}: eval does not know the column or value {error} there.",
+            "The data set has changed, or this is a copy of another one.",
         ) from error

@@ -102,9 +102,9 @@ class _DataLine(BaseModel):
         if not self.messages[-1].content.strip():
             raise ValueError("the last message is empty")
         if self.refusal is not None and kind_of(self.conversation) == "prompt":
-            raise ValueError("refusal is of answers, but the last message is by the user")
+            raise ValueError("refusal is for answers only, but the last message is by the user")
         if self.span and not 0 <= self.span[0] < self.span[1] <= len(self.messages[-1].content):
-            raise ValueError("unsafe_start and unsafe_end are no part of the last message")
+            raise ValueError("unsafe_start and unsafe_end are outside of the last message")
         return self
 
     @property
@@ -126,7 +126,7 @@ def read(path: Path) -> Iterator[Row]:
     """
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not files:
-        raise UnreadableData(f"{path} holds no file *.jsonl.", "Name a JSON Lines file, or a folder of some.")
+        raise UnreadableData(f"{path} has no file *.jsonl.", "Name a JSON Lines file, or a folder with such files.")
     for file in files:
         yield from _lines(file)
 

@@ -21,7 +21,7 @@ def chosen(names: Sequence[str], splits: Sequence[str]) -> list[Row]:
     """
     found = [row for name in names for row in _read(name) if not splits or row.split in splits]
     if not found:
-        raise UnreadableData("There is no row to ask for.", "Check --data and --split.")
+        raise UnreadableData("There is no row to judge.", "Check --data and --split.")
     return found
 
 

@@ -46,7 +46,7 @@ def splices(rows: Sequence[Row], count: int, seed: int, categories: Collection[C
     harmful = [row for row in harmful if row.categories <= wanted and (row.categories or not categories)]
     if not harmful:
         raise UnreadableData(
-            "The rows hold no harmful sentence with a Safe answer of more sentences in its language.",
+            "The rows have no harmful sentence with a Safe answer of several sentences in its language.",
             "Name data with Unsafe prompts and Safe answers, or other splits and categories.",
         )
     draw = random.Random(seed)

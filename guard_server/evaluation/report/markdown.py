@@ -54,7 +54,7 @@ def _warnings(report: EvaluationReport) -> list[str]:
             "**The demo guard: a demonstration, not for production.** Serve gen-0.6b, stream-0.6b or larger instead."
         )
     if report.unasked:
-        notes.append(f"**{report.unasked} of {report.rows} rows were not asked for.** Run the same command again.")
+        notes.append(f"**{report.unasked} of {report.rows} rows were not judged.** Run the same command again.")
     asked = report.rows - report.unasked
     if missing := asked - report.judged:
         counts: dict[str, int] = {}
@@ -111,7 +111,7 @@ def _confusion(figures: RowFigures) -> str:
 def _categories(figures: RowFigures) -> str:
     text = (
         "Harmful rows whose categories are known. Flagged: not judged Safe. P, R and F1: the categories that the guard "
-        f"named, against those of the data. Macro F1: {percent(figures.category_macro_f1)}."
+        f"named, compared with those of the data. Macro F1: {percent(figures.category_macro_f1)}."
     )
     body = [
         (category, one.rows, percent(one.flagged), percent(one.f1), percent(one.precision), percent(one.recall))
@@ -122,8 +122,8 @@ def _categories(figures: RowFigures) -> str:
 
 def _refusals(report: EvaluationReport) -> str:
     text = (
-        "Answers of which the data says whether they refuse their prompt. No report: the guard did not say; these are "
-        "in none of P, R and F1."
+        "Answers with a refusal label. No report: the guard did not say whether they refuse; these are in none of P, R "
+        "and F1."
     )
     body = [
         (name, one.rows, one.refusals, one.unreported, *map(percent, (one.f1, one.precision, one.recall)))
@@ -174,13 +174,13 @@ def _speed(report: EvaluationReport) -> str:
         f"{tokens}, in all / each": f"{speed.prompt_tokens} / {_number(speed.prompt_tokens_per_verdict)}",
         "Generated tokens, in all / each": f"{speed.generated_tokens} / {_number(speed.generated_tokens_per_verdict)}",
     }
-    return table(("", ""), facts.items()) + "\n\nMeasured from this machine, in addition to its other work."
+    return table(("", ""), facts.items()) + "\n\nMeasured on this machine, which may have had other work."
 
 
 def _thresholds(report: EvaluationReport, wanted: float) -> str:
     text = (
-        f"The lowest cut whose false-positive rate is at most {percent(wanted)} % on these rows: set the valves "
-        "`strictness` and `block_threshold` to it, and a turn is refused when its score is at least that, whatever the "
+        f"The lowest threshold whose false-positive rate is at most {percent(wanted)} % on these rows: set the valves "
+        "`strictness` and `block_threshold` to it; then a turn is refused if its score is at least that, whatever the "
         "model's own label. It holds for data like these; the interval is the uncertainty from chance alone (95 %)."
     )
     body = []
@@ -227,7 +227,7 @@ def _side_by_side(report: EvaluationReport, others: Sequence[EvaluationReport], 
     parts = [text, table(("Set", *columns), body)]
     if any(run.refusals for run in runs):
         refusals = _refusals_side_by_side(runs, known if with_published else [])
-        parts += ["Refusals, F1 in percent; the published ones are of table 7:", table(("Set", *columns), refusals)]
+        parts += ["Refusals, F1 in percent; published figures are from table 7:", table(("Set", *columns), refusals)]
     return "\n\n".join([*parts, listed])
 
 

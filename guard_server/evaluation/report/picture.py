@@ -97,5 +97,5 @@ def _outcomes(axes: Axes, report: EvaluationReport, names: list[str]) -> None:
     for outcome in OUTCOMES:
         axes.barh([0], [0], color=_OUTCOME_COLOURS[outcome], label=outcome)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=9, frameon=False)
-    axes.set(title="What came, percent of rows", xlim=(0, 100), ylim=(-0.6, len(names) - 0.4))
+    axes.set(title="Outcomes, percent of rows", xlim=(0, 100), ylim=(-0.6, len(names) - 0.4))
     axes.set_yticks(range(len(names)), [""] * len(names))

@@ -1,1 +1,1 @@
-"""Checkpoints of the published sizes and the reference for Stream."""
+"""Checkpoints of the published sizes, and the reference implementation of Stream."""

@@ -1,7 +1,7 @@
-"""Checkpoints of the six models' real sizes with random weights, where wanted with fewer layers. Runs where torch is.
+"""Checkpoints of the six models' real sizes with random weights, optionally with fewer layers. Needs torch.
 
-A Gen of random weights would write noise, and nothing could be seen of the path that a verdict takes. So one chain of
-tokens is planted in the last layer: whatever it is asked, the model replies `Safety: Safe` and `Categories:None`.
+A Gen with random weights would write noise, and tests could not follow a verdict to its reader. So one chain of tokens
+is planted in the last layer: the model replies `Safety: Safe` and `Categories:None` to every question.
 """
 
 import json
@@ -21,21 +21,21 @@ from tests.stands.checkpoints.published_configs import STREAM_HEADS, config
 from tests.stands.checkpoints.stream_reference import TEMPLATE, save_in_two
 from training.gen.demo_tokenizer import SPECIAL
 
-# Behind `SPECIAL` in the tokenizer of Qwen/Qwen3-0.6B, from id 151657 on, and not special: they are shown.
+# These follow `SPECIAL` in the tokenizer of Qwen/Qwen3-0.6B, from id 151657 on. They are not special tokens.
 _TAGS = (
     *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"),
     *("<|repo_name|>", "<|file_sep|>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
 )
-# From the template's end. What follows a token depends on it alone, so the second colon is another token.
+# Starts at the end of the template. Each token determines the next one, so the second colon is another token.
 _CHAIN = ("\n\n", "Safety", ":", " Safe", "\n", "Categories", ":N", "one", "<|im_end|>")
-# How much the layers add to a token's embedding, whose length is 1, in all: not so much as to drown it.
+# Total length of what the layers add to an embedding of length 1. Small, so that the token still counts.
 _ADDED = 0.5
-# The length of what the last layer adds where a chain goes on: it decides alone.
+# The length of what the last layer adds if the chain continues: large, so that it alone decides.
 _PLANTED = 8.0
 
 
 def make_tokenizer(vocabulary: Path, folder: Path) -> None:
-    """The published tokenizer, of Qwen's own list of tokens: see `qwen.tiktoken` of the package dashscope."""
+    """The published tokenizer, made from Qwen's own list of tokens: `qwen.tiktoken` in the package dashscope."""
     converter = TikTokenConverter(str(vocabulary), pattern=PRETOKENIZE_REGEX, extra_special_tokens=list(SPECIAL))
     tokenizer = converter.converted()
     tokenizer.add_tokens(list(_TAGS))
@@ -46,7 +46,7 @@ def make_tokenizer(vocabulary: Path, folder: Path) -> None:
 
 
 def make(name: str, layers: int, tokenizer: Path, folder: Path) -> None:
-    """Write the checkpoint of one of `published_configs.NAMES` with so many layers, in bfloat16, in two files."""
+    """Write the checkpoint of one of `published_configs.NAMES` with `layers` layers, in bfloat16, in two files."""
     fields = config(name) | {"num_hidden_layers": layers}
     stream = name.startswith("stream")
     generator = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def make(name: str, layers: int, tokenizer: Path, folder: Path) -> None:
 
 
 def _random(generator: np.random.Generator, rows: int, columns: int, length: float = 1.0) -> torch.Tensor:
-    """A matrix of which each row has about this length. Of bytes: a normal distribution would take minutes."""
+    """A matrix whose rows have about this length. Made from random bytes: a normal distribution would take minutes."""
     values = torch.from_numpy(generator.integers(-127, 128, (rows, columns), dtype=np.int8)).to(torch.bfloat16)
     return values.mul_(length / (columns**0.5 * 127 / 3**0.5))
 
@@ -108,7 +108,7 @@ def _heads(fields: dict[str, Any], generator: np.random.Generator) -> dict[str, 
 
 
 def _plant(weights: dict[str, torch.Tensor], fields: dict[str, Any], tokenizer: Tokenizer) -> None:
-    """Give one neuron of the last layer to each step of the chain: it wakes at a token and points at the next one."""
+    """Give one neuron of the last layer to each step of the chain: one token activates it, and it predicts the next."""
     ids = [tokenizer.token_to_id(tokenizer.encode(text).tokens[0]) for text in _CHAIN]
     embeddings = weights["model.embed_tokens.weight"].float()
     outputs = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])
@@ -117,7 +117,7 @@ def _plant(weights: dict[str, torch.Tensor], fields: dict[str, Any], tokenizer: 
         wakes = embeddings[token] / embeddings[token].norm()
         weights[f"{mlp}.gate_proj.weight"][neuron] = wakes
         weights[f"{mlp}.up_proj.weight"][neuron] = wakes
-        # Behind the norm a token's own neuron sees about the root of the hidden size, twice multiplied.
+        # After the norm, the input of a token's own neuron is about the root of the hidden size, multiplied twice.
         points = outputs[following].float()
         weights[f"{mlp}.down_proj.weight"][:, neuron] = points / points.norm() * _PLANTED / fields["hidden_size"]
 

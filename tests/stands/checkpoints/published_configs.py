@@ -1,8 +1,8 @@
-"""The sizes in config.json of the six published checkpoints, as far as they are known to the public.
+"""The sizes in config.json of the six published checkpoints, as far as they are public.
 
-Qwen3Guard-Gen is Qwen3 as it is: its sizes are those of Qwen/Qwen3-0.6B, -4B and -8B. Of Stream's own fields those of
-the 0.6B are public (revision 419364a of Qwen/Qwen3Guard-Stream-0.6B, as programs that load it check them); the inner
-size of 4B and 8B is taken to be half of the hidden size, as there.
+Qwen3Guard-Gen has the same structure as Qwen3: its sizes are those of Qwen/Qwen3-0.6B, -4B and -8B. Of Stream's own
+fields, those of the 0.6B are public (revision 419364a of Qwen/Qwen3Guard-Stream-0.6B, as programs that load it check
+them); the inner size of 4B and 8B is assumed to be half of the hidden size, as in the 0.6B.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""Qwen3Guard-Stream in plain transformers, and checkpoints of it with random weights. Runs where torch is.
+"""Qwen3Guard-Stream in plain transformers, and checkpoints of it with random weights. Needs torch.
 
-The reference against which the model on vLLM is held: it shares no code with it.
+The reference for the model on vLLM. The two share no code.
 """
 
 import json
@@ -33,7 +33,7 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a checkpoint; the default is tiny."""
+    """The sizes of a checkpoint; the default is tiny."""
 
     hidden: int = 64
     layers: int = 2
@@ -47,12 +47,12 @@ class Shape:
     tied: bool = True
     dtype: str = "float32"
     safe: float = 0.8
-    """The share of tokens that the random model is made to think Safe, so that answers get somewhere."""
+    """The share of tokens that the random model finds Safe, so that answers are not refused at their beginning."""
     seed: int = 0
 
 
 def make(folder: Path, shape: Shape | None = None) -> None:
-    """Write a checkpoint with random weights: in two files, of a model type that nobody knows."""
+    """Write a checkpoint with random weights: in two files, of a model type that is unknown to transformers."""
     shape = shape or Shape()
     torch.manual_seed(shape.seed)
     fields = {
@@ -72,7 +72,7 @@ def make(folder: Path, shape: Shape | None = None) -> None:
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
     with torch.no_grad():
-        # As large as what the layers add, and with something that all tokens share, for `_calm` to hold on to.
+        # As large as what the layers add, and with a direction that all tokens share, which `_calm` uses.
         backbone.embed_tokens.weight.normal_().add_(2 * torch.randn(shape.hidden))
     weights = {f"model.{name}": tensor for name, tensor in backbone.state_dict().items()}
     for branch in ("", "query_"):
@@ -92,7 +92,7 @@ def make(folder: Path, shape: Shape | None = None) -> None:
         "rope_theta": 1_000_000,
         "architectures": ["Qwen3ForGuardModel"],
         "model_type": "a_type_of_its_own",
-        # Code that is not there: whoever would run a checkpoint's own code fails.
+        # Names code that does not exist: a program that runs a checkpoint's own code fails.
         "auto_map": {"AutoConfig": "configuration_guard.GuardConfig", "AutoModel": "modeling_guard.GuardModel"},
         "guard_inner_size": shape.inner,
         "dtype": shape.dtype,
@@ -107,7 +107,7 @@ def make(folder: Path, shape: Shape | None = None) -> None:
 
 
 def save_in_two(folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Weights in two files and their index, as checkpoints of the larger models are."""
+    """Weights in two files and their index, like the checkpoints of the larger models."""
     halves: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]] = ({}, {})
     for number, (name, tensor) in enumerate(weights.items()):
         halves[number % 2][name] = tensor
@@ -120,9 +120,9 @@ def save_in_two(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 
 
 def _calm(weights: dict[str, torch.Tensor], backbone: Qwen3Model, shape: Shape) -> None:
-    """Raise logits along the direction that all tokens share, until the wanted share of them is Safe.
+    """Raise logits along the direction that all tokens share, until the wanted share of tokens is Safe.
 
-    Of the others, about half are then Unsafe and half Controversial, so that answers end in all three ways.
+    About half of the others are then Unsafe and half Controversial, so that answers get all three severities.
     """
     ids = torch.randint(0, shape.vocabulary, (4, 128))
     with torch.no_grad():
@@ -151,7 +151,7 @@ def _inner(weights: dict[str, torch.Tensor], branch: str, hidden: torch.Tensor) 
 
 
 class Reference:
-    """A checkpoint in memory."""
+    """A loaded checkpoint."""
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         self.weights: dict[str, torch.Tensor] = {}
@@ -181,7 +181,7 @@ class Reference:
         )
 
     def verdict(self, tokenizer: Tokenizer, prompt: str, answer: str) -> dict[str, object]:
-        """Of one prompt and one whole answer, by the rule of the technical report, section 4."""
+        """The verdict on one prompt and one whole answer, by the rule of the technical report, section 4."""
         before = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
         ids = tokenizer.encode(before, add_special_tokens=False).ids
         end = tokenizer.token_to_id("<|im_end|>")
@@ -199,14 +199,14 @@ class Reference:
 
 
 def argmax_equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """Whether each of the four heads says the same at every position of both, (positions, logits)."""
+    """Whether each of the four heads gives the same label at every position of both, (positions, logits)."""
     sizes = list(HEADS.values())
     heads = zip(ours.split(sizes, -1), theirs.split(sizes, -1), strict=True)
     return all(torch.equal(a.argmax(-1), b.argmax(-1)) for a, b in heads)
 
 
 def main(folder: Path) -> None:
-    """For each (prompt, answer) of the JSON list on standard input: what the reference says of it, as a JSON list."""
+    """For each (prompt, answer) in the JSON list on standard input: the reference's verdict, as a JSON list."""
     reference, tokenizer = Reference(folder), Tokenizer.from_file(str(folder / "tokenizer.json"))
     print(json.dumps([reference.verdict(tokenizer, *pair) for pair in json.load(sys.stdin)]))
 

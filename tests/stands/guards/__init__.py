@@ -1,1 +1,1 @@
-"""Guards that answer as they are told, or as one server does."""
+"""Guards with scripted replies, or with the dialect of one server."""

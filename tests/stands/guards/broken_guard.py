@@ -1,6 +1,6 @@
-"""A guard that says anything: verdicts drawn by lot, replies that are none, and silence; a real HTTP server.
+"""A faulty guard: random verdicts, unreadable replies, and silence; a real HTTP server.
 
-What becomes of a turn follows from its text alone, so that a test can work out what an evaluation must say.
+The text of a turn determines its reply, so that a test can compute the result that an evaluation must report.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ class BrokenGuard:
 
     def __init__(self) -> None:
         self.unreadable = 0.1
-        """The part of the turns to which the reply is no verdict."""
+        """The share of turns to which the reply is no verdict."""
         self.silent = 0.05
         self.status = 200
-        """Of replies to chat completions."""
+        """Number of replies to chat completions."""
         self.delay = 0.0
         self.asked: Counter[str] = Counter()
-        """Requests by the turn that they are about."""
+        """Number of requests, by the judged turn."""
         routes = [
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._complete, methods=["POST"]),
@@ -69,7 +69,7 @@ class BrokenGuard:
         message = {"role": "assistant", "content": reply}
         choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": "stop"}
         if body.get("logprobs"):
-            # What OpenAI's API gives for the tokens "Safety", ":", " Safe"; the rest of a reply says nothing more.
+            # What OpenAI's API returns for the tokens "Safety", ":", " Safe"; the rest of a reply is not needed.
             choice["logprobs"] = {"content": [_token("Safety"), _token(":"), _token(f" {severity}")]}
         usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 2, "total_tokens": PROMPT_TOKENS + 2}
         return JSONResponse({"object": "chat.completion", "model": "broken-guard", "choices": [choice], "usage": usage})

@@ -1,8 +1,8 @@
 """Servers of Qwen3Guard-Gen other than ours, each as strict as the real one: what it lists, refuses and leaves out.
 
-Written after what llama.cpp answered here (build of October 2026, see tests/integration/test_llama_cpp.py), and after
-the documentation and sources of the others (vLLM 0.32, SGLang 0.5, Ollama 0.13, LM Studio 0.3). Each refuses a model
-that it does not have, also where the real one takes whatever it has.
+Based on the replies of a real llama.cpp (build of October 2026, see tests/integration/test_llama_cpp.py), and on the
+documentation and sources of the others (vLLM 0.32, SGLang 0.5, Ollama 0.13, LM Studio 0.3). Each refuses a model that
+it does not have, even if the real one would use any model that it has.
 """
 
 from typing import Any
@@ -15,17 +15,17 @@ from tests.stands.guards.stub_guard import StubGuard
 
 
 class StandIn(StubGuard):
-    """A stub guard that speaks as one server does; the class tells what that server can do."""
+    """A stub guard in the dialect of one server; the class attributes describe what that server can do."""
 
     name = "vLLM, started by guard_server"
     server = "vLLM"
-    """What `doctor` calls it."""
+    """Its name in `doctor`."""
     style = Style.ONE_TOKEN
-    """The best that it can do."""
+    """The best style that it supports."""
     probabilities = True
     tells_context = True
     refuses_too_long = True
-    """Ollama cuts off the beginning instead, and says nothing."""
+    """Whether too long a prompt is refused. Ollama cuts off its beginning instead, without a message."""
 
 
 class ReasoningParser(StandIn):
@@ -43,7 +43,7 @@ class ReasoningParser(StandIn):
 
 
 class OlderVllm(StandIn):
-    """Started by hand with the template of ours: it knows no `logprob_token_ids`, and reports nothing for them."""
+    """Started by hand with our template: it does not know `logprob_token_ids`, and reports nothing for them."""
 
     name = "vLLM before 0.32, with the template of guard_server"
 
@@ -86,8 +86,8 @@ class LlamaCpp(StandIn):
     async def _models(self, request: Request) -> Response:
         if refusal := self._refusal(request):
             return refusal
-        told = [{"name": self.model, "model": self.model, "type": "model", "capabilities": ["completion"]}]
-        return JSONResponse({"models": told, "object": "list", "data": [self._listed()]})
+        models = [{"name": self.model, "model": self.model, "type": "model", "capabilities": ["completion"]}]
+        return JSONResponse({"models": models, "object": "list", "data": [self._listed()]})
 
     def _listed(self) -> dict[str, Any]:
         meta = {"vocab_type": 2, "n_vocab": 151936, "n_ctx_train": 32768, "n_embd": 1024}
@@ -103,8 +103,8 @@ class LlamaCpp(StandIn):
 
     def _logprobs(self, token: str) -> dict[str, Any]:
         found = super()._logprobs(token)
-        for told in (found, *found["top_logprobs"]):
-            told |= {"id": 7, "bytes": list(told["token"].encode())}
+        for each in (found, *found["top_logprobs"]):
+            each |= {"id": 7, "bytes": list(each["token"].encode())}
         return found
 
     def _too_long(self, count: int) -> Response | None:
@@ -157,7 +157,7 @@ class LmStudio(StandIn):
         return {"id": self.model, "object": "model", "owned_by": "organization_owner"}
 
     async def _tokenize(self, request: Request) -> Response:
-        # With status 200, and so in its log: "Returning 200 anyway".
+        # With status 200. The real one writes "Returning 200 anyway" to its log.
         return JSONResponse({"error": "Unexpected endpoint or method. (POST /tokenize)"})
 
     def _message(self, text: str) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class LmStudio(StandIn):
 
 
 class Proxy(StandIn):
-    """Forwards `/v1` only, to what it has under a name of its own, and refuses what OpenAI's API does not know."""
+    """Forwards only `/v1`, under its own name for the model, and refuses fields that OpenAI's API does not have."""
 
     name = "a proxy that forwards /v1 only"
     server = "unknown kind"

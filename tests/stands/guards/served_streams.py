@@ -1,4 +1,4 @@
-"""The stream endpoint in the loop of a test, so that its state can be seen, with a model that does as it is told."""
+"""The stream endpoint in the event loop of a test, so that the test can see its state, with a stub model."""
 
 import asyncio
 import json
@@ -23,12 +23,12 @@ HELLO = [{"role": "user", "content": "Good morning!"}]
 
 
 class Served:
-    """The endpoint in this event loop, so that its state can be seen."""
+    """The endpoint in this event loop, so that a test can see its state."""
 
     def __init__(self, limits: Limits) -> None:
         self.model = StubStream()
         self.sessions = Sessions(self.model, limits)
-        # Small, so that a client who reads nothing is soon noticed.
+        # Small, so that a client that reads nothing is soon detected.
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.port = self.listening.getsockname()[1]
@@ -55,7 +55,7 @@ class Served:
 
 @asynccontextmanager
 async def served_streams(**limits: Any) -> AsyncIterator[Served]:
-    """The endpoint, with `Limits` of these values."""
+    """The endpoint with these values of `Limits`."""
     served = Served(Limits(**limits))
     task = asyncio.create_task(served.server.serve(sockets=[served.listening]))
     while not served.server.started:
@@ -70,7 +70,7 @@ async def served_streams(**limits: Any) -> AsyncIterator[Served]:
 
 
 async def exchange(socket: ClientConnection, **message: Any) -> dict[str, Any]:
-    """Send a message, for the reply."""
+    """Send a message and return the reply."""
     await socket.send(json.dumps(message))
     reply: dict[str, Any] = json.loads(await socket.recv())
     return reply

@@ -1,4 +1,4 @@
-"""`qwen3guard serve stream-…` as it looks from outside: the real routes, with a model that does as it is told."""
+"""`qwen3guard serve stream-…` as clients see it: the real routes, with a stub model."""
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -20,13 +20,13 @@ def _list_models(request: Request) -> JSONResponse:
 
 
 class StreamServer:
-    """One server; `routes` stand beside its own."""
+    """One server; `routes` are added to its own."""
 
     def __init__(self, *routes: BaseRoute, model: StubStream | None = None) -> None:
         self.model = model or StubStream()
         self.sessions = Sessions(self.model, Limits(idle_seconds=30))
         self.forgets = False
-        """Loses all streams before each request."""
+        """Whether it loses all streams before each request."""
         own = [Route("/v1/models", _list_models), *stream_routes.routes(lambda: self.sessions)]
         self.app = Starlette(routes=[*own, *routes], middleware=[Middleware(self._forgetful)])
 
@@ -40,7 +40,7 @@ class StreamServer:
 
 
 def broken_server(reply: object, *routes: BaseRoute, offer: object = None) -> Starlette:
-    """One whose every judgement is `reply`, which is no verdict; `offer` replaces its offer of streams."""
+    """A server that always replies with `reply`, which is no verdict; `offer` replaces its offer of streams."""
     offered = StreamOffer(object="guard.stream", streams=0, limits={}).model_dump() if offer is None else offer
     own = [
         Route("/v1/models", _list_models),

@@ -1,6 +1,6 @@
-"""A guard endpoint that does as it is told, for failures that must be provoked and for other servers' dialects.
+"""A guard endpoint with scripted behaviour, for failures that must be provoked and for other servers' dialects.
 
-It speaks as vLLM 0.32 does (seen on the real one, see tests/integration): the same fields, the same refusals.
+It has the dialect of vLLM 0.32 (as seen on the real one, see tests/integration): the same fields, the same refusals.
 """
 
 import asyncio
@@ -23,39 +23,39 @@ _REPLIES = {
 
 
 class StubGuard:
-    """Flags a turn that holds one of a few words; everything else is safe.
+    """Flags a turn that contains one of a few words; everything else is safe.
 
-    Attributes tell how it behaves and may be changed while it runs; `requests` holds what it was asked.
+    Attributes control its behaviour and may be changed while it runs; `requests` has the requests that it got.
     """
 
     def __init__(self) -> None:
         self.model = "Qwen/Qwen3Guard-Gen-0.6B"
-        """The one that it has: a request that names none or another is refused."""
+        """Its only model: a request that names none or another is refused."""
         self.prefill = True
-        """Honours `verdict_prefill`, as a server started by guard_server does."""
+        """Supports `verdict_prefill`, like a server started by guard_server."""
         self.tokenize = True
         self.logprobs = True
         self.strict_fields = False
         """Rejects fields that OpenAI does not know, with 400."""
         self.delay = 0.0
         self.waits_for: str | None = None
-        """Answers nothing before it was asked about this turn."""
+        """Answers no request before it was asked about this turn."""
         self.silent_about: str | None = None
-        """Answers nothing about a turn that holds this text, until this changes."""
+        """Answers no request about a turn with this text, until this changes."""
         self.status = 200
         self.status_after_first: int | None = None
-        """Answers all but the first request for a verdict with this."""
+        """The reply to all but the first request for a verdict."""
         self.nonsense: str | None = None
         self.limit = 10240
         self.tells_limit = True
         self.key: str | None = None
         self.by_context = False
-        """Flags a turn also for a word in its context, as guards do."""
+        """Flags a turn also for a word in its context, as real guards do."""
         self.together: tuple[str, ...] = ()
-        """Words that are flagged where all of them stand in one turn."""
+        """Words that are flagged only if one turn has all of them."""
         self.requests: list[dict[str, Any]] = []
         self.tokenized = 0
-        """Requests for tokens of conversations."""
+        """Requests to count the tokens of conversations."""
         self.at_once = 0
         self.most_at_once = 0
         routes = [

@@ -1,4 +1,4 @@
-"""A judge of conversations that does as it is told, in the place of an engine."""
+"""A judge of conversations with scripted behaviour, in place of an engine."""
 
 import asyncio
 
@@ -10,20 +10,20 @@ _SURE = dict.fromkeys(Severity, 0.1)
 
 
 class StubJudge:
-    """Flags a turn that holds "bomb"; attributes may be changed while it runs, `asked` holds what it was asked."""
+    """Flags a turn that contains "bomb". Attributes may be changed while it runs; `asked` has all conversations."""
 
     def __init__(self, model: str = "Qwen/Qwen3Guard-Gen-0.6B") -> None:
         self.models = [model]
         self.context = 10240
-        """Here characters of the last turn, not tokens."""
+        """In characters of the last turn here, not in tokens."""
         self.asked: list[Conversation] = []
         self.gate = asyncio.Event()
-        """Judgements wait until it is set."""
+        """Verdicts wait until it is set."""
         self.gate.set()
         self.cancelled = 0
 
     async def judge(self, conversation: Conversation, *, refusals: bool = False) -> Verdict:
-        """Text decides: "crash" fails the engine, "nonsense" is no label, and "unable" refuses."""
+        """The text decides: "crash" makes the engine fail, "nonsense" gives no label, and "unable" is a refusal."""
         self.asked.append(conversation)
         try:
             await self.gate.wait()

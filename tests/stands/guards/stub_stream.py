@@ -1,4 +1,4 @@
-"""A Qwen3Guard-Stream that does as it is told: what it thinks of a token stands in the token's text."""
+"""A Qwen3Guard-Stream with scripted behaviour: the text of a token determines its label."""
 
 import asyncio
 import re
@@ -10,14 +10,14 @@ from guard_server.stream.live_stream import StreamPrompt
 from moderation.conversation import Conversation
 
 CONFIG = {"num_risk_level": 3, "num_category": 8, "num_query_risk_level": 3, "num_query_category": 9}
-# Words that begin so are flagged, if nobody names others; the categories are Violent and Political.
+# Words with these beginnings are flagged by default; the categories are Violent and Political.
 UNSAFE, CONTROVERSIAL = "bad", "maybe"
 _WORD = re.compile(r"\s*\S+|\s+")
 _END = 0
 
 
 class StubStream:
-    """One token per word, with the white space before it. Counts what it was asked."""
+    """One token per word, with the white space before it. Records its requests."""
 
     context = 4096
     block = 32
@@ -28,11 +28,11 @@ class StubStream:
         self.labels = Labels.of(CONFIG)
         self._words: list[str] = ["<end>"]
         self.asked: list[tuple[str, int, int]] = []
-        """For each request: stream, tokens in all, tokens that are known."""
+        """For each request: the stream, the number of all tokens, the number of cached tokens."""
         self.cancelled = 0
         self.running = 0
         self.gate = asyncio.Event()
-        """Judgements wait until it is set."""
+        """Verdicts wait until it is set."""
         self.gate.set()
         self.fails: BaseException | None = None
 
@@ -69,7 +69,7 @@ class StubStream:
         return [self._words.index(word) for word in words]
 
     def _row(self, ids: Sequence[int]) -> list[float]:
-        # The token that closes a turn is judged by the word before it.
+        # The token that closes a turn gets the label of the word before it.
         at = -2 if ids[-1] == _END and len(ids) > 1 else -1
         word = self._words[ids[at]].strip()
         unsafe = word.startswith(self._unsafe)

@@ -1,1 +1,1 @@
-"""Chat models that answer as they are told, at a pace, or in a server's dialect."""
+"""Chat models with scripted answers, at a fixed pace, or in a server's dialect."""

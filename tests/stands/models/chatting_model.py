@@ -1,4 +1,4 @@
-"""The chat model behind the guarded models: it does as it is told, also while Open WebUI asks it for titles."""
+"""The chat model of the guarded models. Its answer can be set, and it answers Open WebUI's requests for titles."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from tests.stands.models.stub_model import StubModel
 
 
 class ChattingModel(StubModel):
-    """Answers Open WebUI's own tasks from the demo's script, and everything else as it was told."""
+    """Answers Open WebUI's own tasks from the demo's script, and everything else with the set answer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.models = ["demo-chat", "demo-chat-2"]
         self.task_answer: str | None = None
-        """What it answers to every task in place of the script."""
+        """The answer to every task, in place of the script."""
         self._script = Script.load(SCRIPT)
 
     @property
     def tasks(self) -> list[str]:
-        """The prompts of the tasks that it was asked."""
+        """The prompts of the tasks that it got."""
         return [last_user_text(body) for body in self.requests if _is_task(body)]
 
     def answer_to(self, body: dict[str, Any]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def _frame(text: str | None) -> bytes:
 
 
 def _dialect_frames(dialect: str, *, unsafe: bool) -> list[bytes]:
-    """An answer of 200 tokens, or one that goes on after the unsafe one."""
+    """An answer of 200 tokens, or one that continues after an unsafe token."""
     tokens = [token(number, unsafe=unsafe) for number in range(1000 if unsafe else DIALECT_TOKENS)]
     chunks = DIALECTS[dialect](tokens[:DIALECT_REASONING], tokens[DIALECT_REASONING:])
     return [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks]
@@ -34,8 +34,8 @@ def _dialect_frames(dialect: str, *, unsafe: bool) -> list[bytes]:
 class PacedModel(StubModel):
     """Answers with `max_tokens` tokens, `seed` milliseconds apart; the 100th is unsafe if the prompt asks for it.
 
-    The frames are made in advance and sent by the clock, so that its own work does not show. The models `paced-azure`
-    and so on stream as those servers do, their first 150 tokens as reasoning.
+    The frames are prepared and sent at fixed times, so that its own work does not affect the figures. The models
+    `paced-azure` and so on stream like those servers, with their first 150 tokens as reasoning.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A chat model that does as it is told: a real HTTP server behind the guarded models, for what must be provoked."""
+"""A chat model with scripted behaviour: a real HTTP server for guarded models, for failures that must be provoked."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 
 
 class StubModel:
-    """Says `deltas`, one chunk each. Attributes may be changed while it runs; `requests` holds what it was asked."""
+    """Sends `deltas`, one chunk each. Attributes may be changed while it runs; `requests` has all requests."""
 
     def __init__(self) -> None:
         self.models = ["llama3:8b", "qwen/qwen3"]
@@ -27,19 +27,19 @@ class StubModel:
         self.done = True
         """Whether a stream ends with [DONE]."""
         self.chunks: list[Any] | None = None
-        """Sent in reply to a streamed request instead of all that, one event each; a text is sent as it is."""
+        """Sent in reply to a streamed request instead of `deltas`, one event each; a text is sent unchanged."""
         self.reply: Any = None
-        """Sent in reply to any request instead of all that, as JSON."""
+        """Sent as JSON in reply to any request, instead of `deltas`."""
         self.listing: Any = None
         """Sent as the list of models instead of `models`."""
         self.delay = 0.0
         """Seconds before each chunk."""
         self.wait = 0.0
-        """Seconds before anything comes."""
+        """Seconds before the first chunk."""
         self.holds = False
-        """Nothing comes while this is set."""
+        """Nothing is sent while this is set."""
         self.abort_after: int | None = None
-        """Breaks the connection after so many chunks."""
+        """Breaks the connection after this number of chunks."""
         self.status = 200
         self.error = "provoked"
         self.requests: list[dict[str, Any]] = []
@@ -47,11 +47,11 @@ class StubModel:
         self.headers: list[dict[str, str]] = []
         self.queries: list[dict[str, str]] = []
         self.streaming = 0
-        """Streams that are open now."""
+        """Number of open streams."""
         self.closed: list[float] = []
         """When each stream ended, by `time.monotonic()`."""
         self.whole: list[bool] = []
-        """Whether each of those streams came to its end."""
+        """Whether each of those streams was sent completely."""
         routes = [
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._complete, methods=["POST"]),
@@ -69,7 +69,7 @@ class StubModel:
         return self.deltas
 
     def chunks_to(self, body: dict[str, Any]) -> list[Any] | None:
-        """What is sent in reply to a streamed request as it is; None where deltas are."""
+        """The raw reply to a streamed request; None if deltas are sent."""
         return self.chunks
 
     async def _models(self, request: Request) -> Response:

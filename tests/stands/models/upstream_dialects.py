@@ -1,4 +1,4 @@
-"""How real model servers stream: the same answer in the shape of each, after their documentation and public reports."""
+"""How real model servers stream: the same answer in the format of each, based on documentation and public reports."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -122,6 +122,6 @@ DIALECTS: dict[str, Callable[[Iterable[str], Iterable[str]], Iterator[Chunk]]] =
 
 
 def spoken(dialect: str, content: str, *, reasoning: str = "", size: int = 4) -> list[Chunk]:
-    """An answer in the shape of one server, in parts of `size` characters."""
+    """An answer in the format of one server, in parts of `size` characters."""
     parts = [[text[at : at + size] for at in range(0, len(text), size)] for text in (reasoning, content)]
     return list(DIALECTS[dialect](*parts))

@@ -1,9 +1,9 @@
 """Writes the demo guard as GGUF, for a real llama.cpp. In its environment: `python demo_gguf.py FOLDER TOKENIZER OUT`.
 
-llama.cpp folds no text before it cuts it into tokens, as the demo guard's tokenizer.json does: lower case, no
-punctuation, each number a zero. So the chat template in the file does that, for letters and signs of plain English and
-Chinese, and puts a space before each word; then GPT-2's way to cut gives the same tokens. Words with combining marks
-(Hindi, Thai) are still cut otherwise, and compatibility forms (fullwidth letters) stay.
+The demo guard's tokenizer.json normalizes text first (lower case, no punctuation, each number a zero); llama.cpp does
+not. So the chat template in the file does it, for letters and signs of plain English and Chinese, and puts a space
+before each word; GPT-2's pre-tokenizer then gives the same tokens. Words with combining marks (Hindi, Thai) are still
+split differently, and compatibility forms (fullwidth letters) stay.
 """
 
 import json
@@ -37,7 +37,7 @@ _TURNS = r"""{%- for turn in messages -%}
 {{- '<|im_start|> user judge the ' ~ kind ~ ' above<|im_end|>' -}}
 {{- '<|im_start|> assistant<think></think>' -}}
 """
-# Where the one-token verdicts of `guard_server` have it.
+# In the same place as for the one-token verdicts of `guard_server`.
 _PREFILL = "{{- verdict_prefill | default('') -}}"
 _LAYER_NAMES = {
     "self_attn.q_proj": "attn_q",
@@ -60,7 +60,7 @@ _NAMES = {
 
 
 def chat_template(*, prefill: bool) -> str:
-    """What stands in the file; `prefill` lets a request say how the reply begins."""
+    """The template in the file; with `prefill`, a request may set the beginning of the reply."""
     return _FOLD.replace("SIGNS", json.dumps(list(_SIGNS), ensure_ascii=False)) + _TURNS + (_PREFILL if prefill else "")
 
 
@@ -109,16 +109,16 @@ def _add_tokenizer(writer: GGUFWriter, config: dict[str, Any], tokenizer: dict[s
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """All of a safetensors file in bfloat16, under llama.cpp's names, in 32 bits."""
+    """All tensors of a safetensors file in bfloat16, under llama.cpp's names, in 32 bits."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    for name, told in json.loads(data[8 : 8 + length]).items():
+    for name, tensor in json.loads(data[8 : 8 + length]).items():
         if name == "__metadata__":
             continue
-        start, end = (8 + length + offset for offset in told["data_offsets"])
+        start, end = (8 + length + offset for offset in tensor["data_offsets"])
         # A bfloat16 is the upper half of a float32.
         halves = np.frombuffer(data[start:end], dtype="<u2").astype("<u4") << 16
-        yield _renamed(name), halves.view("<f4").reshape(told["shape"])
+        yield _renamed(name), halves.view("<f4").reshape(tensor["shape"])
 
 
 def _renamed(name: str) -> str:

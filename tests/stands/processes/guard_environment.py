@@ -1,4 +1,4 @@
-"""Programs that need torch, run in the guard's environment from tests that do not have it."""
+"""Runs programs that need torch in the guard's environment, for tests that run without torch."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ _MAKE = (
 
 
 def run(*arguments: str, stdin: str = "") -> str:
-    """What Python prints, started with `arguments`."""
+    """The output of Python, started with `arguments`."""
     environment = {
         **os.environ,
         "VLLM_PLUGINS": MODEL,

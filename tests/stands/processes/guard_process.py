@@ -18,14 +18,14 @@ _START_SECONDS = 900
 
 
 def guard_python() -> str:
-    """The Python that has vLLM; a failure, not a skip, where it is missing."""
+    """The Python that has vLLM. If it is missing, the test fails and is not skipped."""
     python = Path(os.environ.get("GUARD_PYTHON", ROOT / ".venvs/guard/bin/python"))
     assert python.exists(), f"{python} is missing. Run `make install`, or set GUARD_PYTHON to a Python that has vLLM."
     return str(python)
 
 
 class GuardProcess:
-    """One run of `serve`; its output is read all the time, so that it never blocks."""
+    """One run of `serve`; its output is read continuously, so that it never blocks."""
 
     def __init__(self, *arguments: str, port: int, key: str | None = None, env: dict[str, str] | None = None) -> None:
         self.port = port
@@ -63,7 +63,7 @@ class GuardProcess:
             time.sleep(0.1)
 
     def end(self) -> int:
-        """The status, once it has ended by itself."""
+        """The exit status, once it has ended by itself."""
         status = self.process.wait(timeout=PATIENCE)
         self._reader.join(timeout=PATIENCE)
         return status

@@ -1,4 +1,4 @@
-"""The real Pipelines server with the guarded models, between a guard and a chat model that do as they are told."""
+"""The real Pipelines server with the guarded models, between a stub guard and a stub chat model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.stands.waiting import PATIENCE
 
 MODEL = "qwen3guard_models.qwen~2Fqwen3"
 UPSTREAM_SECONDS = 4
-"""The admin's own limit for an upstream that says nothing."""
+"""The admin's limit for a silent upstream."""
 
 
 class GuardedServer:
-    """The server, and what a test turns at those around it."""
+    """The server, and the controls of the stubs around it."""
 
     def __init__(self, pipelines: PipelinesServer, guard: StubGuard, upstream: StubModel, audit: Path) -> None:
         self.pipelines = pipelines
@@ -33,8 +33,8 @@ class GuardedServer:
         self._audit = audit
 
     def as_new(self) -> None:
-        """Guard and upstream behave as at the start again, and the audit is empty."""
-        # Their apps go on being served, by methods of the same objects.
+        """Reset guard and upstream, and clear the audit."""
+        # Their apps are still served, by methods of the same objects.
         vars(self.guard).update(vars(StubGuard()))
         vars(self.upstream).update(vars(StubModel()))
         for file in self._audit.glob("*"):
@@ -46,14 +46,14 @@ class GuardedServer:
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     async def ask(self, text: str = "hi", *, stream: bool = True, **more: Any) -> Received:
-        """All that a client receives."""
+        """Everything that a client receives."""
         async with self.asking(text, stream=stream, **more) as received:
             await received.ended()
         return received
 
     @asynccontextmanager
     async def asking(self, text: str = "hi", *, stream: bool = True, **more: Any) -> AsyncIterator[Received]:
-        """What a client receives meanwhile; it leaves with the context."""
+        """What a client receives inside the context; at its end the client leaves."""
         body = {"model": MODEL, "messages": [{"role": "user", "content": text}], "stream": stream, **more}
         received = Received()
         reading = asyncio.create_task(received.read(f"{self.pipelines.url}/chat/completions", body))
@@ -65,14 +65,14 @@ class GuardedServer:
 
 
 class Received:
-    """The bytes of one answer, and when they came."""
+    """The bytes of one answer, and when they arrived."""
 
     def __init__(self) -> None:
         self.raw = ""
         self.times: list[float] = []
-        """Of the request and of every part of the answer, by `time.monotonic()`."""
+        """Times of the request and of every part of the answer, by `time.monotonic()`."""
         self.broken: str | None = None
-        """How the connection ended, where it was cut."""
+        """The error, if the connection was broken."""
         self._ended = asyncio.Event()
 
     async def read(self, url: str, body: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Received:
 
     @property
     def chunks(self) -> list[dict[str, Any]]:
-        """What a streamed answer consists of; of a cut one, what came whole."""
+        """The chunks of a streamed answer; of an interrupted one, the complete chunks."""
         whole = self.raw.rpartition("\n\n")[0] if self.broken else self.raw
         lines = [line.removeprefix("data: ") for line in whole.split("\n\n") if line]
         return [json.loads(line) for line in lines if line != "[DONE]"]
@@ -108,7 +108,7 @@ class Received:
 
     @property
     def finish(self) -> str | None:
-        """The one finish reason; None where there is none."""
+        """The only finish reason; None if there is none."""
         choices = [choice for chunk in self.chunks for choice in chunk.get("choices", [])]
         reasons: list[str] = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
         assert len(reasons) <= 1, reasons
@@ -124,14 +124,14 @@ class Received:
 def guarded_server(
     folder: Path, *, guard_url: str | None = None, environment: str = "pipelines", **valves: str
 ) -> Iterator[GuardedServer]:
-    """With these defaults for its valves; `guard_url` names another guard than the stub, `environment` the server's."""
+    """A server with these defaults of valves. `guard_url` replaces the stub guard; `environment` is the server's."""
     guard, upstream = StubGuard(), StubModel()
     with serve(guard.app) as stub_url, serve(upstream.app) as upstream_url:
         wiring = {
             "guard_base_url": guard_url or f"{stub_url}/v1",
             "upstream_base_urls": f"{upstream_url}/v1",
             "upstream_api_keys": "sk-secret",
-            # Two checks in a row by a guard that is slow on purpose, and a busy machine.
+            # Enough for two consecutive checks by a deliberately slow guard on a busy machine.
             "timeout_seconds": "30",
             "upstream_timeout_seconds": str(UPSTREAM_SECONDS),
             "audit_path": str(folder / "audit/audit.jsonl"),

@@ -22,9 +22,9 @@ def llama_cpp(folder: Path, *, context: int, prefill: bool) -> Iterator[str]:
     """Its address, without /v1.
 
     Args:
-        folder: where its file and its log go.
+        folder: for its file and its log.
         context: tokens.
-        prefill: whether the chat template takes how a reply begins, as guard_server's does.
+        prefill: whether the chat template accepts the beginning of a reply, like guard_server's.
     """
     python, model, port = str(python_of("llama-cpp")), folder / "qwen3guard-demo.gguf", free_port()
     write = [python, str(_HERE / "demo_gguf.py"), str(DEMO_FOLDER), str(DEMO_TOKENIZER), str(model)]
@@ -36,7 +36,7 @@ def llama_cpp(folder: Path, *, context: int, prefill: bool) -> Iterator[str]:
             _wait(process, f"http://127.0.0.1:{port}", folder / "llama.log")
             yield f"http://127.0.0.1:{port}"
         finally:
-            # It has no word for stopping, and nothing to lose.
+            # It has no command to stop, and no state to lose.
             process.kill()
             process.wait(timeout=PATIENCE)
 

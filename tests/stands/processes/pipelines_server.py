@@ -21,7 +21,7 @@ from tests.stands.waiting import PATIENCE
 KEY = "a-key-for-tests"
 FILTER, REFUSAL = "qwen3guard_filter", "qwen3guard_refusal"
 _START_SECONDS = 300
-# An upload installs what the file requires.
+# An upload installs the packages that the file requires.
 _CALL_SECONDS = 120
 _VERSIONS = """
 import importlib.metadata as m, json, sys
@@ -30,14 +30,14 @@ print(json.dumps({name: m.version(name) for name in sys.argv[1:]} | {"python": "
 
 
 def python_of(environment: str) -> Path:
-    """Its Python; a failure, not a skip, where it is missing."""
+    """Its Python. If it is missing, the test fails and is not skipped."""
     python = ROOT / f".venvs/{environment}/bin/python"
     assert python.exists(), f"{python} is missing: `make test-integration` builds it"
     return python
 
 
 def versions(environment: str, *names: str) -> dict[str, str]:
-    """The installed versions of some distributions, and of Python."""
+    """The installed versions of these distributions, and of Python."""
     command = [str(python_of(environment)), "-c", _VERSIONS, *names]
     found: dict[str, str] = json.loads(subprocess.check_output(command, text=True))
     return found
@@ -59,7 +59,7 @@ class PipelinesServer:
         self.http.headers["Authorization"] = f"Bearer {KEY}"
 
     def start(self) -> None:
-        """Start it, for the first time or again, and return when it answers."""
+        """Start or restart it, and return when it answers."""
         with self._log.open("ab") as file:
             variables = {**os.environ, **self._variables}
             self.process = subprocess.Popen(
@@ -67,9 +67,9 @@ class PipelinesServer:
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
-            told = self._log.read_text()[-4000:]
-            assert self.process.poll() is None, f"the Pipelines server ended:\n{told}"
-            assert time.monotonic() < deadline, f"the Pipelines server did not start:\n{told}"
+            log = self._log.read_text()[-4000:]
+            assert self.process.poll() is None, f"the Pipelines server ended:\n{log}"
+            assert time.monotonic() < deadline, f"the Pipelines server did not start:\n{log}"
             time.sleep(0.2)
 
     def stop(self) -> None:
@@ -93,7 +93,7 @@ class PipelinesServer:
         self.http.post("/pipelines/upload", files={"file": (file.name, file.read_bytes())}).raise_for_status()
 
     def models(self) -> dict[str, Any]:
-        """What Open WebUI learns of each file: `pipeline` holds a filter's type, targets and priority."""
+        """What Open WebUI gets about each file: `pipeline` has a filter's type, targets and priority."""
         return {model["id"]: model.get("pipeline") for model in self.get("/models")["data"]}
 
     def set_valves(self, **valves: Any) -> Any:
@@ -121,7 +121,7 @@ def pipelines_server(
     *,
     files: Sequence[Path] = (),
 ) -> Iterator[PipelinesServer]:
-    """A server with these files of dist/ and other `files` in it, and these variables in its environment."""
+    """A server with these files of dist/, other `files`, and these environment variables."""
     server = PipelinesServer(environment, folder, variables or {})
     server.folder.mkdir()
     for file in (*(ROOT / f"dist/{plugin}.py" for plugin in plugins), *files):

@@ -1,4 +1,4 @@
-"""A guard and a chat model for benchmarks, each in a process of its own: in a thread they would share our time."""
+"""A guard and a chat model for benchmarks, each in its own process: in a thread they would share our processor time."""
 
 import multiprocessing
 import time
@@ -17,12 +17,12 @@ from tests.stands.models.paced_model import PacedModel
 from tests.stands.servers import free_port
 from tests.stands.waiting import PATIENCE
 
-# Long chats cost the guard's side of the bench next to nothing: it estimates instead of counting words.
+# It estimates tokens instead of counting words, so that long chats cost the benchmark's guard almost nothing.
 _BYTES_PER_TOKEN = 4
 
 
 class CountingGuard(StubGuard):
-    """Finds everything safe, and counts what it was asked instead of keeping it."""
+    """Finds everything safe, and counts its requests instead of keeping them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,9 +59,9 @@ def _tokens(body: dict[str, object]) -> int:
 
 @contextmanager
 def stub_guard_process(seconds: float) -> Iterator[str]:
-    """A stub guard that takes so long for a verdict.
+    """A stub guard that takes this time for a verdict.
 
-    In addition to a guard's routes, `GET /judged` returns the last turns that it was asked about since the last time,
+    In addition to a guard's routes, `GET /judged` returns the last turns of the requests since the previous call,
     and `POST /delay` sets the seconds.
     """
     with _process(_serve_guard, seconds) as url:
@@ -72,8 +72,8 @@ def stub_guard_process(seconds: float) -> Iterator[str]:
 def counting_guard_process() -> Iterator[str]:
     """A stub guard that answers at once.
 
-    In addition to a guard's routes, `GET /counts` returns how many verdicts and counts of tokens it was asked for since
-    the last time, and `POST /delay` sets the seconds that a verdict takes.
+    In addition to a guard's routes, `GET /counts` returns how many verdicts and token counts were requested since the
+    previous call, and `POST /delay` sets the seconds that a verdict takes.
     """
     with _process(_serve_counting_guard) as url:
         yield url
@@ -83,8 +83,8 @@ def counting_guard_process() -> Iterator[str]:
 def paced_model_process() -> Iterator[str]:
     """A `PacedModel`.
 
-    In addition to a model's routes, `GET /endings` returns when each stream since the last time ended, by the system's
-    monotonic clock, and whether it came to its end.
+    In addition to a model's routes, `GET /endings` returns when each stream since the previous call ended, by the
+    system's monotonic clock, and whether it was complete.
     """
     with _process(_serve_model) as url:
         yield url
