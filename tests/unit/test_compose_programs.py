@@ -129,9 +129,7 @@ def guard_command(name: str, values: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("name", GUARDS)
 @pytest.mark.parametrize("values", MODELS)
-def test_serve_accepts_the_guards_command(
-    name: str, values: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_serve_accepts_the_guards_command(name: str, values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ServeOptions]] = []
     monkeypatch.setattr(hardware, "detect", lambda: Hardware("cpu", 32 * GIB, 30 * GIB))
     monkeypatch.setattr(serving, "serve", lambda model, options: asked.append((model, options)))
