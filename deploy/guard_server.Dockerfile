@@ -17,7 +17,7 @@ COPY guard_server/ guard_server/
 RUN uv pip install --python "$(command -v python3)" --no-deps --editable .
 
 # Two folders: the model's files, which only `download` writes, and what vLLM and its libraries keep between two starts
-# (compiled kernels). New volumes take over their owner.
+# (compiled kernels). New volumes get the same owner.
 RUN useradd --uid 10001 --no-create-home --home-dir /cache guard \
   && mkdir -p /models /cache && chown guard: /models /cache
 ENV HOME=/cache \

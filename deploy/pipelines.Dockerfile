@@ -8,7 +8,7 @@ COPY dist/qwen3guard_filter.py dist/qwen3guard_models.py dist/qwen3guard_refusal
 RUN sed -n 's/^requirements: //p' /app/dist/*.py | tr -d ' ' | tr ',' '\n' | sort -u \
   | xargs pip install --no-cache-dir
 
-# A new volume takes over the folder's owner.
+# A new volume gets the same owner.
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp pipelines \
   && mkdir -p /app/pipelines && chown -R pipelines: /app/pipelines
 USER pipelines

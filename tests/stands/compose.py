@@ -40,7 +40,7 @@ def example() -> dict[str, str]:
 
 
 def filled_in(text: str, values: dict[str, str]) -> str:
-    """As Compose does with ${NAME}, ${NAME:-default} and ${NAME:?message}."""
+    """Substitutes ${NAME}, ${NAME:-default} and ${NAME:?message} like Compose."""
 
     def one(match: re.Match[str]) -> str:
         name, kind, other = match.groups()

@@ -103,7 +103,7 @@ def test_a_container_can_do_no_more_than_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_only_images_that_know_no_other_user_run_as_root(name: str) -> None:
+def test_only_open_webui_runs_as_root(name: str) -> None:
     dockerfile = ALL[name].get("build", {}).get("dockerfile")
     if dockerfile is None:
         assert name in WEBUIS or ALL[name]["user"] in ("999:999", "999:1000")
@@ -132,7 +132,7 @@ def test_only_open_webui_has_a_port_and_only_on_loopback() -> None:
         assert [filled_in(port, {}) for port in ports] == ["127.0.0.1:3000:8080"]
 
 
-def test_there_is_one_network_for_each_need() -> None:
+def test_there_is_one_network_for_each_purpose() -> None:
     members = {
         network: {name for name, service in ALL.items() if network in service["networks"]}
         for network in EXTENDED["networks"]

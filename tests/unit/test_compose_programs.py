@@ -182,11 +182,11 @@ def test_the_pipelines_settings_are_valid_values_of_existing_valves(monkeypatch:
     assert ours["QWEN3GUARD_GUARD_BASE_URL"] == "http://guard:8000/v1"
     for name, value in ours.items():
         monkeypatch.setenv(name, value)
-    # One environment serves both, so a name that both have must mean the same in both.
+    # Both read the same environment, so a variable that both have must have the same meaning in both.
     assert Valves().problems + ModelsValves().problems == []
 
 
-def test_the_functions_settings_are_valves_that_exist_and_take_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_functions_settings_are_valid_values_of_existing_valves(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = settings("open-webui-functions")
     assert ours == {"QWEN3GUARD_GUARD_BASE_URL": "http://guard:8000/v1", "QWEN3GUARD_GUARD_API_KEY": "k"}
     for name, value in ours.items():

@@ -1,7 +1,7 @@
 """deploy/kubernetes: valid for the API, contained, and with the commands that the tests run outside a cluster.
 
-The schemas are those of Kubernetes' own API, as kubernetes-validate carries them. What only a cluster can show is not
-shown here: that it schedules the pods, and that its network keeps the policies.
+The schemas are those of Kubernetes' own API, from kubernetes-validate. Only a cluster can show that the pods run and
+that its network enforces the policies, so this is not tested here.
 """
 
 import re
@@ -81,7 +81,7 @@ def test_a_patch_without_a_target_and_a_file_that_nothing_names_would_be_found(t
 
 
 @EACH
-def test_all_is_in_one_namespace_that_refuses_more_than_ours_need(name: str) -> None:
+def test_all_manifests_are_in_one_restricted_namespace(name: str) -> None:
     namespace = only(name, "Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     others = [manifest["metadata"]["namespace"] for manifest in BUILT[name] if manifest != namespace]
@@ -213,7 +213,7 @@ def test_the_settings_are_those_of_compose() -> None:
     assert {name: values[name] for name in settings()} == settings()
 
 
-def test_the_guards_command_is_one_that_serve_takes_and_the_one_of_compose(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_accepts_the_guards_command_which_is_that_of_compose(monkeypatch: pytest.MonkeyPatch) -> None:
     guard = containers(only("overlays/gpu", "Deployment"))[-1]
     assert "command" not in guard
     args = [re.sub(r"\$\((\w+)\)", lambda name: settings()[name[1]], word) for word in guard["args"]]
