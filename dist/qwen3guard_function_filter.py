@@ -9376,6 +9376,8 @@ class AnswerState:
         """Whether the guarded models' function makes it, and judges it."""
         self.is_sent_through = False
         """Whether the filter sends its request there."""
+        self.preface = ""
+        """What the answer begins with."""
         notices = RequestNotices(moderator, context, continues=False)
         self.stream = GuardedStream(moderator, context, notices, StreamTerms([]))
         """The answer to the newest call of the model; tools may make several."""
@@ -10265,7 +10267,9 @@ class Filter:
             _check_form(body, state)
         context, fields = state.context, {name: value for name, value in body.items() if name != "messages"}
         try:
-            cleaned = await RequestReview(state.moderator, messages_of(body), fields, context).review()
+            review = RequestReview(state.moderator, messages_of(body), fields, context)
+            cleaned = await review.review()
+            state.preface = review.preface(cleaned)
         except RequestRefused as refused:
             if state.valves.rewrite_history:
                 await replace_prompt(state, metadata.get("user_message_id"), refused)
@@ -10303,7 +10307,9 @@ class Filter:
         try:
             review = RequestReview(state.moderator, messages_of(body), fields, context)
             cleaned = await review.review()
-            terms = state.terms()._replace(context=cleaned.context, preface=review.preface(cleaned))
+            terms = state.terms()._replace(context=cleaned.context, preface=review.preface(cleaned) or state.preface)
+            # It is said once, not in each round of tools.
+            state.preface = ""
             state.stream = GuardedStream(state.moderator, context, review.notices, terms)
         except RequestRefused as refused:
             raise TurnRefused(refused.answer) from None

@@ -639,3 +639,33 @@ async def test_a_temporary_chat_is_left_to_its_page(host: FilterHost) -> None:
     assert host.stored == {}
     assert [message["content"] for message in kept["messages"]] == [PROMPT["content"], WITHHELD]
     assert WITHHELD in json.dumps(answer.emitted)
+
+
+async def test_pictures_in_an_answer_are_withheld_if_the_admin_wants_that(
+    host: FilterHost, audit: Callable[..., list[Body]]
+) -> None:
+    picture = chunk({"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]})
+    events = [chunk({"content": "Here it is. "}), picture, chunk({}, "stop")]
+    answer = HookedRequest(host)
+    await answer.ask(PROMPT)
+    assert "AAAA" in json.dumps(await answer.show(events))
+    host.valves["images"] = "withhold"
+    answer = HookedRequest(host, message="m3")
+    await answer.ask(PROMPT)
+    shown = await answer.show(events)
+    assert "AAAA" not in json.dumps(shown)
+    assert UNCHECKED in json.dumps(shown)
+    await until(lambda: len(audit()) == 2)
+    assert audit()[-1]["unjudged"] == ["image"]
+
+
+async def test_an_answer_to_a_chat_with_unjudged_old_turns_says_so(host: FilterHost, stub: StubGuard) -> None:
+    host.valves["timeout_seconds"] = 0.6
+    history = [turn for number in range(20) for turn in (user(f"Turn {number}?"), assistant(f"Answer {number}."))]
+    answer = HookedRequest(host)
+    stub.delay = 0.25
+    sent = await answer.ask(*history, PROMPT)
+    stub.delay = 0
+    assert EN["turn_unchecked"] in json.dumps(sent)
+    shown = said(await answer.show(spoken("plain", CALM)))
+    assert shown == f"[{EN['some_unchecked']}]\n\n{CALM}"
