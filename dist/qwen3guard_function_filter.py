@@ -5463,7 +5463,7 @@ class CheckOutcome(NamedTuple):
     """How the answer ended; None if it goes on."""
 
 
-class Progress:
+class AnswerProgress:
     """The checks of one answer, which are made one after another.
 
     Args:
@@ -9059,7 +9059,7 @@ class GuardedStream:
         self._responses: ResponsesEvents | None = None
         self._shown = ShownEvents(self._reader, terms)
         self._held = HoldBack(pictures=moderator.valves.images == "allow")
-        self._progress = Progress(self._held, self._clock())
+        self._progress = AnswerProgress(self._held, self._clock())
         self._answer = GrowingAnswer(moderator.guard, moderator.policy, terms.context)
         self._unread: list[Body] = []
         self._check: asyncio.Task[Judged] | None = None
