@@ -5463,7 +5463,7 @@ class CheckOutcome(NamedTuple):
     """How the answer ended; None if it goes on."""
 
 
-class Progress:
+class AnswerProgress:
     """The checks of one answer, which are made one after another.
 
     Args:
@@ -9056,10 +9056,10 @@ class GuardedStream:
         self._terms = terms
         self._clock = asyncio.get_running_loop().time
         self._reader = AnswerReader()
-        self._responses = ResponsesEvents()
+        self._responses: ResponsesEvents | None = None
         self._shown = ShownEvents(self._reader, terms)
         self._held = HoldBack(pictures=moderator.valves.images == "allow")
-        self._progress = Progress(self._held, self._clock())
+        self._progress = AnswerProgress(self._held, self._clock())
         self._answer = GrowingAnswer(moderator.guard, moderator.policy, terms.context)
         self._unread: list[Body] = []
         self._check: asyncio.Task[Judged] | None = None
@@ -9261,11 +9261,19 @@ class GuardedStream:
             # What Open WebUI itself found for the prompt, which was judged with it.
             return event
         if is_responses_event(event):
-            events = [await self._pass_on(chunk) for chunk in self._responses.chunks_of(event)]
-            return next((each for each in events if "error" in each), None) or one_event(filter(None, events))
+            return await self._responses_event(event)
         if "choices" in event:
             self._unread.append(event)
         return NO_EVENT
+
+    async def _responses_event(self, event: Body) -> Body:
+        if self._responses is None:
+            if self._unread or self._reader.has_choices:
+                # Its server speaks otherwise, and Open WebUI would act on this all the same.
+                return NO_EVENT
+            self._responses = ResponsesEvents()
+        events = [await self._pass_on(chunk) for chunk in self._responses.chunks_of(event)]
+        return next((each for each in events if "error" in each), None) or one_event(filter(None, events))
 
     def _left(self, task: "asyncio.Task[None]") -> None:
         """The host has ended what called us."""
@@ -9368,6 +9376,8 @@ class AnswerState:
         """Whether the guarded models' function makes it, and judges it."""
         self.is_sent_through = False
         """Whether the filter sends its request there."""
+        self.preface = ""
+        """What the answer begins with."""
         notices = RequestNotices(moderator, context, continues=False)
         self.stream = GuardedStream(moderator, context, notices, StreamTerms([]))
         """The answer to the newest call of the model; tools may make several."""
@@ -10257,7 +10267,9 @@ class Filter:
             _check_form(body, state)
         context, fields = state.context, {name: value for name, value in body.items() if name != "messages"}
         try:
-            cleaned = await RequestReview(state.moderator, messages_of(body), fields, context).review()
+            review = RequestReview(state.moderator, messages_of(body), fields, context)
+            cleaned = await review.review()
+            state.preface = review.preface(cleaned)
         except RequestRefused as refused:
             if state.valves.rewrite_history:
                 await replace_prompt(state, metadata.get("user_message_id"), refused)
@@ -10295,7 +10307,9 @@ class Filter:
         try:
             review = RequestReview(state.moderator, messages_of(body), fields, context)
             cleaned = await review.review()
-            terms = state.terms()._replace(context=cleaned.context, preface=review.preface(cleaned))
+            terms = state.terms()._replace(context=cleaned.context, preface=review.preface(cleaned) or state.preface)
+            # It is said once, not in each round of tools.
+            state.preface = ""
             state.stream = GuardedStream(state.moderator, context, review.notices, terms)
         except RequestRefused as refused:
             raise TurnRefused(refused.answer) from None
@@ -10311,7 +10325,8 @@ class Filter:
             keep_answer(__request__, __message_id__, state)
             return state.stream.refuse(_UNSEEN)
         if state.by_models:
-            return event if is_answered(__request__, __message_id__ or "") else state.stream.refuse(_DIVERTED)
+            passes = is_answered(__request__, __message_id__ or "") or _names_the_model(event)
+            return event if passes else state.stream.refuse(_DIVERTED)
         return event if state.exempt else await state.stream.pass_on(event)
 
     async def outlet(
@@ -10352,6 +10367,11 @@ def _is_guarded(model: Body, function: str) -> bool:
     """Whether the guarded models' function offers this model. A preset counts as what its base is: users choose ids."""
     base = object_or_empty(model.get("info")).get("base_model_id")
     return str(model.get("id") if base is None else base).startswith(f"{function}.")
+
+
+def _names_the_model(event: Body) -> bool:
+    """Whether Open WebUI says with it which model an arena has picked, before that model is asked."""
+    return event.keys() == {"selected_model_id"} and not is_text(str(event["selected_model_id"]))
 
 
 def _goes_through(body: Body, state: AnswerState, request: Any) -> bool:

@@ -9580,7 +9580,7 @@ class CheckOutcome(NamedTuple):
     """How the answer ended; None if it goes on."""
 
 
-class Progress:
+class AnswerProgress:
     """The checks of one answer, which are made one after another.
 
     Args:
@@ -9724,7 +9724,7 @@ class Watcher:
 
     async def _judge_along(self, reader: asyncio.Task[None]) -> Watched:
         loop = asyncio.get_running_loop()
-        progress = Progress(self._held, loop.time())
+        progress = AnswerProgress(self._held, loop.time())
         while True:
             reading = await self._next_reading(reader, progress)
             progress.started(loop.time())
@@ -9744,7 +9744,7 @@ class Watcher:
             if end is not None:
                 return Watched(end, judged.verdict, decision)
 
-    async def _next_reading(self, reader: asyncio.Task[None], progress: Progress) -> Reading:
+    async def _next_reading(self, reader: asyncio.Task[None], progress: AnswerProgress) -> Reading:
         """Wait until there is new text and the next check is due. Returns what to judge."""
         loop = asyncio.get_running_loop()
         while not reader.done():

@@ -3321,7 +3321,7 @@ def can_retract(version: object) -> bool:
 _ASK_SECONDS = 5
 
 
-class Host:
+class RemoteWebui:
     """Open WebUI at an address. Without an address, it is treated as the tested version."""
 
     def __init__(self, url: str | None) -> None:
@@ -9542,7 +9542,7 @@ class CheckOutcome(NamedTuple):
     """How the answer ended; None if it goes on."""
 
 
-class Progress:
+class AnswerProgress:
     """The checks of one answer, which are made one after another.
 
     Args:
@@ -9686,7 +9686,7 @@ class Watcher:
 
     async def _judge_along(self, reader: asyncio.Task[None]) -> Watched:
         loop = asyncio.get_running_loop()
-        progress = Progress(self._held, loop.time())
+        progress = AnswerProgress(self._held, loop.time())
         while True:
             reading = await self._next_reading(reader, progress)
             progress.started(loop.time())
@@ -9706,7 +9706,7 @@ class Watcher:
             if end is not None:
                 return Watched(end, judged.verdict, decision)
 
-    async def _next_reading(self, reader: asyncio.Task[None], progress: Progress) -> Reading:
+    async def _next_reading(self, reader: asyncio.Task[None], progress: AnswerProgress) -> Reading:
         """Wait until there is new text and the next check is due. Returns what to judge."""
         loop = asyncio.get_running_loop()
         while not reader.done():
@@ -10790,7 +10790,7 @@ class Service:
             for url, key, more in zip_longest(urls, keys, headers)
         ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
-        self._host = Host(chosen(valves.webui_url))
+        self._host = RemoteWebui(chosen(valves.webui_url))
         self._open: set[asyncio.Task[Any]] = set()
         self._listed = asyncio.Event()
         self._refreshing = loop.submit(self._refresh())

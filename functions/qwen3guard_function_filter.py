@@ -13,6 +13,7 @@ from functions.host.page_events import Emitter
 from functions.moderation_service import ModerationService
 from moderation.verdict import Verdict
 from webui.bodies import Body, messages_of, object_or_empty
+from webui.json_text import is_text
 from webui.request_context import RequestContext
 from webui.request_review import RequestRefused, RequestReview, failed_review
 
@@ -64,7 +65,9 @@ class Filter:
             _check_form(body, state)
         context, fields = state.context, {name: value for name, value in body.items() if name != "messages"}
         try:
-            cleaned = await RequestReview(state.moderator, messages_of(body), fields, context).review()
+            review = RequestReview(state.moderator, messages_of(body), fields, context)
+            cleaned = await review.review()
+            state.preface = review.preface(cleaned)
         except RequestRefused as refused:
             if state.valves.rewrite_history:
                 await replace_prompt(state, metadata.get("user_message_id"), refused)
@@ -102,7 +105,9 @@ class Filter:
         try:
             review = RequestReview(state.moderator, messages_of(body), fields, context)
             cleaned = await review.review()
-            terms = state.terms()._replace(context=cleaned.context, preface=review.preface(cleaned))
+            terms = state.terms()._replace(context=cleaned.context, preface=review.preface(cleaned) or state.preface)
+            # It is said once, not in each round of tools.
+            state.preface = ""
             state.stream = GuardedStream(state.moderator, context, review.notices, terms)
         except RequestRefused as refused:
             raise TurnRefused(refused.answer) from None
@@ -118,7 +123,8 @@ class Filter:
             keep_answer(__request__, __message_id__, state)
             return state.stream.refuse(_UNSEEN)
         if state.by_models:
-            return event if is_answered(__request__, __message_id__ or "") else state.stream.refuse(_DIVERTED)
+            passes = is_answered(__request__, __message_id__ or "") or _names_the_model(event)
+            return event if passes else state.stream.refuse(_DIVERTED)
         return event if state.exempt else await state.stream.pass_on(event)
 
     async def outlet(
@@ -159,6 +165,11 @@ def _is_guarded(model: Body, function: str) -> bool:
     """Whether the guarded models' function offers this model. A preset counts as what its base is: users choose ids."""
     base = object_or_empty(model.get("info")).get("base_model_id")
     return str(model.get("id") if base is None else base).startswith(f"{function}.")
+
+
+def _names_the_model(event: Body) -> bool:
+    """Whether Open WebUI says with it which model an arena has picked, before that model is asked."""
+    return event.keys() == {"selected_model_id"} and not is_text(str(event["selected_model_id"]))
 
 
 def _goes_through(body: Body, state: AnswerState, request: Any) -> bool:

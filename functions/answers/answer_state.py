@@ -39,6 +39,8 @@ class AnswerState:
         """Whether the guarded models' function makes it, and judges it."""
         self.is_sent_through = False
         """Whether the filter sends its request there."""
+        self.preface = ""
+        """What the answer begins with."""
         notices = RequestNotices(moderator, context, continues=False)
         self.stream = GuardedStream(moderator, context, notices, StreamTerms([]))
         """The answer to the newest call of the model; tools may make several."""

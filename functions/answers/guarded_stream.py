@@ -11,7 +11,7 @@ from functions.answers.shown_events import NO_EVENT, ShownEvents, StreamTerms
 from moderation.answer.channels import Reading
 from moderation.answer.growing import GrowingAnswer, Judged
 from moderation.answer.holdback import HoldBack
-from moderation.answer.progress import End, Progress
+from moderation.answer.progress import AnswerProgress, End
 from moderation.asker import asking_for
 from moderation.policy import Decision
 from moderation.review import Review
@@ -53,10 +53,10 @@ class GuardedStream:
         self._terms = terms
         self._clock = asyncio.get_running_loop().time
         self._reader = AnswerReader()
-        self._responses = ResponsesEvents()
+        self._responses: ResponsesEvents | None = None
         self._shown = ShownEvents(self._reader, terms)
         self._held = HoldBack(pictures=moderator.valves.images == "allow")
-        self._progress = Progress(self._held, self._clock())
+        self._progress = AnswerProgress(self._held, self._clock())
         self._answer = GrowingAnswer(moderator.guard, moderator.policy, terms.context)
         self._unread: list[Body] = []
         self._check: asyncio.Task[Judged] | None = None
@@ -258,11 +258,19 @@ class GuardedStream:
             # What Open WebUI itself found for the prompt, which was judged with it.
             return event
         if is_responses_event(event):
-            events = [await self._pass_on(chunk) for chunk in self._responses.chunks_of(event)]
-            return next((each for each in events if "error" in each), None) or one_event(filter(None, events))
+            return await self._responses_event(event)
         if "choices" in event:
             self._unread.append(event)
         return NO_EVENT
+
+    async def _responses_event(self, event: Body) -> Body:
+        if self._responses is None:
+            if self._unread or self._reader.has_choices:
+                # Its server speaks otherwise, and Open WebUI would act on this all the same.
+                return NO_EVENT
+            self._responses = ResponsesEvents()
+        events = [await self._pass_on(chunk) for chunk in self._responses.chunks_of(event)]
+        return next((each for each in events if "error" in each), None) or one_event(filter(None, events))
 
     def _left(self, task: "asyncio.Task[None]") -> None:
         """The host has ended what called us."""

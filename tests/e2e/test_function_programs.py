@@ -130,6 +130,18 @@ def test_nobody_gets_another_ones_text(guarded: GuardedStack) -> None:
     assert found == [([mark], [models[number % len(models)]]) for number, mark in enumerate(marks)]
 
 
+@pytest.mark.on(*FUNCTIONS)
+def test_a_whole_answer_in_place_of_a_stream_reaches_no_program_unjudged(guarded: GuardedStack) -> None:
+    message = {"role": "assistant", "content": CALM + UNSAFE}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    guarded.model.reply = {"id": "1", "object": "chat.completion", "choices": choices}
+    body = {"model": guarded.models[0], "stream": True, "messages": [user(SEA_PROMPT)]}
+    answer = guarded.stack.user.http.post("/api/chat/completions", json=body)
+    assert not leaks(answer.text)
+    assert answer.status_code == (200 if guarded.host.guards_models else 500)
+    assert (WITHHELD in answer.text) == guarded.host.guards_models
+
+
 @pytest.mark.on("functions-filter")
 def test_gap_the_pass_through_route_reaches_the_model_past_the_function_filter(guarded: GuardedStack) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)

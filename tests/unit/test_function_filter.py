@@ -163,6 +163,7 @@ async def test_events_of_the_responses_api_are_held_back_too(host: FilterHost) -
     [
         {"event": {"type": "message", "data": {"content": UNSAFE}}},
         {"type": "strange", "text": UNSAFE},
+        {"type": "response.output_text.delta", "delta": UNSAFE},
         {"choices": [], "output": [{"type": "message", "content": [{"type": "output_text", "text": UNSAFE}]}]},
         {"selected_model_id": UNSAFE},
         {"selected_model_id": {"x": UNSAFE}},
@@ -176,7 +177,8 @@ async def test_events_of_the_responses_api_are_held_back_too(host: FilterHost) -
 async def test_what_has_no_known_shape_is_dropped(host: FilterHost, event: Body) -> None:
     answer = HookedRequest(host)
     await answer.ask(PROMPT)
-    shown = await answer.show([event, *spoken("plain", CALM)])
+    first, *others = spoken("plain", CALM)
+    shown = await answer.show([first, event, *others])
     assert not leaks(shown)
     assert said(shown) == CALM
 
@@ -435,6 +437,13 @@ class TestGuardedModels:
         await until(lambda: audit())
         assert "another filter" in audit()[0]["problem"]
 
+    async def test_the_model_that_an_arena_picked_is_named_before_they_answer(self, host: FilterHost) -> None:
+        answer = HookedRequest(host, on_page=False)
+        await answer.ask(PROMPT)
+        named = {"selected_model_id": "chat"}
+        assert await answer.show([named]) == [named]
+        assert said(await answer.show([{"selected_model_id": CALM}])) == UNCHECKED
+
     async def test_what_they_made_passes_as_it_is(self, host: FilterHost, stub: StubGuard) -> None:
         answer = HookedRequest(host)
         await answer.ask(PROMPT)
@@ -630,3 +639,33 @@ async def test_a_temporary_chat_is_left_to_its_page(host: FilterHost) -> None:
     assert host.stored == {}
     assert [message["content"] for message in kept["messages"]] == [PROMPT["content"], WITHHELD]
     assert WITHHELD in json.dumps(answer.emitted)
+
+
+async def test_pictures_in_an_answer_are_withheld_if_the_admin_wants_that(
+    host: FilterHost, audit: Callable[..., list[Body]]
+) -> None:
+    picture = chunk({"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]})
+    events = [chunk({"content": "Here it is. "}), picture, chunk({}, "stop")]
+    answer = HookedRequest(host)
+    await answer.ask(PROMPT)
+    assert "AAAA" in json.dumps(await answer.show(events))
+    host.valves["images"] = "withhold"
+    answer = HookedRequest(host, message="m3")
+    await answer.ask(PROMPT)
+    shown = await answer.show(events)
+    assert "AAAA" not in json.dumps(shown)
+    assert UNCHECKED in json.dumps(shown)
+    await until(lambda: len(audit()) == 2)
+    assert audit()[-1]["unjudged"] == ["image"]
+
+
+async def test_an_answer_to_a_chat_with_unjudged_old_turns_says_so(host: FilterHost, stub: StubGuard) -> None:
+    host.valves["timeout_seconds"] = 0.6
+    history = [turn for number in range(20) for turn in (user(f"Turn {number}?"), assistant(f"Answer {number}."))]
+    answer = HookedRequest(host)
+    stub.delay = 0.25
+    sent = await answer.ask(*history, PROMPT)
+    stub.delay = 0
+    assert EN["turn_unchecked"] in json.dumps(sent)
+    shown = said(await answer.show(spoken("plain", CALM)))
+    assert shown == f"[{EN['some_unchecked']}]\n\n{CALM}"
