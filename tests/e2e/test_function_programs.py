@@ -143,6 +143,21 @@ def test_a_whole_answer_in_place_of_a_stream_reaches_no_program_unjudged(guarded
 
 
 @pytest.mark.on("functions-filter")
+def test_gap_a_whole_answer_of_tool_calls_in_place_of_a_stream_reaches_a_program(guarded: GuardedStack) -> None:
+    """Open WebUI calls an outlet for an answer with words only."""
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "write", "arguments": json.dumps({"text": UNSAFE})},
+    }
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    choices = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
+    guarded.model.reply = {"id": "1", "object": "chat.completion", "choices": choices}
+    body = {"model": guarded.models[0], "stream": True, "messages": [user(SEA_PROMPT)]}
+    assert leaks(guarded.stack.user.http.post("/api/chat/completions", json=body).text)
+
+
+@pytest.mark.on("functions-filter")
 def test_gap_the_pass_through_route_reaches_the_model_past_the_function_filter(guarded: GuardedStack) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     client = ApiClient(guarded.stack.user, guarded.models[0])
