@@ -3322,7 +3322,7 @@ def can_retract(version: object) -> bool:
 _ASK_SECONDS = 5
 
 
-class WebuiVersion:
+class RemoteWebui:
     """Open WebUI at an address. Without an address, it is treated as the tested version."""
 
     def __init__(self, url: str | None) -> None:
@@ -10791,7 +10791,7 @@ class Service:
             for url, key, more in zip_longest(urls, keys, headers)
         ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
-        self._host = WebuiVersion(chosen(valves.webui_url))
+        self._host = RemoteWebui(chosen(valves.webui_url))
         self._open: set[asyncio.Task[Any]] = set()
         self._listed = asyncio.Event()
         self._refreshing = loop.submit(self._refresh())

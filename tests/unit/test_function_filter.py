@@ -438,6 +438,13 @@ class TestGuardedModels:
         await until(lambda: audit())
         assert "another filter" in audit()[0]["problem"]
 
+    async def test_the_model_that_an_arena_picked_is_named_before_they_answer(self, host: FilterHost) -> None:
+        answer = HookedRequest(host, on_page=False)
+        await answer.ask(PROMPT)
+        named = {"selected_model_id": "chat"}
+        assert await answer.show([named]) == [named]
+        assert said(await answer.show([{"selected_model_id": CALM}])) == UNCHECKED
+
     async def test_what_they_made_passes_as_it_is(self, host: FilterHost, stub: StubGuard) -> None:
         answer = HookedRequest(host)
         await answer.ask(PROMPT)
