@@ -140,7 +140,9 @@ def test_a_failing_model_server_is_told_in_words_and_may_be_asked_again(
 def test_an_unsafe_answer_that_breaks_off_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.abort_after = 55
     guarded_page.ask(SEA_PROMPT)
-    expect(guarded_page.answers).to_have_text([NOTICE])
+    # Open WebUI tells a Function filter nothing of it, and says its own words after what was cleared.
+    said = [NOTICE] if guarded.host.guards_models else ["Response payload is not completed"]
+    expect(guarded_page.answers).to_contain_text(said)
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
