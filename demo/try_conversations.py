@@ -123,14 +123,14 @@ def find_faults(
 
     Expected texts come from the script and the notices. A guarded model may start an answer before the prompt is judged
     (a refused prompt's answer is discarded), and cannot change the stored prompt. A Function filter refuses a prompt
-    with an error whose text is the notice, and is not asked about Open WebUI's own tasks.
+    to any model, with an error whose text is the notice, and is not asked about Open WebUI's own tasks.
     """
-    function_filter = host is Host.FUNCTIONS and not protection.guarded
-    if function_filter:
+    functions = host is Host.FUNCTIONS
+    if functions and not protection.guarded:
         log = [body for body in log if not _is_task(body)]
     planned = Script.load(SCRIPT).reply({"messages": [{"role": "user", "content": conversation.prompt}]}).content
     wrong = []
-    refused = function_filter and conversation.notice is NoticeKind.PROMPT_REFUSED
+    refused = functions and conversation.notice is NoticeKind.PROMPT_REFUSED
     if seen.error and not refused:
         wrong.append(f"the page shows an error: {seen.error}")
     got = any(_holds(body, conversation.prompt) for body in log)
@@ -187,7 +187,8 @@ def _summary(received: list[dict[str, Any]]) -> str:
 
 
 def _fate(one: Played) -> str:
-    discarded = one.protection.guarded and one.received and not one.conversation.sent_on
+    chats = [body for body in one.received if not _is_task(body)]
+    discarded = one.protection.guarded and chats and not one.conversation.sent_on
     return "\n(its answer was discarded)" if discarded else ""
 
 

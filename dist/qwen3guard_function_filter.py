@@ -22,6 +22,7 @@ import json
 import logging
 import math
 import openai
+import operator
 import os
 import re
 import stat
@@ -5486,7 +5487,7 @@ class CheckOutcome(NamedTuple):
     """How the answer ended; None if it goes on."""
 
 
-class Progress:
+class AnswerProgress:
     """The checks of one answer, which are made one after another.
 
     Args:
@@ -9178,7 +9179,7 @@ class GuardedStream:
         self._responses: ResponsesEvents | None = None
         self._shown = ShownEvents(self._reader, terms)
         self._held = HoldBack(pictures=moderator.valves.images == "allow")
-        self._progress = Progress(self._held, self._clock())
+        self._progress = AnswerProgress(self._held, self._clock())
         self._answer = GrowingAnswer(moderator.guard, moderator.policy, terms.context)
         self._unread: list[Body] = []
         self._check: asyncio.Task[Judged] | None = None
@@ -10235,23 +10236,30 @@ Made = TypeVar("Made")
 
 
 class CurrentService(Generic[Settings, Made]):
-    """Makes a service anew when the values of its settings have changed. For any thread.
+    """Makes a service anew when its settings were replaced, which a host does by itself. For any thread.
 
     Args:
         make: makes the service of settings.
         retire: gets the service before, which may still be in use. Must not wait: nobody's Save waits for that.
+        same: whether settings were not replaced; by default, whether they are the same object.
     """
 
-    def __init__(self, make: Callable[[Settings], Made], retire: Callable[[Made], None]) -> None:
+    def __init__(
+        self,
+        make: Callable[[Settings], Made],
+        retire: Callable[[Made], None],
+        same: Callable[[Settings, Settings], bool] = operator.is_,
+    ) -> None:
         self._make = make
         self._retire = retire
+        self._same = same
         self._lock = threading.Lock()
         self._current: tuple[Settings, Made] | None = None
 
     def of(self, settings: Settings) -> Made:
         """The service of these settings."""
         with self._lock:
-            if self._current is not None and (self._current[0] is settings or self._current[0] == settings):
+            if self._current is not None and self._same(self._current[0], settings):
                 return self._current[1]
             retired, self._current = self._current, (settings, self._make(settings))
             if retired is not None:
@@ -10280,7 +10288,9 @@ class ModerationService:
     """Makes a moderator when the values of the valves have changed."""
 
     def __init__(self) -> None:
-        self._moderators: CurrentService[ModerationValves, Moderator] = CurrentService(_new_moderator, self._retire)
+        self._moderators: CurrentService[ModerationValves, Moderator] = CurrentService(
+            _new_moderator, self._retire, operator.eq
+        )
         self._closing: set[asyncio.Task[None]] = set()
 
     def of(self, valves: ModerationValves) -> Moderator:
@@ -10439,7 +10449,8 @@ class Filter:
             keep_answer(__request__, __message_id__, state)
             return state.stream.refuse(_UNSEEN)
         if state.by_models:
-            return event if is_answered(__request__, __message_id__ or "") else state.stream.refuse(_DIVERTED)
+            passes = is_answered(__request__, __message_id__ or "") or _names_the_model(event)
+            return event if passes else state.stream.refuse(_DIVERTED)
         return event if state.exempt else await state.stream.pass_on(event)
 
     async def outlet(
@@ -10480,6 +10491,11 @@ def _is_guarded(model: Body, function: str) -> bool:
     """Whether the guarded models' function offers this model. A preset counts as what its base is: users choose ids."""
     base = object_or_empty(model.get("info")).get("base_model_id")
     return str(model.get("id") if base is None else base).startswith(f"{function}.")
+
+
+def _names_the_model(event: Body) -> bool:
+    """Whether Open WebUI says with it which model an arena has picked, before that model is asked."""
+    return event.keys() == {"selected_model_id"} and not is_text(str(event["selected_model_id"]))
 
 
 def _goes_through(body: Body, state: AnswerState, request: Any) -> bool:

@@ -21,6 +21,7 @@ import json
 import logging
 import math
 import openai
+import operator
 import os
 import re
 import secrets
@@ -3872,7 +3873,7 @@ def can_retract(version: object) -> bool:
 _ASK_SECONDS = 5
 
 
-class WebuiVersion:
+class RemoteWebui:
     """Open WebUI at an address. Without an address, it is treated as the tested version."""
 
     def __init__(self, url: str | None) -> None:
@@ -9868,7 +9869,7 @@ class CheckOutcome(NamedTuple):
     """How the answer ended; None if it goes on."""
 
 
-class Progress:
+class AnswerProgress:
     """The checks of one answer, which are made one after another.
 
     Args:
@@ -10012,7 +10013,7 @@ class Watcher:
 
     async def _judge_along(self, reader: asyncio.Task[None]) -> Watched:
         loop = asyncio.get_running_loop()
-        progress = Progress(self._held, loop.time())
+        progress = AnswerProgress(self._held, loop.time())
         while True:
             reading = await self._next_reading(reader, progress)
             progress.started(loop.time())
@@ -10032,7 +10033,7 @@ class Watcher:
             if end is not None:
                 return Watched(end, judged.verdict, decision)
 
-    async def _next_reading(self, reader: asyncio.Task[None], progress: Progress) -> Reading:
+    async def _next_reading(self, reader: asyncio.Task[None], progress: AnswerProgress) -> Reading:
         """Wait until there is new text and the next check is due. Returns what to judge."""
         loop = asyncio.get_running_loop()
         while not reader.done():
@@ -11116,7 +11117,7 @@ class Service:
             for url, key, more in zip_longest(urls, keys, headers)
         ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
-        self._webui = WebuiVersion(chosen(valves.webui_url))
+        self._webui = RemoteWebui(chosen(valves.webui_url))
         self._open: set[asyncio.Task[Any]] = set()
         self._listed = asyncio.Event()
         self._refreshing = loop.submit(self._refresh())
@@ -11268,23 +11269,30 @@ Made = TypeVar("Made")
 
 
 class CurrentService(Generic[Settings, Made]):
-    """Makes a service anew when the values of its settings have changed. For any thread.
+    """Makes a service anew when its settings were replaced, which a host does by itself. For any thread.
 
     Args:
         make: makes the service of settings.
         retire: gets the service before, which may still be in use. Must not wait: nobody's Save waits for that.
+        same: whether settings were not replaced; by default, whether they are the same object.
     """
 
-    def __init__(self, make: Callable[[Settings], Made], retire: Callable[[Made], None]) -> None:
+    def __init__(
+        self,
+        make: Callable[[Settings], Made],
+        retire: Callable[[Made], None],
+        same: Callable[[Settings, Settings], bool] = operator.is_,
+    ) -> None:
         self._make = make
         self._retire = retire
+        self._same = same
         self._lock = threading.Lock()
         self._current: tuple[Settings, Made] | None = None
 
     def of(self, settings: Settings) -> Made:
         """The service of these settings."""
         with self._lock:
-            if self._current is not None and (self._current[0] is settings or self._current[0] == settings):
+            if self._current is not None and self._same(self._current[0], settings):
                 return self._current[1]
             retired, self._current = self._current, (settings, self._make(settings))
             if retired is not None:

@@ -13,6 +13,7 @@ from functions.host.page_events import Emitter
 from functions.moderation_service import ModerationService
 from moderation.verdict import Verdict
 from webui.bodies import Body, messages_of, object_or_empty
+from webui.json_text import is_text
 from webui.request_context import RequestContext
 from webui.request_review import RequestRefused, RequestReview, failed_review
 
@@ -122,7 +123,8 @@ class Filter:
             keep_answer(__request__, __message_id__, state)
             return state.stream.refuse(_UNSEEN)
         if state.by_models:
-            return event if is_answered(__request__, __message_id__ or "") else state.stream.refuse(_DIVERTED)
+            passes = is_answered(__request__, __message_id__ or "") or _names_the_model(event)
+            return event if passes else state.stream.refuse(_DIVERTED)
         return event if state.exempt else await state.stream.pass_on(event)
 
     async def outlet(
@@ -163,6 +165,11 @@ def _is_guarded(model: Body, function: str) -> bool:
     """Whether the guarded models' function offers this model. A preset counts as what its base is: users choose ids."""
     base = object_or_empty(model.get("info")).get("base_model_id")
     return str(model.get("id") if base is None else base).startswith(f"{function}.")
+
+
+def _names_the_model(event: Body) -> bool:
+    """Whether Open WebUI says with it which model an arena has picked, before that model is asked."""
+    return event.keys() == {"selected_model_id"} and not is_text(str(event["selected_model_id"]))
 
 
 def _goes_through(body: Body, state: AnswerState, request: Any) -> bool:

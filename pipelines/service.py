@@ -23,7 +23,7 @@ from pipelines.marks.trust_mark import split_system, take_mark
 from pipelines.upstreams.http_upstream import HttpUpstream
 from pipelines.upstreams.listing import Upstreams
 from pipelines.upstreams.model_ids import decoded
-from pipelines.upstreams.webui_version import WebuiVersion
+from pipelines.upstreams.webui_version import RemoteWebui
 from webui.bodies import Body
 from webui.chat_completions import chunk, delta_choice, end_chunk, error_chunk
 from webui.guarded.guarded_request import GuardedRequest, Terms
@@ -105,7 +105,7 @@ class Service:
             for url, key, more in zip_longest(urls, keys, headers)
         ]
         self._upstreams = Upstreams(upstreams, words(valves.models), valves.model_names)
-        self._webui = WebuiVersion(chosen(valves.webui_url))
+        self._webui = RemoteWebui(chosen(valves.webui_url))
         self._open: set[asyncio.Task[Any]] = set()
         self._listed = asyncio.Event()
         self._refreshing = loop.submit(self._refresh())

@@ -11,7 +11,7 @@ from functions.answers.shown_events import NO_EVENT, ShownEvents, StreamTerms
 from moderation.answer.channels import Reading
 from moderation.answer.growing import GrowingAnswer, Judged
 from moderation.answer.holdback import HoldBack
-from moderation.answer.progress import End, Progress
+from moderation.answer.progress import AnswerProgress, End
 from moderation.asker import asking_for
 from moderation.policy import Decision
 from moderation.review import Review
@@ -56,7 +56,7 @@ class GuardedStream:
         self._responses: ResponsesEvents | None = None
         self._shown = ShownEvents(self._reader, terms)
         self._held = HoldBack(pictures=moderator.valves.images == "allow")
-        self._progress = Progress(self._held, self._clock())
+        self._progress = AnswerProgress(self._held, self._clock())
         self._answer = GrowingAnswer(moderator.guard, moderator.policy, terms.context)
         self._unread: list[Body] = []
         self._check: asyncio.Task[Judged] | None = None

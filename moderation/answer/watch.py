@@ -13,7 +13,7 @@ from typing import NamedTuple
 from moderation.answer.channels import Piece, Reading
 from moderation.answer.growing import GrowingAnswer, Judged
 from moderation.answer.holdback import HoldBack
-from moderation.answer.progress import End, Progress
+from moderation.answer.progress import AnswerProgress, End
 from moderation.conversation import Turn
 from moderation.guard import Guard
 from moderation.policy import Decision, Policy
@@ -100,7 +100,7 @@ class Watcher:
 
     async def _judge_along(self, reader: asyncio.Task[None]) -> Watched:
         loop = asyncio.get_running_loop()
-        progress = Progress(self._held, loop.time())
+        progress = AnswerProgress(self._held, loop.time())
         while True:
             reading = await self._next_reading(reader, progress)
             progress.started(loop.time())
@@ -120,7 +120,7 @@ class Watcher:
             if end is not None:
                 return Watched(end, judged.verdict, decision)
 
-    async def _next_reading(self, reader: asyncio.Task[None], progress: Progress) -> Reading:
+    async def _next_reading(self, reader: asyncio.Task[None], progress: AnswerProgress) -> Reading:
         """Wait until there is new text and the next check is due. Returns what to judge."""
         loop = asyncio.get_running_loop()
         while not reader.done():

@@ -9,7 +9,7 @@ from webui.log import log
 _ASK_SECONDS = 5
 
 
-class WebuiVersion:
+class RemoteWebui:
     """Open WebUI at an address. Without an address, it is treated as the tested version."""
 
     def __init__(self, url: str | None) -> None:

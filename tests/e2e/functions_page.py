@@ -36,6 +36,7 @@ class FunctionsPage:
         self.page.keyboard.press("ControlOrMeta+a")
         editor.evaluate(_PASTE, file.read_text(encoding="utf-8"))
         expect(self.page.get_by_label("Function ID")).to_have_value(file.stem)
+        self.page.keyboard.press("ControlOrMeta+Home")
 
     def save(self) -> None:
         self.page.get_by_role("button", name="Save & Create").click()
@@ -54,10 +55,9 @@ class FunctionsPage:
 
     def make_global(self, plugin: str) -> None:
         """A filter is on for every model then."""
-        self.row(plugin).get_by_role("button", name="More").click()
-        self.page.get_by_role("switch").last.click()
+        self.row(plugin).get_by_role("button", name="Function Menu").click()
+        self.page.get_by_text("Global", exact=True).locator("xpath=ancestor::div[2]").get_by_role("switch").click()
         expect(self.page.get_by_text("Filter is now globally enabled")).to_be_visible()
-        self.page.keyboard.press("Escape")
 
     def open_valves(self, plugin: str) -> None:
         self.row(plugin).get_by_role("button", name="Valves").click()

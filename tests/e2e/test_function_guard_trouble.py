@@ -55,7 +55,9 @@ def test_a_prompt_without_a_verdict_is_withheld(guarded: GuardedStack, number: i
         with trouble(guarded):
             seen = Visitor(guarded.stack.user, guarded.models[0]).ask(prompt)
         assert guarded.host.refusal(seen) == EN["not_checked"]
-        assert guarded.model.requests == guarded.model.tasks == []
+        # A filter sees no task, such as the title of a new chat.
+        assert guarded.model.tasks == [] or not guarded.host.guards_models
+        assert len(guarded.model.requests) == len(guarded.model.tasks)
 
         def records() -> list[dict[str, Any]]:
             return [record for record in guarded.audit(seen.chat_id) if record["direction"] == "prompt"]

@@ -53,8 +53,8 @@ def test_an_admin_pastes_both_files_and_users_are_protected(
         page.open_valves(plugin)
         for name, value in stack.setup.valves[plugin].items():
             page.set_valve(name, value)
-        if plugin == FUNCTION_FILTER:
-            picture(page.page, "functions-valves")
+            if (plugin, name) == (FUNCTION_FILTER, "guard_base_url"):
+                picture(page.page, "functions-valves")
         page.save_valves()
         page.switch_on(plugin)
     page.make_global(FUNCTION_FILTER)
@@ -68,7 +68,8 @@ def test_an_admin_pastes_both_files_and_users_are_protected(
     for host in ("functions-filter", "functions-models"):
         visitor = Visitor(stack.user, CHAT_HOSTS[host].models[0])
         assert visitor.ask(SEA_PROMPT).text == EN["answer_withheld"]
-        assert CHAT_HOSTS[host].refusal(visitor.ask(UNSAFE_PROMPT)) == EN["prompt_refused"]
+        # A filter that is global refuses a prompt to a guarded model too.
+        assert guarded.host.refusal(visitor.ask(UNSAFE_PROMPT)) == EN["prompt_refused"]
 
 
 @pytest.mark.on("functions-filter")

@@ -88,3 +88,5 @@ def test_a_function_filter_refuses_with_an_error_and_is_not_asked_about_tasks() 
     assert "in place of" in "".join(find_faults(FUNCTIONS, FILTER, REFUSED, silent, "Demo chat", [task]))
     asked = find_faults(FUNCTIONS, FILTER, REFUSED, refused, "Demo chat", [body(REFUSED.prompt)])
     assert asked == ["the chat model got the unsafe prompt"]
+    # The filter is global, so it refuses prompts to guarded models too.
+    assert find_faults(FUNCTIONS, GUARDED, REFUSED, refused, "Demo chat", []) == []
