@@ -22,6 +22,7 @@ import json
 import logging
 import math
 import openai
+import operator
 import os
 import re
 import stat
@@ -10121,23 +10122,30 @@ Made = TypeVar("Made")
 
 
 class CurrentService(Generic[Settings, Made]):
-    """Makes a service anew when the values of its settings have changed. For any thread.
+    """Makes a service anew when its settings were replaced, which a host does by itself. For any thread.
 
     Args:
         make: makes the service of settings.
         retire: gets the service before, which may still be in use. Must not wait: nobody's Save waits for that.
+        same: whether settings were not replaced; by default, whether they are the same object.
     """
 
-    def __init__(self, make: Callable[[Settings], Made], retire: Callable[[Made], None]) -> None:
+    def __init__(
+        self,
+        make: Callable[[Settings], Made],
+        retire: Callable[[Made], None],
+        same: Callable[[Settings, Settings], bool] = operator.is_,
+    ) -> None:
         self._make = make
         self._retire = retire
+        self._same = same
         self._lock = threading.Lock()
         self._current: tuple[Settings, Made] | None = None
 
     def of(self, settings: Settings) -> Made:
         """The service of these settings."""
         with self._lock:
-            if self._current is not None and (self._current[0] is settings or self._current[0] == settings):
+            if self._current is not None and self._same(self._current[0], settings):
                 return self._current[1]
             retired, self._current = self._current, (settings, self._make(settings))
             if retired is not None:
@@ -10166,7 +10174,9 @@ class ModerationService:
     """Makes a moderator when the values of the valves have changed."""
 
     def __init__(self) -> None:
-        self._moderators: CurrentService[ModerationValves, Moderator] = CurrentService(_new_moderator, self._retire)
+        self._moderators: CurrentService[ModerationValves, Moderator] = CurrentService(
+            _new_moderator, self._retire, operator.eq
+        )
         self._closing: set[asyncio.Task[None]] = set()
 
     def of(self, valves: ModerationValves) -> Moderator:

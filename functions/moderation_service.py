@@ -5,6 +5,7 @@ Open WebUI makes the valves anew several times a request, and one object of ours
 
 import asyncio
 import logging
+import operator
 from pathlib import Path
 
 from functions.host.data_folder import data_folder
@@ -21,7 +22,9 @@ class ModerationService:
     """Makes a moderator when the values of the valves have changed."""
 
     def __init__(self) -> None:
-        self._moderators: CurrentService[ModerationValves, Moderator] = CurrentService(_new_moderator, self._retire)
+        self._moderators: CurrentService[ModerationValves, Moderator] = CurrentService(
+            _new_moderator, self._retire, operator.eq
+        )
         self._closing: set[asyncio.Task[None]] = set()
 
     def of(self, valves: ModerationValves) -> Moderator:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
 
 from moderation.notices.notice_texts import TEXTS
 from tests.stands.chats import BOMB, CALM, assistant, user
@@ -659,13 +660,19 @@ async def test_pictures_in_an_answer_are_withheld_if_the_admin_wants_that(
     assert audit()[-1]["unjudged"] == ["image"]
 
 
-async def test_an_answer_to_a_chat_with_unjudged_old_turns_says_so(host: FilterHost, stub: StubGuard) -> None:
-    host.valves["timeout_seconds"] = 0.6
-    history = [turn for number in range(20) for turn in (user(f"Turn {number}?"), assistant(f"Answer {number}."))]
+async def test_an_answer_to_a_chat_with_unjudged_old_turns_says_so(
+    host: FilterHost, stub: StubGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = stub._reply
+
+    def reply(body: Body) -> Response:
+        stub.nonsense = "The weather is fine." if body["messages"][-1]["content"].startswith("Old") else None
+        return judged(body)
+
+    monkeypatch.setattr(stub, "_reply", reply)
     answer = HookedRequest(host)
-    stub.delay = 0.25
-    sent = await answer.ask(*history, PROMPT)
-    stub.delay = 0
+    sent = await answer.ask(user("Old times?"), assistant("They were calm."), PROMPT)
     assert EN["turn_unchecked"] in json.dumps(sent)
-    shown = said(await answer.show(spoken("plain", CALM)))
-    assert shown == f"[{EN['some_unchecked']}]\n\n{CALM}"
+    assert said(await answer.show(spoken("plain", CALM))) == f"[{EN['some_unchecked']}]\n\n{CALM}"
+    await answer.round(sent)
+    assert said(await answer.show(spoken("plain", CALM))) == CALM
