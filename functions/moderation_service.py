@@ -48,6 +48,7 @@ def _new_moderator(valves: ModerationValves) -> Moderator:
         home = Path("qwen3guard")
     moderator = Moderator(valves, home)
     moderator.report([])
+    moderator.check_guard()
     return moderator
 
 
