@@ -4,18 +4,23 @@ PYTHON ?= python3
 DEV := .venvs/dev/bin
 # Most tests wait for a server, so there are more processes than cores.
 TEST_PROCESSES ?= 6
+# What runs the plugins. Some shells export HOST as the name of the machine: from there, only a name of ours counts.
+ifneq ($(origin HOST),command line)
+override HOST := $(or $(filter pipelines functions,$(HOST)),pipelines)
+endif
+export HOST
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run try install stop test test-unit test-integration test-e2e test-models lint format tables bundle wheel lock
 .PHONY: clean browser
-.PHONY: bench bench-guarded bench-growth bench-stream bench-verdicts bench-demo
+.PHONY: bench bench-guarded bench-functions bench-growth bench-stream bench-verdicts bench-demo
 .PHONY: env-dev env-newest env-all
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: env-all ## the whole demo on http://127.0.0.1:3000; MODEL=gen-0.6b and UPSTREAM_BASE_URL=… put real models in
+run: env-all ## the whole demo on http://127.0.0.1:3000; MODEL=gen-0.6b and UPSTREAM_BASE_URL=… put real models in; HOST=functions needs no Pipelines server
 	@exec $(DEV)/python -m demo.run
 
 try: env-all ## play three conversations through the whole demo and check them
@@ -81,6 +86,9 @@ bench: env-all ## measure what moderation costs
 
 bench-guarded: env-all ## measure what guarded models cost and leak
 	@$(DEV)/python -m benchmarks.guarded_bench
+
+bench-functions: env-all ## measure what the Functions cost and leak in Open WebUI's own process
+	@$(DEV)/python -m benchmarks.functions_bench
 
 bench-growth: env-all ## measure whether cost grows with a chat, and who waits for whom
 	@$(DEV)/python -m benchmarks.growth_bench

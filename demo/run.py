@@ -1,6 +1,6 @@
 """`make run`: starts and connects all servers, and runs until Ctrl-C.
 
-PROTECTION=guarded|filter|both chooses what protects the chats.
+HOST=pipelines|functions chooses what runs the plugins, PROTECTION=guarded|filter|both what protects the chats.
 """
 
 from __future__ import annotations
@@ -18,18 +18,30 @@ from demo.screen import Screen
 from demo.stack.ports import Ports
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
 from demo.state import ROOT
+from demo.webui_client.host import Host
 from demo.webui_client.protection import Protection
 from demo.webui_client.provision import Connection
 
 FOLDER = ROOT / ".run"
 
+_GUARDED = """\
+The models are guarded: answers are judged while they stream.
+PROTECTION=both make run also connects the same model behind the filter alone, to compare."""
 _PROTECTION = {
-    Protection.GUARDED: "The models are guarded: answers are judged while they stream.\n"
-    "PROTECTION=both make run also connects the same model behind the filter alone, to compare.",
-    Protection.FILTER: "The models are connected directly, and the filter checks them: it sees an answer only when it\n"
-    "is complete, so an unsafe answer is on screen until then. PROTECTION=guarded make run is safer.",
-    Protection.BOTH: "Choose a model on the page: the guarded one judges answers while they stream. For the other\n"
-    "one, the filter checks an answer when it is complete, so an unsafe answer is on screen until then.",
+    (Host.PIPELINES, Protection.GUARDED): _GUARDED,
+    (Host.PIPELINES, Protection.FILTER): """\
+The models are connected directly, and the filter checks them: it sees an answer only when it is
+complete, so an unsafe answer is on screen until then. PROTECTION=guarded make run is safer.""",
+    (Host.PIPELINES, Protection.BOTH): """\
+Choose a model on the page: the guarded one judges answers while they stream. For the other
+one, the filter checks an answer when it is complete, so an unsafe answer is on screen until then.""",
+    (Host.FUNCTIONS, Protection.GUARDED): _GUARDED,
+    (Host.FUNCTIONS, Protection.FILTER): """\
+The filter judges prompts, and answers while they stream. It does not see titles and other tasks:
+PROTECTION=guarded make run covers them too.""",
+    (Host.FUNCTIONS, Protection.BOTH): """\
+Choose a model on the page: the guarded one, or the same model with the filter. The answers of both
+are judged while they stream.""",
 }
 
 
@@ -42,6 +54,7 @@ def main() -> int:
             FOLDER,
             ports=Ports.from_environment(),
             guard=os.environ.get("MODEL") or "demo",
+            host=Host.from_environment(),
             protection=Protection.from_environment(),
             upstream=Connection.upstream_from_environment(),
             say=screen.say,
@@ -72,7 +85,7 @@ def _welcome(console: Console, stack: Stack) -> None:
         lines.append(f"  {UNSAFE_ANSWER_PROMPT:<46} the answer is withheld")
     lines += [
         "",
-        _PROTECTION[stack.protection],
+        _PROTECTION[stack.host, stack.protection],
         *(f"[yellow]Also connected, without guarded models: {url}[/yellow]" for url in stack.others),
         "",
         f"Logs: {_short(stack.state.logs)}   Audit: {_short(stack.state.audit)}",

@@ -1,6 +1,7 @@
 """`make try`: plays three conversations of an ordinary user through the whole stack, and checks each of them.
 
 Each is played twice: with the guarded model, and with the same model connected directly and checked by the filter.
+HOST=pipelines|functions chooses what runs the plugins.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from demo.screen import Screen
 from demo.stack.ports import Ports
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_ANSWER_PROMPT, UNSAFE_PROMPT, Stack
 from demo.state import ROOT
+from demo.webui_client.host import Host
 from demo.webui_client.protection import Protection
 from demo.webui_client.visitor import Seen, Visitor
 from moderation.notices.notice import NoticeKind, Notices
@@ -72,6 +74,7 @@ def main() -> int:
             ports=Ports.free(),
             fresh=True,
             guard=os.environ.get("MODEL") or "demo",
+            host=Host.from_environment(),
             protection=Protection.BOTH,
             say=screen.say,
         ) as stack:
@@ -107,30 +110,36 @@ def play(stack: Stack, protection: Protection, screen: Screen) -> list[Played]:
             one,
             titles[one.chat_id],
             log[start:end],
-            find_faults(protection, conversation, one, titles[one.chat_id], log),
+            find_faults(stack.host, protection, conversation, one, titles[one.chat_id], log),
         )
         for conversation, one, (start, end) in zip(CONVERSATIONS, seen, pairwise(ends), strict=True)
     ]
 
 
 def find_faults(
-    protection: Protection, conversation: Conversation, seen: Seen, title: str, log: list[dict[str, Any]]
+    host: Host, protection: Protection, conversation: Conversation, seen: Seen, title: str, log: list[dict[str, Any]]
 ) -> list[str]:
     """All differences from the expected result. `log` is all that the chat model got.
 
     Expected texts come from the script and the notices. A guarded model may start an answer before the prompt is judged
-    (a refused prompt's answer is discarded), and cannot change the stored prompt.
+    (a refused prompt's answer is discarded), and cannot change the stored prompt. A Function filter refuses a prompt
+    with an error whose text is the notice, and is not asked about Open WebUI's own tasks.
     """
+    function_filter = host is Host.FUNCTIONS and not protection.guarded
+    if function_filter:
+        log = [body for body in log if not _is_task(body)]
     planned = Script.load(SCRIPT).reply({"messages": [{"role": "user", "content": conversation.prompt}]}).content
     wrong = []
-    if seen.error:
+    refused = function_filter and conversation.notice is NoticeKind.PROMPT_REFUSED
+    if seen.error and not refused:
         wrong.append(f"the page shows an error: {seen.error}")
     got = any(_holds(body, conversation.prompt) for body in log)
     if got != conversation.sent_on and not (got and protection.guarded):
         wrong.append("the chat model got the unsafe prompt" if got else "the chat model did not get the prompt")
     expected = Notices().text(conversation.notice, conversation.prompt) if conversation.notice else planned
-    if seen.text.strip() != expected:
-        wrong.append(f"the page shows {seen.text!r} in place of {expected!r}")
+    shown = seen.error if refused else seen.text.strip()
+    if shown != expected:
+        wrong.append(f"the page shows {shown!r} in place of {expected!r}")
     if conversation.notice and _holds([seen.answer.get("content"), seen.answer.get("output")], planned):
         wrong.append("the page holds the answer that it must not show")
     if not conversation.sent_on and conversation.prompt in title:

@@ -43,7 +43,6 @@ from heapq import heapify, heappop, heappush
 from math import sqrt
 from pathlib import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, WrapValidator, model_validator
-from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
@@ -2144,6 +2143,8 @@ class RequestContext(NamedTuple):
     """That the reader set, such as `de-DE`."""
     split_system: Callable[[str], tuple[str, str]] = all_is_judged
     """Gives of a system text what may be sent, and the part of it that must be judged."""
+    reviewed: bool = False
+    """Whether the host reviewed this request before, when it held less: what passed then is not recorded again."""
     host_is_next: bool = False
     """Whether Open WebUI itself gets the request next: then its own fields are not judged."""
 
@@ -2185,13 +2186,40 @@ class RequestContext(NamedTuple):
         )
 
 
+# ---- webui.system_texts ----
+
+# Looking for a client's values in an admin's text may not compare more characters than this.
+_MOST_COMPARED_WITH = 20_000_000
+
+
+def values_given(metadata: Body, user: Body) -> tuple[str, ...]:
+    """What a client gave for the variables that an admin's prompt may name."""
+    given: list[Any] = []
+    for values in (metadata.get("variables"), metadata.get("chat_variables"), user.get("variables")):
+        given += object_or_empty(values).values()
+    given += [user.get(name) for name in ("name", "email", "bio")]
+    return tuple(str(value) for value in given if value)
+
+
+def judged_part(trusted: str, rest: str, given: Sequence[str]) -> str:
+    """What must be judged of a system text.
+
+    Args:
+        trusted: its beginning, which the admin wrote, with variables filled in.
+        rest: what follows.
+        given: the client's values of the variables.
+    """
+    # The client chooses how many values there are: those that are not looked for count as found, and are judged.
+    looked_for = _MOST_COMPARED_WITH // max(1, len(trusted))
+    found = [value for place, value in enumerate(given) if place >= looked_for or value in trusted]
+    return "\n".join(filter(None, [rest, *found]))
+
+
 # ---- pipelines.marks.trust_mark ----
 
 MARK_KEY = "qwen3guard_mark"
 # A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
 _VALID_SECONDS = 24 * 3600
-# Looking for a client's values in an admin's text may not compare more characters than this.
-_MOST_COMPARED_WITH = 20_000_000
 
 
 class Mark(BaseModel):
@@ -2221,18 +2249,13 @@ def put_mark(body: Body, user: dict[str, Any], *, by_admin: bool = True) -> None
         by_admin: whether only an admin can have written what will be put in front of its system text.
     """
     metadata, context = object_or_empty(body.get("metadata")), RequestContext.of_body(body, user)
-    given = [
-        *object_or_empty(metadata.get("variables")).values(),
-        *object_or_empty(metadata.get("chat_variables")).values(),
-    ]
-    given += [user.get("name"), user.get("email")]
     mark = Mark(
         user=context.user,
         task=context.task,
         chat=context.chat,
         message=context.message,
         on_page=bool(metadata.get("chat_id") and metadata.get("session_id")) and context.task is None,
-        values=tuple(str(value) for value in given if value),
+        values=values_given(metadata, user),
         quoted=context.quoted,
         language=context.language,
         anchor=f"[{secrets.token_hex(16)}]" if by_admin else "",
@@ -2266,11 +2289,8 @@ def split_system(text: str, mark: Mark) -> tuple[str, str]:
         return text, text
     trusted, _, rest = text.partition(mark.anchor)
     rest = rest.removeprefix("\n").replace(mark.anchor, "")
-    # The client chooses how many values there are: those that are not looked for count as found, and are judged.
-    looked_for = _MOST_COMPARED_WITH // max(1, len(trusted))
-    given = [value for place, value in enumerate(mark.values) if place >= looked_for or value in trusted]
     whole = trusted + rest if rest else trusted.removesuffix("\n")
-    return whole, "\n".join(filter(None, [rest, *given]))
+    return whole, judged_part(trusted, rest, mark.values)
 
 
 def _set_anchor(messages: list[Body], anchor: str) -> None:
@@ -2324,7 +2344,7 @@ Made = TypeVar("Made")
 
 
 class CurrentService(Generic[Settings, Made]):
-    """Makes a service anew when its settings were replaced, which a host does by itself. For any thread.
+    """Makes a service anew when the values of its settings have changed. For any thread.
 
     Args:
         make: makes the service of settings.
@@ -2340,7 +2360,7 @@ class CurrentService(Generic[Settings, Made]):
     def of(self, settings: Settings) -> Made:
         """The service of these settings."""
         with self._lock:
-            if self._current is not None and self._current[0] is settings:
+            if self._current is not None and (self._current[0] is settings or self._current[0] == settings):
                 return self._current[1]
             retired, self._current = self._current, (settings, self._make(settings))
             if retired is not None:
@@ -7191,8 +7211,14 @@ def _text(value: str) -> str:
 
 def _audit_path(value: str) -> str:
     if chosen(value) is not None:
-        checked_audit_path(value)
+        _usable_audit_path(value)
     return value
+
+
+@lru_cache(16)
+def _usable_audit_path(value: str) -> None:
+    """Look at the disk once for each path that can be used: a path that fails later is reported by the audit itself."""
+    checked_audit_path(value)
 
 
 def _category_names(value: str) -> str:
@@ -7291,7 +7317,7 @@ class LenientValves(BaseModel):
             if value is None and name not in given:
                 continue
             try:
-                clean[name] = _read(field, value)
+                clean[name] = _validators(cls)[name].validate_python(value)
             except ValidationError as error:
                 default = field.get_default(call_default_factory=True)
                 why = error.errors()[0]["msg"]
@@ -7302,9 +7328,11 @@ class LenientValves(BaseModel):
         return valves
 
 
-def _read(field: FieldInfo, value: Any) -> Any:
+@cache
+def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
+    """Those of each field by itself. Open WebUI makes valves several times a request, and this takes a millisecond."""
     # `rebuild_annotation` puts the field's bounds and validators back around its type.
-    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
+    return {name: TypeAdapter(field.rebuild_annotation()) for name, field in valves.model_fields.items()}
 
 
 # ---- webui.moderator ----
@@ -7315,7 +7343,9 @@ class ModerationValves(LenientValves):
     guard_base_url: Address = Field(
         "http://localhost:8000/v1", description="OpenAI-compatible address of Qwen3Guard-Gen"
     )
-    guard_api_key: Text = Field("EMPTY", description="Key of that address")
+    guard_api_key: Text = Field(
+        "EMPTY", description="Key of that address", json_schema_extra={"input": {"type": "password"}}
+    )
     guard_model: Text = Field("auto", description="Model name there; auto takes the one that it lists")
     guard_context_tokens: int = Field(0, ge=0, description="The guard's context length; 0 asks the server")
     timeout_seconds: float = Field(10, gt=0, le=300, description="Longest wait for a verdict")
@@ -7766,12 +7796,14 @@ class RequestRefused(Exception):
     Args:
         review: why.
         answer: what is shown in place of an answer.
+        message: the message that refuses it; None if none does.
     """
 
-    def __init__(self, review: Review, answer: str) -> None:
+    def __init__(self, review: Review, answer: str, message: Body | None = None) -> None:
         super().__init__(review.verdict.problem or review.verdict.severity)
         self.review = review
         self.answer = answer
+        self.message = message
 
 
 def failed_review(moderator: Moderator, context: RequestContext, error: Exception) -> RequestRefused | None:
@@ -7823,6 +7855,7 @@ class RequestReview:
         self._reviews = MessageReviews(moderator, judged, context.language)
         self._quoted = MessageReviews(moderator, quoted, context.language, readings)
         self._fields = ExtraFields(moderator, fields, host=context.host_is_next)
+        self._for_program = "response_format" in fields
         continues = bool(messages) and messages[-1].get("role") == "assistant"
         self.notices = RequestNotices(moderator, context, continues=continues)
         self.exempt = moderator.exempts(context.role)
@@ -7850,7 +7883,9 @@ class RequestReview:
         """
         asking_for(self._context.user)
         if self.exempt:
-            self._moderator.record_exempt(self._context.head(self._context.direction("prompt")), self._context.role)
+            if not self._context.reviewed:
+                head = self._context.head(self._context.direction("prompt"))
+                self._moderator.record_exempt(head, self._context.role)
             return self._unjudged()
         try:
             found = _Found(*await asyncio.gather(self._quoted.review(), self._reviews.review(), self._fields.review()))
@@ -7861,8 +7896,15 @@ class RequestReview:
                 raise refused from error
             return self._unjudged()
         if stopped is not None and stopped.review is not None:
-            raise RequestRefused(stopped.review, self.notices.refused(stopped.review, stopped.reading.text))
+            answer = self.notices.refused(stopped.review, stopped.reading.text)
+            raise RequestRefused(stopped.review, answer, stopped.message)
         return cleaned
+
+    def preface(self, cleaned: CleanRequest) -> str:
+        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
+        if not cleaned.unchecked or self._for_program:
+            return ""
+        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
 
     def _unjudged(self) -> CleanRequest:
         """The request as it is."""
@@ -7873,10 +7915,15 @@ class RequestReview:
             if one.review and (one.review.fresh or one.is_stopped):
                 self._record_one(one, "task")
         for one, decides in self._with_decisive(found):
-            if one.review and (decides or one.review.fresh):
+            if self._is_worth_a_record(one, decides=decides):
                 self._record_one(one, self._context.direction("prompt" if decides else "history"))
         for direction, one in found.fields.judged:
-            self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+            if self._is_worth_a_record(one, decides=True):
+                self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+
+    def _is_worth_a_record(self, one: ReviewedMessage, *, decides: bool) -> bool:
+        again = self._context.reviewed and not one.is_stopped
+        return one.review is not None and (one.review.fresh or (decides and not again))
 
     def _record_one(self, one: ReviewedMessage, direction: str) -> None:
         if one.review:

@@ -50,7 +50,6 @@ from itertools import zip_longest
 from math import sqrt
 from pathlib import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, WrapValidator, model_validator
-from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from queue import Empty, SimpleQueue
 from starlette.exceptions import HTTPException
@@ -2310,6 +2309,8 @@ class RequestContext(NamedTuple):
     """That the reader set, such as `de-DE`."""
     split_system: Callable[[str], tuple[str, str]] = all_is_judged
     """Gives of a system text what may be sent, and the part of it that must be judged."""
+    reviewed: bool = False
+    """Whether the host reviewed this request before, when it held less: what passed then is not recorded again."""
     host_is_next: bool = False
     """Whether Open WebUI itself gets the request next: then its own fields are not judged."""
 
@@ -2351,13 +2352,40 @@ class RequestContext(NamedTuple):
         )
 
 
+# ---- webui.system_texts ----
+
+# Looking for a client's values in an admin's text may not compare more characters than this.
+_MOST_COMPARED_WITH = 20_000_000
+
+
+def values_given(metadata: Body, user: Body) -> tuple[str, ...]:
+    """What a client gave for the variables that an admin's prompt may name."""
+    given: list[Any] = []
+    for values in (metadata.get("variables"), metadata.get("chat_variables"), user.get("variables")):
+        given += object_or_empty(values).values()
+    given += [user.get(name) for name in ("name", "email", "bio")]
+    return tuple(str(value) for value in given if value)
+
+
+def judged_part(trusted: str, rest: str, given: Sequence[str]) -> str:
+    """What must be judged of a system text.
+
+    Args:
+        trusted: its beginning, which the admin wrote, with variables filled in.
+        rest: what follows.
+        given: the client's values of the variables.
+    """
+    # The client chooses how many values there are: those that are not looked for count as found, and are judged.
+    looked_for = _MOST_COMPARED_WITH // max(1, len(trusted))
+    found = [value for place, value in enumerate(given) if place >= looked_for or value in trusted]
+    return "\n".join(filter(None, [rest, *found]))
+
+
 # ---- pipelines.marks.trust_mark ----
 
 MARK_KEY = "qwen3guard_mark"
 # A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
 _VALID_SECONDS = 24 * 3600
-# Looking for a client's values in an admin's text may not compare more characters than this.
-_MOST_COMPARED_WITH = 20_000_000
 
 
 class Mark(BaseModel):
@@ -2387,18 +2415,13 @@ def put_mark(body: Body, user: dict[str, Any], *, by_admin: bool = True) -> None
         by_admin: whether only an admin can have written what will be put in front of its system text.
     """
     metadata, context = object_or_empty(body.get("metadata")), RequestContext.of_body(body, user)
-    given = [
-        *object_or_empty(metadata.get("variables")).values(),
-        *object_or_empty(metadata.get("chat_variables")).values(),
-    ]
-    given += [user.get("name"), user.get("email")]
     mark = Mark(
         user=context.user,
         task=context.task,
         chat=context.chat,
         message=context.message,
         on_page=bool(metadata.get("chat_id") and metadata.get("session_id")) and context.task is None,
-        values=tuple(str(value) for value in given if value),
+        values=values_given(metadata, user),
         quoted=context.quoted,
         language=context.language,
         anchor=f"[{secrets.token_hex(16)}]" if by_admin else "",
@@ -2432,11 +2455,8 @@ def split_system(text: str, mark: Mark) -> tuple[str, str]:
         return text, text
     trusted, _, rest = text.partition(mark.anchor)
     rest = rest.removeprefix("\n").replace(mark.anchor, "")
-    # The client chooses how many values there are: those that are not looked for count as found, and are judged.
-    looked_for = _MOST_COMPARED_WITH // max(1, len(trusted))
-    given = [value for place, value in enumerate(mark.values) if place >= looked_for or value in trusted]
     whole = trusted + rest if rest else trusted.removesuffix("\n")
-    return whole, "\n".join(filter(None, [rest, *given]))
+    return whole, judged_part(trusted, rest, mark.values)
 
 
 def _set_anchor(messages: list[Body], anchor: str) -> None:
@@ -2717,7 +2737,7 @@ def _patience(reply: aiohttp.ClientResponse) -> float:
     return 0
 
 
-# ---- pipelines.upstreams.event_stream ----
+# ---- webui.guarded.event_stream ----
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _FIELD = re.compile(rb"(data|event|id|retry):? ?")
@@ -2874,9 +2894,6 @@ class UpstreamFailed(Exception):
 class Upstream(Protocol):
     """What a host provides for the models that it guards. Any of its errors is an `UpstreamFailed`."""
 
-    async def models(self) -> list[str] | None:
-        """The ids that it lists; None for a server that answers and has no list."""
-
     async def complete(self, body: Body, headers: Mapping[str, str] | None = None) -> Body:
         """The unstreamed answer to a chat-completions request, with at least one choice."""
 
@@ -2887,6 +2904,86 @@ class Upstream(Protocol):
 
         The call ends with the context.
         """
+
+
+# ---- webui.guarded.server_replies ----
+
+# Of a server's own words about its failure.
+_MOST_WORDS = 300
+
+
+def server_words(told: Any, blanked: Callable[[str], str] = str) -> str:
+    """The server's own words about its failure, on one line.
+
+    Args:
+        told: what it sent.
+        blanked: removes keys, which the server may quote.
+    """
+    error = told.get("error", told) if isinstance(told, dict) else told
+    said = object_or_empty(error)
+    message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
+    return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
+
+
+def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
+    """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
+    value = object_or_empty(told)
+    in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
+    error = value.get("error") or in_choices
+    is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
+    if error or (is_error or ("detail" in value and "choices" not in value)):
+        words = server_words({"error": error} if error else value, blanked)
+        raise UpstreamFailed("The model server failed", 502, words)
+
+
+def checked_completion(told: Any) -> Body:
+    """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
+    if not list(objects_in(object_or_empty(told).get("choices"))):
+        raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+    return object_or_empty(told)
+
+
+class ChunkReader:
+    """Takes the chunks out of the events of one streamed answer, and says at its end whether it was whole.
+
+    Args:
+        blanked: removes keys from what the server says about its failure.
+    """
+
+    def __init__(self, blanked: Callable[[str], str] = str) -> None:
+        self._blanked = blanked
+        self._complete = self._has_choices = self._answered = False
+
+    async def chunks(self, events: AsyncIterator[Event]) -> AsyncIterator[Body]:
+        """The chunks.
+
+        Raises:
+            UpstreamFailed: the server sent an error in place of a chunk.
+        """
+        async for value, name in events:
+            self._answered = True
+            raise_error_in(value, name, self._blanked)
+            chunk = object_or_empty(value)
+            for choice in objects_in(chunk.get("choices")):
+                self._has_choices = True
+                self._complete = (
+                    self._complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
+                )
+            if chunk:
+                yield chunk
+
+    def check_whole(self, *, done: bool, unreadable: bool) -> None:
+        """Raises UpstreamFailed if the answer was not complete, or none at all.
+
+        Args:
+            done: whether the server said that it is done.
+            unreadable: whether some of what it sent was no JSON.
+        """
+        if self._has_choices and (self._complete or done):
+            return
+        if self._has_choices or not (self._answered or unreadable):
+            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
+        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
 
 
 # ---- webui.log ----
@@ -2905,6 +3002,7 @@ log = logging.getLogger("qwen3guard")
 
 
 
+
 # Connecting is quick or fails; what takes time is the answer.
 _CONNECT_SECONDS = 10
 _LIST_SECONDS = 10
@@ -2914,8 +3012,6 @@ _LAST_BYTES_SECONDS = 0.1
 _MOST_REPLY_BYTES = 32 * 1024 * 1024
 _MOST_MODELS = 2000
 _LONGEST_ID = 200
-# Of a server's own words about its failure.
-_MOST_WORDS = 300
 _SHORTEST_SECRET = 6
 _FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, StreamUnreadable)
 
@@ -2974,10 +3070,8 @@ class HttpUpstream:
         with self._failing():
             async with self._call("POST", "/chat/completions", body, headers) as reply:
                 told = await self._read(reply)
-        self._raise_error_in(told)
-        if not list(objects_in(object_or_empty(told).get("choices"))):
-            raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-        return object_or_empty(told)
+        raise_error_in(told, blanked=self._blanked)
+        return checked_completion(told)
 
     @asynccontextmanager
     async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
@@ -3017,35 +3111,22 @@ class HttpUpstream:
         )
 
     async def _chunks(self, content: aiohttp.StreamReader) -> AsyncIterator[Body]:
-        stream = EventStream(content.iter_any())
-        complete = has_choices = answered = False
-        events = stream.events()
+        stream, reader = EventStream(content.iter_any()), ChunkReader(self._blanked)
+        chunks = reader.chunks(stream.events())
         while True:
             # Not `_failing`, which costs as much as reading the event.
             try:
-                event = await anext(events, None)
+                chunk = await anext(chunks, None)
             except _FAILURES as error:
                 raise self._failed(error) from None
-            if event is None:
+            if chunk is None:
                 break
-            answered = True
-            value, name = event
-            self._raise_error_in(value, name)
-            chunk = object_or_empty(value)
-            for choice in objects_in(chunk.get("choices")):
-                has_choices = True
-                complete = complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
-            if chunk:
-                yield chunk
+            yield chunk
         if stream.done:
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with asyncio.timeout(_LAST_BYTES_SECONDS):
                     await content.read()
-        if has_choices and (complete or stream.done):
-            return
-        if has_choices or not (answered or stream.unreadable):
-            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
-        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
+        reader.check_whole(done=stream.done, unreadable=stream.unreadable)
 
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
         await self._accept(reply)
@@ -3078,16 +3159,7 @@ class HttpUpstream:
             told = json.loads(text)
         except (ValueError, RecursionError):
             told = text
-        raise UpstreamFailed(f"The model server answered {status}", status, self._words(told))
-
-    def _raise_error_in(self, told: Any, event: str = "") -> None:
-        """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
-        value = object_or_empty(told)
-        in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
-        error = value.get("error") or in_choices
-        is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
-        if error or (is_error or ("detail" in value and "choices" not in value)):
-            raise UpstreamFailed("The model server failed", 502, self._words({"error": error} if error else value))
+        raise UpstreamFailed(f"The model server answered {status}", status, server_words(told, self._blanked))
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -3105,13 +3177,6 @@ class HttpUpstream:
         if isinstance(error, StreamUnreadable):
             return UpstreamFailed(str(error), 502)
         return UpstreamFailed("The model server's answer cannot be read.", 502)
-
-    def _words(self, told: Any) -> str:
-        """The server's own words about its failure, on one line, without keys that it may quote."""
-        error = told.get("error", told) if isinstance(told, dict) else told
-        said = object_or_empty(error)
-        message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
-        return self._blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
 
     def _blanked(self, text: str) -> str:
         for secret in self._secrets:
@@ -3239,10 +3304,20 @@ class Upstreams:
         return any(fnmatchcase(model, pattern) for pattern in self._wanted)
 
 
-# ---- pipelines.upstreams.webui_version ----
+# ---- webui.guarded.host_version ----
 
 # The versions that, as tested, take back a shown answer after a `retraction_chunk`.
 _RETRACTING = ((0, 12),)
+
+
+def can_retract(version: object) -> bool:
+    """Whether this Open WebUI takes back what it has shown. One whose version says nothing cannot."""
+    found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
+    return found is not None and (int(found[1]), int(found[2])) in _RETRACTING
+
+
+# ---- pipelines.upstreams.webui_version ----
+
 _ASK_SECONDS = 5
 
 
@@ -3267,9 +3342,7 @@ class Host:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.warning("%s does not tell its version: %s", self._url, error)
             told = None
-        version = told.get("version") if isinstance(told, dict) else None
-        found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
-        self.retracts = found is not None and (int(found[1]), int(found[2])) in _RETRACTING
+        self.retracts = can_retract(told.get("version") if isinstance(told, dict) else None)
 
 
 # ---- moderation.asker ----
@@ -3304,46 +3377,6 @@ def asking_later(later: bool) -> None:
 def current_asker() -> Asker:
     """The asker of the current task."""
     return Asker(_user.get(), _later.get())
-
-
-# ---- moderation.conversation ----
-
-Role = Literal["user", "assistant"]
-
-
-class Turn(NamedTuple):
-    """One message of a conversation, as text."""
-
-    role: Role
-    text: str
-
-
-Conversation = Sequence[Turn]
-"""Turns, oldest first. The last one is judged; the turns before it are its context."""
-
-
-class WireTurn(BaseModel):
-    """One message, in OpenAI's shape, on the wires of this project."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    role: Role
-    content: str
-
-
-def kind_of(conversation: Conversation) -> Kind:
-    """Whether the last turn is judged as a prompt or as a response."""
-    return "prompt" if conversation[-1].role == "user" else "response"
-
-
-def as_messages(conversation: Conversation) -> list[dict[str, str]]:
-    """A conversation in OpenAI's shape."""
-    return [{"role": turn.role, "content": turn.text} for turn in conversation]
-
-
-def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
-    """Messages as they came over the wire."""
-    return [Turn(message.role, message.content) for message in messages]
 
 
 # ---- moderation.policy ----
@@ -3428,6 +3461,46 @@ class Policy(BaseModel):
         if probability is None:
             return verdict.severity in HARMFUL[self.strictness]
         return probability >= self.block_threshold
+
+
+# ---- moderation.conversation ----
+
+Role = Literal["user", "assistant"]
+
+
+class Turn(NamedTuple):
+    """One message of a conversation, as text."""
+
+    role: Role
+    text: str
+
+
+Conversation = Sequence[Turn]
+"""Turns, oldest first. The last one is judged; the turns before it are its context."""
+
+
+class WireTurn(BaseModel):
+    """One message, in OpenAI's shape, on the wires of this project."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Role
+    content: str
+
+
+def kind_of(conversation: Conversation) -> Kind:
+    """Whether the last turn is judged as a prompt or as a response."""
+    return "prompt" if conversation[-1].role == "user" else "response"
+
+
+def as_messages(conversation: Conversation) -> list[dict[str, str]]:
+    """A conversation in OpenAI's shape."""
+    return [{"role": turn.role, "content": turn.text} for turn in conversation]
+
+
+def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
+    """Messages as they came over the wire."""
+    return [Turn(message.role, message.content) for message in messages]
 
 
 # ---- moderation.context ----
@@ -8016,8 +8089,14 @@ def _text(value: str) -> str:
 
 def _audit_path(value: str) -> str:
     if chosen(value) is not None:
-        checked_audit_path(value)
+        _usable_audit_path(value)
     return value
+
+
+@lru_cache(16)
+def _usable_audit_path(value: str) -> None:
+    """Look at the disk once for each path that can be used: a path that fails later is reported by the audit itself."""
+    checked_audit_path(value)
 
 
 def _category_names(value: str) -> str:
@@ -8116,7 +8195,7 @@ class LenientValves(BaseModel):
             if value is None and name not in given:
                 continue
             try:
-                clean[name] = _read(field, value)
+                clean[name] = _validators(cls)[name].validate_python(value)
             except ValidationError as error:
                 default = field.get_default(call_default_factory=True)
                 why = error.errors()[0]["msg"]
@@ -8127,9 +8206,11 @@ class LenientValves(BaseModel):
         return valves
 
 
-def _read(field: FieldInfo, value: Any) -> Any:
+@cache
+def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
+    """Those of each field by itself. Open WebUI makes valves several times a request, and this takes a millisecond."""
     # `rebuild_annotation` puts the field's bounds and validators back around its type.
-    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
+    return {name: TypeAdapter(field.rebuild_annotation()) for name, field in valves.model_fields.items()}
 
 
 # ---- webui.moderator ----
@@ -8140,7 +8221,9 @@ class ModerationValves(LenientValves):
     guard_base_url: Address = Field(
         "http://localhost:8000/v1", description="OpenAI-compatible address of Qwen3Guard-Gen"
     )
-    guard_api_key: Text = Field("EMPTY", description="Key of that address")
+    guard_api_key: Text = Field(
+        "EMPTY", description="Key of that address", json_schema_extra={"input": {"type": "password"}}
+    )
     guard_model: Text = Field("auto", description="Model name there; auto takes the one that it lists")
     guard_context_tokens: int = Field(0, ge=0, description="The guard's context length; 0 asks the server")
     timeout_seconds: float = Field(10, gt=0, le=300, description="Longest wait for a verdict")
@@ -8279,6 +8362,42 @@ class Moderator:
         await self.guard.aclose()
         # A slow disk is no reason for others to wait.
         await asyncio.to_thread(self.audit.close)
+
+
+# ---- webui.guarded.answer_record ----
+
+def record_answer(
+    moderator: Moderator,
+    context: RequestContext,
+    text: str,
+    verdict: Verdict | None = None,
+    decision: Decision | None = None,
+    *,
+    problem: str | None = None,
+    milliseconds: float | None = None,
+    unjudged: Sequence[str] = (),
+) -> None:
+    """Audit an answer, or what there is of it and why it ended."""
+    known: dict[str, Any] = {
+        "unjudged": tuple(unjudged),
+        "guard": moderator.guard.model,
+        "milliseconds": milliseconds,
+    }
+    if problem:
+        verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
+    head = context.head(context.direction("response")).model_copy(update=known)
+    moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
+
+
+# ---- webui.guarded.upstream_words ----
+
+async def explained(moderator: Moderator, failed: UpstreamFailed, *, exempt: bool = False) -> str:
+    """The failure in words: in the server's own only if the guard clears them, or nobody judges."""
+    if not failed.words:
+        return failed.message
+    verdict = await moderator.guard.judge([Turn("assistant", failed.words)])
+    passes = exempt or moderator.policy.decide(verdict).passes
+    return str(failed) if passes else f"{failed.message}."
 
 
 # ---- webui.message_reviews ----
@@ -8591,12 +8710,14 @@ class RequestRefused(Exception):
     Args:
         review: why.
         answer: what is shown in place of an answer.
+        message: the message that refuses it; None if none does.
     """
 
-    def __init__(self, review: Review, answer: str) -> None:
+    def __init__(self, review: Review, answer: str, message: Body | None = None) -> None:
         super().__init__(review.verdict.problem or review.verdict.severity)
         self.review = review
         self.answer = answer
+        self.message = message
 
 
 def failed_review(moderator: Moderator, context: RequestContext, error: Exception) -> RequestRefused | None:
@@ -8648,6 +8769,7 @@ class RequestReview:
         self._reviews = MessageReviews(moderator, judged, context.language)
         self._quoted = MessageReviews(moderator, quoted, context.language, readings)
         self._fields = ExtraFields(moderator, fields, host=context.host_is_next)
+        self._for_program = "response_format" in fields
         continues = bool(messages) and messages[-1].get("role") == "assistant"
         self.notices = RequestNotices(moderator, context, continues=continues)
         self.exempt = moderator.exempts(context.role)
@@ -8675,7 +8797,9 @@ class RequestReview:
         """
         asking_for(self._context.user)
         if self.exempt:
-            self._moderator.record_exempt(self._context.head(self._context.direction("prompt")), self._context.role)
+            if not self._context.reviewed:
+                head = self._context.head(self._context.direction("prompt"))
+                self._moderator.record_exempt(head, self._context.role)
             return self._unjudged()
         try:
             found = _Found(*await asyncio.gather(self._quoted.review(), self._reviews.review(), self._fields.review()))
@@ -8686,8 +8810,15 @@ class RequestReview:
                 raise refused from error
             return self._unjudged()
         if stopped is not None and stopped.review is not None:
-            raise RequestRefused(stopped.review, self.notices.refused(stopped.review, stopped.reading.text))
+            answer = self.notices.refused(stopped.review, stopped.reading.text)
+            raise RequestRefused(stopped.review, answer, stopped.message)
         return cleaned
+
+    def preface(self, cleaned: CleanRequest) -> str:
+        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
+        if not cleaned.unchecked or self._for_program:
+            return ""
+        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
 
     def _unjudged(self) -> CleanRequest:
         """The request as it is."""
@@ -8698,10 +8829,15 @@ class RequestReview:
             if one.review and (one.review.fresh or one.is_stopped):
                 self._record_one(one, "task")
         for one, decides in self._with_decisive(found):
-            if one.review and (decides or one.review.fresh):
+            if self._is_worth_a_record(one, decides=decides):
                 self._record_one(one, self._context.direction("prompt" if decides else "history"))
         for direction, one in found.fields.judged:
-            self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+            if self._is_worth_a_record(one, decides=True):
+                self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+
+    def _is_worth_a_record(self, one: ReviewedMessage, *, decides: bool) -> bool:
+        again = self._context.reviewed and not one.is_stopped
+        return one.review is not None and (one.review.fresh or (decides and not again))
 
     def _record_one(self, one: ReviewedMessage, direction: str) -> None:
         if one.review:
@@ -8780,6 +8916,7 @@ class GuardedRequest:
         self._fields = {name: value for name, value in body.items() if name != "messages"}
         self._review = RequestReview(moderator, messages_of(body), self._fields, context)
         self.notices = self._review.notices
+        self.preface = self._review.preface
         self.exempt = self._review.exempt
         """Whether nobody judges the answer."""
 
@@ -8833,17 +8970,7 @@ class GuardedRequest:
 
     async def explained(self, failed: UpstreamFailed) -> str:
         """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
-        if not failed.words:
-            return failed.message
-        verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
-        passes = self.exempt or self.moderator.policy.decide(verdict).passes
-        return str(failed) if passes else f"{failed.message}."
-
-    def preface(self, cleaned: CleanRequest) -> str:
-        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
-        if not cleaned.unchecked or "response_format" in self._fields:
-            return ""
-        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
+        return await explained(self.moderator, failed, exempt=self.exempt)
 
     def record_answer(
         self,
@@ -8856,15 +8983,16 @@ class GuardedRequest:
         unjudged: Sequence[str] = (),
     ) -> None:
         """Audit an answer, or what there is of it and why it ended."""
-        known: dict[str, Any] = {
-            "unjudged": tuple(unjudged),
-            "guard": self.moderator.guard.model,
-            "milliseconds": milliseconds,
-        }
-        if problem:
-            verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
-        head = self._context.head(self._context.direction("response")).model_copy(update=known)
-        self.moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
+        record_answer(
+            self.moderator,
+            self._context,
+            text,
+            verdict,
+            decision,
+            problem=problem,
+            milliseconds=milliseconds,
+            unjudged=unjudged,
+        )
 
 
 async def _end(task: "asyncio.Future[Any] | None") -> None:
@@ -9265,12 +9393,21 @@ class Judged(NamedTuple):
 
 
 class GrowingAnswer:
-    """The answer to `context`. Call `aclose` at the end: an open stream takes memory at the endpoint."""
+    """An answer. Call `aclose` at the end: an open stream takes memory at the endpoint.
+
+    Args:
+        guard: judges.
+        policy: decides.
+        context: the conversation before the answer. If it ends with an assistant turn, the answer continues that turn,
+            and both are judged as one.
+    """
 
     def __init__(self, guard: Guard, policy: Policy, context: Sequence[Turn]) -> None:
         self._guard = guard
         self._policy = policy
         self._context = list(context)
+        begun = bool(context) and context[-1].role == "assistant"
+        self._opening = self._context.pop().text if begun else ""
         self._read_context: Context | None = None
         self._stream: _Stream | None = None
         self._asked = False
@@ -9278,6 +9415,10 @@ class GrowingAnswer:
 
     async def judge(self, text: str, *, end: bool) -> Judged:
         """Judge all of the answer so far; `end` if it is complete. May be cancelled and called again with more text."""
+        judged = await self._judge(self._opening + text, end)
+        return judged._replace(cleared=max(0, judged.cleared - len(self._opening)))
+
+    async def _judge(self, text: str, end: bool) -> Judged:
         if not self._asked and await self._guard.streams():
             self._stream = _Stream(self._guard, self._policy, self._context)
         self._asked = True
@@ -9375,7 +9516,7 @@ class _Stream:
         return reply
 
 
-# ---- moderation.answer.watch ----
+# ---- moderation.answer.progress ----
 
 # Seconds from the start of one check to the start of the next. The pause is short at first, so that the first words
 # appear soon, and doubles up to what is still acceptable for a reader. An answer of s seconds takes about s / 0.5 + 4
@@ -9392,6 +9533,79 @@ class End(StrEnum):
     WITHHELD = "withheld"
 
 
+class CheckOutcome(NamedTuple):
+    """What a check brought."""
+
+    released: list[Piece]
+    """Pieces that it cleared."""
+    end: End | None
+    """How the answer ended; None if it goes on."""
+
+
+class Progress:
+    """The checks of one answer, which are made one after another.
+
+    Args:
+        held: the answer.
+        now: the time. All times are of one clock, in seconds.
+    """
+
+    def __init__(self, held: HoldBack, now: float) -> None:
+        self._held = held
+        self._pause = _FIRST_PAUSE
+        self._started = now
+        self._frozen = False
+        self.due = now
+        """When the next check may start."""
+        self.judged = 0
+        """Characters that the last check covered."""
+
+    def has_more(self) -> bool:
+        """Whether there is new text for a check. The first one does not wait for a whole word: its reader waits."""
+        return (self._held.finished_words() if self.judged else self._held.arrived) > self.judged
+
+    def reading(self) -> Reading:
+        """What the next check of an unfinished answer is to judge."""
+        return self._held.reading(words=self.judged > 0)
+
+    def started(self, now: float) -> None:
+        """A check starts."""
+        self._started = now
+        self.due, self._pause = now + self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+
+    def ended(self, now: float) -> None:
+        """It is over. After a slow check, the next one waits for as long as it took: the guard is busy."""
+        self.due = max(self.due, now + min(now - self._started, _LONGEST_PAUSE))
+
+    def outcome(self, result: Judged, decision: Decision, reading: Reading, *, whole: bool, now: float) -> CheckOutcome:
+        """What the result of a check means.
+
+        Args:
+            result: of the check.
+            decision: what the policy says of it.
+            reading: what was checked.
+            whole: whether that is all of the answer, which is complete.
+            now: the time.
+        """
+        judged, self.judged = self.judged, reading.arrived
+        cleared = min(result.cleared, len(reading.text))
+        finished = whole and cleared == len(reading.text)
+        if decision.passes:
+            self._frozen = False
+            in_whole = finished or (judged > 0 and cleared == len(reading.text))
+            released = self._held.release(reading, cleared, words=not in_whole, end=finished)
+            return CheckOutcome(released, End.COMPLETE if finished else None)
+        if decision.action is Action.WITHHOLD:
+            return CheckOutcome([], End.WITHHELD)
+        if self._frozen or finished or result.sure:
+            return CheckOutcome([], End.REFUSED)
+        self._frozen = True
+        self.due = now + _LONGEST_PAUSE
+        return CheckOutcome([], None)
+
+
+# ---- moderation.answer.watch ----
+
 class Watched(NamedTuple):
     """The result of watching an answer."""
 
@@ -9407,8 +9621,7 @@ class Watcher:
     Args:
         guard: judges.
         policy: decides.
-        context: the conversation before the answer, as it was sent to the model. If it ends with an assistant turn, the
-            answer continues that turn, and both are judged as one.
+        context: the conversation before the answer, as it was sent to the model.
         emit: called with cleared pieces: at most one per channel and call, then payloads.
         cleared: completes when the prompt is cleared; nothing is emitted before.
         hold: False emits at once and judges afterwards; the caller then retracts a refused answer.
@@ -9427,9 +9640,7 @@ class Watcher:
         pictures: bool = True,
     ) -> None:
         self._policy = policy
-        before = list(context)
-        self._opening = before.pop().text if before and before[-1].role == "assistant" else ""
-        self._answer = GrowingAnswer(guard, policy, before)
+        self._answer = GrowingAnswer(guard, policy, context)
         self._emit = emit
         self._cleared = asyncio.ensure_future(cleared)
         self._hold = hold
@@ -9475,54 +9686,34 @@ class Watcher:
 
     async def _judge_along(self, reader: asyncio.Task[None]) -> Watched:
         loop = asyncio.get_running_loop()
-        judged, pause, due, frozen = 0, _FIRST_PAUSE, loop.time(), False
+        progress = Progress(self._held, loop.time())
         while True:
-            reading = await self._next_reading(reader, judged, due)
-            started = loop.time()
-            due, pause = started + pause, min(2 * pause, _LONGEST_PAUSE)
-            judged_now = await self._check(reading, reader)
-            # After a slow check, pause for as long as it took: the guard is busy.
-            due = max(due, loop.time() + min(loop.time() - started, _LONGEST_PAUSE))
-            if judged_now is None:
+            reading = await self._next_reading(reader, progress)
+            progress.started(loop.time())
+            judged = await self._check(reading, reader)
+            progress.ended(loop.time())
+            if judged is None:
                 continue
-            verdict, cleared, sure = judged_now
-            decision = self._policy.decide(verdict)
-            self.last = verdict, decision
+            decision = self._policy.decide(judged.verdict)
+            self.last = judged.verdict, decision
             await asyncio.shield(self._cleared)
-            cleared = min(max(0, cleared - len(self._opening)), len(reading.text))
-            finished = self._is_whole(reading, reader) and cleared == len(reading.text)
-            if decision.passes:
-                frozen = False
-                in_whole = finished or (judged > 0 and cleared == len(reading.text))
-                self._emit(self._held.release(reading, cleared, words=not in_whole, end=finished))
-                if finished:
-                    # Raises the upstream's error: an answer that failed is not complete.
-                    await reader
-                    return Watched(End.COMPLETE, verdict, decision)
-            elif decision.action is Action.WITHHOLD:
-                return Watched(End.WITHHELD, verdict, decision)
-            elif frozen or finished or sure:
-                return Watched(End.REFUSED, verdict, decision)
-            else:
-                frozen = True
-                due = loop.time() + _LONGEST_PAUSE
-            judged = reading.arrived
+            whole = self._is_whole(reading, reader)
+            released, end = progress.outcome(judged, decision, reading, whole=whole, now=loop.time())
+            self._emit(released)
+            if end is End.COMPLETE:
+                # Raises the upstream's error: an answer that failed is not complete.
+                await reader
+            if end is not None:
+                return Watched(end, judged.verdict, decision)
 
-    async def _next_reading(self, reader: asyncio.Task[None], judged: int, due: float) -> Reading:
-        """Wait until there is new text and the next check is due. Returns what to judge.
-
-        Args:
-            judged: characters that the last reading covered.
-            due: time of the next check, by the loop's clock.
-        """
+    async def _next_reading(self, reader: asyncio.Task[None], progress: Progress) -> Reading:
+        """Wait until there is new text and the next check is due. Returns what to judge."""
         loop = asyncio.get_running_loop()
         while not reader.done():
-            # The first check does not wait for a whole word: its reader has nothing to read yet.
-            arrived = self._held.finished_words() if judged else self._held.arrived
-            if arrived > judged:
-                wait = due - loop.time()
+            if progress.has_more():
+                wait = progress.due - loop.time()
                 if wait <= 0:
-                    return self._held.reading(words=judged > 0)
+                    return progress.reading()
                 # Sleep until then, without waking up for each piece.
                 await asyncio.wait({reader}, timeout=wait)
             else:
@@ -9540,7 +9731,7 @@ class Watcher:
         """
         self.checks += 1
         end = self._is_whole(reading, reader)
-        check = asyncio.create_task(self._answer.judge(self._opening + reading.text, end=end))
+        check = asyncio.create_task(self._answer.judge(reading.text, end=end))
         try:
             await asyncio.wait({check, reader}, return_when=asyncio.FIRST_COMPLETED)
             if not check.done() and reading.arrived < self._held.arrived:
@@ -10749,7 +10940,7 @@ Made = TypeVar("Made")
 
 
 class CurrentService(Generic[Settings, Made]):
-    """Makes a service anew when its settings were replaced, which a host does by itself. For any thread.
+    """Makes a service anew when the values of its settings have changed. For any thread.
 
     Args:
         make: makes the service of settings.
@@ -10765,7 +10956,7 @@ class CurrentService(Generic[Settings, Made]):
     def of(self, settings: Settings) -> Made:
         """The service of these settings."""
         with self._lock:
-            if self._current is not None and self._current[0] is settings:
+            if self._current is not None and (self._current[0] is settings or self._current[0] == settings):
                 return self._current[1]
             retired, self._current = self._current, (settings, self._make(settings))
             if retired is not None:

@@ -39,6 +39,13 @@ _SHARED = {
         *("test_guarded_page", "test_guarded_page_dialects", "test_guarded_page_limits", "test_guarded_page_tasks"),
         *("test_guarded_page_real_guard", "test_guarded_page_retract", "test_guarded_page_stream"),
         *("test_guarded_page_trouble", "test_guarded_surroundings"),
+        *(
+            "test_function_gaps",
+            "test_function_guard_trouble",
+            "test_function_install",
+            "test_function_models",
+            "test_function_programs",
+        ),
     ),
 }
 """Fixtures that start servers for several files, and those files."""
@@ -71,7 +78,9 @@ class _ByServer(LoadScopeScheduling):  # type: ignore[misc]
         path = Path(nodeid.partition("::")[0])
         if path.parent.name not in _FOLDERS:
             return nodeid
-        return next((fixture for fixture, files in _SHARED.items() if path.stem in files), path.stem)
+        shared = next((fixture for fixture, files in _SHARED.items() if path.stem in files), path.stem)
+        # The hosts of one file's tests have servers of their own: see the mark `on`.
+        return f"functions_{shared}" if "functions-" in nodeid.partition("[")[2] else shared
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""One service at a time, made of the settings that hold now."""
+"""One service at a time, made of the settings that hold now.
+
+A host replaces the settings by itself: when an admin saves others, or, with the same values, at every request.
+"""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +12,7 @@ Made = TypeVar("Made")
 
 
 class CurrentService(Generic[Settings, Made]):
-    """Makes a service anew when its settings were replaced, which a host does by itself. For any thread.
+    """Makes a service anew when the values of its settings have changed. For any thread.
 
     Args:
         make: makes the service of settings.
@@ -25,7 +28,7 @@ class CurrentService(Generic[Settings, Made]):
     def of(self, settings: Settings) -> Made:
         """The service of these settings."""
         with self._lock:
-            if self._current is not None and self._current[0] is settings:
+            if self._current is not None and (self._current[0] is settings or self._current[0] == settings):
                 return self._current[1]
             retired, self._current = self._current, (settings, self._make(settings))
             if retired is not None:

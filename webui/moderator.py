@@ -40,7 +40,9 @@ class ModerationValves(LenientValves):
     guard_base_url: Address = Field(
         "http://localhost:8000/v1", description="OpenAI-compatible address of Qwen3Guard-Gen"
     )
-    guard_api_key: Text = Field("EMPTY", description="Key of that address")
+    guard_api_key: Text = Field(
+        "EMPTY", description="Key of that address", json_schema_extra={"input": {"type": "password"}}
+    )
     guard_model: Text = Field("auto", description="Model name there; auto takes the one that it lists")
     guard_context_tokens: int = Field(0, ge=0, description="The guard's context length; 0 asks the server")
     timeout_seconds: float = Field(10, gt=0, le=300, description="Longest wait for a verdict")

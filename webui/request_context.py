@@ -33,6 +33,8 @@ class RequestContext(NamedTuple):
     """That the reader set, such as `de-DE`."""
     split_system: Callable[[str], tuple[str, str]] = all_is_judged
     """Gives of a system text what may be sent, and the part of it that must be judged."""
+    reviewed: bool = False
+    """Whether the host reviewed this request before, when it held less: what passed then is not recorded again."""
     host_is_next: bool = False
     """Whether Open WebUI itself gets the request next: then its own fields are not judged."""
 

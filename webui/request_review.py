@@ -8,8 +8,8 @@ What decides on the answer: the turns that a task quotes, then system texts and 
 it, then the fields. The first of these that may not pass refuses the request. An earlier turn that may not pass is
 replaced, and an unsafe tool is left out; neither refuses the request.
 
-What is recorded: what decides, each time; all else when it is judged for the first time. A turn that a task quotes has
-been recorded where it was said, so it is recorded again only if it is judged anew or refuses the task.
+What is recorded: what decides, once a request; all else when it is judged for the first time. A turn that a task quotes
+has been recorded where it was said, so it is recorded again only if it is judged anew or refuses the task.
 """
 
 import asyncio
@@ -47,12 +47,14 @@ class RequestRefused(Exception):
     Args:
         review: why.
         answer: what is shown in place of an answer.
+        message: the message that refuses it; None if none does.
     """
 
-    def __init__(self, review: Review, answer: str) -> None:
+    def __init__(self, review: Review, answer: str, message: Body | None = None) -> None:
         super().__init__(review.verdict.problem or review.verdict.severity)
         self.review = review
         self.answer = answer
+        self.message = message
 
 
 def failed_review(moderator: Moderator, context: RequestContext, error: Exception) -> RequestRefused | None:
@@ -104,6 +106,7 @@ class RequestReview:
         self._reviews = MessageReviews(moderator, judged, context.language)
         self._quoted = MessageReviews(moderator, quoted, context.language, readings)
         self._fields = ExtraFields(moderator, fields, host=context.host_is_next)
+        self._for_program = "response_format" in fields
         continues = bool(messages) and messages[-1].get("role") == "assistant"
         self.notices = RequestNotices(moderator, context, continues=continues)
         self.exempt = moderator.exempts(context.role)
@@ -131,7 +134,9 @@ class RequestReview:
         """
         asking_for(self._context.user)
         if self.exempt:
-            self._moderator.record_exempt(self._context.head(self._context.direction("prompt")), self._context.role)
+            if not self._context.reviewed:
+                head = self._context.head(self._context.direction("prompt"))
+                self._moderator.record_exempt(head, self._context.role)
             return self._unjudged()
         try:
             found = _Found(*await asyncio.gather(self._quoted.review(), self._reviews.review(), self._fields.review()))
@@ -142,8 +147,15 @@ class RequestReview:
                 raise refused from error
             return self._unjudged()
         if stopped is not None and stopped.review is not None:
-            raise RequestRefused(stopped.review, self.notices.refused(stopped.review, stopped.reading.text))
+            answer = self.notices.refused(stopped.review, stopped.reading.text)
+            raise RequestRefused(stopped.review, answer, stopped.message)
         return cleaned
+
+    def preface(self, cleaned: CleanRequest) -> str:
+        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
+        if not cleaned.unchecked or self._for_program:
+            return ""
+        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
 
     def _unjudged(self) -> CleanRequest:
         """The request as it is."""
@@ -154,10 +166,15 @@ class RequestReview:
             if one.review and (one.review.fresh or one.is_stopped):
                 self._record_one(one, "task")
         for one, decides in self._with_decisive(found):
-            if one.review and (decides or one.review.fresh):
+            if self._is_worth_a_record(one, decides=decides):
                 self._record_one(one, self._context.direction("prompt" if decides else "history"))
         for direction, one in found.fields.judged:
-            self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+            if self._is_worth_a_record(one, decides=True):
+                self._record_one(one, direction if direction == "tools" else self._context.direction(direction))
+
+    def _is_worth_a_record(self, one: ReviewedMessage, *, decides: bool) -> bool:
+        again = self._context.reviewed and not one.is_stopped
+        return one.review is not None and (one.review.fresh or (decides and not again))
 
     def _record_one(self, one: ReviewedMessage, direction: str) -> None:
         if one.review:

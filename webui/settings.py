@@ -7,6 +7,7 @@ numbers as strings and shows nothing of a validation error. So a bad value becom
 import json
 import os
 import re
+from functools import cache, lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -18,7 +19,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
 # Not exported by `pydantic` itself in the official image's 2.7.1.
 from pydantic.functional_validators import ModelWrapValidatorHandler
@@ -54,8 +54,14 @@ def _text(value: str) -> str:
 
 def _audit_path(value: str) -> str:
     if chosen(value) is not None:
-        checked_audit_path(value)
+        _usable_audit_path(value)
     return value
+
+
+@lru_cache(16)
+def _usable_audit_path(value: str) -> None:
+    """Look at the disk once for each path that can be used: a path that fails later is reported by the audit itself."""
+    checked_audit_path(value)
 
 
 def _category_names(value: str) -> str:
@@ -154,7 +160,7 @@ class LenientValves(BaseModel):
             if value is None and name not in given:
                 continue
             try:
-                clean[name] = _read(field, value)
+                clean[name] = _validators(cls)[name].validate_python(value)
             except ValidationError as error:
                 default = field.get_default(call_default_factory=True)
                 why = error.errors()[0]["msg"]
@@ -165,6 +171,8 @@ class LenientValves(BaseModel):
         return valves
 
 
-def _read(field: FieldInfo, value: Any) -> Any:
+@cache
+def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
+    """Those of each field by itself. Open WebUI makes valves several times a request, and this takes a millisecond."""
     # `rebuild_annotation` puts the field's bounds and validators back around its type.
-    return TypeAdapter(field.rebuild_annotation()).validate_python(value)
+    return {name: TypeAdapter(field.rebuild_annotation()) for name, field in valves.model_fields.items()}

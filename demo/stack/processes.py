@@ -98,6 +98,10 @@ class Processes:
             if fault.faultCode != Faults.NOT_RUNNING:
                 raise
 
+    def pid(self, name: str) -> int:
+        """The process id of a running child."""
+        return int(self._supervisor.getProcessInfo(name)["pid"])
+
     def check(self) -> None:
         """Raises `ChildFailed` if a child ended by itself."""
         self._check_daemon()

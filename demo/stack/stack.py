@@ -1,4 +1,4 @@
-"""All servers of `make run` as one object: guard, Pipelines server, Open WebUI and chat model, connected and ready.
+"""All servers of `make run` as one object: guard, Open WebUI, chat model, and with this host the Pipelines server.
 
 `make run`, `make try` and the end-to-end tests all start them in this way:
 
@@ -24,10 +24,11 @@ from demo.stack import children
 from demo.stack.ports import HOST, Ports
 from demo.stack.processes import Processes
 from demo.state import State
-from demo.webui_client.protection import FILTER, MODELS, Protection
+from demo.webui_client.host import Host
+from demo.webui_client.plugin_host import PluginHost
+from demo.webui_client.protection import Protection
 from demo.webui_client.provision import Connection, Provisioner, Setup
 from demo.webui_client.webui_api import Account, WebuiApi
-from pipelines.upstreams.model_ids import guarded
 
 # A prompt that passes, one that is refused, one whose answer is withheld: see script.toml.
 SAFE_PROMPT = "What is the capital of France?"
@@ -40,10 +41,10 @@ class Stack:
 
     `folder`: for all state. Existing state is used again, unless `fresh`.
     `guard`: the model that the guard server serves; None starts no guard (then `guard_url` may name another one).
-    `guard_url`: `guard_base_url` of the pipelines; by default the guard that this stack starts.
+    `guard_url`: `guard_base_url` of the plugins; by default the guard that this stack starts.
     `upstream`: a chat model of your own. It replaces the scripted one, which is then not started.
     `chat_models`, `token_delay` (seconds), `script`: the models, the speed and the answers of the scripted one.
-    `protection`: the guarded models, the filter, or both.
+    `host`: what runs the plugins. `protection`: the guarded models, the filter, or both.
     `say`: gets one line per step.
 
     `others` are the addresses of further models that an admin has connected on the page.
@@ -63,6 +64,7 @@ class Stack:
         chat_models: Sequence[str] = (MODEL,),
         token_delay: float = 0.02,
         script: Path = SCRIPT,
+        host: Host = Host.PIPELINES,
         protection: Protection = Protection.GUARDED,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -73,30 +75,22 @@ class Stack:
         self.say = say
         self.guard_url = guard_url or f"http://{HOST}:{self.ports.guard}/v1"
         self.chat = upstream or Connection(f"http://{HOST}:{self.ports.chat}/v1")
+        self.host = host
         self.protection = protection
         self.pipelines = Connection(f"http://{HOST}:{self.ports.pipelines}", self.state.secret("pipelines_key"))
         self.webui_url = f"http://{HOST}:{self.ports.webui}"
         self.setup = Setup(
+            host=host,
+            protection=protection,
             chat=self.chat,
             pipelines=self.pipelines,
-            files=protection.files,
-            direct=protection.direct,
             valves=self._wiring(),
-            hidden=[protection.refusal] if protection.refusal else [],
             suggestions=[SAFE_PROMPT, UNSAFE_PROMPT, UNSAFE_ANSWER_PROMPT],
-            direct_name="{model} (filter only)" if protection.guarded else "{model}",
         )
         scripted = [] if upstream else [children.chat(self.ports, self.state, list(chat_models), token_delay, script)]
         guards = [children.guard(self.ports, guard)] if guard else []
-        self.processes = Processes(
-            [
-                *guards,
-                children.webui(self.ports, self.state),
-                children.pipelines(self.ports, self.state),
-                *scripted,
-            ],
-            self.state,
-        )
+        servers = [children.pipelines(self.ports, self.state)] if host is Host.PIPELINES else []
+        self.processes = Processes([*guards, children.webui(self.ports, self.state), *servers, *scripted], self.state)
         self.others: list[str] = []
         self.admin = WebuiApi(self.webui_url)
         self.user = WebuiApi(self.webui_url)
@@ -167,7 +161,7 @@ class Stack:
         httpx.delete(self._chat("/log"), trust_env=False).raise_for_status()
 
     def audit(self) -> list[dict[str, Any]]:
-        """The audit records of both pipelines, oldest first, from one file per day."""
+        """The audit records of all plugins, oldest first, from one file per day."""
         files = sorted(self.state.audit.glob("*.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
@@ -178,36 +172,43 @@ class Stack:
     @property
     def model(self) -> str:
         """The model that users chat with: the scripted one, guarded unless only the filter protects."""
-        return guarded(MODEL) if self.protection.guarded else MODEL
+        return f"{self.host.models}.{MODEL}" if self.protection.guarded else MODEL
 
-    def set_valves(self, pipeline: str, **valves: Any) -> None:
+    @property
+    def plugins(self) -> PluginHost:
+        """What the admin can do with the plugins."""
+        return self.setup.plugins(self.admin, self.state)
+
+    def set_valves(self, plugin: str, **valves: Any) -> None:
         """Changes valves, as the admin's page does."""
-        self._provisioner().set_valves(pipeline, valves)
+        self.plugins.set_valves(plugin, valves)
 
     def _wiring(self) -> dict[str, dict[str, Any]]:
         both = {"guard_base_url": self.guard_url, "audit_path": str(self.state.audit / "audit.jsonl")}
         wiring: dict[str, dict[str, Any]] = {}
+        refusal = self.host.refusal(self.protection)
         if self.protection.guarded:
-            wiring[MODELS] = both | {
-                "upstream_base_urls": self.chat.url,
-                "upstream_api_keys": self.chat.key,
-                "webui_url": self.webui_url,
-                "refusal_entry": self.protection.refusal is not None,
-            }
+            wiring[self.host.models] = both | (self._upstreams() if self.host is Host.PIPELINES else {})
         if self.protection.direct:
-            wiring[FILTER] = both | {"refusal_model": self.protection.refusal}
+            wiring[self.host.filter] = both | ({"refusal_model": refusal} if refusal else {})
         return wiring
+
+    def _upstreams(self) -> dict[str, Any]:
+        """The valves of guarded models that bring their own connection."""
+        return {
+            "upstream_base_urls": self.chat.url,
+            "upstream_api_keys": self.chat.key,
+            "webui_url": self.webui_url,
+            "refusal_entry": self.host.refusal(self.protection) is not None,
+        }
 
     def _wait(self, name: str) -> None:
         self.processes.wait_healthy(name, self.say)
         self.say(f"{name} answers")
 
-    def _provisioner(self) -> Provisioner:
-        return Provisioner(self.admin, self.state, self.setup)
-
     def _provision(self) -> None:
-        self.say("setting up Open WebUI: accounts, connections, pipelines, models")
-        provisioner = self._provisioner()
+        self.say("setting up Open WebUI: accounts, connections, plugins, models")
+        provisioner = Provisioner(self.admin, self.state, self.setup)
         provisioner.run()
         self.others = [one.url for one in provisioner.others]
         self.user.sign_in(self.user_account)

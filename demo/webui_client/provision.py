@@ -1,4 +1,4 @@
-"""Sets Open WebUI up like an admin does on its pages: accounts, connections, the pipelines and their valves, models.
+"""Sets Open WebUI up like an admin does on its pages: accounts, connections, the plugins and their valves, models.
 
 Each step can run again on an existing setup. It keeps what the admin has changed or added on the page, except the few
 settings that the demo needs.
@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from demo.errors import NotBuilt, SetupFailed
+from demo.errors import SetupFailed
 from demo.state import State
-from demo.webui_client.protection import MODELS
+from demo.webui_client.functions_host import FunctionsHost
+from demo.webui_client.host import Host
+from demo.webui_client.pipelines_host import PipelinesHost
+from demo.webui_client.plugin_host import PluginHost
+from demo.webui_client.protection import Protection
 from demo.webui_client.webui_api import Account, WebuiApi
-from pipelines.upstreams.model_ids import is_guarded
 
 EVERYBODY = {"principal_type": "user", "principal_id": "*", "permission": "read"}
 LIST_SECONDS = 300
@@ -43,29 +45,45 @@ class Connection:
 class Setup:
     """The setup to reach.
 
-    `direct`: whether Open WebUI is connected to the chat model itself; `files`: uploaded to the Pipelines server, in
-    this order; `valves`: maps a pipeline's id to the valves to set (the others keep their values); `hidden`: models
-    that everybody may use, but that the selector does not show; `direct_name`: display name of a direct model.
+    `pipelines`: the Pipelines server, for the host of this name; `valves`: maps a plugin's id to the valves to set (the
+    others keep their values).
     """
 
+    host: Host
+    protection: Protection
     chat: Connection
     pipelines: Connection
-    files: list[Path]
-    direct: bool = True
     valves: dict[str, dict[str, Any]] = field(default_factory=dict)
-    hidden: list[str] = field(default_factory=list)
     suggestions: list[str] = field(default_factory=list)
-    direct_name: str = "{model}"
 
     @property
     def connections(self) -> list[Connection]:
-        """In Open WebUI's order. The Pipelines server is the last."""
-        return [*([self.chat] if self.direct else []), self.pipelines]
+        """In Open WebUI's order. The Pipelines server is the last.
+
+        Guarded models of the Pipelines server bring their own connection; Functions use Open WebUI's.
+        """
+        if self.host is Host.FUNCTIONS:
+            return [self.chat]
+        return [*([self.chat] if self.protection.direct else []), self.pipelines]
 
     @property
     def pipelines_index(self) -> int:
         """Index of the Pipelines server in Open WebUI's list of connections."""
         return len(self.connections) - 1
+
+    @property
+    def hidden(self) -> list[str]:
+        """Models that everybody may use, but that the selector does not show."""
+        refusal = self.host.refusal(self.protection)
+        return [refusal] if refusal else []
+
+    def plugins(self, api: WebuiApi, state: State) -> PluginHost:
+        """The host, for the admin of this setup."""
+        return FunctionsHost(api) if self.host is Host.FUNCTIONS else PipelinesHost(api, state, self.pipelines_index)
+
+    def is_guarded(self, model: str) -> bool:
+        """Whether this is a guarded model by its id."""
+        return model.startswith(f"{self.host.models}.") and model not in self.hidden
 
 
 class Provisioner:
@@ -75,6 +93,7 @@ class Provisioner:
         self.api = api
         self.state = state
         self.setup = setup
+        self.plugins = setup.plugins(api, state)
         self.again = False
         self.others: list[Connection] = []
 
@@ -83,12 +102,14 @@ class Provisioner:
         self.make_user()
         self.connect()
         self.suggest()
-        for file in self.setup.files:
-            self.upload(file)
-        for pipeline, valves in self.setup.valves.items():
-            self.set_valves(pipeline, valves)
+        self.switch_off_others()
+        for file in self.setup.host.files(self.setup.protection):
+            self.plugins.install(file)
+        for plugin, valves in self.setup.valves.items():
+            self.plugins.set_valves(plugin, valves)
         self.publish_models()
-        self.check_filters()
+        if self.setup.protection.direct:
+            self.plugins.check_filter(self.setup.host.filter)
 
     def sign_in_admin(self) -> None:
         admin = Account.admin(self.state)
@@ -131,34 +152,20 @@ class Provisioner:
             },
         )
 
-    def upload(self, file: Path) -> None:
-        """Uploads a pipeline unless the server already has exactly this file.
-
-        Pipelines reports success even for a file that it could not load (and moves that file away), so the list of
-        loaded pipelines is checked.
-        """
-        if not file.exists():
-            raise NotBuilt(f"{file} is missing: `make bundle` writes it.")
-        held = self.state.pipelines / file.name
-        if not (held.exists() and held.read_bytes() == file.read_bytes()):
-            form = {"urlIdx": str(self.setup.pipelines_index)}
-            self.api.upload("/api/v1/pipelines/upload", form, file.name, file.read_bytes())
-        listed = self.api.get("/api/v1/pipelines/", urlIdx=self.setup.pipelines_index)["data"]
-        if file.stem not in {pipeline["name"] for pipeline in listed}:
-            raise SetupFailed(f"The Pipelines server could not load {file.name}: {self._why_not_loaded(file.stem)}")
-
-    def set_valves(self, pipeline: str, valves: dict[str, Any]) -> None:
-        """Sets the given valves and keeps the others."""
-        path = f"/api/v1/pipelines/{pipeline}/valves"
-        before = self.api.get(path, urlIdx=self.setup.pipelines_index)
-        if unknown := valves.keys() - before.keys():
-            raise SetupFailed(f"{pipeline} has no valve {', '.join(sorted(unknown))}; it has {', '.join(before)}.")
-        if before | valves != before:
-            self.api.post(f"{path}/update?urlIdx={self.setup.pipelines_index}", before | valves)
+    def switch_off_others(self) -> None:
+        """Functions of an earlier start with another host or protection."""
+        functions = FunctionsHost(self.api)
+        wanted = {file.stem for file in self.setup.host.files(self.setup.protection)}
+        for plugin in {Host.FUNCTIONS.filter, Host.FUNCTIONS.models} & functions.known().keys() - wanted:
+            functions.switch(plugin, active=False)
 
     def publish_models(self) -> None:
-        """Lets everybody use the chat models and the hidden ones. By default a model is visible to admins only."""
-        models = self._models()
+        """Lets everybody use the models that are protected, and nobody but admins the others.
+
+        By default a model is visible to admins only.
+        """
+        guarded, direct = self._models()
+        models = guarded | (self._named(direct) if self.setup.protection.direct else {})
         known = {model["id"] for model in self.api.get("/api/v1/models/base")}
         for name in [*models, *self.setup.hidden]:
             if name not in known:
@@ -171,18 +178,9 @@ class Provisioner:
                     "access_grants": [EVERYBODY],
                 }
                 self.api.post("/api/v1/models/create", form)
+        for name in direct.keys() & known - models.keys():
+            self.api.post("/api/v1/models/model/access/update", {"id": name, "access_grants": []})
         self._prefer_guarded(list(models))
-
-    def check_filters(self) -> None:
-        """Check that the filter is on for every model: its `pipelines` must be exactly `["*"]`."""
-        uploaded = {file.stem for file in self.setup.files}
-        for model in self.api.get(f"/openai/models/{self.setup.pipelines_index}")["data"]:
-            pipeline = model.get("pipeline") or {}
-            if model["id"] in uploaded and pipeline.get("type") == "filter" and pipeline.get("pipelines") != ["*"]:
-                raise SetupFailed(
-                    f"The filter {model['id']} is on for {pipeline.get('pipelines')} only: set its valve `pipelines` "
-                    "to * (Admin Panel > Settings > Pipelines)."
-                )
 
     def suggest(self) -> None:
         """Shows the example prompts on the page of a new chat. Only at the first start: the admin may change them."""
@@ -191,46 +189,47 @@ class Provisioner:
         suggestions = [{"title": [prompt, ""], "content": prompt} for prompt in self.setup.suggestions]
         self.api.post("/api/v1/configs/suggestions", {"suggestions": suggestions})
 
-    def _why_not_loaded(self, name: str) -> str:
-        """The reason, from the server's log: it prints it after this line, and does not return it."""
-        log = self.state.log("pipelines")
-        _, _, reason = log.read_text(errors="replace").rpartition(f"Error loading module: {name}\n")
-        return f"{reason.partition(chr(10))[0]} ({log})"
-
     def _prefer_guarded(self, models: list[str]) -> None:
         """Make the first guarded model the default for new chats, if there is a choice and the admin made none."""
-        guarded = [name for name in models if is_guarded(name)]
+        guarded = [name for name in models if self.setup.is_guarded(name)]
         chosen = self.api.get("/api/v1/configs/models")
         if 0 < len(guarded) < len(models) and not chosen["DEFAULT_MODELS"]:
             self.api.post("/api/v1/configs/models", chosen | {"DEFAULT_MODELS": guarded[0]})
 
-    def _models(self) -> dict[str, str]:
-        """Id and name of the chat models. Waits until Open WebUI lists those of each connection and the hidden ones."""
+    def _models(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Ids and names of the guarded models, and of the direct ones.
+
+        Waits until Open WebUI lists those of each connection and the hidden ones.
+        """
         deadline = time.monotonic() + LIST_SECONDS
         while True:
             listed = self.api.get("/api/models", refresh=True)["data"]
             direct = {model["id"]: model["name"] for model in listed if self._is_direct(model)}
-            guarded = {model["id"]: model["name"] for model in listed if is_guarded(model["id"])}
+            guarded = {model["id"]: model["name"] for model in listed if self.setup.is_guarded(model["id"])}
             missing = set(self.setup.hidden) - {model["id"] for model in listed}
             lacking = self._lacking(direct, guarded, missing)
             if not lacking:
-                name = self.setup.direct_name
-                return guarded | {model: name.replace("{model}", was) for model, was in direct.items()}
+                return guarded, direct
             if time.monotonic() > deadline:
                 raise SetupFailed(lacking)
             time.sleep(1)
 
     def _is_direct(self, model: dict[str, Any]) -> bool:
-        return self.setup.direct and model.get("urlIdx") == 0
+        return self.setup.chat in self.setup.connections and model.get("urlIdx") == 0
+
+    def _named(self, direct: dict[str, str]) -> dict[str, str]:
+        """The direct models under the names that users read."""
+        suffix = " (filter only)" if self.setup.protection.guarded else ""
+        return {model: f"{name}{suffix}" for model, name in direct.items()}
 
     def _lacking(self, direct: dict[str, str], guarded: dict[str, str], missing: set[str]) -> str:
         """A message about what Open WebUI does not list yet; empty if it lists everything."""
-        if self.setup.direct and not direct:
+        if self.setup.chat in self.setup.connections and not direct:
             return (
                 f"Open WebUI lists no model of {self.setup.chat.url}. Is it an OpenAI-compatible server, and is the "
                 "key right?"
             )
-        log = self.state.log("pipelines")
-        if MODELS in {file.stem for file in self.setup.files} and not guarded:
-            return f"Open WebUI lists no guarded model: {log} has the reply of the chat model's server."
+        log = self.state.log(self.plugins.log)
+        if self.setup.protection.guarded and not guarded:
+            return f"Open WebUI lists no guarded model: {log} has the reason."
         return f"Open WebUI does not list {', '.join(sorted(missing))}: see {log}" if missing else ""

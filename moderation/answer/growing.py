@@ -30,12 +30,21 @@ class Judged(NamedTuple):
 
 
 class GrowingAnswer:
-    """The answer to `context`. Call `aclose` at the end: an open stream takes memory at the endpoint."""
+    """An answer. Call `aclose` at the end: an open stream takes memory at the endpoint.
+
+    Args:
+        guard: judges.
+        policy: decides.
+        context: the conversation before the answer. If it ends with an assistant turn, the answer continues that turn,
+            and both are judged as one.
+    """
 
     def __init__(self, guard: Guard, policy: Policy, context: Sequence[Turn]) -> None:
         self._guard = guard
         self._policy = policy
         self._context = list(context)
+        begun = bool(context) and context[-1].role == "assistant"
+        self._opening = self._context.pop().text if begun else ""
         self._read_context: Context | None = None
         self._stream: _Stream | None = None
         self._asked = False
@@ -43,6 +52,10 @@ class GrowingAnswer:
 
     async def judge(self, text: str, *, end: bool) -> Judged:
         """Judge all of the answer so far; `end` if it is complete. May be cancelled and called again with more text."""
+        judged = await self._judge(self._opening + text, end)
+        return judged._replace(cleared=max(0, judged.cleared - len(self._opening)))
+
+    async def _judge(self, text: str, end: bool) -> Judged:
         if not self._asked and await self._guard.streams():
             self._stream = _Stream(self._guard, self._policy, self._context)
         self._asked = True

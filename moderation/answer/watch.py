@@ -8,30 +8,16 @@ OpenGuardrails).
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
 from moderation.answer.channels import Piece, Reading
 from moderation.answer.growing import GrowingAnswer, Judged
 from moderation.answer.holdback import HoldBack
+from moderation.answer.progress import End, Progress
 from moderation.conversation import Turn
 from moderation.guard import Guard
-from moderation.policy import Action, Decision, Policy
+from moderation.policy import Decision, Policy
 from moderation.verdict import Verdict
-
-# Seconds from the start of one check to the start of the next. The pause is short at first, so that the first words
-# appear soon, and doubles up to what is still acceptable for a reader. An answer of s seconds takes about s / 0.5 + 4
-# checks.
-_FIRST_PAUSE = 0.06
-_LONGEST_PAUSE = 0.5
-
-
-class End(StrEnum):
-    """How a watched answer ended."""
-
-    COMPLETE = "complete"
-    REFUSED = "refused"
-    WITHHELD = "withheld"
 
 
 class Watched(NamedTuple):
@@ -49,8 +35,7 @@ class Watcher:
     Args:
         guard: judges.
         policy: decides.
-        context: the conversation before the answer, as it was sent to the model. If it ends with an assistant turn, the
-            answer continues that turn, and both are judged as one.
+        context: the conversation before the answer, as it was sent to the model.
         emit: called with cleared pieces: at most one per channel and call, then payloads.
         cleared: completes when the prompt is cleared; nothing is emitted before.
         hold: False emits at once and judges afterwards; the caller then retracts a refused answer.
@@ -69,9 +54,7 @@ class Watcher:
         pictures: bool = True,
     ) -> None:
         self._policy = policy
-        before = list(context)
-        self._opening = before.pop().text if before and before[-1].role == "assistant" else ""
-        self._answer = GrowingAnswer(guard, policy, before)
+        self._answer = GrowingAnswer(guard, policy, context)
         self._emit = emit
         self._cleared = asyncio.ensure_future(cleared)
         self._hold = hold
@@ -117,54 +100,34 @@ class Watcher:
 
     async def _judge_along(self, reader: asyncio.Task[None]) -> Watched:
         loop = asyncio.get_running_loop()
-        judged, pause, due, frozen = 0, _FIRST_PAUSE, loop.time(), False
+        progress = Progress(self._held, loop.time())
         while True:
-            reading = await self._next_reading(reader, judged, due)
-            started = loop.time()
-            due, pause = started + pause, min(2 * pause, _LONGEST_PAUSE)
-            judged_now = await self._check(reading, reader)
-            # After a slow check, pause for as long as it took: the guard is busy.
-            due = max(due, loop.time() + min(loop.time() - started, _LONGEST_PAUSE))
-            if judged_now is None:
+            reading = await self._next_reading(reader, progress)
+            progress.started(loop.time())
+            judged = await self._check(reading, reader)
+            progress.ended(loop.time())
+            if judged is None:
                 continue
-            verdict, cleared, sure = judged_now
-            decision = self._policy.decide(verdict)
-            self.last = verdict, decision
+            decision = self._policy.decide(judged.verdict)
+            self.last = judged.verdict, decision
             await asyncio.shield(self._cleared)
-            cleared = min(max(0, cleared - len(self._opening)), len(reading.text))
-            finished = self._is_whole(reading, reader) and cleared == len(reading.text)
-            if decision.passes:
-                frozen = False
-                in_whole = finished or (judged > 0 and cleared == len(reading.text))
-                self._emit(self._held.release(reading, cleared, words=not in_whole, end=finished))
-                if finished:
-                    # Raises the upstream's error: an answer that failed is not complete.
-                    await reader
-                    return Watched(End.COMPLETE, verdict, decision)
-            elif decision.action is Action.WITHHOLD:
-                return Watched(End.WITHHELD, verdict, decision)
-            elif frozen or finished or sure:
-                return Watched(End.REFUSED, verdict, decision)
-            else:
-                frozen = True
-                due = loop.time() + _LONGEST_PAUSE
-            judged = reading.arrived
+            whole = self._is_whole(reading, reader)
+            released, end = progress.outcome(judged, decision, reading, whole=whole, now=loop.time())
+            self._emit(released)
+            if end is End.COMPLETE:
+                # Raises the upstream's error: an answer that failed is not complete.
+                await reader
+            if end is not None:
+                return Watched(end, judged.verdict, decision)
 
-    async def _next_reading(self, reader: asyncio.Task[None], judged: int, due: float) -> Reading:
-        """Wait until there is new text and the next check is due. Returns what to judge.
-
-        Args:
-            judged: characters that the last reading covered.
-            due: time of the next check, by the loop's clock.
-        """
+    async def _next_reading(self, reader: asyncio.Task[None], progress: Progress) -> Reading:
+        """Wait until there is new text and the next check is due. Returns what to judge."""
         loop = asyncio.get_running_loop()
         while not reader.done():
-            # The first check does not wait for a whole word: its reader has nothing to read yet.
-            arrived = self._held.finished_words() if judged else self._held.arrived
-            if arrived > judged:
-                wait = due - loop.time()
+            if progress.has_more():
+                wait = progress.due - loop.time()
                 if wait <= 0:
-                    return self._held.reading(words=judged > 0)
+                    return progress.reading()
                 # Sleep until then, without waking up for each piece.
                 await asyncio.wait({reader}, timeout=wait)
             else:
@@ -182,7 +145,7 @@ class Watcher:
         """
         self.checks += 1
         end = self._is_whole(reading, reader)
-        check = asyncio.create_task(self._answer.judge(self._opening + reading.text, end=end))
+        check = asyncio.create_task(self._answer.judge(reading.text, end=end))
         try:
             await asyncio.wait({check, reader}, return_when=asyncio.FIRST_COMPLETED)
             if not check.done() and reading.arrived < self._held.arrived:

@@ -15,12 +15,11 @@ from pydantic import BaseModel, Field, ValidationError
 from pipelines.marks.signing import is_signed, sign
 from webui.bodies import Body, messages_of, object_or_empty
 from webui.request_context import RequestContext
+from webui.system_texts import judged_part, values_given
 
 MARK_KEY = "qwen3guard_mark"
 # A chat may wait for a user's consent to a tool call; a mark that leaked is of no use for longer.
 _VALID_SECONDS = 24 * 3600
-# Looking for a client's values in an admin's text may not compare more characters than this.
-_MOST_COMPARED_WITH = 20_000_000
 
 
 class Mark(BaseModel):
@@ -50,18 +49,13 @@ def put_mark(body: Body, user: dict[str, Any], *, by_admin: bool = True) -> None
         by_admin: whether only an admin can have written what will be put in front of its system text.
     """
     metadata, context = object_or_empty(body.get("metadata")), RequestContext.of_body(body, user)
-    given = [
-        *object_or_empty(metadata.get("variables")).values(),
-        *object_or_empty(metadata.get("chat_variables")).values(),
-    ]
-    given += [user.get("name"), user.get("email")]
     mark = Mark(
         user=context.user,
         task=context.task,
         chat=context.chat,
         message=context.message,
         on_page=bool(metadata.get("chat_id") and metadata.get("session_id")) and context.task is None,
-        values=tuple(str(value) for value in given if value),
+        values=values_given(metadata, user),
         quoted=context.quoted,
         language=context.language,
         anchor=f"[{secrets.token_hex(16)}]" if by_admin else "",
@@ -95,11 +89,8 @@ def split_system(text: str, mark: Mark) -> tuple[str, str]:
         return text, text
     trusted, _, rest = text.partition(mark.anchor)
     rest = rest.removeprefix("\n").replace(mark.anchor, "")
-    # The client chooses how many values there are: those that are not looked for count as found, and are judged.
-    looked_for = _MOST_COMPARED_WITH // max(1, len(trusted))
-    given = [value for place, value in enumerate(mark.values) if place >= looked_for or value in trusted]
     whole = trusted + rest if rest else trusted.removesuffix("\n")
-    return whole, "\n".join(filter(None, [rest, *given]))
+    return whole, judged_part(trusted, rest, mark.values)
 
 
 def _set_anchor(messages: list[Body], anchor: str) -> None:

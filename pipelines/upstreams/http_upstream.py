@@ -11,8 +11,9 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 
 from moderation.endpoint.transport import new_session, proxy_for
-from pipelines.upstreams.event_stream import EventStream, StreamUnreadable
-from webui.bodies import Body, object_or_empty, objects_in
+from webui.bodies import Body, object_or_empty
+from webui.guarded.event_stream import EventStream, StreamUnreadable
+from webui.guarded.server_replies import ChunkReader, checked_completion, raise_error_in, server_words
 from webui.guarded.upstream import UpstreamFailed
 from webui.log import log
 
@@ -25,8 +26,6 @@ _LAST_BYTES_SECONDS = 0.1
 _MOST_REPLY_BYTES = 32 * 1024 * 1024
 _MOST_MODELS = 2000
 _LONGEST_ID = 200
-# Of a server's own words about its failure.
-_MOST_WORDS = 300
 _SHORTEST_SECRET = 6
 _FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, StreamUnreadable)
 
@@ -85,10 +84,8 @@ class HttpUpstream:
         with self._failing():
             async with self._call("POST", "/chat/completions", body, headers) as reply:
                 told = await self._read(reply)
-        self._raise_error_in(told)
-        if not list(objects_in(object_or_empty(told).get("choices"))):
-            raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-        return object_or_empty(told)
+        raise_error_in(told, blanked=self._blanked)
+        return checked_completion(told)
 
     @asynccontextmanager
     async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
@@ -128,35 +125,22 @@ class HttpUpstream:
         )
 
     async def _chunks(self, content: aiohttp.StreamReader) -> AsyncIterator[Body]:
-        stream = EventStream(content.iter_any())
-        complete = has_choices = answered = False
-        events = stream.events()
+        stream, reader = EventStream(content.iter_any()), ChunkReader(self._blanked)
+        chunks = reader.chunks(stream.events())
         while True:
             # Not `_failing`, which costs as much as reading the event.
             try:
-                event = await anext(events, None)
+                chunk = await anext(chunks, None)
             except _FAILURES as error:
                 raise self._failed(error) from None
-            if event is None:
+            if chunk is None:
                 break
-            answered = True
-            value, name = event
-            self._raise_error_in(value, name)
-            chunk = object_or_empty(value)
-            for choice in objects_in(chunk.get("choices")):
-                has_choices = True
-                complete = complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
-            if chunk:
-                yield chunk
+            yield chunk
         if stream.done:
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with asyncio.timeout(_LAST_BYTES_SECONDS):
                     await content.read()
-        if has_choices and (complete or stream.done):
-            return
-        if has_choices or not (answered or stream.unreadable):
-            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
-        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
+        reader.check_whole(done=stream.done, unreadable=stream.unreadable)
 
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
         await self._accept(reply)
@@ -189,16 +173,7 @@ class HttpUpstream:
             told = json.loads(text)
         except (ValueError, RecursionError):
             told = text
-        raise UpstreamFailed(f"The model server answered {status}", status, self._words(told))
-
-    def _raise_error_in(self, told: Any, event: str = "") -> None:
-        """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
-        value = object_or_empty(told)
-        in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
-        error = value.get("error") or in_choices
-        is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
-        if error or (is_error or ("detail" in value and "choices" not in value)):
-            raise UpstreamFailed("The model server failed", 502, self._words({"error": error} if error else value))
+        raise UpstreamFailed(f"The model server answered {status}", status, server_words(told, self._blanked))
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -216,13 +191,6 @@ class HttpUpstream:
         if isinstance(error, StreamUnreadable):
             return UpstreamFailed(str(error), 502)
         return UpstreamFailed("The model server's answer cannot be read.", 502)
-
-    def _words(self, told: Any) -> str:
-        """The server's own words about its failure, on one line, without keys that it may quote."""
-        error = told.get("error", told) if isinstance(told, dict) else told
-        said = object_or_empty(error)
-        message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
-        return self._blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
 
     def _blanked(self, text: str) -> str:
         for secret in self._secrets:

@@ -1,14 +1,11 @@
 """What this Open WebUI can do, as far as its version shows."""
 
-import re
-
 import aiohttp
 
 from moderation.endpoint.transport import new_session, proxy_for
+from webui.guarded.host_version import can_retract
 from webui.log import log
 
-# The versions that, as tested, take back a shown answer after a `retraction_chunk`.
-_RETRACTING = ((0, 12),)
 _ASK_SECONDS = 5
 
 
@@ -33,6 +30,4 @@ class Host:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.warning("%s does not tell its version: %s", self._url, error)
             told = None
-        version = told.get("version") if isinstance(told, dict) else None
-        found = re.match(r"v?(\d{1,4})\.(\d{1,4})", str(version))
-        self.retracts = found is not None and (int(found[1]), int(found[2])) in _RETRACTING
+        self.retracts = can_retract(told.get("version") if isinstance(told, dict) else None)

@@ -1,4 +1,4 @@
-"""One whole stack and one browser for all end-to-end tests."""
+"""The stacks and one browser for all end-to-end tests, and the hosts that a test runs over."""
 
 import json
 import shutil
@@ -11,12 +11,23 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from demo.stack.ports import Ports
 from demo.stack.stack import Stack
 from demo.state import ROOT
-from demo.webui_client.protection import FILTER, Protection
+from demo.webui_client.host import FILTER, Host
+from demo.webui_client.protection import Protection
 from demo.webui_client.visitor import Visitor
 from demo.webui_client.webui_api import WebuiApi
+from tests.e2e.chat_host import CHAT_HOSTS
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.texts import CHAT_MODELS
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test runs over guarded models in the Pipelines server, or over the hosts that its mark `on` names."""
+    if "guarded_stack" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("on")
+        hosts = mark.args if mark else ("pipelines",)
+        metafunc.parametrize("guarded_stack", hosts, indirect=True, scope="session")
+
 
 # Two cores run the guard, three servers and the browser.
 expect.set_options(timeout=120_000)
@@ -96,10 +107,27 @@ def valves(stack: Stack) -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture(scope="session")
-def guarded_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedStack]:
+def pipelines_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedStack]:
     """Guarded models as the only connection, between a guard and a model that do as they are told."""
     with GuardedStack.running(tmp_path_factory.mktemp("guarded")) as guarded:
         yield guarded
+
+
+@pytest.fixture(scope="session")
+def functions_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedStack]:
+    """Both Functions in one Open WebUI, between a guard and a model that do as they are told."""
+    folder = tmp_path_factory.mktemp("functions")
+    with GuardedStack.running(folder, Protection.BOTH, Host.FUNCTIONS) as guarded:
+        yield guarded
+
+
+@pytest.fixture(scope="session")
+def guarded_stack(request: pytest.FixtureRequest) -> GuardedStack:
+    """The servers of one host."""
+    host = CHAT_HOSTS[request.param]
+    stack: GuardedStack = request.getfixturevalue(f"{host.host}_stack")
+    stack.use(host)
+    return stack
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Open WebUI with guarded models, between a guard and a chat model that do as they are told."""
+"""Open WebUI with our plugins, between a guard and a chat model that do as they are told."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 from demo.stack.ports import Ports
 from demo.stack.stack import Stack
-from demo.webui_client.protection import MODELS, Protection
-from demo.webui_client.provision import Connection
-from pipelines.upstreams.model_ids import guarded
+from demo.webui_client.functions_host import FunctionsHost
+from demo.webui_client.host import Host
+from demo.webui_client.protection import Protection
+from demo.webui_client.provision import EVERYBODY, Connection
+from tests.e2e.chat_host import CHAT_HOSTS, CHAT_MODELS, ChatHost
 from tests.e2e.recorder import Recorder
 from tests.e2e.texts import UNSAFE_WORDS
 from tests.stands.guards.stub_guard import StubGuard
@@ -19,7 +21,6 @@ from tests.stands.models.chatting_model import ChattingModel
 from tests.stands.servers import free_port, serve
 from tests.stands.waiting import wait_until
 
-MODELS_ON_PAGE = tuple(map(guarded, ("demo-chat", "demo-chat-2")))
 UPSTREAM_KEY = "sk-upstream-secret"
 
 
@@ -28,6 +29,8 @@ class GuardedStack:
 
     def __init__(self, stack: Stack, guard_port: int) -> None:
         self.stack = stack
+        self.host = CHAT_HOSTS["pipelines"]
+        """What users chat with, and so what the tests set valves of."""
         self.guard = StubGuard()
         self.model = ChattingModel()
         self._guard_port = guard_port
@@ -35,7 +38,9 @@ class GuardedStack:
 
     @classmethod
     @contextmanager
-    def running(cls, folder: Path, protection: Protection = Protection.GUARDED) -> Iterator[GuardedStack]:
+    def running(
+        cls, folder: Path, protection: Protection = Protection.GUARDED, host: Host = Host.PIPELINES
+    ) -> Iterator[GuardedStack]:
         guard_port, model_port = free_port(), free_port()
         stack = Stack(
             folder,
@@ -44,6 +49,7 @@ class GuardedStack:
             guard=None,
             guard_url=f"http://127.0.0.1:{guard_port}/v1",
             upstream=Connection(f"http://127.0.0.1:{model_port}/v1", UPSTREAM_KEY),
+            host=host,
             protection=protection,
         )
         guarded = cls(stack, guard_port)
@@ -65,16 +71,40 @@ class GuardedStack:
         for stub, fresh in ((self.guard, StubGuard()), (self.model, ChattingModel())):
             vars(stub).update({name: value for name, value in vars(fresh).items() if name != "app"})
 
+    def use(self, host: ChatHost) -> None:
+        """Lets users chat in this way. Of Functions both are installed; the others have one way."""
+        if host is self.host:
+            return
+        self.host = host
+        functions = FunctionsHost(self.stack.admin)
+        functions.switch(Host.FUNCTIONS.filter, active=not host.guards_models)
+        # Base models without a grant are closed to users.
+        grants = [] if host.guards_models else [EVERYBODY]
+        for model in CHAT_MODELS:
+            self.stack.admin.post("/api/v1/models/model/access/update", {"id": model, "access_grants": grants})
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that users chat with."""
+        return self.host.models
+
     @contextmanager
-    def valves(self, pipeline: str = MODELS, **valves: Any) -> Iterator[None]:
-        """Sets valves, by default of the guarded models, for a while."""
-        place = self.stack.setup.pipelines_index
-        before = self.stack.admin.get(f"/api/v1/pipelines/{pipeline}/valves", urlIdx=place)
-        self.stack.set_valves(pipeline, **valves)
+    def valves(self, plugin: str = "", **valves: Any) -> Iterator[None]:
+        """Sets valves for a while, by default of the plugin that judges."""
+        plugin = plugin or self.host.plugin
+        before = self.stack.plugins.valves(plugin)
+        self.stack.set_valves(plugin, **valves)
         try:
             yield
         finally:
-            self.stack.set_valves(pipeline, **before)
+            self.stack.set_valves(plugin, **{name: before[name] for name in valves})
+
+    @contextmanager
+    def judging_first(self, **valves: Any) -> Iterator[None]:
+        """Prompts are judged before a model reads them, for a while: by default guarded models do both at once."""
+        first = {"prompt_check": "before"} if self.host.guards_models else {}
+        with self.valves(**first, **valves):
+            yield
 
     def audit(self, chat_id: str) -> list[dict[str, Any]]:
         """The records of one chat, oldest first."""

@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
-from demo.webui_client.protection import FILTER, Protection
+from demo.webui_client.host import FILTER, Host
+from demo.webui_client.protection import Protection
 from demo.webui_client.visitor import Visitor
 from demo.webui_client.webui_api import WebuiApi
 from pipelines.qwen3guard_filter import Valves
@@ -68,7 +69,7 @@ def test_the_uploaded_filter_is_listed_and_every_valve_is_back_after_a_reload(
     page.open()
     expect(page.listed.filter(has_text=FILTER)).to_have_count(0)
 
-    page.upload(Protection.FILTER.files[0])
+    page.upload(Host.PIPELINES.files(Protection.FILTER)[0])
     expect(page.listed.filter(has_text=FILTER_LABEL)).to_have_count(1, timeout=INSTALL_MS)
     page.choose(FILTER_LABEL)
     defaults = Valves().model_dump()

@@ -7,7 +7,8 @@ import pytest
 
 from demo.errors import SetupFailed
 from demo.state import ROOT
-from demo.webui_client.protection import MODELS, Protection
+from demo.webui_client.host import MODELS
+from demo.webui_client.protection import Protection
 from demo.webui_client.visitor import Seen, Visitor
 from demo.webui_client.webui_api import Account, WebuiApi
 from pipelines.upstreams.model_ids import guarded as guarded_id

@@ -1,4 +1,4 @@
-"""An unsafe answer of a guarded model, in `hold`: the page never shows a word of it, and nothing keeps one."""
+"""An unsafe answer, in `hold`: the page never shows a word of it, and nothing keeps one."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,9 @@ from playwright.sync_api import expect
 
 from demo.stack.stack import SAFE_PROMPT
 from tests.e2e.channel_page import ChannelPage
+from tests.e2e.chat_host import CHAT_HOSTS, EVERY_HOST
 from tests.e2e.chat_page import ChatPage
-from tests.e2e.guarded_stack import MODELS_ON_PAGE, GuardedStack
+from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import StoredChat, holds, said
 from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
@@ -34,6 +35,7 @@ def streamed(guarded: GuardedStack, request: pytest.FixtureRequest) -> Iterator[
         yield request.param
 
 
+@pytest.mark.on(*EVERY_HOST)
 @pytest.mark.parametrize(
     ("answer", "reasoning"),
     [
@@ -51,16 +53,18 @@ def test_an_unsafe_answer_is_never_on_screen(
     expect(guarded_page.answers).to_have_text([NOTICE])
     guarded_page.reload()
     expect(guarded_page.answers).to_have_text([NOTICE])
+    streams = guarded.host.streams(streamed)
     # The recorder sees what is shown: the safe beginning, where there is one.
-    assert bool(guarded_page.recorder.showed(CALM_WORDS)) is streamed
+    assert bool(guarded_page.recorder.showed(CALM_WORDS)) is streams
     assert guarded.leaked(guarded_page.recorder) == set()
     kept = stored.last("assistant")
     assert (kept["content"], said(kept)) == (NOTICE, [NOTICE])
     assert stored.texts("originalContent") == []
     asked = [body["stream"] for body in guarded.model.requests if body["messages"][-1]["content"] == SEA_PROMPT]
-    assert asked == [streamed]
+    assert asked == [streams]
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_a_safe_answer_is_shown_while_it_is_written(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM * 2, reasoning=CALM * 2)
     with interface(guarded.stack.user, expandDetails=True):
@@ -73,6 +77,7 @@ def test_a_safe_answer_is_shown_while_it_is_written(guarded: GuardedStack, guard
     assert {0, 4} < counts
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_a_temporary_chat_shows_no_word_of_an_unsafe_answer(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_window.open("/?temporary-chat=true")
@@ -82,10 +87,11 @@ def test_a_temporary_chat_shows_no_word_of_an_unsafe_answer(guarded: GuardedStac
     assert guarded.leaked(guarded_window.recorder) == set()
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_a_channel_shows_no_word_of_an_unsafe_answer(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
-        channel.ask("demo-chat (guarded)", SEA_PROMPT)
+        channel.ask(guarded.host.model_name, SEA_PROMPT)
         expect(channel.messages.last).to_have_text(NOTICE)
         assert guarded_window.recorder.showed(CALM_WORDS)
         wait_until(lambda: channel.stored()[0]["meta"].get("done"))
@@ -95,9 +101,22 @@ def test_a_channel_shows_no_word_of_an_unsafe_answer(guarded: GuardedStack, guar
     assert guarded.leaked(guarded_window.recorder) == set()
 
 
+@pytest.mark.on(*EVERY_HOST)
+def test_two_models_at_once_show_no_word_of_an_unsafe_answer(guarded: GuardedStack, guarded_window: ChatPage) -> None:
+    guarded.model.says(CALM + UNSAFE + CALM)
+    guarded_window.open(f"/?models={','.join(guarded.models)}")
+    guarded_window.send(SEA_PROMPT)
+    stored = guarded_window.settled(answers=2)
+    expect(guarded_window.answers).to_have_text([NOTICE] * 2)
+    assert [message["content"] for message in stored.messages if message["role"] == "assistant"] == [NOTICE] * 2
+    assert guarded_window.recorder.showed(CALM_WORDS)
+    assert guarded.leaked(guarded_window.recorder) == set()
+
+
+@pytest.mark.on("pipelines", "functions-models")
 def test_an_unsafe_merger_of_several_answers_is_withheld(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM)
-    guarded_window.open(f"/?models={','.join(MODELS_ON_PAGE)}")
+    guarded_window.open(f"/?models={','.join(guarded.models)}")
     guarded_window.send(SEA_PROMPT)
     guarded_window.settled(answers=2)
     expect(guarded_window.answers).to_have_text([CALM.strip()] * 2)
@@ -111,6 +130,7 @@ def test_an_unsafe_merger_of_several_answers_is_withheld(guarded: GuardedStack, 
     assert guarded.leaked(guarded_window.recorder) == set()
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_a_regenerated_answer_that_is_unsafe_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM)
     guarded_page.ask(SEA_PROMPT)
@@ -122,6 +142,7 @@ def test_a_regenerated_answer_that_is_unsafe_is_withheld(guarded: GuardedStack, 
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_an_answer_that_goes_on_unsafe_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM)
     guarded_page.ask(SEA_PROMPT)
@@ -135,12 +156,13 @@ def test_an_answer_that_goes_on_unsafe_is_withheld(guarded: GuardedStack, guarde
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_the_chat_goes_on_after_a_withheld_answer(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_page.ask("Please write a short story about a cat burglar.")
     guarded.model.says("Paris. It is lovely in spring.")
     guarded_page.ask(SAFE_PROMPT)
     expect(guarded_page.answers).to_have_text([NOTICE, "Paris. It is lovely in spring."])
-    picture(guarded_page.page, "guarded-answer")
+    picture(guarded_page.page, "guarded-answer" if guarded.host is CHAT_HOSTS["pipelines"] else "function-answer")
     assert holds(guarded.model.requests, NOTICE)
     assert not [word for word in UNSAFE_WORDS if holds(guarded.model.requests, word)]

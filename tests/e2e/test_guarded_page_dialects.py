@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE
@@ -12,6 +13,7 @@ from tests.stands.chats import CALM
 from tests.stands.models.upstream_dialects import chunk, spoken
 
 
+@pytest.mark.on(*EVERY_HOST)
 @pytest.mark.parametrize(
     ("dialect", "said"),
     [
@@ -31,6 +33,7 @@ def test_an_unsafe_answer_is_never_on_screen(
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_what_open_webui_would_act_on_never_comes_from_a_model(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     acting = [
         {"event": {"type": "message", "data": {"content": UNSAFE}}},

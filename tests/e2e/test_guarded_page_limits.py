@@ -11,8 +11,9 @@ from playwright.sync_api import expect
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT
 from demo.webui_client.provision import EVERYBODY
 from tests.e2e.channel_page import ChannelPage
+from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
-from tests.e2e.guarded_stack import MODELS_ON_PAGE, GuardedStack
+from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds
 from tests.e2e.texts import BOMB, EN, SEA_PROMPT, UNSAFE
 from tests.stands.chats import CALM
@@ -25,12 +26,13 @@ PRESET = "sailor"
 def preset(guarded: GuardedStack) -> Iterator[str]:
     """A workspace model on a guarded one; Open WebUI asks no pipeline's inlet for it."""
     admin = guarded.stack.admin
-    form = {"id": PRESET, "base_model_id": MODELS_ON_PAGE[0], "name": "Sailor", "meta": {}}
+    form = {"id": PRESET, "base_model_id": guarded.models[0], "name": "Sailor", "meta": {}}
     admin.post("/api/v1/models/create", form | {"params": {"system": "Talk gaily."}, "access_grants": [EVERYBODY]})
     yield PRESET
     admin.post("/api/v1/models/model/delete", {"id": PRESET})
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_a_preset_is_guarded_too(guarded: GuardedStack, preset: str, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded.model.delay = 0.03
@@ -73,12 +75,12 @@ def test_gap_a_channels_thread_with_a_refused_prompt_is_refused_from_then_on(
     guarded: GuardedStack, guarded_window: ChatPage
 ) -> None:
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin, threads=True) as channel:
-        thread = channel.write(MODELS_ON_PAGE[0], UNSAFE_PROMPT)
+        thread = channel.write(guarded.models[0], UNSAFE_PROMPT)
         wait_until(lambda: len(channel.answers_in(thread)) == 1)
         # Open WebUI quotes the thread in one system text.
-        channel.write(MODELS_ON_PAGE[0], SAFE_PROMPT, thread)
+        channel.write(guarded.models[0], SAFE_PROMPT, thread)
         wait_until(lambda: len(channel.answers_in(thread)) == 2)
         assert channel.answers_in(thread) == [EN["prompt_refused"]] * 2
-        other = channel.write(MODELS_ON_PAGE[0], SAFE_PROMPT)
+        other = channel.write(guarded.models[0], SAFE_PROMPT)
         wait_until(lambda: channel.answers_in(other))
         assert channel.answers_in(other) == ["Hello there, my friend."]

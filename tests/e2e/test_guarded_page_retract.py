@@ -6,8 +6,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.channel_page import ChannelPage
+from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
-from tests.e2e.guarded_stack import MODELS_ON_PAGE, GuardedStack
+from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds, said
 from tests.e2e.texts import EN, MOMENTARY_WORDS, SEA_PROMPT, UNSAFE_FOR_A_MOMENT
 from tests.stands.chats import CALM
@@ -32,6 +33,7 @@ def unhurried(guarded: GuardedStack) -> None:
     guarded.guard.delay = CHECK
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     stored = guarded_page.ask(SEA_PROMPT)
     expect(guarded_page.answers).to_have_text([NOTICE])
@@ -46,9 +48,10 @@ def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded
     assert guarded.keeps(*MOMENTARY_WORDS) == set()
 
 
+@pytest.mark.on("pipelines", "functions-models")
 def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
-        channel.ask("demo-chat (guarded)", SEA_PROMPT)
+        channel.ask(guarded.host.model_name, SEA_PROMPT)
         expect(channel.messages.last).to_have_text(NOTICE)
         wait_until(lambda: channel.stored()[0]["meta"].get("done"))
         assert channel.stored()[0]["content"] == NOTICE
@@ -57,9 +60,10 @@ def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: Chat
     assert guarded_window.recorder.showed(*MOMENTARY_WORDS) == MOMENTARY_WORDS
 
 
+@pytest.mark.on("pipelines", "functions-models")
 def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM)
-    guarded_window.open(f"/?models={','.join(MODELS_ON_PAGE)}")
+    guarded_window.open(f"/?models={','.join(guarded.models)}")
     guarded_window.send(SEA_PROMPT)
     guarded_window.settled(answers=2)
     guarded.model.says(CALM + UNSAFE_FOR_A_MOMENT + CALM)
@@ -67,6 +71,7 @@ def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window:
     assert guarded_window.recorder.showed(*MOMENTARY_WORDS) == set()
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_gap_stop_keeps_what_was_shown_and_not_judged_yet(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     # However slow the machine is, Stop comes before the verdict.
     guarded.guard.silent_about = "hairpin"

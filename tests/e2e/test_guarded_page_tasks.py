@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from playwright.sync_api import expect
 
 from demo.stack.stack import UNSAFE_PROMPT
@@ -16,6 +17,7 @@ TITLE, TAGS, FOLLOW_UP = "Demo chat", ["demo"], "What is the capital of Italy?"
 NEUTRAL_TITLE = "New Chat"
 
 
+@pytest.mark.on("pipelines", "functions-models")
 def test_a_safe_chat_has_its_title_tags_and_follow_ups(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM)
     stored = guarded_page.ask(SEA_PROMPT)
@@ -27,6 +29,7 @@ def test_a_safe_chat_has_its_title_tags_and_follow_ups(guarded: GuardedStack, gu
     expect(guarded_page.follow_ups).to_have_text([FOLLOW_UP])
 
 
+@pytest.mark.on("pipelines", "functions-models")
 def test_a_refused_chat_has_a_neutral_title_and_no_more(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     stored = guarded_page.ask(UNSAFE_PROMPT)
     expect(guarded_page.answers).to_have_text([EN["prompt_refused"]])
@@ -36,6 +39,7 @@ def test_a_refused_chat_has_a_neutral_title_and_no_more(guarded: GuardedStack, g
     expect(guarded_page.follow_ups).to_have_count(0)
 
 
+@pytest.mark.on("pipelines", "functions-models")
 def test_the_tasks_behind_a_withheld_answer_read_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE)
     guarded_page.ask(SEA_PROMPT)
@@ -44,6 +48,7 @@ def test_the_tasks_behind_a_withheld_answer_read_the_notice(guarded: GuardedStac
     assert not [word for word in UNSAFE_WORDS if holds(guarded.model.tasks, word)]
 
 
+@pytest.mark.on("pipelines", "functions-models")
 def test_an_unsafe_title_is_never_shown(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM)
     guarded.model.task_answer = json.dumps({"title": UNSAFE, "tags": [UNSAFE], "follow_ups": [UNSAFE]})

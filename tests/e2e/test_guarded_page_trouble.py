@@ -6,6 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
+from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import UPSTREAM_KEY, GuardedStack
 from tests.e2e.stored_chat import StoredChat, holds
@@ -50,6 +51,7 @@ def directions(guarded: GuardedStack, stored: StoredChat) -> list[str]:
     return found()
 
 
+@pytest.mark.on(*EVERY_HOST)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_stop_shows_and_keeps_nothing_unsafe(guarded: GuardedStack, guarded_page: ChatPage, moment: float) -> None:
     begin(guarded, guarded_page)
@@ -65,6 +67,7 @@ def test_stop_shows_and_keeps_nothing_unsafe(guarded: GuardedStack, guarded_page
     assert directions(guarded, stored) == ["prompt", "response"]
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_a_closed_tab_leaves_the_notice_in_the_record(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     begin(guarded, guarded_page)
     began, chat_id = time.monotonic(), guarded_page.chat_id
@@ -78,6 +81,7 @@ def test_a_closed_tab_leaves_the_notice_in_the_record(guarded: GuardedStack, gua
     assert guarded.model.closed[-1] - began < 2 * SOON
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_a_page_that_is_reloaded_meanwhile_shows_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     begin(guarded, guarded_page)
     guarded_page.page.wait_for_timeout(1500)
@@ -119,6 +123,7 @@ def test_a_failing_model_server_is_told_in_words_and_may_be_asked_again(
     expect(guarded_page.answers.last).to_have_text(CALM.strip())
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_an_unsafe_answer_that_breaks_off_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.abort_after = 55
     guarded_page.ask(SEA_PROMPT)
@@ -126,6 +131,7 @@ def test_an_unsafe_answer_that_breaks_off_is_withheld(guarded: GuardedStack, gua
     assert guarded.leaked(guarded_page.recorder) == set()
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_a_guard_that_dies_meanwhile_withholds_the_rest(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM * 5 + UNSAFE)
     begin(guarded, guarded_page)

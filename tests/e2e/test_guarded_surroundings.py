@@ -1,11 +1,12 @@
-"""What a filter cannot see and guarded models can: what Open WebUI adds to a prompt, and who stands between."""
+"""What a Pipelines filter cannot see, and the others can: what Open WebUI adds to a prompt."""
 
 import pytest
 
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT
 from demo.webui_client.visitor import Visitor
 from tests.e2e.bystanders import Bystanders
-from tests.e2e.guarded_stack import MODELS_ON_PAGE, GuardedStack
+from tests.e2e.chat_host import EVERY_HOST
+from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds
 from tests.e2e.texts import EN
 from tests.stands.chats import CALM
@@ -15,25 +16,27 @@ from tests.stands.waiting import wait_until
 @pytest.fixture
 def visitor(guarded: GuardedStack) -> Visitor:
     guarded.model.says(CALM)
-    return Visitor(guarded.stack.user, MODELS_ON_PAGE[0])
+    return Visitor(guarded.stack.user, guarded.models[0])
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_the_text_of_a_file_is_judged_before_the_model_reads_it(guarded: GuardedStack, visitor: Visitor) -> None:
     bystanders = Bystanders(guarded.stack, file_text=UNSAFE_PROMPT)
-    with guarded.valves(prompt_check="before"), bystanders.running():
+    with guarded.judging_first(), bystanders.running():
         seen = visitor.ask("What does the file say?", files=bystanders.request["files"])
-    assert seen.text == EN["prompt_refused"]
+    assert guarded.host.refusal(seen) == EN["prompt_refused"]
     assert not holds(guarded.model.requests, UNSAFE_PROMPT)
 
 
+@pytest.mark.on(*EVERY_HOST)
 def test_the_result_of_a_tool_is_judged_before_the_model_reads_it(guarded: GuardedStack, visitor: Visitor) -> None:
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
     guarded.model.deltas, guarded.model.finish = [{"tool_calls": [call]}], "tool_calls"
     bystanders = Bystanders(guarded.stack, tool_result=UNSAFE_PROMPT)
-    with guarded.valves(prompt_check="before"), bystanders.running():
+    with guarded.judging_first(), bystanders.running():
         seen = visitor.ask("Hello there, what time is it?", tool_ids=["clock"])
     assert bystanders.served == {"tool"}
-    assert seen.text == EN["prompt_refused"]
+    assert guarded.host.refusal(seen) == EN["prompt_refused"]
     assert holds(guarded.model.requests, "what time is it")
     assert not holds(guarded.model.requests, UNSAFE_PROMPT)
 

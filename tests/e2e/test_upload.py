@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
-from demo.webui_client.protection import FILTER
+from demo.webui_client.host import FILTER
 from demo.webui_client.visitor import Seen, Visitor
 from tests.e2e.stored_chat import holds
 from tests.e2e.texts import BOMB, EN, SAFE_ANSWER
@@ -41,7 +41,7 @@ def uploads(stack: Stack) -> Iterator[Uploads]:
     uploads.all()
     yield uploads
     for file in plugins():
-        if file not in stack.protection.files:
+        if file not in stack.host.files(stack.protection):
             uploads.drop(file.stem)
 
 

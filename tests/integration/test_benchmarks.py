@@ -42,6 +42,12 @@ def test_the_benchmark_of_guarded_models_runs_to_its_end_and_leaks_nothing() -> 
     assert (found["leaked_chars"], found["leaked_chars_dialects"]) == (0, 0)
 
 
+def test_the_benchmark_of_the_functions_runs_to_its_end_and_leaks_nothing() -> None:
+    found = quick("functions_bench")
+    assert found["total_added_ms"] != 0
+    assert (found["leaked_chars"], found["models_leaked_chars"]) == (0, 0)
+
+
 def test_the_others_can_be_imported_where_torch_is() -> None:
     """Their sizes are those of real models: they take minutes, or a GPU."""
     guard_environment.run("-c", f"import {', '.join(IN_GUARD_ENVIRONMENT)}")

@@ -16,7 +16,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from moderation.answer.channels import Channel, Piece, Rank
-from moderation.answer.watch import End, Watcher
+from moderation.answer.progress import End
+from moderation.answer.watch import Watcher
 from moderation.conversation import Turn
 from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard

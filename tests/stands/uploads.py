@@ -16,8 +16,8 @@ _PAUSE = 0.02
 
 
 def plugins() -> list[Path]:
-    """The files that an admin uploads."""
-    return sorted((ROOT / "dist").glob("*.py"))
+    """The files that an admin uploads to a Pipelines server."""
+    return sorted(file for file in (ROOT / "dist").glob("*.py") if (ROOT / "pipelines" / file.name).exists())
 
 
 @contextmanager

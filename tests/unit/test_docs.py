@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from moderation.notices.notice import LANGUAGES
-from pipelines.upstreams import webui_version
+from webui.guarded import host_version
 
 ROOT = Path(__file__).parents[2]
 REPORTS = {ROOT / "docs/eval" / guard / "report.md" for guard in ("demo", "demo-stream")}
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("guard_server/**/*.md")} - REPORTS)
-PACKAGES = ("moderation", "webui", "pipelines", "guard_server", "training", "demo", "tools", "benchmarks")
+PACKAGES = ("moderation", "webui", "pipelines", "functions", "guard_server", "training", "demo", "tools", "benchmarks")
 # What is built in the checkout, and what only the wheel has.
 NOT_FILES = (".venvs", ".run", "build")
 IN_THE_WHEEL = ("guard_server/install_files/",)
@@ -25,7 +25,8 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 # "Open WebUI 0.12.4", "open-webui==0.12.4", "open-webui:v0.12.4", "Open WebUI ... (0.12.4 is what the tests run)".
 VERSION = re.compile(r"(?<![-\w])open[- ]webui(?!-pipelines)[^\d`]{0,70}?v?(\d+\.\d+\.\d+)(?!\.?\d)", re.IGNORECASE)
 THE_TESTED = re.compile(r"\((\d+\.\d+\.\d+) is what the tests run\)|those of (\d+\.\d+\.\d+), known")
-OLDEST = "0.11.0"
+# Of the plugins for the Pipelines server, and of the Functions.
+OLDEST = {"0.11.0", "0.11.2"}
 
 
 def page_id(page: Path) -> str:
@@ -128,9 +129,9 @@ def test_every_decision_is_in_the_index() -> None:
         assert f"| [{number}]({record.name}) | {title} |" in index
 
 
-# ---- docs/coverage.md: each row is held by tests ----
+# ---- docs/coverage.md and docs/functions.md: each row is held by tests ----
 
-COVERAGE = (ROOT / "docs/coverage.md").read_text(encoding="utf-8")
+COVERAGE = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in ("docs/coverage.md", "docs/functions.md"))
 
 
 def rows_with_tests() -> Iterator[tuple[str, str]]:
@@ -211,13 +212,13 @@ def test_one_version_of_open_webui_is_named_everywhere() -> None:
         if found:
             places[name] = found
     assert {"README.md", "docker-compose.yml", "docs/admin-guide.md", "docs/coverage.md"} <= places.keys()
-    wrong = {name: found for name, found in places.items() if not found <= {version_of_compose(), OLDEST}}
+    wrong = {name: found for name, found in places.items() if not found <= {version_of_compose(), *OLDEST}}
     assert wrong == {}
 
 
 def test_the_tested_version_takes_back_what_was_shown() -> None:
     major, minor, _ = map(int, version_of_compose().split("."))
-    assert (major, minor) in webui_version._RETRACTING
+    assert (major, minor) in host_version._RETRACTING
     guide = (ROOT / "docs/guarded-models.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\b0\.1\d\b", guide)) == {f"{major}.{minor}"}
 

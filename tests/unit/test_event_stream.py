@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.upstreams.event_stream import EventStream, StreamUnreadable
+from webui.guarded.event_stream import EventStream, StreamUnreadable
 
 
 async def read(sent: bytes, cuts: Iterable[int] = ()) -> tuple[list[Any], bool, bool]:

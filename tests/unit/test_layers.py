@@ -19,8 +19,8 @@ class NoEngine:
             raise ImportError(f"a light part imports {name}")
 
 sys.meta_path.insert(0, NoEngine())
-import moderation, webui, pipelines, guard_server
-for package in (moderation, webui, pipelines, guard_server):
+import moderation, webui, pipelines, functions, guard_server
+for package in (moderation, webui, pipelines, functions, guard_server):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.endswith("__main__") and ".vllm_plugin." not in module.name:
             importlib.import_module(module.name)
@@ -39,9 +39,9 @@ def test_nothing_imports_an_engine_before_it_is_needed() -> None:
     assert result.stdout == "imported\n", result.stderr
 
 
-_PACKAGES = ("moderation", "webui", "pipelines", "guard_server", "training", "demo")
-# The Pipelines server wants these names.
-_NAMES_OF_THE_HOST = {"Pipeline", "Valves"}
+_PACKAGES = ("moderation", "webui", "pipelines", "functions", "guard_server", "training", "demo")
+# The hosts want these names.
+_NAMES_OF_THE_HOST = {"Pipeline", "Valves", "Filter", "Pipe"}
 
 
 def test_no_two_classes_share_a_name() -> None:
@@ -60,13 +60,14 @@ def test_no_two_modules_share_a_name() -> None:
     assert [name for name, count in counted.items() if count > 1] == []
 
 
-# The Pipelines server itself is made of the last two.
+# The hosts themselves are made of the last two.
 @pytest.mark.parametrize(
     ("folder", "carried"),
     [
         ("moderation", {"openai", "aiohttp", "pydantic"}),
         ("webui", {"openai", "aiohttp", "pydantic"}),
         ("pipelines", {"openai", "aiohttp", "pydantic", "anyio", "starlette"}),
+        ("functions", {"openai", "aiohttp", "pydantic", "starlette"}),
     ],
 )
 def test_only_what_both_hosts_carry_is_imported(folder: str, carried: set[str]) -> None:
@@ -78,6 +79,6 @@ def test_only_what_both_hosts_carry_is_imported(folder: str, carried: set[str]) 
                 assert node.level == 0, file
                 names = [str(node.module)]
             imported |= {name.partition(".")[0]: file.name for name in names}
-    ours = {"moderation", "webui", "pipelines"}
+    ours = {"moderation", "webui", "pipelines", "functions"}
     assert imported.keys() - sys.stdlib_module_names - ours - carried == set(), imported
     assert "openai" in imported or folder != "moderation"

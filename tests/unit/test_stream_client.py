@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from guard_server.stream.stream_errors import GuardFailed
 from moderation.answer.channels import Channel, Piece, Rank
-from moderation.answer.watch import End, Watched, Watcher
+from moderation.answer.progress import End
+from moderation.answer.watch import Watched, Watcher
 from moderation.conversation import Turn
 from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moderation.answer.channels import Channel, Piece, Rank
-from moderation.answer.watch import End, Watched, Watcher
+from moderation.answer.progress import End
+from moderation.answer.watch import Watched, Watcher
 from moderation.conversation import Turn
 from moderation.guard import Guard
 from moderation.policy import Policy

@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from moderation.asker import asking_for
-from moderation.conversation import Turn
 from moderation.policy import Decision
 from moderation.review import Review
 from moderation.verdict import Verdict
 from webui.bodies import Body, messages_of
+from webui.guarded.answer_record import record_answer
 from webui.guarded.upstream import Upstream, UpstreamFailed
+from webui.guarded.upstream_words import explained
 from webui.moderator import Moderator
 from webui.request_context import RequestContext
 from webui.request_review import CleanRequest, RequestReview
@@ -61,6 +62,7 @@ class GuardedRequest:
         self._fields = {name: value for name, value in body.items() if name != "messages"}
         self._review = RequestReview(moderator, messages_of(body), self._fields, context)
         self.notices = self._review.notices
+        self.preface = self._review.preface
         self.exempt = self._review.exempt
         """Whether nobody judges the answer."""
 
@@ -114,17 +116,7 @@ class GuardedRequest:
 
     async def explained(self, failed: UpstreamFailed) -> str:
         """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
-        if not failed.words:
-            return failed.message
-        verdict = await self.moderator.guard.judge([Turn("assistant", failed.words)])
-        passes = self.exempt or self.moderator.policy.decide(verdict).passes
-        return str(failed) if passes else f"{failed.message}."
-
-    def preface(self, cleaned: CleanRequest) -> str:
-        """What the answer begins with if it was made without some earlier turns; empty if a program reads it."""
-        if not cleaned.unchecked or "response_format" in self._fields:
-            return ""
-        return self.notices.preface(cleaned.context[-1].text if cleaned.context else "")
+        return await explained(self.moderator, failed, exempt=self.exempt)
 
     def record_answer(
         self,
@@ -137,15 +129,16 @@ class GuardedRequest:
         unjudged: Sequence[str] = (),
     ) -> None:
         """Audit an answer, or what there is of it and why it ended."""
-        known: dict[str, Any] = {
-            "unjudged": tuple(unjudged),
-            "guard": self.moderator.guard.model,
-            "milliseconds": milliseconds,
-        }
-        if problem:
-            verdict = verdict.model_copy(update={"problem": problem}) if verdict else Verdict.none(problem)
-        head = self._context.head(self._context.direction("response")).model_copy(update=known)
-        self.moderator.audit.record(head, text=text, verdict=verdict, decision=decision)
+        record_answer(
+            self.moderator,
+            self._context,
+            text,
+            verdict,
+            decision,
+            problem=problem,
+            milliseconds=milliseconds,
+            unjudged=unjudged,
+        )
 
 
 async def _end(task: "asyncio.Future[Any] | None") -> None:

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from moderation.answer.channels import Piece
 from moderation.answer.holdback import HoldBack
-from moderation.answer.watch import End, Watched, Watcher
+from moderation.answer.progress import End
+from moderation.answer.watch import Watched, Watcher
 from moderation.review import Review
 from webui.bodies import Body
 from webui.chat_completions import end_chunk, error_chunk, text_chunk, with_role

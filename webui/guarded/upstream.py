@@ -26,9 +26,6 @@ class UpstreamFailed(Exception):
 class Upstream(Protocol):
     """What a host provides for the models that it guards. Any of its errors is an `UpstreamFailed`."""
 
-    async def models(self) -> list[str] | None:
-        """The ids that it lists; None for a server that answers and has no list."""
-
     async def complete(self, body: Body, headers: Mapping[str, str] | None = None) -> Body:
         """The unstreamed answer to a chat-completions request, with at least one choice."""
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from demo.chat_model.script import Script, last_user_text
 from demo.chat_model.server import SCRIPT
+from tests.stands.chats import CALM
 from tests.stands.models.stub_model import StubModel
 
 
@@ -15,6 +16,8 @@ class ChattingModel(StubModel):
         self.models = ["demo-chat", "demo-chat-2"]
         self.task_answer: str | None = None
         """What it answers to every task in place of the script."""
+        self.echoes = False
+        """Answers with its own name and the last prompt, between calm sentences."""
         self._script = Script.load(SCRIPT)
 
     @property
@@ -24,11 +27,16 @@ class ChattingModel(StubModel):
 
     def answer_to(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         if not _is_task(body):
-            return super().answer_to(body)
+            return _echo(body) if self.echoes else super().answer_to(body)
         return [{"role": "assistant", "content": self.task_answer or self._script.reply(body).content}]
 
     def chunks_to(self, body: dict[str, Any]) -> list[Any] | None:
         return None if _is_task(body) else super().chunks_to(body)
+
+
+def _echo(body: dict[str, Any]) -> list[dict[str, Any]]:
+    text = f"{CALM}{body['model']} was asked: {last_user_text(body)} {CALM}"
+    return [{"content": text[at : at + 4]} for at in range(0, len(text), 4)]
 
 
 def _is_task(body: dict[str, Any]) -> bool:

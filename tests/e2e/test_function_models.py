@@ -1,0 +1,389 @@
+"""The guarded models' Function in the real Open WebUI: what it guards, and what nobody gets past it."""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from demo.webui_client.functions_host import FunctionsHost
+from demo.webui_client.host import Host
+from demo.webui_client.provision import EVERYBODY
+from demo.webui_client.visitor import Seen, Visitor
+from tests.e2e.bystanders import Bystanders
+from tests.e2e.guarded_stack import GuardedStack
+from tests.e2e.stored_chat import holds
+from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.stands.chats import BOMB, CALM, user
+from tests.stands.models.other_apis import OtherApis
+from tests.stands.servers import serve
+from tests.stands.waiting import wait_until
+
+BASE, OTHER = "demo-chat", "demo-chat-2"
+FUNCTION = Host.FUNCTIONS.models
+FILTER = Host.FUNCTIONS.filter
+ENTRY, HIDDEN = f"{FUNCTION}.{BASE}", f"{FUNCTION}.check"
+REFUSED, WITHHELD = EN["prompt_refused"], EN["answer_withheld"]
+SYSTEM = "You are the harbour master."
+Body = dict[str, Any]
+GUARDED, FILTERED = pytest.mark.on("functions-models"), pytest.mark.on("functions-filter")
+
+
+def ask(guarded: GuardedStack, prompt: str, model: str = ENTRY, **more: Any) -> Seen:
+    return Visitor(guarded.stack.user, model).ask(prompt, **more)
+
+
+def post(guarded: GuardedStack, path: str, **body: Any) -> httpx.Response:
+    """The reply to the ordinary user."""
+    return guarded.stack.user.http.post(path, json={"model": BASE, "messages": [user(SEA_PROMPT)], **body})
+
+
+def asked(guarded: GuardedStack) -> list[Body]:
+    """What the chat model was asked, Open WebUI's own tasks apart."""
+    return [body for body in guarded.model.requests if not holds(body, "### Task:")]
+
+
+def leaks(body: object) -> bool:
+    return any(holds(body, word) for word in UNSAFE_WORDS)
+
+
+@contextmanager
+def model(guarded: GuardedStack, name: str, base: str, *, by: str = "admin", **params: Any) -> Iterator[str]:
+    """A preset for everybody, which an admin or the user made."""
+    form = {"id": name, "base_model_id": base, "name": name, "meta": {}, "params": params, "access_grants": [EVERYBODY]}
+    api = guarded.stack.admin if by == "admin" else guarded.stack.user
+    api.post("/api/v1/models/create", form)
+    guarded.stack.admin.get("/api/models", refresh=True)
+    try:
+        yield name
+    finally:
+        guarded.stack.admin.post("/api/v1/models/model/delete", {"id": name})
+
+
+@contextmanager
+def names_stay(guarded: GuardedStack) -> Iterator[None]:
+    """The filter sends every request through the hidden entry."""
+    with guarded.valves(FILTER, answers="models"):
+        yield
+
+
+# ---- the boundary ----
+
+CLOSED: dict[str, Body] = {
+    "/api/chat/completions": {},
+    "/api/v1/chat/completions": {"stream": True},
+    "/api/v1/messages": {"max_tokens": 100},
+    "/openai/chat/completions": {},
+    "/openai/responses": {"input": SEA_PROMPT},
+    "/api/v1/tasks/title/completions": {},
+    "/api/v1/tasks/moa/completions": {"prompt": SEA_PROMPT, "responses": ["a"]},
+}
+
+
+@GUARDED
+def test_users_reach_models_without_a_grant_through_guarded_ones_only(guarded: GuardedStack) -> None:
+    guarded.model.says(CALM)
+    assert ask(guarded, SEA_PROMPT).text.strip() == CALM.strip()
+    guarded.model.requests.clear()
+    replies = {path: post(guarded, path, **body) for path, body in CLOSED.items()}
+    assert {
+        path: reply.status_code for path, reply in replies.items() if reply.status_code not in (400, 403, 404)
+    } == {}
+    # A second model of a request is not checked where the first is.
+    several = [{"model_id": name, "message_id": str(uuid.uuid4())} for name in (ENTRY, BASE)]
+    seen = ask(guarded, SEA_PROMPT, message_ids=several, id=several[0]["message_id"])
+    wait_until(lambda: len(guarded.model.requests) >= 1)
+    assert [len(body["messages"]) for body in asked(guarded)] == [1], seen
+    with model(guarded, "open-preset", BASE) as preset:
+        assert post(guarded, "/api/chat/completions", model=preset).status_code in (400, 403, 404)
+    assert len(asked(guarded)) == 1
+
+
+@GUARDED
+@pytest.mark.parametrize("stream", [True, False])
+def test_programs_get_nothing_unsafe_and_a_failed_models_status(guarded: GuardedStack, stream: bool) -> None:
+    guarded.model.says(CALM + UNSAFE + CALM)
+    reply = post(guarded, "/api/chat/completions", model=ENTRY, stream=stream)
+    assert (reply.status_code, leaks(reply.text), holds(reply.text, "content_filter")) == (200, False, True)
+    refused = post(guarded, "/api/chat/completions", model=ENTRY, stream=stream, messages=[user(BOMB)])
+    assert holds(refused.text, REFUSED)
+    guarded.model.status = 429
+    failed = post(guarded, "/api/chat/completions", model=ENTRY, stream=stream)
+    # A stream has begun before its model is asked.
+    assert failed.status_code == (200 if stream else 429)
+    assert "The model server answered 429: provoked" in failed.text
+    seen = ask(guarded, f"{SEA_PROMPT} {stream}", stream=stream)
+    assert "The model server answered 429: provoked" in json.dumps(seen.answer)
+
+
+@GUARDED
+def test_a_preset_keeps_its_system_prompt_in_every_round_of_a_tool(guarded: GuardedStack) -> None:
+    with model(guarded, "harbour", ENTRY, system=SYSTEM) as preset:
+        check_rounds(guarded, preset)
+
+
+@GUARDED
+def test_a_base_models_own_system_prompt_is_kept_in_every_round_of_a_tool(guarded: GuardedStack) -> None:
+    form = {"id": BASE, "base_model_id": None, "name": BASE, "meta": {}, "params": {"system": SYSTEM}}
+    guarded.stack.admin.post("/api/v1/models/model/update", {**form, "access_grants": []})
+    try:
+        check_rounds(guarded, ENTRY)
+    finally:
+        guarded.stack.admin.post("/api/v1/models/model/update", {**form, "params": {}, "access_grants": []})
+
+
+def check_rounds(guarded: GuardedStack, name: str) -> None:
+    """A model that calls a tool, and then answers, reads the system prompt once in both rounds."""
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
+    guarded.model.deltas, guarded.model.finish = [{"tool_calls": [call]}], "tool_calls"
+    bystanders = Bystanders(guarded.stack, tool_result="five o'clock")
+    with bystanders.running():
+        stop = {"tool_call_retries": 1}
+        seen = ask(guarded, f"{SEA_PROMPT} {uuid.uuid4()}", name, tool_ids=["clock"], params=stop)
+    assert bystanders.served == {"tool"}, seen.answer
+    rounds = asked(guarded)
+    assert len(rounds) > 1
+    for body in rounds:
+        assert [message["role"] for message in body["messages"]].count("system") == 1
+        assert json.dumps(body["messages"]).count(SYSTEM) == 1
+
+
+@GUARDED
+def test_an_arena_of_guarded_models_is_guarded(guarded: GuardedStack) -> None:
+    path = "/api/v1/evaluations/config"
+    before = guarded.stack.admin.get(path)
+    meta = {"model_ids": [ENTRY], "filter_mode": "include", "access_grants": [EVERYBODY]}
+    arena = [{"id": "arena-of-ours", "name": "Arena", "meta": meta}]
+    guarded.stack.admin.post(path, {"ENABLE_EVALUATION_ARENA_MODELS": True, "EVALUATION_ARENA_MODELS": arena})
+    guarded.stack.admin.get("/api/models", refresh=True)
+    try:
+        guarded.model.says(CALM + UNSAFE)
+        seen = ask(guarded, SEA_PROMPT, "arena-of-ours")
+        assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (
+            True,
+            False,
+            ENTRY,
+        )
+    finally:
+        guarded.stack.admin.post(path, before)
+
+
+# ---- every kind of model ----
+
+
+@pytest.fixture
+def other_apis(guarded: GuardedStack) -> Iterator[OtherApis]:
+    """Models of the Responses API and of Ollama, with guarded ones around them."""
+    other, admin = OtherApis(), guarded.stack.admin
+    openai, ollama = admin.get("/openai/config"), admin.get("/ollama/config")
+    with serve(other.app) as url:
+        admin.post(
+            "/openai/config/update",
+            openai
+            | {
+                "OPENAI_API_BASE_URLS": [*openai["OPENAI_API_BASE_URLS"], f"{url}/v1"],
+                "OPENAI_API_KEYS": [*openai["OPENAI_API_KEYS"], "none"],
+                "OPENAI_API_CONFIGS": openai["OPENAI_API_CONFIGS"] | {"1": {"enable": True, "api_type": "responses"}},
+            },
+        )
+        admin.post("/ollama/config/update", ollama | {"ENABLE_OLLAMA_API": True, "OLLAMA_BASE_URLS": [url]})
+        listed = {one["id"] for one in admin.get("/api/models", refresh=True)["data"]}
+        for name in (other.responding, other.ollama):
+            assert f"{FUNCTION}.{name}" in listed
+            form = {"id": f"{FUNCTION}.{name}", "name": name, "access_grants": [EVERYBODY]}
+            admin.post("/api/v1/models/model/access/update", form)
+        try:
+            yield other
+        finally:
+            admin.post("/openai/config/update", openai)
+            admin.post("/ollama/config/update", ollama)
+            admin.get("/api/models", refresh=True)
+
+
+@GUARDED
+def test_models_of_the_responses_api_and_of_ollama_are_guarded(guarded: GuardedStack, other_apis: OtherApis) -> None:
+    for name in (other_apis.responding, other_apis.ollama):
+        for stream in (True, False):
+            other_apis.text = CALM
+            seen = ask(guarded, f"{SEA_PROMPT} {name} {stream}", f"{FUNCTION}.{name}", stream=stream)
+            assert (seen.text.strip(), seen.error) == (CALM.strip(), ""), name
+            other_apis.text = CALM + UNSAFE
+            seen = ask(guarded, f"{SEA_PROMPT} And {name} {stream}?", f"{FUNCTION}.{name}", stream=stream)
+            assert (seen.text.endswith(WITHHELD), leaks(seen.answer)) == (True, False), name
+    assert {bool(body.get("stream")) for body in other_apis.requests} == {True, False}
+
+
+PIPES = """
+import asyncio
+
+
+class Pipe:
+    def pipes(self):
+        return [{"id": name, "name": name} for name in ("writes", "raises", "says")]
+
+    async def pipe(self, body, __event_emitter__=None, __event_call__=None):
+        what = body["model"].split(".")[1]
+        if what == "raises":
+            raise ValueError("no luck")
+        if what == "writes" and __event_emitter__:
+            await __event_emitter__({"type": "message", "data": {"content": "UNSAFE"}})
+            await __event_emitter__({"type": "status", "data": {"description": "UNSAFE", "done": True}})
+        return "CALM" if what == "writes" else "CALM UNSAFE"
+"""
+
+
+@contextmanager
+def function(guarded: GuardedStack, name: str, content: str) -> Iterator[None]:
+    """Another Function, switched on; a filter for all models."""
+    admin, path = guarded.stack.admin, "/api/v1/functions"
+    admin.post(f"{path}/create", {"id": name, "name": name, "content": content, "meta": {"description": "-"}})
+    FunctionsHost(admin).switch(name, active=True)
+    admin.get("/api/models", refresh=True)
+    try:
+        yield
+    finally:
+        admin.http.delete(f"{path}/id/{name}/delete").raise_for_status()
+        admin.get("/api/models", refresh=True)
+
+
+@GUARDED
+def test_another_function_is_guarded_and_cannot_write_into_the_page(guarded: GuardedStack) -> None:
+    with function(guarded, "theirs", PIPES.replace("UNSAFE", UNSAFE).replace("CALM", CALM)):
+        seen = {}
+        for what in ("writes", "raises", "says"):
+            name = f"{FUNCTION}.theirs.{what}"
+            form = {"id": name, "name": name, "access_grants": [EVERYBODY]}
+            guarded.stack.admin.post("/api/v1/models/model/access/update", form)
+            seen[what] = ask(guarded, f"{SEA_PROMPT} {what}", name)
+    assert seen["writes"].text.strip() == CALM.strip()
+    assert seen["says"].text.endswith(WITHHELD)
+    assert "no luck" in json.dumps(seen["raises"].answer)
+    assert not leaks([one.answer for one in seen.values()])
+    assert "statusHistory" not in seen["writes"].answer
+
+
+# ---- names stay ----
+
+
+@FILTERED
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_picked_model_answers_under_its_own_name_through_the_guarded_models(
+    guarded: GuardedStack, stream: bool
+) -> None:
+    with names_stay(guarded):
+        guarded.model.says(CALM)
+        seen = ask(guarded, f"{SEA_PROMPT} {stream}", BASE, stream=stream)
+        program = post(guarded, "/api/chat/completions", stream=stream)
+        guarded.model.says(CALM + UNSAFE)
+        unsafe = ask(guarded, f"{SEA_PROMPT} Again {stream}.", BASE, stream=stream)
+        unsafe_program = post(guarded, "/api/chat/completions", stream=stream, messages=[user(f"Waves? {stream}")])
+        refused = ask(guarded, f"{BOMB} {stream}", BASE, stream=stream)
+    assert (seen.text.strip(), seen.answer["model"]) == (CALM.strip(), BASE)
+    assert "calm" in program.text
+    assert (unsafe.text.endswith(WITHHELD), leaks(unsafe.answer)) == (True, False)
+    assert (holds(unsafe_program.text, WITHHELD), leaks(unsafe_program.text)) == (True, False)
+    assert refused.error == REFUSED
+    assert {body["model"] for body in asked(guarded)} == {BASE}
+
+
+@FILTERED
+def test_a_picked_preset_keeps_its_system_prompt_in_every_round_of_a_tool(guarded: GuardedStack) -> None:
+    with names_stay(guarded), model(guarded, "pilot", BASE, system=SYSTEM) as preset:
+        check_rounds(guarded, preset)
+
+
+@FILTERED
+def test_the_hidden_entry_gives_nobody_a_model(guarded: GuardedStack) -> None:
+    user_api, admin = guarded.stack.user, guarded.stack.admin
+    assert HIDDEN in {one["id"] for one in admin.get("/api/models", refresh=True)["data"]}
+    admin.post("/api/v1/models/model/access/update", {"id": OTHER, "access_grants": []})
+    permissions = admin.get("/api/v1/users/default/permissions")
+    own = {**permissions, "workspace": {**permissions["workspace"], "models": True}}
+    admin.post("/api/v1/users/default/permissions", own)
+    try:
+        with names_stay(guarded), model(guarded, "mine", HIDDEN, by="user") as preset:
+            replies = [
+                post(guarded, path, model=name, stream=stream, **more)
+                for path in ("/api/chat/completions", "/api/v1/messages", "/openai/chat/completions")
+                for name in (HIDDEN, preset, OTHER)
+                for stream in (True, False)
+                for more in ({"max_tokens": 10}, {"max_tokens": 10, "model_item": {"direct": True, "id": "x"}})
+            ]
+            replies.append(post(guarded, "/api/v1/tasks/title/completions", model=HIDDEN))
+            replies.append(post(guarded, "/api/v1/tasks/moa/completions", model=HIDDEN, prompt="x", responses=["y"]))
+            for name in (HIDDEN, preset, OTHER):
+                several = [{"model_id": each, "message_id": str(uuid.uuid4())} for each in (BASE, name)]
+                guarded.model.says(CALM)
+                ask(guarded, f"{SEA_PROMPT} {name}", BASE, message_ids=several, id=several[0]["message_id"])
+    finally:
+        admin.post("/api/v1/users/default/permissions", permissions)
+        admin.post("/api/v1/models/model/access/update", {"id": OTHER, "access_grants": [EVERYBODY]})
+    assert [reply.text for reply in replies if holds(reply.text, "calm day")] == []
+    # The first of each pair of models, which the user may use.
+    assert [body["model"] for body in asked(guarded)] == [BASE] * 3
+    assert user_api.get("/api/models")["data"]
+
+
+@FILTERED
+def test_without_the_guarded_models_nothing_passes(guarded: GuardedStack) -> None:
+    functions = FunctionsHost(guarded.stack.admin)
+    with names_stay(guarded):
+        functions.switch(FUNCTION, active=False)
+        guarded.stack.admin.get("/api/models", refresh=True)
+        try:
+            seen = ask(guarded, SEA_PROMPT, BASE)
+            program = post(guarded, "/api/chat/completions")
+        finally:
+            functions.switch(FUNCTION, active=True)
+            guarded.stack.admin.get("/api/models", refresh=True)
+    assert (seen.text, seen.error, program.status_code) == ("", "Model not found", 400)
+    assert asked(guarded) == []
+
+
+DIVERTS = """
+class Filter:
+    class Valves:
+        priority = 10_000_000
+
+    async def request(self, body):
+        body["model"] = "demo-chat"
+        return body
+"""
+
+
+@FILTERED
+def test_of_a_request_that_a_later_filter_sends_elsewhere_nothing_is_shown(guarded: GuardedStack) -> None:
+    guarded.model.says(CALM + UNSAFE)
+    with names_stay(guarded), function(guarded, "diverts", DIVERTS):
+        seen = ask(guarded, SEA_PROMPT, BASE)
+        program = post(guarded, "/api/chat/completions", stream=True)
+    assert asked(guarded)
+    assert not leaks([seen.answer, program.text])
+    assert re.search(re.escape(EN["not_checked"]), json.dumps(seen.answer, ensure_ascii=False))
+
+
+# ---- the watchdog ----
+
+
+@GUARDED
+def test_guarded_models_refuse_while_the_filter_that_must_be_on_is_off(guarded: GuardedStack) -> None:
+    guarded.model.says(CALM)
+    with guarded.valves(require_filter=FILTER):
+        seen = ask(guarded, SEA_PROMPT)
+        assert f"the filter {FILTER} is off" in json.dumps(seen.answer)
+        program = post(guarded, "/api/chat/completions", model=ENTRY)
+        assert (program.status_code, f"the filter {FILTER} is off" in program.text) == (503, True)
+        assert asked(guarded) == []
+        functions = FunctionsHost(guarded.stack.admin)
+        functions.switch(FILTER, active=True)
+        try:
+            assert ask(guarded, SEA_PROMPT).text.strip() == CALM.strip()
+        finally:
+            functions.switch(FILTER, active=False)
+    assert [one["problem"] for one in guarded.audit(seen.chat_id) if one["direction"] == "prompt"] == [
+        f"the filter {FILTER} is not active and global"
+    ]

@@ -1,0 +1,138 @@
+"""Programs that ask Open WebUI's API, past the page: what they get through the Functions."""
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+import pytest
+
+from tests.e2e.api_client import ApiClient
+from tests.e2e.chat_host import FUNCTIONS
+from tests.e2e.guarded_stack import GuardedStack
+from tests.e2e.program import Program
+from tests.e2e.stored_chat import holds
+from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.stands.chats import BOMB, CALM, user
+
+REFUSED, WITHHELD = EN["prompt_refused"], EN["answer_withheld"]
+Body = dict[str, Any]
+
+
+def leaks(body: object) -> bool:
+    """Whether a word of the unsafe answer is in it."""
+    return any(holds(body, word) for word in UNSAFE_WORDS)
+
+
+@pytest.fixture
+def program(guarded: GuardedStack) -> Program:
+    return Program(guarded.stack, guarded.models[0])
+
+
+@pytest.mark.on(*FUNCTIONS)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "not streamed"])
+def test_a_program_gets_nothing_of_an_unsafe_answer(guarded: GuardedStack, program: Program, stream: bool) -> None:
+    guarded.model.says(CALM)
+    with program.client:
+        safe = program.ask(user(SEA_PROMPT), stream=stream)
+        guarded.model.says(CALM + UNSAFE + CALM)
+        guarded.model.delay = 0.02
+        unsafe = program.ask(user(f"{SEA_PROMPT} Again."), stream=stream)
+    assert (safe["content"].strip(), safe["finish_reason"]) == (CALM.strip(), "stop")
+    assert not leaks(unsafe)
+    assert (unsafe["content"].endswith(WITHHELD), unsafe["finish_reason"]) == (True, "content_filter")
+
+
+@pytest.mark.on(*FUNCTIONS)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "not streamed"])
+def test_a_programs_unsafe_prompt_is_refused(guarded: GuardedStack, program: Program, stream: bool) -> None:
+    with program.client:
+        if guarded.host.guards_models:
+            answer = program.ask(user(BOMB), stream=stream)
+            assert (answer["content"], answer["finish_reason"]) == (REFUSED, "content_filter")
+        else:
+            with pytest.raises(openai.BadRequestError) as caught:
+                program.ask(user(BOMB), stream=stream)
+            assert caught.value.body == REFUSED
+            assert guarded.model.requests == []
+
+
+@pytest.mark.on("functions-filter")
+def test_an_answer_that_is_not_streamed_may_be_refused_instead(guarded: GuardedStack, program: Program) -> None:
+    guarded.model.says(CALM)
+    with program.client, guarded.valves(unstreamed="refuse"):
+        with pytest.raises(openai.BadRequestError) as caught:
+            program.ask(user(SEA_PROMPT), stream=False)
+        assert program.ask(user(SEA_PROMPT), stream=True)["content"].strip() == CALM.strip()
+    assert "stream" in str(caught.value.body)
+    assert [body["stream"] for body in guarded.model.requests] == [True]
+
+
+@pytest.mark.on(*FUNCTIONS)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "not streamed"])
+def test_clients_of_anthropics_api_get_nothing_unsafe(guarded: GuardedStack, stream: bool) -> None:
+    guarded.model.says(CALM + UNSAFE + CALM)
+    guarded.model.delay = 0.02
+    body = {"model": guarded.models[0], "max_tokens": 500, "stream": stream, "messages": [user(SEA_PROMPT)]}
+    answer = guarded.stack.user.http.post("/api/v1/messages", json=body).raise_for_status()
+    assert not leaks(answer.text)
+    assert WITHHELD in answer.text
+
+
+@pytest.mark.on(*FUNCTIONS)
+def test_json_comes_as_the_model_wrote_it(guarded: GuardedStack, program: Program) -> None:
+    text = '{"place": "the sea", "steps": [1, 2.5, null], "mood": {"calm": true, "note": "so \\"blue\\"\\n"}}'
+    guarded.model.says(text)
+    wanted = {"type": "json_object"}
+    with program.client:
+        answer = program.ask(user("The day at the sea, as JSON."), stream=True, response_format=wanted)
+    assert (answer["content"], answer["finish_reason"]) == (text, "stop")
+    assert [body["response_format"] for body in guarded.model.requests] == [wanted]
+
+
+@pytest.mark.on(*FUNCTIONS)
+def test_a_safe_tool_call_passes_and_an_unsafe_one_is_withheld(guarded: GuardedStack, program: Program) -> None:
+    tools = [{"type": "function", "function": {"name": "write", "parameters": {"type": "object", "properties": {}}}}]
+    with program.client:
+        answers = []
+        for text in (CALM, UNSAFE):
+            guarded.model.deltas, guarded.model.finish = calling(text), "tool_calls"
+            answers.append(program.ask(user(f"Write of {SEA_PROMPT} {text[:4]}"), stream=True, tools=tools))
+    safe, unsafe = answers
+    arguments = "".join(call["function"].get("arguments", "") for call in safe["tool_calls"])
+    assert (json.loads(arguments), safe["finish_reason"]) == ({"text": CALM}, "tool_calls")
+    assert not leaks(unsafe)
+    assert (unsafe["tool_calls"], unsafe["content"], unsafe["finish_reason"]) == ([], WITHHELD, "content_filter")
+
+
+def calling(text: str) -> list[Body]:
+    """A tool call in pieces, as models stream it."""
+    arguments = json.dumps({"text": text})
+    first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "write", "arguments": ""}}
+    rest = [{"index": 0, "function": {"arguments": arguments[at : at + 5]}} for at in range(0, len(arguments), 5)]
+    return [{"tool_calls": [call]} for call in (first, *rest)]
+
+
+@pytest.mark.on(*FUNCTIONS)
+def test_nobody_gets_another_ones_text(guarded: GuardedStack) -> None:
+    guarded.model.echoes, guarded.model.delay, guarded.guard.delay = True, 0.01, 0.02
+    clients = [ApiClient(guarded.stack.user, model) for model in guarded.models]
+    marks = [f"mark{number:02d}" for number in range(64)]
+
+    def ask(number: int) -> str:
+        return clients[number % len(clients)].ask(f"Tell me of {marks[number]}.", stream=True)
+
+    with ThreadPoolExecutor(len(marks)) as threads:
+        answers = list(threads.map(ask, range(len(marks))))
+    found = [(re.findall(r"mark\d\d", answer), re.findall(r"demo-chat\S*", answer)) for answer in answers]
+    models = ("demo-chat", "demo-chat-2")
+    assert found == [([mark], [models[number % len(models)]]) for number, mark in enumerate(marks)]
+
+
+@pytest.mark.on("functions-filter")
+def test_gap_the_pass_through_route_reaches_the_model_past_the_function_filter(guarded: GuardedStack) -> None:
+    guarded.model.says(CALM + UNSAFE + CALM)
+    client = ApiClient(guarded.stack.user, guarded.models[0])
+    assert leaks(client.ask(BOMB, stream=False, path="/openai/chat/completions"))
+    assert holds(guarded.model.requests, BOMB)
