@@ -8911,7 +8911,7 @@ class LiveAnswer:
         await self._left.wait()
 
     async def lines(self, write: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[str]:
-        """The events that `write` writes, which starts with the first. If the reader leaves, it ends before this does."""
+        """The events that `write` writes. If the reader leaves, it ends before this does."""
         task = asyncio.create_task(write())
         try:
             while True:
