@@ -30,6 +30,13 @@ _GuardModel = Annotated[
 ]
 _Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
 _Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+_TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with an admin's API key or session token. Without it: the variable OPEN_WEBUI_TOKEN, or a prompt.",
+        show_default=False,
+    ),
+]
 _Split = Annotated[list[str] | None, typer.Option(help="Only rows of this split; may be given several times.")]
 
 _GUARD_URL = "http://127.0.0.1:8000/v1"
@@ -141,9 +148,46 @@ def examine(
         str | None,
         typer.Option(help="Address of the Pipelines server, whose key is checked too.", show_default=False),
     ] = None,
+    webui: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of Open WebUI's page: check in place of a guard whether its users are protected.",
+            envvar="OPEN_WEBUI_URL",
+            show_default=False,
+        ),
+    ] = None,
+    token_file: _TokenFile = None,
+    user_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --webui: file with the token of an ordinary user to ask as. Without it, a user is made, and "
+            "removed again.",
+            show_default=False,
+        ),
+    ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=10, help="With --webui: repeat after so many seconds.", show_default=False),
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            envvar="QWEN3GUARD_WEBHOOK",
+            help="With --watch: address that gets the report as JSON when the answer changes.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, for scripts.")] = False,
 ) -> None:
-    """Check a guard, and report problems with remedies. Status 1 if something failed."""
+    """Check a guard, or the protection of an Open WebUI, and report problems with remedies. Status 1 on a failure."""
+    if webui is not None:
+        with errors_reported():
+            from guard_server.doctor.protection import command
+
+            command.check(
+                command.Wanted(webui, token_file, user_token_file, as_json=as_json, watch=watch, webhook=webhook)
+            )
+        return
     from guard_server.doctor import examination, table
 
     report = asyncio.run(examination.examine(guard_url, guard_key or None, model, timeout, pipelines))
