@@ -212,8 +212,8 @@ def install(
     """Protect the users of an Open WebUI: upload the plugins, set them, and move users to them."""
     import os
 
-    from guard_server.install import command
-    from guard_server.install.options import Host, Options, Protect
+    from guard_server.install import installation
+    from guard_server.install.options import HostKind, Options, Protect
     from guard_server.open_webui.admin_token import read_token
     from guard_server.open_webui.client import WebuiClient
 
@@ -221,12 +221,12 @@ def install(
         out.print(line, markup=False)
 
     with errors_reported(), WebuiClient(webui, read_token(token_file)) as client:
-        undo_record = command.open_record(client, record)
+        undo_record = installation.open_record(client, record)
         if remove:
-            sys.exit(0 if command.uninstall(client, undo_record, say) else 1)
+            sys.exit(0 if installation.uninstall(client, undo_record, say) else 1)
         earlier = undo_record.content
         options = Options(
-            Host(host or (earlier.host if earlier else "functions")),
+            HostKind(host or (earlier.host if earlier else "functions")),
             Protect(protect or (earlier.protect if earlier else "models")),
             guard_url or (None if earlier else _GUARD_URL),
             guard_key,
@@ -234,7 +234,7 @@ def install(
             os.environ.get("PIPELINES_API_KEY"),
             upgrade,
         )
-        command.install(client, options, undo_record, say, dry_run=dry_run)
+        installation.install(client, options, undo_record, say, dry_run=dry_run)
 
 
 @app.command("eval")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from guard_server.install.model_places import ModelField, ModelGrants, ModelRecordPlace, form_of, grants_of
 from guard_server.install.setting_places import ARENA, model_setting, task_setting
-from guard_server.install.steps import Put, Step
+from guard_server.install.steps import Put, SetupStep
 from guard_server.open_webui.records import EVERYBODY, Body, ModelRecord
 from guard_server.open_webui.survey import Survey
 
@@ -31,7 +31,7 @@ class Moving:
         """The direct models that users may use: one without a record is closed to them."""
         return [one for one in self.survey.records if one.id in self.guarded and one.readers and one.is_active]
 
-    def offer(self, *, hidden: bool) -> Iterator[Step]:
+    def offer(self, *, hidden: bool) -> Iterator[SetupStep]:
         """Guarded models under the names of the direct ones, for the same users."""
         for direct in self.used:
             model = self.guarded[direct.id]
@@ -40,7 +40,7 @@ class Moving:
             )
             yield Put(f"Give {model} the access of {direct.id}", ModelGrants(model), grants_of(direct.raw))
 
-    def move(self) -> Iterator[Step]:
+    def move(self) -> Iterator[SetupStep]:
         """Presets, default models, pinned models, their order, and task models."""
         for preset in self.survey.presets:
             base = self.guarded.get(preset.base or "")
@@ -64,13 +64,13 @@ class Moving:
         # An arena asks any model, whoever may use it.
         yield Put("Switch arena models off", ARENA, False)
 
-    def close(self) -> Iterator[Step]:
+    def close(self) -> Iterator[SetupStep]:
         """Takes the direct models from users, and out of the admins' list."""
         for direct in self.used:
             yield Put(f"Close {direct.id} to users", ModelGrants(direct.id), [])
             yield Put(f"Hide {direct.id}", ModelField(direct.id, "hidden"), True)
 
-    def judge_tasks(self) -> Iterator[Step]:
+    def judge_tasks(self) -> Iterator[SetupStep]:
         """Titles and tags of direct models are written by a guarded one that everybody may use."""
         public = [direct for direct in self.used if direct.is_public]
         first = next((one for one in public if one.id in self.survey.default_models), public[0] if public else None)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Host(StrEnum):
+class HostKind(StrEnum):
     """The program that runs the plugins."""
 
     FUNCTIONS = "functions"
@@ -30,7 +30,7 @@ class Options:
     one that is connected.
     """
 
-    host: Host
+    host: HostKind
     protect: Protect
     guard_url: str | None
     guard_key: str | None = field(default=None, repr=False)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from guard_server.errors import CannotInstall, WebuiRefused
+from guard_server.install.kept_place import KeptPlace
 from guard_server.install.pipeline_places import PipelineFile
-from guard_server.install.places import Place
 from guard_server.install.setting_places import ConnectionSwitch
 from guard_server.install.undo_record import UndoRecord
 from guard_server.open_webui.client import WebuiClient
@@ -19,14 +19,14 @@ Say = Callable[[str], None]
 _LIST_SECONDS = 90
 
 
-class Step(Protocol):
+class SetupStep(Protocol):
     """`place` is what it changes; None if nothing has to be put back."""
 
     @property
     def title(self) -> str: ...
 
     @property
-    def place(self) -> Place | None: ...
+    def place(self) -> KeptPlace | None: ...
 
     def is_done(self, client: WebuiClient) -> bool: ...
 
@@ -38,7 +38,7 @@ class Put:
     """Puts a value in a place. With `keep`, whatever is there already stays."""
 
     title: str
-    place: Place
+    place: KeptPlace
     wanted: Any = field(repr=False)
     keep: bool = False
 
@@ -55,7 +55,7 @@ class PutSecret:
     """Sets valves that no file may hold: what was there before cannot be put back."""
 
     title: str
-    where: Place
+    where: KeptPlace
     wanted: Any = field(repr=False)
     place: None = None
 
@@ -122,7 +122,7 @@ class WaitForModels:
         return set(self.wanted) - {model.id for model in models(client)}
 
 
-def carry_out(client: WebuiClient, steps: Sequence[Step], record: UndoRecord, say: Say) -> int:
+def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecord, say: Say) -> int:
     """Does what is not done yet, and returns how many steps that were."""
     done = 0
     for step in steps:
@@ -170,7 +170,7 @@ def _is_plugin(change: Any) -> bool:
     return change.place.kind in ("function", "pipeline")
 
 
-def _words(place: Place) -> str:
+def _words(place: KeptPlace) -> str:
     names = ("model", "plugin", "url", "name")
     return " ".join([place.kind, *(str(getattr(place, name)) for name in names if hasattr(place, name))])
 

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from guard_server.errors import RecordUnusable
-from guard_server.install.places import Place, named, place_of
+from guard_server.install.kept_place import KeptPlace, named, place_of
 from guard_server.open_webui.records import Body
 
 
-class _Entry(BaseModel):
+class _KeptValue(BaseModel):
     place: Body
     before: Any
     after: str = ""
@@ -26,14 +26,14 @@ class _Content(BaseModel):
     webui: str
     host: str
     protect: str
-    entries: list[_Entry] = []
+    entries: list[_KeptValue] = []
 
 
 @dataclass(frozen=True)
 class Change:
     """One place, and what was there before anything of ours."""
 
-    place: Place
+    place: KeptPlace
     before: Any
     after: str
 
@@ -67,13 +67,13 @@ class UndoRecord:
         self.content = _Content(webui=self.webui, host=host, protect=protect, entries=entries)
         self._save()
 
-    def note(self, place: Place, before: Any) -> None:
+    def note(self, place: KeptPlace, before: Any) -> None:
         """The first value of a place is the one that counts."""
         if self._entry(place) is None:
-            self._entries.append(_Entry(place=named(place), before=before))
+            self._entries.append(_KeptValue(place=named(place), before=before))
             self._save()
 
-    def settle(self, place: Place, after: Any) -> None:
+    def settle(self, place: KeptPlace, after: Any) -> None:
         """What the place holds after a change."""
         entry = self._entry(place)
         if entry is not None:
@@ -93,10 +93,10 @@ class UndoRecord:
             self.path.unlink(missing_ok=True)
 
     @property
-    def _entries(self) -> list[_Entry]:
+    def _entries(self) -> list[_KeptValue]:
         return self.content.entries if self.content else []
 
-    def _entry(self, place: Place) -> _Entry | None:
+    def _entry(self, place: KeptPlace) -> _KeptValue | None:
         name = json.loads(json.dumps(named(place)))
         return next((entry for entry in self._entries if entry.place == name), None)
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guard_server.errors import CannotInstall, RecordUnusable, WebuiRefused
-from guard_server.install import functions_host, pipelines_host
-from guard_server.install.options import Host, Options
-from guard_server.install.steps import Say, Step, carry_out, undo
+from guard_server.install import functions_plan, pipelines_plan
+from guard_server.install.options import HostKind, Options
+from guard_server.install.steps import Say, SetupStep, carry_out, undo
 from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import Survey, survey
@@ -45,13 +45,13 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
     say(_BY_HAND)
 
 
-def plan(client: WebuiClient, seen: Survey, options: Options) -> list[Step]:
+def plan(client: WebuiClient, seen: Survey, options: Options) -> list[SetupStep]:
     """The steps, after a check that they can be done. Raises CannotInstall."""
-    if options.host is Host.FUNCTIONS:
-        functions_host.check(client, options)
-        return list(functions_host.steps(seen, options))
-    pipelines_host.check(client, seen, options)
-    return list(pipelines_host.steps(seen, options))
+    if options.host is HostKind.FUNCTIONS:
+        functions_plan.check(client, options)
+        return list(functions_plan.steps(seen, options))
+    pipelines_plan.check(client, seen, options)
+    return list(pipelines_plan.steps(seen, options))
 
 
 def uninstall(client: WebuiClient, record: UndoRecord, say: Say) -> bool:
@@ -96,13 +96,13 @@ def _say_what_is_there(seen: Survey, say: Say) -> None:
     )
 
 
-def _show(client: WebuiClient, steps: Sequence[Step], say: Say) -> None:
+def _show(client: WebuiClient, steps: Sequence[SetupStep], say: Say) -> None:
     say("The plan, of which nothing was done:")
     for step in steps:
         say(f"  {'(done) ' if _is_done(client, step) else ''}{step.title}")
 
 
-def _is_done(client: WebuiClient, step: Step) -> bool:
+def _is_done(client: WebuiClient, step: SetupStep) -> bool:
     try:
         return step.is_done(client)
     except (WebuiRefused, ValueError):

@@ -14,7 +14,7 @@ from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import Body
 
 
-class Place(Protocol):
+class KeptPlace(Protocol):
     """Each is a dataclass, whose fields and `kind` name it in a file."""
 
     kind: ClassVar[str]
@@ -48,8 +48,8 @@ def named(place: Any) -> Body:
     return {"kind": place.kind} | fields
 
 
-def place_of(name: Body) -> Place:
+def place_of(name: Body) -> KeptPlace:
     """The place that `named` wrote down."""
     fields = {field: tuple(one) if isinstance(one, list) else one for field, one in name.items() if field != "kind"}
-    place: Place = _KINDS[name["kind"]](**fields)
+    place: KeptPlace = _KINDS[name["kind"]](**fields)
     return place

@@ -10,9 +10,9 @@ from guard_server.install.options import Options, Protect
 from guard_server.install.pipeline_places import PipelineFile, PipelineValves
 from guard_server.install.plugin_files import PIPELINES_FILTER, PIPELINES_MODELS, PIPELINES_REFUSAL, plugin_file
 from guard_server.install.setting_places import OLLAMA, ConnectionSwitch, PipelinesConnection
-from guard_server.install.steps import Put, PutSecret, Step, Upload, WaitForModels
+from guard_server.install.steps import Put, PutSecret, SetupStep, Upload, WaitForModels
 from guard_server.open_webui.client import WebuiClient
-from guard_server.open_webui.records import Connection
+from guard_server.open_webui.records import WebuiConnection
 from guard_server.open_webui.survey import Survey
 
 _REFUSAL_ENTRY = f"{PIPELINES_MODELS}.~refusal"
@@ -65,7 +65,7 @@ def check(client: WebuiClient, survey: Survey, options: Options) -> None:
                 )
 
 
-def steps(survey: Survey, options: Options) -> Iterator[Step]:
+def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
     """In an order in which users always have a model."""
     url = server_of(survey, options)
     both = options.protect is Protect.BOTH
@@ -86,7 +86,7 @@ def steps(survey: Survey, options: Options) -> Iterator[Step]:
         )
 
 
-def _models(survey: Survey, options: Options, url: str) -> Iterator[Step]:
+def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
     both = options.protect is Protect.BOTH
     upstreams = _upstreams(survey, url)
     ollama = list(survey.ollama_urls) if survey.ollama_enabled else []
@@ -117,13 +117,13 @@ def _models(survey: Survey, options: Options, url: str) -> Iterator[Step]:
         yield Put("Switch the direct connection to Ollama off", OLLAMA, False)
 
 
-def _upstreams(survey: Survey, url: str) -> list[Connection]:
+def _upstreams(survey: Survey, url: str) -> list[WebuiConnection]:
     """The connections that are on, without Pipelines servers."""
     servers = {server.connection.url for server in survey.pipelines} | {url}
     return [one for one in survey.connections if survey.openai_enabled and one.is_enabled and one.url not in servers]
 
 
-def _guarded(survey: Survey, upstreams: list[Connection]) -> dict[str, str]:
+def _guarded(survey: Survey, upstreams: list[WebuiConnection]) -> dict[str, str]:
     """The guarded model of each direct one, by their ids in Open WebUI."""
     places = {one.index: (place, one.prefix) for place, one in enumerate(upstreams, 1)}
     found = {}
@@ -148,7 +148,7 @@ def _upload(url: str, plugin: str, options: Options, closing: tuple[ConnectionSw
     return Upload(title, PipelineFile(url, plugin), file.text, options.upgrade, closing if options.upgrade else ())
 
 
-def _valves(url: str, plugin: str, options: Options, valves: dict[str, Any]) -> Iterator[Step]:
+def _valves(url: str, plugin: str, options: Options, valves: dict[str, Any]) -> Iterator[SetupStep]:
     if options.guard_url is not None:
         valves = valves | {"guard_base_url": options.guard_url}
     if valves:

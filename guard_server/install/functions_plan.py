@@ -10,7 +10,7 @@ from guard_server.install.function_places import FunctionFile, FunctionSwitch, F
 from guard_server.install.moving import Moving, hidden_record
 from guard_server.install.options import Options, Protect
 from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
-from guard_server.install.steps import Put, PutSecret, Step, WaitForModels
+from guard_server.install.steps import Put, PutSecret, SetupStep, WaitForModels
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import Survey
 
@@ -31,7 +31,7 @@ def check(client: WebuiClient, options: Options) -> None:
         _check_guard(client, options.guard_url, options.guard_key)
 
 
-def steps(survey: Survey, options: Options) -> Iterator[Step]:
+def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
     """In an order in which users always have a model, and a filter is set before it is on."""
     if options.has_models:
         yield from _models(survey, options)
@@ -41,7 +41,7 @@ def steps(survey: Survey, options: Options) -> Iterator[Step]:
         yield Put("Switch the filter on, for all models", FunctionSwitch(FUNCTION_FILTER), _FILTER_ON)
 
 
-def _models(survey: Survey, options: Options) -> Iterator[Step]:
+def _models(survey: Survey, options: Options) -> Iterator[SetupStep]:
     both = options.protect is Protect.BOTH
     if both:
         yield hidden_record(_HIDDEN_ENTRY, "Qwen3Guard (hidden)")
@@ -61,7 +61,7 @@ def _models(survey: Survey, options: Options) -> Iterator[Step]:
         yield from moving.close()
 
 
-def _file(survey: Survey, options: Options, plugin: str, valves: dict[str, Any]) -> Iterator[Step]:
+def _file(survey: Survey, options: Options, plugin: str, valves: dict[str, Any]) -> Iterator[SetupStep]:
     file, there = plugin_file(plugin), survey.function(plugin)
     value = {"name": there.name if there else plugin, "content": file.text, "description": file.description}
     title = f"Save the Function {plugin} {file.version}"
