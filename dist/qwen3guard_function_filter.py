@@ -149,6 +149,273 @@ def output_item(name: Any, text: str) -> Body:
     }
 
 
+# ---- webui.json_text ----
+
+# Ids, enums, formats, versions, times: one printable ASCII word.
+_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
+_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
+_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
+# How files begin in base64: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP; MP3, Ogg, FLAC; MP4; PDF, ZIP.
+_MAGIC = {
+    **dict.fromkeys(("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0"), "image"),
+    **dict.fromkeys(("SUQz", "T2dnUw", "ZkxhQ"), "audio"),
+    **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
+    **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
+}
+_MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
+# A shorter one costs nothing to judge.
+_SHORTEST_FILE = 256
+_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
+# As _DATA_URL, with its data, amid other text.
+_EMBEDDED = re.compile(
+    r"data:(?P<kind>image|audio|video|font|application)/[\w.+-]+(?:;[\w=.\"-]+)*;base64,(?P<data>[A-Za-z0-9+/_=-]+)",
+    re.IGNORECASE | re.ASCII,
+)
+_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
+_RUN = re.compile(r"[^\W_]+")
+_LONGEST_REMEMBERED_KEY = 64
+# Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
+_SENTENCE_WORDS = 3
+_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
+# Under these keys even one word is read as text, by a model or on a page.
+PROSE_KEYS = frozenset(
+    (
+        "alt",
+        "arguments",
+        "caption",
+        "code",
+        "content",
+        "description",
+        "documents",
+        "explanation",
+        "input",
+        "instructions",
+        "message",
+        "name",
+        "output",
+        "partial_json",
+        "prompt",
+        "query",
+        "quote",
+        "reasoning",
+        "reasoning_content",
+        "refusal",
+        "result",
+        "revised_prompt",
+        "snippet",
+        "stderr",
+        "stdout",
+        "suffix",
+        "summary",
+        "system",
+        "text",
+        "thinking",
+        "title",
+        "transcript",
+    )
+)
+# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
+MEDIA_PARTS = frozenset(
+    (
+        "image_url",
+        "input_image",
+        "image",
+        "image_embeds",
+        "input_audio",
+        "audio",
+        "audio_url",
+        "audio_embeds",
+        "video",
+        "video_url",
+        "file",
+        "input_file",
+        "document_url",
+        "inline_data",
+        "media",
+        "output_image",
+        "output_audio",
+        "image_pil",
+    )
+)
+_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
+
+
+class Found(NamedTuple):
+    """What a value holds."""
+
+    texts: list[str]
+    """In order, keys of objects included."""
+    media: list[str]
+    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
+
+
+def is_text(value: str) -> bool:
+    """Whether `value` is words, and no label, number, hash, signature or picture."""
+    if not value.strip():
+        return False
+    if _LABEL.fullmatch(value) and "://" not in value:
+        words = {word.lower() for word in _WORD.findall(value)}
+        return len(words & _FUNCTION_WORDS) > 1
+    return not is_blob(value) and media_of(value) is None
+
+
+def is_blob(value: str) -> bool:
+    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
+    if not _BLOB.fullmatch(value):
+        return False
+    kinds = (str.isupper, str.islower, str.isdigit)
+    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+
+
+def media_of(value: str) -> str | None:
+    """`image`, `audio`, `video` or `file` if all of `value` is such, as a `data:` URL or in base64; else None."""
+    found = _DATA_URL.match(value)
+    if found is None:
+        start = _MAGIC_START.match(value)
+        return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
+    data = value[found.end() :]
+    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
+        # What is not encoded, as an SVG may be, is words.
+        return None
+    return _MEDIA_KINDS.get(found["kind"].lower())
+
+
+def without_media(text: str) -> tuple[str, list[str]]:
+    """`text` without the pictures, sounds and files that it holds as `data:` URLs, and their kinds, each once."""
+    if ";" not in text or ";base64," not in text.lower():
+        return text, []
+    kinds: list[str] = []
+
+    def take(found: re.Match[str]) -> str:
+        if _is_written(found["data"]):
+            return found[0]
+        _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
+        return ""
+
+    return _EMBEDDED.sub(take, text), kinds
+
+
+def as_text(value: Any) -> tuple[str, bool]:
+    """An object as a model reads it: JSON, without base64; and whether any was left out."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        # As deep as a client likes.
+        text = "\n".join(find(value, prose=True).texts)
+    shown, kinds = without_media(text)
+    clean = _LONG_RUN.sub(lambda found: "" if is_blob(found[0]) else found[0], shown)
+    return clean, bool(kinds) or clean != shown
+
+
+def is_sentence(value: str) -> bool:
+    """Whether `value` is text of at least three words, so that it can say something by itself."""
+    if not is_text(value):
+        return False
+    words = 0
+    for run in _RUN.finditer(value):
+        words += _words_in(run[0])
+        if words >= _SENTENCE_WORDS:
+            return True
+    # Written without spaces.
+    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
+
+
+def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
+    """All texts and media in a value of any shape and depth.
+
+    Args:
+        value: what JSON can hold.
+        key: its key in the object that holds it.
+        prose: whether every string in it is text, whatever it looks like.
+    """
+    found = Found([], [])
+    # No recursion: a client chooses how deep its value is.
+    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
+    while waiting:
+        name, item, in_media = waiting.pop()
+        if isinstance(item, str):
+            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
+        elif isinstance(item, list):
+            waiting += [(name, each, in_media) for each in reversed(item)]
+        elif isinstance(item, dict):
+            kind = item.get("type")
+            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
+            if is_media:
+                _add_once(found.media, str(kind))
+            for inner, each in reversed(item.items()):
+                waiting.append((inner, each, in_media or is_media))
+                if _is_text_key(inner):
+                    waiting.append(("text", inner, False))
+    return found
+
+
+@lru_cache(2048)
+def _is_short_text(key: str) -> bool:
+    return is_text(key)
+
+
+def _is_text_key(key: str) -> bool:
+    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
+
+
+def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
+    if kind := media_of(value):
+        if not in_media:
+            _add_once(found.media, kind)
+        return
+    value, kinds = without_media(value)
+    for kind in kinds:
+        _add_once(found.media, kind)
+    if (words := _words_in_data_url(value)) is not None:
+        found.texts.extend(filter(None, [words]))
+    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
+        # The part that it belongs to is named already.
+        return
+    elif value.strip() if prose else is_text(value):
+        found.texts.append(value)
+
+
+def _words_in_data_url(value: str) -> str | None:
+    """What a `data:` URL of text says; None for anything else."""
+    head = _DATA_URL.match(value)
+    if head is None:
+        return None
+    data = unquote(value[head.end() :])
+    if not head["options"].lower().endswith(";base64") or _is_written(data):
+        return data
+    try:
+        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return value
+
+
+def _is_base64(data: str) -> bool:
+    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
+
+
+def _is_written(data: str) -> bool:
+    """Whether there are words where base64 is expected, which has digits if it is long."""
+    if len(data) <= 64:
+        return is_text(data)
+    start = data[:1024]
+    return any(map(str.islower, start)) and not any(map(str.isdigit, start))
+
+
+def _words_in(run: str) -> int:
+    """How many words letters without a gap are: Chinese, Japanese and Thai do not part theirs."""
+    parted = run.isascii() or (len(run) <= 16 and max(run) < "\u2e80")
+    return 1 if parted else (len(run) + 1) // 2
+
+
+def _add_once(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)
+
+
 # ---- functions.answers.one_event ----
 
 def one_event(chunks: Iterable[Body]) -> Body:
@@ -162,25 +429,22 @@ def one_event(chunks: Iterable[Body]) -> Body:
             if known is None:
                 choices[choice["index"]] = choice
                 continue
-            delta = known["delta"]
             for key, value in choice["delta"].items():
-                delta[key] = _both(delta[key], value) if key in delta else value
-            more = {key: value for key, value in choice.items() if key != "delta" and value is not None}
-            known.update(more)
+                _say_too(known["delta"], key, value)
+            known.update({key: value for key, value in choice.items() if key != "delta" and value is not None})
     return {**whole, "choices": list(choices.values())} if whole else {}
 
 
-def _both(before: Any, after: Any) -> Any:
-    """One value that says both: of texts, or of parts of texts as Mistral sends them."""
-    if isinstance(before, str) and isinstance(after, str):
-        return before + after
-    if isinstance(before, str | list) and isinstance(after, str | list):
-        return [*_parts(before), *_parts(after)]
-    return after
-
-
-def _parts(value: str | list[Any]) -> list[Any]:
-    return value if isinstance(value, list) else [{"type": "text", "text": value}]
+def _say_too(delta: Body, key: str, value: Any) -> None:
+    before: Any = delta.get(key)
+    if isinstance(value, str | list) and type(before) is type(value):
+        delta[key] += value
+    elif isinstance(before, list) and isinstance(value, str):
+        # Mistral sends thoughts as parts of the content, which the page cannot show in one event with the answer.
+        delta[key] = value
+        _say_too(delta, "reasoning_content", "\n".join(find(before, key).texts))
+    else:
+        delta[key] = value
 
 
 # ---- moderation.answer.continuous_text ----
@@ -700,273 +964,6 @@ def with_role(first: Body) -> Body:
 def error_chunk(message: str, status: int) -> Body:
     """What a stream says of an error, in place of a chunk."""
     return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
-
-
-# ---- webui.json_text ----
-
-# Ids, enums, formats, versions, times: one printable ASCII word.
-_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
-_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
-_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
-_HEX = re.compile(r"[0-9a-fA-F]+")
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
-# How files begin in base64: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP; MP3, Ogg, FLAC; MP4; PDF, ZIP.
-_MAGIC = {
-    **dict.fromkeys(("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0"), "image"),
-    **dict.fromkeys(("SUQz", "T2dnUw", "ZkxhQ"), "audio"),
-    **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
-    **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
-}
-_MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
-# A shorter one costs nothing to judge.
-_SHORTEST_FILE = 256
-_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
-# As _DATA_URL, with its data, amid other text.
-_EMBEDDED = re.compile(
-    r"data:(?P<kind>image|audio|video|font|application)/[\w.+-]+(?:;[\w=.\"-]+)*;base64,(?P<data>[A-Za-z0-9+/_=-]+)",
-    re.IGNORECASE | re.ASCII,
-)
-_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
-_RUN = re.compile(r"[^\W_]+")
-_LONGEST_REMEMBERED_KEY = 64
-# Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
-_SENTENCE_WORDS = 3
-_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
-# Under these keys even one word is read as text, by a model or on a page.
-PROSE_KEYS = frozenset(
-    (
-        "alt",
-        "arguments",
-        "caption",
-        "code",
-        "content",
-        "description",
-        "documents",
-        "explanation",
-        "input",
-        "instructions",
-        "message",
-        "name",
-        "output",
-        "partial_json",
-        "prompt",
-        "query",
-        "quote",
-        "reasoning",
-        "reasoning_content",
-        "refusal",
-        "result",
-        "revised_prompt",
-        "snippet",
-        "stderr",
-        "stdout",
-        "suffix",
-        "summary",
-        "system",
-        "text",
-        "thinking",
-        "title",
-        "transcript",
-    )
-)
-# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
-MEDIA_PARTS = frozenset(
-    (
-        "image_url",
-        "input_image",
-        "image",
-        "image_embeds",
-        "input_audio",
-        "audio",
-        "audio_url",
-        "audio_embeds",
-        "video",
-        "video_url",
-        "file",
-        "input_file",
-        "document_url",
-        "inline_data",
-        "media",
-        "output_image",
-        "output_audio",
-        "image_pil",
-    )
-)
-_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
-
-
-class Found(NamedTuple):
-    """What a value holds."""
-
-    texts: list[str]
-    """In order, keys of objects included."""
-    media: list[str]
-    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
-
-
-def is_text(value: str) -> bool:
-    """Whether `value` is words, and no label, number, hash, signature or picture."""
-    if not value.strip():
-        return False
-    if _LABEL.fullmatch(value) and "://" not in value:
-        words = {word.lower() for word in _WORD.findall(value)}
-        return len(words & _FUNCTION_WORDS) > 1
-    return not is_blob(value) and media_of(value) is None
-
-
-def is_blob(value: str) -> bool:
-    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
-    if not _BLOB.fullmatch(value):
-        return False
-    kinds = (str.isupper, str.islower, str.isdigit)
-    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
-
-
-def media_of(value: str) -> str | None:
-    """`image`, `audio`, `video` or `file` if all of `value` is such, as a `data:` URL or in base64; else None."""
-    found = _DATA_URL.match(value)
-    if found is None:
-        start = _MAGIC_START.match(value)
-        return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
-    data = value[found.end() :]
-    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
-        # What is not encoded, as an SVG may be, is words.
-        return None
-    return _MEDIA_KINDS.get(found["kind"].lower())
-
-
-def without_media(text: str) -> tuple[str, list[str]]:
-    """`text` without the pictures, sounds and files that it holds as `data:` URLs, and their kinds, each once."""
-    if ";" not in text or ";base64," not in text.lower():
-        return text, []
-    kinds: list[str] = []
-
-    def take(found: re.Match[str]) -> str:
-        if _is_written(found["data"]):
-            return found[0]
-        _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
-        return ""
-
-    return _EMBEDDED.sub(take, text), kinds
-
-
-def as_text(value: Any) -> tuple[str, bool]:
-    """An object as a model reads it: JSON, without base64; and whether any was left out."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        # As deep as a client likes.
-        text = "\n".join(find(value, prose=True).texts)
-    shown, kinds = without_media(text)
-    clean = _LONG_RUN.sub(lambda found: "" if is_blob(found[0]) else found[0], shown)
-    return clean, bool(kinds) or clean != shown
-
-
-def is_sentence(value: str) -> bool:
-    """Whether `value` is text of at least three words, so that it can say something by itself."""
-    if not is_text(value):
-        return False
-    words = 0
-    for run in _RUN.finditer(value):
-        words += _words_in(run[0])
-        if words >= _SENTENCE_WORDS:
-            return True
-    # Written without spaces.
-    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
-
-
-def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
-    """All texts and media in a value of any shape and depth.
-
-    Args:
-        value: what JSON can hold.
-        key: its key in the object that holds it.
-        prose: whether every string in it is text, whatever it looks like.
-    """
-    found = Found([], [])
-    # No recursion: a client chooses how deep its value is.
-    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
-    while waiting:
-        name, item, in_media = waiting.pop()
-        if isinstance(item, str):
-            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
-        elif isinstance(item, list):
-            waiting += [(name, each, in_media) for each in reversed(item)]
-        elif isinstance(item, dict):
-            kind = item.get("type")
-            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
-            if is_media:
-                _add_once(found.media, str(kind))
-            for inner, each in reversed(item.items()):
-                waiting.append((inner, each, in_media or is_media))
-                if _is_text_key(inner):
-                    waiting.append(("text", inner, False))
-    return found
-
-
-@lru_cache(2048)
-def _is_short_text(key: str) -> bool:
-    return is_text(key)
-
-
-def _is_text_key(key: str) -> bool:
-    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
-
-
-def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
-    if kind := media_of(value):
-        if not in_media:
-            _add_once(found.media, kind)
-        return
-    value, kinds = without_media(value)
-    for kind in kinds:
-        _add_once(found.media, kind)
-    if (words := _words_in_data_url(value)) is not None:
-        found.texts.extend(filter(None, [words]))
-    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
-        # The part that it belongs to is named already.
-        return
-    elif value.strip() if prose else is_text(value):
-        found.texts.append(value)
-
-
-def _words_in_data_url(value: str) -> str | None:
-    """What a `data:` URL of text says; None for anything else."""
-    head = _DATA_URL.match(value)
-    if head is None:
-        return None
-    data = unquote(value[head.end() :])
-    if not head["options"].lower().endswith(";base64") or _is_written(data):
-        return data
-    try:
-        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        return value
-
-
-def _is_base64(data: str) -> bool:
-    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
-
-
-def _is_written(data: str) -> bool:
-    """Whether there are words where base64 is expected, which has digits if it is long."""
-    if len(data) <= 64:
-        return is_text(data)
-    start = data[:1024]
-    return any(map(str.islower, start)) and not any(map(str.isdigit, start))
-
-
-def _words_in(run: str) -> int:
-    """How many words letters without a gap are: Chinese, Japanese and Thai do not part theirs."""
-    parted = run.isascii() or (len(run) <= 16 and max(run) < "\u2e80")
-    return 1 if parted else (len(run) + 1) // 2
-
-
-def _add_once(names: list[str], name: str) -> None:
-    if name not in names:
-        names.append(name)
 
 
 # ---- webui.guarded.text_paths ----
@@ -9099,10 +9096,10 @@ class GuardedStream:
             log.exception("the check of an answer failed")
             return self._withheld(f"the check of an answer failed: {type(error).__name__}")
 
-    def refuse_unmarked(self) -> Body:
-        """The only event of an answer that came another way than it was sent."""
+    def refuse(self, problem: str) -> Body:
+        """The only event of an answer that nobody can judge, for this reason."""
         self.begun = True
-        return NO_EVENT if self.ended else self._withheld("another filter changed the way of this request")
+        return NO_EVENT if self.ended else self._withheld(problem)
 
     def _begin(self) -> None:
         self.begun = True
@@ -9384,7 +9381,9 @@ class AnswerState:
         """How the answer is shown, whatever the conversation before it is."""
         retracts = self.on_page and can_retract(own_version())
         hold = self.valves.stream_mode == "hold" or not retracts
-        return StreamTerms([], hold=hold, retracts=retracts, on_page=self.on_page)
+        # A channel waits for ever for the end of an answer that is stopped.
+        stops = self.on_page and not str(self.context.chat or "").startswith("channel:")
+        return StreamTerms([], hold=hold, retracts=retracts, on_page=stops)
 
 
 def answer_of(request: Any, message: object) -> AnswerState | None:
@@ -9410,22 +9409,11 @@ def keep_answer(request: Any, message: object, state: AnswerState) -> None:
 CHECK_ENTRY = "check"
 """The hidden entry of the guarded models' function that answers for the model that the user picked."""
 _ROUTES = "qwen3guard_routes"
-_FILTERED = "qwen3guard_filtered"
 
 
 def check_model(function: str) -> str:
     """The id of the hidden entry of `function`."""
     return f"{function}.{CHECK_ENTRY}"
-
-
-def mark_filtered(request: Any) -> None:
-    """Let the guarded models know that the filter is on."""
-    setattr(request.state, _FILTERED, True)
-
-
-def is_filtered(request: Any) -> bool:
-    """Whether the filter saw this request."""
-    return getattr(request.state, _FILTERED, False) is True
 
 
 def send_through(request: Any, message: str, body: Body, function: str, picked: str) -> Body:
@@ -9729,15 +9717,18 @@ async def review_stored(body: Body, state: AnswerState, emit: Emitter | None) ->
     terms = StoredChatTerms(rewrite_prompts=state.valves.rewrite_history, recorded=state.stream.ended, unchecked=False)
     await StoredChatReview(state.moderator, messages, newest, state.context, terms).review()
     changed = [place for place, message in enumerate(messages) if message != before[place]]
+    stored = True
     try:
         for place in changed:
-            await store(state.context.chat, str(messages[place].get("id") or ""), _changes(messages[place]))
+            message = messages[place]
+            stored &= await store(state.context.chat, str(message.get("id") or ""), _changes(message))
         if emit is not None and newest in changed:
             await show_output(emit, _output(messages[newest]))
     except HostChanged as error:
         log.warning("%s: what was refused stays in the record as originalContent", error)
         return body
-    return {**body, "messages": []} if changed else body
+    # A temporary chat is kept by its page, which gets the messages from the host.
+    return {**body, "messages": []} if changed and stored else body
 
 
 def _changes(message: Body) -> Body:
@@ -10210,8 +10201,10 @@ class _RequestsTo(logging.Filter):
 
 
 async def _close_later(moderator: Moderator) -> None:
-    await asyncio.sleep(_KEEP_RETIRED_SECONDS)
-    await moderator.aclose()
+    try:
+        await asyncio.sleep(_KEEP_RETIRED_SECONDS)
+    finally:
+        await moderator.aclose()
 
 
 # ---- functions.qwen3guard_function_filter ----
@@ -10220,6 +10213,8 @@ _UNSTREAMED = (
     "This request was not answered: an answer that is not streamed cannot be checked here. "
     'Send it with "stream": true, or ask the administrator for guarded models.'
 )
+_UNSEEN = "the filter did not see the request"
+_DIVERTED = "another filter sent this request elsewhere"
 _SEVERAL = "This request was not answered: several answers at a time cannot be checked. Leave n out."
 
 
@@ -10249,7 +10244,6 @@ class Filter:
         Raises:
             TurnRefused
         """
-        mark_filtered(__request__)
         metadata = object_or_empty(__metadata__)
         state = self._new_state(body, __user__, metadata)
         keep_answer(__request__, metadata.get("message_id"), state)
@@ -10315,8 +10309,9 @@ class Filter:
         if state is None:
             state = AnswerState(self.valves, self._service.of(self.valves), RequestContext(), on_page=False)
             keep_answer(__request__, __message_id__, state)
+            return state.stream.refuse(_UNSEEN)
         if state.by_models:
-            return event if is_answered(__request__, __message_id__ or "") else state.stream.refuse_unmarked()
+            return event if is_answered(__request__, __message_id__ or "") else state.stream.refuse(_DIVERTED)
         return event if state.exempt else await state.stream.pass_on(event)
 
     async def outlet(

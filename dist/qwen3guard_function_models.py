@@ -205,22 +205,11 @@ class Failure(StreamingResponse):
 CHECK_ENTRY = "check"
 """The hidden entry of the guarded models' function that answers for the model that the user picked."""
 _ROUTES = "qwen3guard_routes"
-_FILTERED = "qwen3guard_filtered"
 
 
 def check_model(function: str) -> str:
     """The id of the hidden entry of `function`."""
     return f"{function}.{CHECK_ENTRY}"
-
-
-def mark_filtered(request: Any) -> None:
-    """Let the guarded models know that the filter is on."""
-    setattr(request.state, _FILTERED, True)
-
-
-def is_filtered(request: Any) -> bool:
-    """Whether the filter saw this request."""
-    return getattr(request.state, _FILTERED, False) is True
 
 
 def send_through(request: Any, message: str, body: Body, function: str, picked: str) -> Body:
@@ -8832,6 +8821,12 @@ class GuardedCall:
             log.exception("guarded models cannot work in this Open WebUI")
             self._record(str(changed))
             raise UpstreamFailed(f"Qwen3Guard cannot work here: {changed}. Please tell an admin.", 500) from None
+        except UpstreamFailed:
+            raise
+        except Exception as error:
+            # Open WebUI would show its text.
+            self._moderator.failed(self._head, "a guarded request could not be made", error)
+            raise UpstreamFailed("Qwen3Guard failed, so no model was asked. Please tell an admin.", 500) from None
 
     async def _guarded_request(self) -> GuardedRequest:
         user = from_host("models.users", "UserModel")(**self._user)
@@ -8874,9 +8869,12 @@ class GuardedCall:
         wanted = chosen(self._valves.require_filter)
         return None if wanted is None or await is_on_for_all(wanted) else wanted
 
+    @property
+    def _head(self) -> AuditRecord:
+        return self._context.head(self._context.direction("prompt"))
+
     def _record(self, problem: str) -> None:
-        head = self._context.head(self._context.direction("prompt"))
-        self._moderator.audit.record(head, verdict=Verdict.none(problem))
+        self._moderator.audit.record(self._head, verdict=Verdict.none(problem))
 
 
 # ---- functions.answers.live_answer ----
@@ -8912,9 +8910,9 @@ class LiveAnswer:
         """Returns when nobody reads any longer."""
         await self._left.wait()
 
-    async def lines(self, writing: Coroutine[Any, Any, None]) -> AsyncIterator[str]:
-        """The events. When its reader leaves, `writing` is told, and has ended when this returns."""
-        task = asyncio.create_task(writing)
+    async def lines(self, write: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[str]:
+        """The events that `write` writes. If the reader leaves, it ends before this does."""
+        task = asyncio.create_task(write())
         try:
             while True:
                 self._changed.clear()
@@ -9036,8 +9034,10 @@ class _RequestsTo(logging.Filter):
 
 
 async def _close_later(moderator: Moderator) -> None:
-    await asyncio.sleep(_KEEP_RETIRED_SECONDS)
-    await moderator.aclose()
+    try:
+        await asyncio.sleep(_KEEP_RETIRED_SECONDS)
+    finally:
+        await moderator.aclose()
 
 
 # ---- moderation.answer.continuous_text ----
@@ -10815,7 +10815,7 @@ class Pipe:
 
 
 def _streaming(answer: LiveAnswer, streamed: Streamed) -> StreamingResponse:
-    return StreamingResponse(answer.lines(streamed.write()), media_type="text/event-stream")
+    return StreamingResponse(answer.lines(streamed.write), media_type="text/event-stream")
 
 
 def _failing(failed: UpstreamFailed) -> StreamingResponse:
@@ -10824,7 +10824,7 @@ def _failing(failed: UpstreamFailed) -> StreamingResponse:
     answer.write(error_chunk(str(failed), failed.status))
     answer.write(end_chunk(chunk_head(""), "error"))
     answer.end()
-    return StreamingResponse(answer.lines(_nothing()), media_type="text/event-stream")
+    return StreamingResponse(answer.lines(_nothing), media_type="text/event-stream")
 
 
 async def _nothing() -> None:

@@ -66,5 +66,7 @@ class _RequestsTo(logging.Filter):
 
 
 async def _close_later(moderator: Moderator) -> None:
-    await asyncio.sleep(_KEEP_RETIRED_SECONDS)
-    await moderator.aclose()
+    try:
+        await asyncio.sleep(_KEEP_RETIRED_SECONDS)
+    finally:
+        await moderator.aclose()

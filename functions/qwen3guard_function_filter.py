@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from functions.answers.answer_state import AnswerState, answer_of, keep_answer
-from functions.answers.guarded_route import check_model, is_answered, mark_filtered, send_through
+from functions.answers.guarded_route import check_model, is_answered, send_through
 from functions.answers.guarded_stream import GuardedStream
 from functions.answers.stored_answer import review_stored
 from functions.answers.stored_prompt import replace_prompt
@@ -20,6 +20,8 @@ _UNSTREAMED = (
     "This request was not answered: an answer that is not streamed cannot be checked here. "
     'Send it with "stream": true, or ask the administrator for guarded models.'
 )
+_UNSEEN = "the filter did not see the request"
+_DIVERTED = "another filter sent this request elsewhere"
 _SEVERAL = "This request was not answered: several answers at a time cannot be checked. Leave n out."
 
 
@@ -49,7 +51,6 @@ class Filter:
         Raises:
             TurnRefused
         """
-        mark_filtered(__request__)
         metadata = object_or_empty(__metadata__)
         state = self._new_state(body, __user__, metadata)
         keep_answer(__request__, metadata.get("message_id"), state)
@@ -115,8 +116,9 @@ class Filter:
         if state is None:
             state = AnswerState(self.valves, self._service.of(self.valves), RequestContext(), on_page=False)
             keep_answer(__request__, __message_id__, state)
+            return state.stream.refuse(_UNSEEN)
         if state.by_models:
-            return event if is_answered(__request__, __message_id__ or "") else state.stream.refuse_unmarked()
+            return event if is_answered(__request__, __message_id__ or "") else state.stream.refuse(_DIVERTED)
         return event if state.exempt else await state.stream.pass_on(event)
 
     async def outlet(

@@ -80,7 +80,7 @@ class Pipe:
 
 
 def _streaming(answer: LiveAnswer, streamed: Streamed) -> StreamingResponse:
-    return StreamingResponse(answer.lines(streamed.write()), media_type="text/event-stream")
+    return StreamingResponse(answer.lines(streamed.write), media_type="text/event-stream")
 
 
 def _failing(failed: UpstreamFailed) -> StreamingResponse:
@@ -89,7 +89,7 @@ def _failing(failed: UpstreamFailed) -> StreamingResponse:
     answer.write(error_chunk(str(failed), failed.status))
     answer.write(end_chunk(chunk_head(""), "error"))
     answer.end()
-    return StreamingResponse(answer.lines(_nothing()), media_type="text/event-stream")
+    return StreamingResponse(answer.lines(_nothing), media_type="text/event-stream")
 
 
 async def _nothing() -> None:

@@ -19,6 +19,8 @@ from demo.webui_client.pipelines_host import PipelinesHost
 from demo.webui_client.plugin_host import PluginHost
 from demo.webui_client.protection import Protection
 from demo.webui_client.webui_api import Account, WebuiApi
+from functions.answers.guarded_route import CHECK_ENTRY
+from pipelines.upstreams.model_ids import REFUSAL_ENTRY
 
 EVERYBODY = {"principal_type": "user", "principal_id": "*", "permission": "read"}
 LIST_SECONDS = 300
@@ -83,7 +85,8 @@ class Setup:
 
     def is_guarded(self, model: str) -> bool:
         """Whether this is a guarded model by its id."""
-        return model.startswith(f"{self.host.models}.") and model not in self.hidden
+        entries = {REFUSAL_ENTRY, CHECK_ENTRY}
+        return model.startswith(f"{self.host.models}.") and model.partition(".")[2] not in entries
 
 
 class Provisioner:

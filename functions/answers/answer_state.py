@@ -52,7 +52,9 @@ class AnswerState:
         """How the answer is shown, whatever the conversation before it is."""
         retracts = self.on_page and can_retract(own_version())
         hold = self.valves.stream_mode == "hold" or not retracts
-        return StreamTerms([], hold=hold, retracts=retracts, on_page=self.on_page)
+        # A channel waits for ever for the end of an answer that is stopped.
+        stops = self.on_page and not str(self.context.chat or "").startswith("channel:")
+        return StreamTerms([], hold=hold, retracts=retracts, on_page=stops)
 
 
 def answer_of(request: Any, message: object) -> AnswerState | None:

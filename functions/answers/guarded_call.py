@@ -11,6 +11,7 @@ from functions.host.host_modules import HostChanged, from_host
 from functions.host.own_version import own_version
 from functions.host.system_prompt import SystemPrompt, system_prompt_of, with_system
 from functions.models_valves import FunctionModelsValves
+from moderation.audit.audit_record import AuditRecord
 from moderation.verdict import Verdict
 from webui.bodies import Body, messages_of, object_or_empty
 from webui.guarded.guarded_request import GuardedRequest, Terms
@@ -69,6 +70,12 @@ class GuardedCall:
             log.exception("guarded models cannot work in this Open WebUI")
             self._record(str(changed))
             raise UpstreamFailed(f"Qwen3Guard cannot work here: {changed}. Please tell an admin.", 500) from None
+        except UpstreamFailed:
+            raise
+        except Exception as error:
+            # Open WebUI would show its text.
+            self._moderator.failed(self._head, "a guarded request could not be made", error)
+            raise UpstreamFailed("Qwen3Guard failed, so no model was asked. Please tell an admin.", 500) from None
 
     async def _guarded_request(self) -> GuardedRequest:
         user = from_host("models.users", "UserModel")(**self._user)
@@ -111,6 +118,9 @@ class GuardedCall:
         wanted = chosen(self._valves.require_filter)
         return None if wanted is None or await is_on_for_all(wanted) else wanted
 
+    @property
+    def _head(self) -> AuditRecord:
+        return self._context.head(self._context.direction("prompt"))
+
     def _record(self, problem: str) -> None:
-        head = self._context.head(self._context.direction("prompt"))
-        self._moderator.audit.record(head, verdict=Verdict.none(problem))
+        self._moderator.audit.record(self._head, verdict=Verdict.none(problem))

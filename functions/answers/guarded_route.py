@@ -10,22 +10,11 @@ from webui.bodies import Body, object_or_empty
 CHECK_ENTRY = "check"
 """The hidden entry of the guarded models' function that answers for the model that the user picked."""
 _ROUTES = "qwen3guard_routes"
-_FILTERED = "qwen3guard_filtered"
 
 
 def check_model(function: str) -> str:
     """The id of the hidden entry of `function`."""
     return f"{function}.{CHECK_ENTRY}"
-
-
-def mark_filtered(request: Any) -> None:
-    """Let the guarded models know that the filter is on."""
-    setattr(request.state, _FILTERED, True)
-
-
-def is_filtered(request: Any) -> bool:
-    """Whether the filter saw this request."""
-    return getattr(request.state, _FILTERED, False) is True
 
 
 def send_through(request: Any, message: str, body: Body, function: str, picked: str) -> Body:

@@ -93,10 +93,10 @@ class GuardedStream:
             log.exception("the check of an answer failed")
             return self._withheld(f"the check of an answer failed: {type(error).__name__}")
 
-    def refuse_unmarked(self) -> Body:
-        """The only event of an answer that came another way than it was sent."""
+    def refuse(self, problem: str) -> Body:
+        """The only event of an answer that nobody can judge, for this reason."""
         self.begun = True
-        return NO_EVENT if self.ended else self._withheld("another filter changed the way of this request")
+        return NO_EVENT if self.ended else self._withheld(problem)
 
     def _begin(self) -> None:
         self.begun = True

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from webui.bodies import Body
@@ -39,9 +39,9 @@ class LiveAnswer:
         """Returns when nobody reads any longer."""
         await self._left.wait()
 
-    async def lines(self, writing: Coroutine[Any, Any, None]) -> AsyncIterator[str]:
-        """The events. When its reader leaves, `writing` is told, and has ended when this returns."""
-        task = asyncio.create_task(writing)
+    async def lines(self, write: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[str]:
+        """The events that `write` writes. If the reader leaves, it ends before this does."""
+        task = asyncio.create_task(write())
         try:
             while True:
                 self._changed.clear()

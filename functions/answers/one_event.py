@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from webui.bodies import Body, objects_in
+from webui.json_text import find
 
 
 def one_event(chunks: Iterable[Body]) -> Body:
@@ -17,22 +18,19 @@ def one_event(chunks: Iterable[Body]) -> Body:
             if known is None:
                 choices[choice["index"]] = choice
                 continue
-            delta = known["delta"]
             for key, value in choice["delta"].items():
-                delta[key] = _both(delta[key], value) if key in delta else value
-            more = {key: value for key, value in choice.items() if key != "delta" and value is not None}
-            known.update(more)
+                _say_too(known["delta"], key, value)
+            known.update({key: value for key, value in choice.items() if key != "delta" and value is not None})
     return {**whole, "choices": list(choices.values())} if whole else {}
 
 
-def _both(before: Any, after: Any) -> Any:
-    """One value that says both: of texts, or of parts of texts as Mistral sends them."""
-    if isinstance(before, str) and isinstance(after, str):
-        return before + after
-    if isinstance(before, str | list) and isinstance(after, str | list):
-        return [*_parts(before), *_parts(after)]
-    return after
-
-
-def _parts(value: str | list[Any]) -> list[Any]:
-    return value if isinstance(value, list) else [{"type": "text", "text": value}]
+def _say_too(delta: Body, key: str, value: Any) -> None:
+    before: Any = delta.get(key)
+    if isinstance(value, str | list) and type(before) is type(value):
+        delta[key] += value
+    elif isinstance(before, list) and isinstance(value, str):
+        # Mistral sends thoughts as parts of the content, which the page cannot show in one event with the answer.
+        delta[key] = value
+        _say_too(delta, "reasoning_content", "\n".join(find(before, key).texts))
+    else:
+        delta[key] = value

@@ -27,15 +27,18 @@ async def review_stored(body: Body, state: AnswerState, emit: Emitter | None) ->
     terms = StoredChatTerms(rewrite_prompts=state.valves.rewrite_history, recorded=state.stream.ended, unchecked=False)
     await StoredChatReview(state.moderator, messages, newest, state.context, terms).review()
     changed = [place for place, message in enumerate(messages) if message != before[place]]
+    stored = True
     try:
         for place in changed:
-            await store(state.context.chat, str(messages[place].get("id") or ""), _changes(messages[place]))
+            message = messages[place]
+            stored &= await store(state.context.chat, str(message.get("id") or ""), _changes(message))
         if emit is not None and newest in changed:
             await show_output(emit, _output(messages[newest]))
     except HostChanged as error:
         log.warning("%s: what was refused stays in the record as originalContent", error)
         return body
-    return {**body, "messages": []} if changed else body
+    # A temporary chat is kept by its page, which gets the messages from the host.
+    return {**body, "messages": []} if changed and stored else body
 
 
 def _changes(message: Body) -> Body:

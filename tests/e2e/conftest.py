@@ -156,7 +156,9 @@ def guarded_window(guarded: GuardedStack, guarded_browser: BrowserContext) -> It
 
 
 @pytest.fixture
-def guarded_page(guarded_window: ChatPage) -> ChatPage:
+def guarded_page(guarded: GuardedStack, guarded_window: ChatPage) -> ChatPage:
     """The same with the page for a new chat."""
     guarded_window.open()
+    chosen = f"Selected model: {guarded.host.model_name}"
+    expect(guarded_window.page.get_by_role("button", name=chosen)).to_be_visible()
     return guarded_window

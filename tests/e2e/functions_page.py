@@ -41,7 +41,7 @@ class FunctionsPage:
         self.page.get_by_role("button", name="Save & Create").click()
         self.page.get_by_role("button", name="Confirm", exact=True).click()
         # Open WebUI formats what it saves.
-        expect(self.page.get_by_text("Function created successfully")).to_be_visible()
+        expect(self.page.get_by_text("Function created successfully").last).to_be_visible()
 
     def row(self, plugin: str) -> Locator:
         """The line of one Function in the list."""
@@ -72,4 +72,5 @@ class FunctionsPage:
 
     def save_valves(self) -> None:
         self.page.get_by_role("button", name="Save", exact=True).click()
-        expect(self.page.get_by_text("Valves updated successfully")).to_be_visible()
+        expect(self.page.get_by_text("Valves updated successfully").last).to_be_visible()
+        self.page.get_by_role("button", name="Close", exact=True).click()

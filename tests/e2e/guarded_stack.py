@@ -72,7 +72,7 @@ class GuardedStack:
             vars(stub).update({name: value for name, value in vars(fresh).items() if name != "app"})
 
     def use(self, host: ChatHost) -> None:
-        """Lets users chat in this way. Of Functions both are installed; the others have one way."""
+        """Lets users chat in this way, also by default. Both Functions are installed; Pipelines have one way."""
         if host is self.host:
             return
         self.host = host
@@ -82,6 +82,8 @@ class GuardedStack:
         grants = [] if host.guards_models else [EVERYBODY]
         for model in CHAT_MODELS:
             self.stack.admin.post("/api/v1/models/model/access/update", {"id": model, "access_grants": grants})
+        path = "/api/v1/configs/models"
+        self.stack.admin.post(path, self.stack.admin.get(path) | {"DEFAULT_MODELS": host.models[0]})
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -56,7 +56,6 @@ def test_an_admin_pastes_both_files_and_users_are_protected(
         if plugin == FUNCTION_FILTER:
             picture(page.page, "functions-valves")
         page.save_valves()
-        page.page.get_by_role("button", name="Close").click()
         page.switch_on(plugin)
     page.make_global(FUNCTION_FILTER)
     picture(page.page, "functions-list")

@@ -42,6 +42,17 @@ def post(guarded: GuardedStack, path: str, **body: Any) -> httpx.Response:
     return guarded.stack.user.http.post(path, json={"model": BASE, "messages": [user(SEA_PROMPT)], **body})
 
 
+def ask_two(guarded: GuardedStack, *models: str) -> list[Body]:
+    """The answers of two models to one prompt of the ordinary user."""
+    answers = [{"model_id": name, "message_id": str(uuid.uuid4())} for name in models]
+    question = {"id": str(uuid.uuid4()), "role": "user", "content": SEA_PROMPT, "models": models}
+    more = {"stream": True, "session_id": "s", "parent_id": None, "user_message": question, "message_ids": answers}
+    chat = post(guarded, "/api/chat/completions", model=models[0], **more).raise_for_status().json()["chat_id"]
+    wait_until(lambda: not guarded.stack.user.get(f"/api/tasks/chat/{chat}")["task_ids"])
+    messages = guarded.stack.user.get(f"/api/v1/chats/{chat}")["chat"]["history"]["messages"]
+    return [messages[answer["message_id"]] for answer in answers]
+
+
 def asked(guarded: GuardedStack) -> list[Body]:
     """What the chat model was asked, Open WebUI's own tasks apart."""
     return [body for body in guarded.model.requests if not holds(body, "### Task:")]
@@ -93,11 +104,10 @@ def test_users_reach_models_without_a_grant_through_guarded_ones_only(guarded: G
     assert {
         path: reply.status_code for path, reply in replies.items() if reply.status_code not in (400, 403, 404)
     } == {}
-    # A second model of a request is not checked where the first is.
-    several = [{"model_id": name, "message_id": str(uuid.uuid4())} for name in (ENTRY, BASE)]
-    seen = ask(guarded, SEA_PROMPT, message_ids=several, id=several[0]["message_id"])
-    wait_until(lambda: len(guarded.model.requests) >= 1)
-    assert [len(body["messages"]) for body in asked(guarded)] == [1], seen
+    # Open WebUI checks the second model of a request at another place.
+    first, second = ask_two(guarded, ENTRY, BASE)
+    assert (CALM.strip() in first["content"], second["content"]) == (True, "")
+    assert "Model not found" in json.dumps(second)
     with model(guarded, "open-preset", BASE) as preset:
         assert post(guarded, "/api/chat/completions", model=preset).status_code in (400, 403, 404)
     assert len(asked(guarded)) == 1
@@ -140,36 +150,40 @@ def check_rounds(guarded: GuardedStack, name: str) -> None:
     """A model that calls a tool, and then answers, reads the system prompt once in both rounds."""
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
     guarded.model.deltas, guarded.model.finish = [{"tool_calls": [call]}], "tool_calls"
-    bystanders = Bystanders(guarded.stack, tool_result="five o'clock")
+    guarded.model.after_tools = CALM
+    bystanders = Bystanders(guarded.stack, tool_result="half past five")
     with bystanders.running():
-        stop = {"tool_call_retries": 1}
-        seen = ask(guarded, f"{SEA_PROMPT} {uuid.uuid4()}", name, tool_ids=["clock"], params=stop)
-    assert bystanders.served == {"tool"}, seen.answer
-    rounds = asked(guarded)
-    assert len(rounds) > 1
-    for body in rounds:
+        seen = ask(guarded, f"{SEA_PROMPT} {uuid.uuid4()}", name, tool_ids=["clock"])
+    assert (bystanders.served, CALM.strip() in seen.text) == ({"tool"}, True)
+    first, second = asked(guarded)
+    assert second["messages"][-1]["role"] == "tool"
+    for body in (first, second):
         assert [message["role"] for message in body["messages"]].count("system") == 1
         assert json.dumps(body["messages"]).count(SYSTEM) == 1
 
 
+@contextmanager
+def arena(guarded: GuardedStack, *models: str) -> Iterator[str]:
+    """A model of Open WebUI that is one of these each time."""
+    path, admin = "/api/v1/evaluations/config", guarded.stack.admin
+    before = admin.get(path)
+    meta = {"model_ids": models, "filter_mode": "include", "access_grants": [EVERYBODY]}
+    made = [{"id": "arena-of-ours", "name": "Arena", "meta": meta}]
+    admin.post(path, {"ENABLE_EVALUATION_ARENA_MODELS": True, "EVALUATION_ARENA_MODELS": made})
+    admin.get("/api/models", refresh=True)
+    try:
+        yield "arena-of-ours"
+    finally:
+        admin.post(path, before)
+        admin.get("/api/models", refresh=True)
+
+
 @GUARDED
 def test_an_arena_of_guarded_models_is_guarded(guarded: GuardedStack) -> None:
-    path = "/api/v1/evaluations/config"
-    before = guarded.stack.admin.get(path)
-    meta = {"model_ids": [ENTRY], "filter_mode": "include", "access_grants": [EVERYBODY]}
-    arena = [{"id": "arena-of-ours", "name": "Arena", "meta": meta}]
-    guarded.stack.admin.post(path, {"ENABLE_EVALUATION_ARENA_MODELS": True, "EVALUATION_ARENA_MODELS": arena})
-    guarded.stack.admin.get("/api/models", refresh=True)
-    try:
-        guarded.model.says(CALM + UNSAFE)
-        seen = ask(guarded, SEA_PROMPT, "arena-of-ours")
-        assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (
-            True,
-            False,
-            ENTRY,
-        )
-    finally:
-        guarded.stack.admin.post(path, before)
+    guarded.model.says(CALM + UNSAFE)
+    with arena(guarded, ENTRY) as name:
+        seen = ask(guarded, SEA_PROMPT, name)
+    assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (True, False, ENTRY)
 
 
 # ---- every kind of model ----
@@ -297,6 +311,16 @@ def test_a_picked_preset_keeps_its_system_prompt_in_every_round_of_a_tool(guarde
 
 
 @FILTERED
+def test_an_arena_of_picked_models_is_guarded(guarded: GuardedStack) -> None:
+    guarded.model.says(CALM + UNSAFE)
+    with names_stay(guarded), arena(guarded, BASE) as name:
+        seen = ask(guarded, SEA_PROMPT, name)
+    assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (True, False, BASE)
+    with names_stay(guarded), arena(guarded, HIDDEN) as name:
+        assert "answers nobody who asks it directly" in json.dumps(ask(guarded, SEA_PROMPT, name).answer)
+
+
+@FILTERED
 def test_the_hidden_entry_gives_nobody_a_model(guarded: GuardedStack) -> None:
     user_api, admin = guarded.stack.user, guarded.stack.admin
     assert HIDDEN in {one["id"] for one in admin.get("/api/models", refresh=True)["data"]}
@@ -315,15 +339,14 @@ def test_the_hidden_entry_gives_nobody_a_model(guarded: GuardedStack) -> None:
             ]
             replies.append(post(guarded, "/api/v1/tasks/title/completions", model=HIDDEN))
             replies.append(post(guarded, "/api/v1/tasks/moa/completions", model=HIDDEN, prompt="x", responses=["y"]))
-            for name in (HIDDEN, preset, OTHER):
-                several = [{"model_id": each, "message_id": str(uuid.uuid4())} for each in (BASE, name)]
-                guarded.model.says(CALM)
-                ask(guarded, f"{SEA_PROMPT} {name}", BASE, message_ids=several, id=several[0]["message_id"])
+            guarded.model.says(CALM)
+            pairs = [ask_two(guarded, BASE, name) for name in (HIDDEN, preset, OTHER)]
     finally:
         admin.post("/api/v1/users/default/permissions", permissions)
         admin.post("/api/v1/models/model/access/update", {"id": OTHER, "access_grants": [EVERYBODY]})
     assert [reply.text for reply in replies if holds(reply.text, "calm day")] == []
     # The first of each pair of models, which the user may use.
+    assert [[CALM.strip() in answer["content"] for answer in pair] for pair in pairs] == [[True, False]] * 3
     assert [body["model"] for body in asked(guarded)] == [BASE] * 3
     assert user_api.get("/api/models")["data"]
 

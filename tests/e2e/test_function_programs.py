@@ -54,7 +54,7 @@ def test_a_programs_unsafe_prompt_is_refused(guarded: GuardedStack, program: Pro
         else:
             with pytest.raises(openai.BadRequestError) as caught:
                 program.ask(user(BOMB), stream=stream)
-            assert caught.value.body == REFUSED
+            assert caught.value.body == {"detail": REFUSED}
             assert guarded.model.requests == []
 
 

@@ -4,12 +4,14 @@ A new version that changes one of these lines may break what the last column nam
 how. When a line only looks different, change it here.
 """
 
+import re
 from typing import NamedTuple
 
 import pytest
 
+from demo.state import ROOT
 from pipelines.service import user_headers
-from tests.stands.host_sources import folder, source
+from tests.stands.host_sources import folder, names, source
 
 
 class Line(NamedTuple):
@@ -160,6 +162,120 @@ WEBUI = [
     Line("main.py", "", "@app.get('/api/version')", "pipelines/upstreams/webui_version.py"),
 ]
 
+PLUGIN, FILTERS, PIPES, CHATS = "utils/plugin.py", "utils/filter.py", "functions.py", "utils/chat.py"
+MODELS_FUNCTION = "functions/qwen3guard_function_models.py"
+UPSTREAM = "functions/host/chat_completion.py"
+CALLED = "generate_function_chat_completion"
+FUNCTIONS = [
+    # How a Function is loaded, and what is changed in it.
+    Line(
+        PLUGIN,
+        "load_function_module_by_id",
+        "module_name = f'function_{function_id}_{uuid.uuid4().hex}'",
+        MODELS_FUNCTION,
+    ),
+    Line(PLUGIN, "load_function_module_by_id", "if hasattr(module, 'Pipe'):", "functions/qwen3guard_function_*.py"),
+    Line(PLUGIN, "replace_imports", "content = content.replace(old, new)", "tools/bundle.py"),
+    # How a filter is called.
+    Line(FILTERS, "resolve_filter_pipeline", "if getattr(function_module, 'toggle', None):", "docs/functions.md"),
+    Line(
+        FILTERS,
+        "resolve_filter_pipeline",
+        "filter_ids.sort(key=lambda fid: (priorities.get(fid, 0), fid))",
+        "functions/filter_valves.py",
+    ),
+    Line(FILTERS, "get_filter_params", "{'event': form_data} if filter_type == 'stream'", "functions/answers/*.py"),
+    *(
+        Line(MIDDLEWARE, "", f"filter_type='{hook}'", "functions/qwen3guard_function_filter.py")
+        for hook in ("inlet", "request", "stream", "outlet")
+    ),
+    # What becomes of what a filter raises and returns.
+    Line(
+        MIDDLEWARE,
+        "process_chat_payload",
+        "raise Exception(f'{e}')",
+        "functions/qwen3guard_function_filter.py: the notice is the error's text",
+    ),
+    Line(
+        MIDDLEWARE,
+        "streaming_chat_response_handler",
+        "data = wrap_item(JSONCodec.dumps(event)) if event else None",
+        "functions/answers/shown_events.py: an empty event is none",
+    ),
+    Line(MIDDLEWARE, "stream_body_handler", "if data:", "functions/answers/shown_events.py: an empty event is none"),
+    Line(
+        MIDDLEWARE,
+        "streaming_chat_response_handler",
+        "await asyncio.shield(response.body_iterator.aclose())",
+        "functions/answers/guarded_stream.py: a refused answer is stopped as its user would stop it",
+    ),
+    Line(
+        MIDDLEWARE,
+        "outlet_filter_handler",
+        "if outlet_result and outlet_result.get('messages'):",
+        "functions/answers/stored_answer.py: without messages, the host stores nothing",
+    ),
+    Line(
+        MIDDLEWARE,
+        "non_streaming_chat_response_handler",
+        "if ENABLE_API_OUTLET_FILTERS and (content or output):",
+        "functions/qwen3guard_function_filter.py: an outlet sees a program's unstreamed answer before it is sent",
+    ),
+    Line("env.py", "", "os.getenv('ENABLE_API_OUTLET_FILTERS', 'True')", "functions/qwen3guard_function_filter.py"),
+    Line("env.py", "", "DATA_DIR = Path(", "functions/host/data_folder.py"),
+    Line(
+        "models/functions.py", "get_active_filter_ids", "-> list[tuple[str, bool]]", "functions/host/function_record.py"
+    ),
+    # What a pipe lists, is given, and may return.
+    Line(PIPES, "get_function_models", "sub_pipes = await function_module.pipes()", MODELS_FUNCTION),
+    Line(PIPES, "get_function_models", "sub_pipe_id = f\"{pipe.id}.{p['id']}\"", "functions/answers/asked_model.py"),
+    Line(PIPES, CALLED, "pipe_id, _ = pipe_id.split('.', 1)", "functions/answers/asked_model.py"),
+    Line(PIPES, CALLED, "form_data['model'] = model_info.base_model_id", "functions/answers/asked_model.py"),
+    *(
+        Line(PIPES, CALLED, f"'{name}': {value}", MODELS_FUNCTION)
+        for name, value in (("__metadata__", "metadata"), ("__request__", "request"))
+    ),
+    Line(PIPES, CALLED, "async for data in res.body_iterator:", "functions/answers/live_answer.py"),
+    Line(
+        PIPES,
+        CALLED,
+        "if isinstance(res, StreamingResponse) or isinstance(res, dict):",
+        "functions/answers/failure.py",
+    ),
+    Line("utils/misc.py", "get_response_error_detail", "body = response.body", "functions/answers/failure.py"),
+    Line(
+        PIPES,
+        CALLED,
+        "if all((k in metadata for k in ('session_id', 'chat_id', 'message_id'))):",
+        f"{UPSTREAM}: without a session no Function can write into the page",
+    ),
+    # How a model is asked, and who may ask it.
+    Line(
+        CHATS,
+        "generate_chat_completion",
+        "request: Request, form_data: dict, user: Any, bypass_filter: bool=False, bypass_system_prompt: bool=False",
+        UPSTREAM,
+    ),
+    Line(CHATS, "generate_chat_completion", "request.state.bypass_filter = bypass_filter", UPSTREAM),
+    Line(CHATS, "generate_chat_completion", "if hasattr(request.state, 'metadata'):", UPSTREAM),
+    Line(CHATS, "generate_chat_completion", "raise Exception('Model not found')", UPSTREAM),
+    Line(
+        CHATS, "generate_chat_completion", "await check_model_access(user, model)", "functions/answers/asked_model.py"
+    ),
+    Line("utils/models.py", "get_all_base_models", "get_function_models(request)", "functions/host/own_models.py"),
+    Line("utils/models.py", "get_all_models", "if custom_model.is_active:", "functions/host/own_models.py"),
+    Line("utils/models.py", "check_model_access", "has_base_model_access(", "functions/host/model_record.py"),
+    Line("main.py", "_set_direct_model", "request.state.direct = True", "functions/answers/asked_model.py"),
+    Line("utils/payload.py", "resolve_system_prompt", "metadata.get('variables', {})", "webui/system_texts.py"),
+    Line(
+        "routers/openai.py",
+        "convert_responses_result",
+        "'object': 'chat.completion'",
+        f"{UPSTREAM}: only streamed answers of the Responses API come as they are",
+    ),
+]
+_ASKED = re.compile(r"from_host\(\s*\"([\w.]+)\",\s*\"(\w+)\"\s*\)(?:\.(\w+))?")
+
 
 def line_id(line: Line) -> str:
     return f"{line.file}:{line.name}:{line.text[:40]}"
@@ -171,7 +287,7 @@ def test_the_pipelines_server_does_what_plugins_rely_on(environment: str, line: 
     assert line.text in source(environment, line.file, line.name), line.relied_on_by
 
 
-@pytest.mark.parametrize("line", WEBUI, ids=line_id)
+@pytest.mark.parametrize("line", [*WEBUI, *FUNCTIONS], ids=line_id)
 def test_open_webui_does_what_plugins_rely_on(line: Line) -> None:
     assert line.text in source("webui", line.file, line.name), line.relied_on_by
 
@@ -180,3 +296,13 @@ def test_the_page_sends_the_readers_language() -> None:
     """`reader_language` of webui/bodies.py reads it; the page puts it in, so it is in the built frontend alone."""
     scripts = (folder("webui") / "frontend/_app").rglob("*.js")
     assert any("{{USER_LANGUAGE}}" in script.read_text(encoding="utf-8", errors="ignore") for script in scripts)
+
+
+def test_open_webui_has_all_that_functions_ask_of_it() -> None:
+    files = (ROOT / "functions").rglob("*.py")
+    asked = {found for file in files for found in _ASKED.findall(file.read_text(encoding="utf-8"))}
+    assert len(asked) > 10
+    for module, name, method in asked:
+        file = f"{module.replace('.', '/')}.py"
+        assert name in names("webui", file), (module, name)
+        assert not method or f"def {method}(" in source("webui", file, ""), (module, name, method)

@@ -47,6 +47,20 @@ def source(environment: str, file: str, name: str) -> str:
     return ast.unparse(found[0])
 
 
+def names(environment: str, file: str) -> set[str]:
+    """What a file defines or imports at its top level."""
+    found: set[str] = set()
+    for node in _tree(environment, file).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
 def templates() -> dict[str, str]:
     """The default instructions of Open WebUI's tasks, by the names of their constants."""
     assigned = [node for node in _tree("webui", "config.py").body if isinstance(node, ast.Assign)]

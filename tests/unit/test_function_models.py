@@ -495,3 +495,10 @@ async def test_an_open_webui_that_cannot_list_its_models_has_no_guarded_ones(
 ) -> None:
     monkeypatch.setitem(sys.modules, f"open_webui.{missing}", None)
     assert await pipe.pipes() == []
+
+
+async def test_an_error_of_ours_asks_no_model_and_shows_nothing_of_itself(pipe: Any, webui: OwnWebui) -> None:
+    secret = {"id": ["secret"], "role": "user"}
+    answer = await stream(pipe, webui, __user__=secret)
+    assert (answer.errors[0]["code"], "secret" in answer.raw, webui.asked) == (500, False, [])
+    assert "a guarded request could not be made" in (await audited(pipe, webui))[0]["problem"]

@@ -18,6 +18,8 @@ class ChattingModel(StubModel):
         """What it answers to every task in place of the script."""
         self.echoes = False
         """Answers with its own name and the last prompt, between calm sentences."""
+        self.after_tools: str | None = None
+        """What it answers once a tool has given its result, in place of all that."""
         self._script = Script.load(SCRIPT)
 
     @property
@@ -26,6 +28,8 @@ class ChattingModel(StubModel):
         return [last_user_text(body) for body in self.requests if _is_task(body)]
 
     def answer_to(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.after_tools is not None and body["messages"][-1]["role"] == "tool":
+            return [{"role": "assistant", "content": self.after_tools}]
         if not _is_task(body):
             return _echo(body) if self.echoes else super().answer_to(body)
         return [{"role": "assistant", "content": self.task_answer or self._script.reply(body).content}]
