@@ -79,7 +79,7 @@ def form_of(record: Body) -> Body:
 def grants_of(record: Body) -> list[Body]:
     """Without the numbers and times that Open WebUI gives them."""
     fields = ("principal_type", "principal_id", "permission")
-    grants = [{name: grant[name] for name in fields} for grant in record.get("accessgrants_of") or []]
+    grants = [{name: grant[name] for name in fields} for grant in record.get("access_grants") or []]
     return sorted(grants, key=lambda grant: tuple(grant.values()))
 
 
