@@ -55,7 +55,7 @@ def plan(client: WebuiClient, seen: Survey, options: Options) -> list[SetupStep]
 
 
 def uninstall(client: WebuiClient, record: UndoRecord, say: Say) -> bool:
-    """Puts back what was before. False if something was left; it stays in the record.
+    """Puts back what was before. False if something was left: it is said, with the reason.
 
     Raises:
         WebuiError

@@ -43,9 +43,9 @@ _KINDS: dict[str, type[Any]] = {
 
 
 def named(place: Any) -> Body:
-    """A place in words that `place_of` reads, without keys."""
-    fields = {name: one for name, one in asdict(place).items() if name != "key"}
-    return {"kind": place.kind} | fields
+    """A place in words that `place_of` reads, without keys, as JSON gives them back."""
+    fields = {name: list(one) if isinstance(one, tuple) else one for name, one in asdict(place).items()}
+    return {"kind": place.kind} | {name: one for name, one in fields.items() if name != "key"}
 
 
 def place_of(name: Body) -> KeptPlace:

@@ -97,7 +97,7 @@ class UndoRecord:
         return self.content.entries if self.content else []
 
     def _entry(self, place: KeptPlace) -> _KeptValue | None:
-        name = json.loads(json.dumps(named(place)))
+        name = named(place)
         return next((entry for entry in self._entries if entry.place == name), None)
 
     def _save(self) -> None:
