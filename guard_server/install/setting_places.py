@@ -38,7 +38,10 @@ OLLAMA = Setting("/ollama/config", "/ollama/config/update", "ENABLE_OLLAMA_API")
 
 @dataclass(frozen=True)
 class ConnectionSwitch:
-    """Whether an OpenAI-compatible connection is on. Its key stays in Open WebUI, whatever is written here."""
+    """Whether an OpenAI-compatible connection is on: False for off; None, if nobody ever said so, is on.
+
+    Its key stays in Open WebUI, whatever is written here.
+    """
 
     kind: ClassVar[str] = "connection is on"
     url: str
@@ -47,14 +50,15 @@ class ConnectionSwitch:
         config = client.get("/openai/config")
         if self.url not in config["OPENAI_API_BASE_URLS"]:
             return None
-        return self._settings(config).get("enable", True)
+        return self._settings(config).get("enable")
 
     def write(self, client: WebuiClient, value: Any) -> None:
         config = client.get("/openai/config")
         if self.url not in config["OPENAI_API_BASE_URLS"]:
             return
         index = str(config["OPENAI_API_BASE_URLS"].index(self.url))
-        config["OPENAI_API_CONFIGS"][index] = self._settings(config) | {"enable": value}
+        settings = {name: one for name, one in self._settings(config).items() if name != "enable"}
+        config["OPENAI_API_CONFIGS"][index] = settings | ({} if value is None else {"enable": value})
         client.post("/openai/config/update", config)
 
     def _settings(self, config: Body) -> Body:

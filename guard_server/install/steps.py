@@ -84,7 +84,7 @@ class Upload:
         return not self.replace and self.place.read(client) is not None
 
     def do(self, client: WebuiClient) -> None:
-        closed = [switch for switch in self.closing if switch.read(client)]
+        closed = {switch: switch.read(client) for switch in self.closing}
         for switch in closed:
             switch.write(client, False)
         try:
@@ -97,8 +97,8 @@ class Upload:
             if closed:
                 _wait_for(client, {self.place.plugin})
         finally:
-            for switch in closed:
-                switch.write(client, True)
+            for switch, before in closed.items():
+                switch.write(client, before)
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,13 @@ class Command:
 
 
 @pytest.fixture
-def command(plain: PlainWebui, tmp_path: Path) -> Command:
+def command(plain: PlainWebui, tmp_path: Path) -> Iterator[Command]:
     plain.guarded.as_new()
-    return Command(plain, tmp_path)
+    command = Command(plain, tmp_path)
+    yield command
+    # So that a test that failed leaves nothing to the next one.
+    if command.record.exists():
+        command.run("--uninstall")
 
 
 class Asking:

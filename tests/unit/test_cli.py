@@ -16,7 +16,19 @@ from guard_server.serve.pip_commands import install_extra, install_for_cpu
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("serve", "api", "doctor", "install", "eval", "splice")
-HEAVY = {"openai", "aiohttp", "httpx", "starlette", "uvicorn", "sklearn", "matplotlib", "datasets", "numpy", "torch", "vllm"}
+HEAVY = {
+    "openai",
+    "aiohttp",
+    "httpx",
+    "starlette",
+    "uvicorn",
+    "sklearn",
+    "matplotlib",
+    "datasets",
+    "numpy",
+    "torch",
+    "vllm",
+}
 
 
 def click_group() -> Any:
