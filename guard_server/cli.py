@@ -30,6 +30,9 @@ _GuardModel = Annotated[
 ]
 _Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
 _Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+_Webui = Annotated[
+    str, typer.Option("--webui", envvar="OPEN_WEBUI_URL", help="Address of Open WebUI's page.", show_default=False)
+]
 _TokenFile = Annotated[
     Path | None,
     typer.Option(
@@ -195,6 +198,79 @@ def examine(
     else:
         table.show(report, out)
     sys.exit(0 if report.healthy else 1)
+
+
+@app.command()
+def install(
+    webui: _Webui,
+    token_file: _TokenFile = None,
+    host: Annotated[
+        Literal["functions", "pipelines"] | None,
+        typer.Option(
+            help="What runs the plugins: Open WebUI itself, or a Pipelines server. At first: functions.",
+            show_default=False,
+        ),
+    ] = None,
+    protect: Annotated[
+        Literal["models", "filter", "both"] | None,
+        typer.Option(
+            help="models: guarded models take the place of the direct ones. filter: models stay, and a filter judges "
+            "what is asked. both: models keep their names, and guarded ones answer for them. At first: models.",
+            show_default=False,
+        ),
+    ] = None,
+    guard_url: Annotated[
+        str | None,
+        typer.Option(
+            "--guard-url",
+            envvar="GUARD_URL",
+            help=f"The guard's address, ending in /v1, as the plugins' host sees it. At first: {_GUARD_URL}.",
+            show_default=False,
+        ),
+    ] = None,
+    guard_key: _GuardKey = None,
+    pipelines: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the Pipelines server, as Open WebUI sees it, if it is not connected yet; its key is read "
+            "from PIPELINES_API_KEY.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Replace the plugins by this version's.")] = False,
+    remove: Annotated[bool, typer.Option("--uninstall", help="Put back what was before.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="File for what was before. Default: one in ~/.local/state/qwen3guard."),
+    ] = None,
+) -> None:
+    """Protect the users of an Open WebUI: upload the plugins, set them, and move users to them."""
+    import os
+
+    from guard_server.install import installation
+    from guard_server.install.options import HostKind, Options, Protect
+    from guard_server.open_webui.admin_token import read_token
+    from guard_server.open_webui.client import WebuiClient
+
+    def say(line: str) -> None:
+        out.print(line, markup=False)
+
+    with errors_reported(), WebuiClient(webui, read_token(token_file)) as client:
+        undo_record = installation.open_record(client, record)
+        if remove:
+            sys.exit(0 if installation.uninstall(client, undo_record, say) else 1)
+        earlier = undo_record.content
+        options = Options(
+            HostKind(host or (earlier.host if earlier else "functions")),
+            Protect(protect or (earlier.protect if earlier else "models")),
+            guard_url or (None if earlier else _GUARD_URL),
+            guard_key,
+            pipelines,
+            os.environ.get("PIPELINES_API_KEY"),
+            upgrade,
+        )
+        installation.install(client, options, undo_record, say, dry_run=dry_run)
 
 
 @app.command("eval")

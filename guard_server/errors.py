@@ -21,7 +21,10 @@ GuardServerError            a cause in one sentence, and the remedy
     ├── TokenMissing        no token was given, or its file cannot be read
     ├── TokenRefused        a token that is wrong, has expired, or is not allowed here
     ├── NotAnAdmin          a token of an account that is no admin's
-    └── WebuiRefused        any other reply that is an error
+    ├── WebuiRefused        any other reply that is an error
+    ├── PluginFileMissing   a file that is to be installed
+    ├── RecordUnusable      the record of an installation is missing, broken, or of another Open WebUI
+    └── CannotInstall       something is in the way, and nothing was changed for the worse
 """
 
 
@@ -102,3 +105,12 @@ class WebuiRefused(WebuiError):
     def __init__(self, cause: str, remedy: str, status: int) -> None:
         super().__init__(cause, remedy)
         self.status = status
+
+
+class PluginFileMissing(WebuiError): ...
+
+
+class RecordUnusable(WebuiError): ...
+
+
+class CannotInstall(WebuiError): ...

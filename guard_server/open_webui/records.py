@@ -10,7 +10,7 @@ EVERYBODY: Body = {"principal_type": "user", "principal_id": "*", "permission": 
 
 
 @dataclass(frozen=True)
-class Connection:
+class WebuiConnection:
     """An OpenAI-compatible server. `index` is its place in Open WebUI's list, which other settings name it by."""
 
     index: int
@@ -46,7 +46,7 @@ class Pipeline:
 class PipelinesServer:
     """A connection that is a Pipelines server. `problem` is Open WebUI's own words if it got no list of plugins."""
 
-    connection: Connection
+    connection: WebuiConnection
     pipelines: tuple[Pipeline, ...]
     problem: str = ""
 
@@ -102,7 +102,7 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
-class ListedModel:
+class WebuiModel:
     """A model that can be asked, or a filter of a Pipelines server.
 
     `connection` is the place of its server, if that is an OpenAI-compatible one; `plugin` is the id of the Function or

@@ -7,12 +7,12 @@ from guard_server.errors import WebuiRefused
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import (
     Body,
-    Connection,
     Function,
-    ListedModel,
     ModelRecord,
     Pipeline,
     PipelinesServer,
+    WebuiConnection,
+    WebuiModel,
 )
 
 
@@ -24,12 +24,12 @@ class Survey:
     version: str
     users: int
     openai_enabled: bool
-    connections: tuple[Connection, ...]
+    connections: tuple[WebuiConnection, ...]
     ollama_enabled: bool
     ollama_urls: tuple[str, ...]
     pipelines: tuple[PipelinesServer, ...]
     functions: tuple[Function, ...]
-    models: tuple[ListedModel, ...]
+    models: tuple[WebuiModel, ...]
     """What its connections and Functions offer. Presets are among the records only."""
     records: tuple[ModelRecord, ...]
     model_settings: Body = field(repr=False)
@@ -105,7 +105,7 @@ def functions(client: WebuiClient) -> tuple[Function, ...]:
     )
 
 
-def models(client: WebuiClient) -> tuple[ListedModel, ...]:
+def models(client: WebuiClient) -> tuple[WebuiModel, ...]:
     """What all connections and Functions offer now, filters of Pipelines servers included."""
     # This route has filters too, but lists from a cache, which the other one refreshes.
     client.get("/api/models", refresh=True)
@@ -128,18 +128,18 @@ def records(client: WebuiClient) -> tuple[ModelRecord, ...]:
     )
 
 
-def _connections(config: Body) -> tuple[Connection, ...]:
+def _connections(config: Body) -> tuple[WebuiConnection, ...]:
     keys, settings = config.get("OPENAI_API_KEYS") or [], config.get("OPENAI_API_CONFIGS") or {}
     return tuple(
         # Older settings are stored by address.
-        Connection(
+        WebuiConnection(
             index, url, keys[index] if index < len(keys) else "", settings.get(str(index), settings.get(url, {}))
         )
         for index, url in enumerate(config.get("OPENAI_API_BASE_URLS") or [])
     )
 
 
-def _pipelines(client: WebuiClient, connections: tuple[Connection, ...]) -> tuple[PipelinesServer, ...]:
+def _pipelines(client: WebuiClient, connections: tuple[WebuiConnection, ...]) -> tuple[PipelinesServer, ...]:
     servers = []
     for one in client.get("/api/v1/pipelines/list")["data"]:
         connection = connections[int(one["idx"])]
@@ -152,12 +152,12 @@ def _pipelines(client: WebuiClient, connections: tuple[Connection, ...]) -> tupl
     return tuple(servers)
 
 
-def _listed(model: dict[str, Any]) -> ListedModel:
+def _listed(model: dict[str, Any]) -> WebuiModel:
     pipeline, pipe = model.get("pipeline"), model.get("pipe")
     plugin = str(model["id"]).partition(".")[0] if pipeline or pipe else ""
     # A filter has `pipelines`, the models that it is for.
     targets = tuple((pipeline or {}).get("pipelines") or ())
-    return ListedModel(
+    return WebuiModel(
         id=str(model["id"]),
         name=str(model.get("name") or model["id"]),
         owner=str(model.get("owned_by") or ""),

@@ -163,6 +163,7 @@ def test_the_chat_goes_on_after_a_withheld_answer(guarded: GuardedStack, guarded
     guarded.model.says("Paris. It is lovely in spring.")
     guarded_page.ask(SAFE_PROMPT)
     expect(guarded_page.answers).to_have_text([NOTICE, "Paris. It is lovely in spring."])
-    picture(guarded_page.page, "guarded-answer" if guarded.host is CHAT_HOSTS["pipelines"] else "function-answer")
+    if guarded.host is CHAT_HOSTS["pipelines"]:
+        picture(guarded_page.page, "guarded-answer")
     assert holds(guarded.model.requests, NOTICE)
     assert not [word for word in UNSAFE_WORDS if holds(guarded.model.requests, word)]
