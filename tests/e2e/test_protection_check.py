@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from demo.stack.stack import Stack
 from demo.webui_client.functions_host import FunctionsHost
-from demo.webui_client.host import FUNCTION_FILTER
+from demo.webui_client.host import FILTER, FUNCTION_FILTER
 from guard_server import cli
 from moderation.probe import PROBE_ANSWER, PROBE_MARK
 from tests.e2e.chat_host import CHAT_HOSTS, CHAT_MODELS
@@ -69,11 +69,10 @@ def test_functions(guarded: GuardedStack, check: Callable[[Stack], Checked]) -> 
     on = check(stack)
     assert on.failed_settings() == {}
     for model in GUARDED:
-        assert {path for path, state in on.states(model).items() if state == "protected"} >= {
-            *SEEN_BY_A_FILTER,
-            *AROUND,
-            "title",
-        }
+        states = on.states(model)
+        assert {states[path] for path in (*SEEN_BY_A_FILTER, "title")} == {"protected"}
+        # Open WebUI passes requests on to models of servers only.
+        assert {states[path] for path in AROUND} == {"closed"}
     for model in CHAT_MODELS:
         states = on.states(model)
         assert {states[path] for path in SEEN_BY_A_FILTER} == {"protected"}
@@ -93,5 +92,50 @@ def test_functions(guarded: GuardedStack, check: Callable[[Stack], Checked]) -> 
     finally:
         functions.switch(FUNCTION_FILTER, active=True)
     assert off.failed_settings() == {FUNCTION_FILTER: "it is switched off"}
-    assert set(off.states(CHAT_MODELS[0]).values()) == {"open"}
-    assert set(off.states(GUARDED[0]).values()) <= {"protected", "closed"}
+    direct, its_guarded = off.states(CHAT_MODELS[0]), off.states(GUARDED[0])
+    assert {direct[path] for path in (*SEEN_BY_A_FILTER, *AROUND, "title")} == {"open"}
+    assert {its_guarded[path] for path in (*SEEN_BY_A_FILTER, "title")} == {"protected"}
+
+
+@pytest.mark.on("pipelines")
+def test_guarded_models_in_a_pipelines_server(guarded: GuardedStack, check: Callable[[Stack], Checked]) -> None:
+    guarded.model.says(PROBE_ANSWER)
+    on = check(guarded.stack)
+    assert (on.status, on.failed_settings()) == (0, {})
+    for model in CHAT_HOSTS["pipelines"].models:
+        states = on.states(model)
+        assert {states[path] for path in (*SEEN_BY_A_FILTER, *AROUND, "title")} == {"protected"}
+    guarded.stop_guard()
+    try:
+        without = check(guarded.stack)
+    finally:
+        guarded.start_guard()
+    assert without.status == 1
+    model = CHAT_HOSTS["pipelines"].models[0]
+    assert {without.states(model)[path] for path in (*SEEN_BY_A_FILTER, *AROUND)} == {"closed"}
+    assert "no verdict" in without.why(model, "API")
+
+
+def test_a_filter_in_a_pipelines_server(stack: Stack, check: Callable[[Stack], Checked]) -> None:
+    on = check(stack).states(CHAT_MODELS[0])
+    assert on["chat page"] == "protected"
+    assert on["title"] == "protected"
+    # The result of an outlet is ignored there, and no filter sees the rest.
+    assert {on[path] for path in ("API", "API, streamed", "messages API", *AROUND)} == {"open"}
+    record: dict[str, Any] = {
+        "id": FILTER,
+        "base_model_id": None,
+        "name": "off",
+        "meta": {},
+        "params": {},
+        "is_active": False,
+    }
+    record["access_grants"] = []
+    stack.admin.post("/api/v1/models/create", record)
+    try:
+        off = check(stack)
+    finally:
+        stack.admin.post("/api/v1/models/model/delete", {"id": FILTER})
+        stack.admin.get("/api/models", refresh=True)
+    assert off.failed_settings() == {FILTER: "it is switched off among the models"}
+    assert off.states(CHAT_MODELS[0])["chat page"] == "open"

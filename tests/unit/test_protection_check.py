@@ -256,7 +256,13 @@ def survey(**found: Any) -> Survey:
     nothing: dict[str, Any] = dict.fromkeys(
         ("connections", "ollama_urls", "pipelines", "functions", "models", "records"), ()
     )
-    fixed = {"url": "http://webui", "version": "0.12.4", "users": 3, "openai_enabled": True, "ollama_enabled": False}
+    fixed: dict[str, Any] = {
+        "url": "http://webui",
+        "version": "0.12.4",
+        "users": 3,
+        "openai_enabled": True,
+        "ollama_enabled": False,
+    }
     return Survey(**fixed, **nothing | {"model_settings": {}, "task_settings": {}} | found)
 
 
@@ -276,9 +282,7 @@ def test_a_sound_filter_in_a_pipelines_server_fails_nothing() -> None:
     [
         ({"key": PUBLIC_KEY}, "its key is Pipelines' default"),
         ({"key": ""}, "no key"),
-        ({"enable": False}, "switched off"),
         ({"problem": "Connection refused"}, "Connection refused"),
-        ({"model_ids": ["llama"]}, "a list of model ids without it"),
         ({"prefix_id": "my"}, "has the prefix 'my'"),
         ({"records": (record(FILTER, active=False),)}, "switched off among the models"),
     ],
@@ -334,6 +338,12 @@ def test_a_function_that_is_off_is_found_and_an_older_one_is_a_warning() -> None
     assert [one.level for one in warnings] == [Level.WARNING]
 
 
+def test_a_list_of_model_ids_is_found_though_open_webui_shows_no_plugin_then() -> None:
+    listed = WebuiConnection(1, "http://pipelines:9099", "sk-own", {"model_ids": [FILTER]})
+    found = failures(survey(connections=(listed,)))
+    assert "list of model ids" in found[0]
+
+
 def test_no_plugin_and_direct_connections_are_found() -> None:
     assert len(failures(survey(), direct=True)) == 2
 
@@ -376,7 +386,9 @@ def webhook() -> Iterator[tuple[Webhook, str]]:
 
 def watched(url: str, *answers: ProtectionReport | WebuiUnreachable) -> tuple[list[ProtectionReport], list[str]]:
     """What is shown and said while these are the answers, one after the other."""
-    coming, shown, heard = iter(answers), [], []
+    shown: list[ProtectionReport] = []
+    heard: list[str] = []
+    coming = iter(answers)
 
     def check() -> ProtectionReport:
         answer = next(coming, None)
