@@ -4,7 +4,9 @@ The real programs are in tests/e2e/test_protection_check.py.
 """
 
 import asyncio
+import io
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,22 +14,27 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
+from typer.testing import CliRunner
 
-from guard_server import __version__
+from guard_server import __version__, cli
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection import replies, watch
+from guard_server.doctor.protection.check import check_protection
 from guard_server.doctor.protection.outcome import Said, outcome
 from guard_server.doctor.protection.paths import HARMLESS, HARMLESS_CHAT, NEUTRAL_TITLE, UNSAFE
+from guard_server.doctor.protection.protection_table import show_protection
 from guard_server.doctor.protection.replies import Meaning, NoticeReader, Reply
 from guard_server.doctor.protection.report import PathFinding, ProtectionReport, State
 from guard_server.doctor.protection.routes import ROUTES
 from guard_server.doctor.protection.settings import PUBLIC_KEY, setting_findings
 from guard_server.doctor.protection.valves import Plugin
-from guard_server.errors import WebuiUnreachable
+from guard_server.errors import WebuiError, WebuiUnreachable
+from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import (
     EVERYBODY,
     Function,
@@ -47,6 +54,7 @@ from moderation.notices.notice_texts import TEXTS
 from moderation.policy import Policy
 from moderation.probe import PROBE_ANSWER
 from moderation.verdict import Severity
+from tests.stands.admin_api import TOKEN, AdminApi
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
 from webui.bodies import neutral_answer
@@ -346,6 +354,132 @@ def test_a_list_of_model_ids_is_found_though_open_webui_shows_no_plugin_then() -
 
 def test_no_plugin_and_direct_connections_are_found() -> None:
     assert len(failures(survey(), direct=True)) == 2
+
+
+# The whole check.
+
+
+class ChattingApi(AdminApi):
+    """A stand-in that ordinary users chat with, too: an open model, and one that they may not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accounts: dict[str, dict[str, Any]] = {"admin": {"id": "admin", "email": "admin@localhost"}}
+        self.asked: list[str] = []
+        self.settings["connections"] = {"ENABLE_DIRECT_CONNECTIONS": False}
+        self.made = 0
+        self.broken = False
+        """Lists no models for users."""
+
+    @property
+    def app(self) -> Starlette:
+        own = [
+            HttpRoute("/api/v1/auths/add", self._add, methods=["POST"]),
+            HttpRoute("/api/v1/users/", self._users),
+            HttpRoute("/api/v1/users/{id}", self._remove, methods=["DELETE"]),
+            HttpRoute("/api/v1/configs/connections", lambda _: JSONResponse(self.settings["connections"])),
+            HttpRoute("/api/models", self._models),
+            HttpRoute("/api/chat/completions", self._chat, methods=["POST"]),
+            HttpRoute("/openai/chat/completions", self._chat, methods=["POST"]),
+        ]
+        return Starlette(routes=[*own, *super().app.routes])
+
+    async def _add(self, request: Request) -> Response:
+        form = await request.json()
+        assert form["role"] == "user"
+        self.made += 1
+        self.accounts["temporary"] = {"id": "temporary", "email": form["email"], "created_at": time.time()}
+        return JSONResponse({"id": "temporary", "token": "sk-temporary"})
+
+    async def _users(self, request: Request) -> Response:
+        if request.headers["authorization"] != f"Bearer {TOKEN}":
+            return JSONResponse({"detail": "no admin"}, 401)
+        found = [one for one in self.accounts.values() if request.query_params.get("query", "") in one["email"]]
+        return JSONResponse({"users": found, "total": len(found)})
+
+    async def _remove(self, request: Request) -> Response:
+        del self.accounts[request.path_params["id"]]
+        return JSONResponse(True)
+
+    async def _models(self, request: Request) -> Response:
+        if self.broken and request.headers["authorization"] != f"Bearer {TOKEN}":
+            return JSONResponse({"detail": "broken"}, 500)
+        return JSONResponse({"data": [{"id": "open"}]})
+
+    async def _chat(self, request: Request) -> Response:
+        body = await request.json()
+        self.asked.append(request.headers["authorization"])
+        if body["model"] != "open":
+            return JSONResponse({"detail": "Model not found"}, 404)
+        if body.get("session_id"):
+            return JSONResponse({"detail": "The page is closed today."}, 400)
+        return JSONResponse({"choices": [{"message": {"content": "Of course."}}]})
+
+
+@pytest.fixture
+def chatting() -> Iterator[tuple[ChattingApi, WebuiClient]]:
+    api = ChattingApi()
+    with serve(api.app) as url, WebuiClient(url, TOKEN, 10) as admin:
+        yield api, admin
+
+
+def test_an_ordinary_user_asks_and_is_removed_again(chatting: tuple[ChattingApi, WebuiClient]) -> None:
+    api, admin = chatting
+    found = check_protection(admin)
+    assert set(api.accounts) == {"admin"}
+    assert set(api.asked) == {"Bearer sk-temporary"}
+    states = {(one.model, one.path): one.state for one in found.paths}
+    assert states["open", "API"] is State.OPEN
+    assert states["open", "/openai"] is State.OPEN
+    assert states["open", "chat page"] is State.CLOSED
+    assert {state for (model, _), state in states.items() if model == "closed"} == {State.CLOSED}
+    assert not any(one.level is Level.FAILURE for one in found.paths if one.model == "closed")
+    assert not found.protected
+    console = Console(width=100, file=io.StringIO(), force_terminal=False)
+    show_protection(found, console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "an unsafe prompt was answered" in printed
+    assert "none of Qwen3Guard's is seen" in printed
+    assert TOKEN not in printed
+
+
+def test_the_account_is_removed_though_the_check_fails(chatting: tuple[ChattingApi, WebuiClient]) -> None:
+    api, admin = chatting
+    api.broken = True
+    with pytest.raises(WebuiError):
+        check_protection(admin)
+    assert api.made == 1
+    assert set(api.accounts) == {"admin"}
+
+
+def test_accounts_of_checks_that_were_killed_are_removed(chatting: tuple[ChattingApi, WebuiClient]) -> None:
+    api, admin = chatting
+    old, new = time.time() - 7200, time.time()
+    api.accounts |= {
+        "old": {"id": "old", "email": "1@qwen3guard-check.invalid", "created_at": old},
+        "new": {"id": "new", "email": "2@qwen3guard-check.invalid", "created_at": new},
+        "like": {"id": "like", "email": "me@qwen3guard-check.invalid.example", "created_at": old},
+    }
+    check_protection(admin)
+    assert set(api.accounts) == {"admin", "new", "like"}
+
+
+def test_a_user_of_the_admins_is_asked_as_and_stays(chatting: tuple[ChattingApi, WebuiClient]) -> None:
+    api, admin = chatting
+    check_protection(admin, "sk-somebody")
+    assert set(api.asked) == {"Bearer sk-somebody"}
+    assert set(api.accounts) == {"admin"}
+
+
+def test_the_command_ends_with_the_status_for_cron(chatting: tuple[ChattingApi, WebuiClient]) -> None:
+    _, admin = chatting
+    result = CliRunner().invoke(cli.app, ["doctor", "--webui", admin.url, "--json"], env={"OPEN_WEBUI_TOKEN": TOKEN})
+    assert result.exit_code == 1
+    assert ProtectionReport.model_validate_json(result.stdout).paths
+    assert TOKEN not in result.output
+    wrong = CliRunner().invoke(cli.app, ["doctor", "--webui", admin.url], env={"OPEN_WEBUI_TOKEN": "sk-wrong"})
+    assert wrong.exit_code == 1
+    assert "Remedy: " in wrong.stderr
 
 
 # Watching.
