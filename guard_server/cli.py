@@ -151,9 +151,46 @@ def examine(
         str | None,
         typer.Option(help="Address of the Pipelines server, whose key is checked too.", show_default=False),
     ] = None,
+    webui: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of Open WebUI's page: check in place of a guard whether its users are protected.",
+            envvar="OPEN_WEBUI_URL",
+            show_default=False,
+        ),
+    ] = None,
+    token_file: _TokenFile = None,
+    user_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --webui: file with the token of an ordinary user to ask as. Without it, a user is made, and "
+            "removed again.",
+            show_default=False,
+        ),
+    ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=10, help="With --webui: repeat after so many seconds.", show_default=False),
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            envvar="QWEN3GUARD_WEBHOOK",
+            help="With --watch: address that gets the report as JSON when the answer changes.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, for scripts.")] = False,
 ) -> None:
-    """Check a guard, and report problems with remedies. Status 1 if something failed."""
+    """Check a guard, or the protection of an Open WebUI, and report problems with remedies. Status 1 on a failure."""
+    if webui is not None:
+        with errors_reported():
+            from guard_server.doctor.protection import command
+
+            command.check(
+                command.Wanted(webui, token_file, user_token_file, as_json=as_json, watch=watch, webhook=webhook)
+            )
+        return
     from guard_server.doctor import examination, table
 
     report = asyncio.run(examination.examine(guard_url, guard_key or None, model, timeout, pipelines))
@@ -208,8 +245,11 @@ def install(
         Path | None,
         typer.Option(dir_okay=False, help="File for what was before. Default: one in ~/.local/state/qwen3guard."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="At the end, ask in every way as a user would: see doctor.")
+    ] = True,
 ) -> None:
-    """Protect the users of an Open WebUI: upload the plugins, set them, and move users to them."""
+    """Protect the users of an Open WebUI: upload the plugins, set them, move users to them, and check the result."""
     import os
 
     from guard_server.install import installation
@@ -235,6 +275,14 @@ def install(
             upgrade,
         )
         installation.install(client, options, undo_record, say, dry_run=dry_run)
+        if dry_run or not check:
+            return
+        from guard_server.doctor.protection.check import check_protection
+        from guard_server.doctor.protection.protection_table import show_protection
+
+        report = check_protection(client, say=say)
+        show_protection(report, out)
+        sys.exit(0 if report.protected else 1)
 
 
 @app.command("eval")

@@ -37,6 +37,7 @@ class WebuiClient:
             raise NotOpenWebui(
                 f"{url} is no address.", "Give --webui the address of the page, such as http://localhost:3000."
             )
+        self.seconds = seconds
         self._token = token
         self._http = httpx.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=seconds, cookies=None
