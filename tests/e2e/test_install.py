@@ -113,7 +113,7 @@ def test_guarded_models_as_functions_take_the_place_of_direct_models_and_give_it
     assert plain.objects() == before
     assert not command.record.exists()
 
-    assert "protected" in command.run("--check")
+    command.run()
     entry, teams = f"{FUNCTION_MODELS}.{OPEN}", f"{FUNCTION_MODELS}.{TEAMS}"
     assert plain.models(plain.user) == {entry, PRESET}
     assert plain.models(plain.team) == {entry, teams, PRESET}
@@ -140,6 +140,7 @@ def test_guarded_models_as_functions_take_the_place_of_direct_models_and_give_it
     assert len(asking.answers) > 3
     assert asking.unjudged == []
 
+    assert "Users are protected." in command.run("--check")
     command.run("--uninstall")
     assert plain.objects() == before
     assert plain.models(plain.user) == models
