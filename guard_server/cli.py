@@ -155,7 +155,6 @@ def examine(
         str | None,
         typer.Option(
             help="Address of Open WebUI's page: check in place of a guard whether its users are protected.",
-            envvar="OPEN_WEBUI_URL",
             show_default=False,
         ),
     ] = None,

@@ -52,7 +52,7 @@ def _words(why: str, remedy: str | None) -> Text:
 def _conclusion(report: ProtectionReport) -> str:
     count = Counter(path.state for path in report.paths)
     states = ", ".join(f"{count[state]} {state.value}" for state in State if count[state])
-    failed = sum(one.level is Level.FAILURE for one in (*report.settings, *report.paths))
     if report.protected:
         return f"Users are protected. Paths: {states}."
-    return f"{failed} {'failures' if failed != 1 else 'failure'}. Paths: {states or 'none'}."
+    failed = f"{report.failures} failure{'s' if report.failures != 1 else ''}"
+    return f"{failed}. Paths: {states or 'none'}."

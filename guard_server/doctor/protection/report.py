@@ -57,7 +57,12 @@ class ProtectionReport(BaseModel):
     @property
     def protected(self) -> bool:
         """Whether no path is open, and nothing failed. Warnings do not count."""
-        return not any(one.level is Level.FAILURE for one in (*self.settings, *self.paths))
+        return self.failures == 0
+
+    @property
+    def failures(self) -> int:
+        levels = [*(one.level for one in self.settings), *(one.level for one in self.paths)]
+        return levels.count(Level.FAILURE)
 
     def differs_from(self, earlier: "ProtectionReport") -> bool:
         """Whether an admin wants to hear of it: words may differ, such as the time of an error."""

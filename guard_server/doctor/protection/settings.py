@@ -8,7 +8,7 @@ import httpx
 from guard_server import __version__
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection.report import SettingFinding
-from guard_server.doctor.protection.valves import Plugin
+from guard_server.doctor.protection.valves import OURS, Plugin
 from guard_server.open_webui.records import PipelinesServer
 from guard_server.open_webui.survey import Survey
 
@@ -29,7 +29,7 @@ def setting_findings(found: Survey, plugins: tuple[Plugin, ...], *, direct: bool
     """
     return (
         _version(found),
-        *_any_plugin(plugins),
+        *_any_plugin(found, plugins),
         *(finding for server in found.pipelines for finding in _server(server)),
         *(finding for plugin in plugins for finding in _plugin(found, plugin)),
         *_guards(plugins),
@@ -41,22 +41,31 @@ def _version(found: Survey) -> SettingFinding:
     what = f"{found.version}, {found.users} accounts"
     if found.version.startswith(tuple(f"{tested}." for tested in _TESTED)):
         return _ok("Open WebUI", what)
-    return _warning("Open WebUI", what, f"This version of qwen3guard was tested with {', '.join(_TESTED)} only.")
+    return _warning("Open WebUI", what, f"This check was tested with {', '.join(_TESTED)} only.")
 
 
-def _any_plugin(plugins: tuple[Plugin, ...]) -> Iterator[SettingFinding]:
+def _any_plugin(found: Survey, plugins: tuple[Plugin, ...]) -> Iterator[SettingFinding]:
+    # Open WebUI does not ask such a connection what its ids are, so it is no Pipelines server to it.
+    for connection in found.connections:
+        if any(name.startswith(OURS) for name in connection.model_ids):
+            yield _failure(
+                f"connection to {urlsplit(connection.url).netloc}",
+                "it has a list of model ids: Open WebUI calls no filter of it",
+                f"Empty the list ({_CONNECTIONS}).",
+            )
     if not plugins:
-        yield _failure("plugins", "none of Qwen3Guard's is installed", "Run: qwen3guard install")
+        yield _failure(
+            "plugins",
+            "none of Qwen3Guard's is seen",
+            "Run: qwen3guard install. If you did: a connection that is switched off, has a list of model ids or cannot "
+            f"be reached hides the plugins of its Pipelines server ({_CONNECTIONS}).",
+        )
 
 
 def _server(server: PipelinesServer) -> Iterator[SettingFinding]:
     connection = server.connection
     name = f"Pipelines at {urlsplit(connection.url).netloc}"
-    if not connection.is_enabled:
-        yield _failure(
-            name, "the connection is switched off: its filters do nothing", f"Switch it on ({_CONNECTIONS})."
-        )
-    elif server.problem:
+    if server.problem:
         yield _failure(name, server.problem, f"See the server's log, and its address and key ({_CONNECTIONS}).")
     elif not connection.key:
         yield _failure(name, "the connection has no key: Open WebUI calls no filter of it", f"Set it ({_CONNECTIONS}).")
@@ -95,13 +104,7 @@ def _function(plugin: Plugin) -> Iterator[SettingFinding]:
 def _pipeline(found: Survey, plugin: Plugin) -> Iterator[SettingFinding]:
     assert plugin.server is not None
     connection, record = plugin.server.connection, found.record(plugin.id)
-    if plugin.is_filter and connection.model_ids and plugin.id not in connection.model_ids:
-        yield _failure(
-            plugin.id,
-            "its connection has a list of model ids without it: Open WebUI never calls it",
-            f"Empty the list, or add {plugin.id} ({_CONNECTIONS}).",
-        )
-    elif plugin.is_filter and connection.prefix:
+    if plugin.is_filter and connection.prefix:
         yield _failure(
             plugin.id,
             f"its connection has the prefix {connection.prefix!r}: Open WebUI calls it by a name that it does not have",

@@ -11,6 +11,8 @@ from guard_server.open_webui.records import Function, PipelinesServer
 from guard_server.open_webui.survey import Survey
 from moderation.notices.notice import NoticeKind
 
+OURS = "qwen3guard"
+"""The beginning of the ids and titles of our plugins."""
 # Requests for the valves of one plugin: each may reach another worker.
 _READS = 8
 _PAUSE_SECONDS = 0.05
@@ -72,4 +74,4 @@ def _piped(client: WebuiClient, server: PipelinesServer, plugin: str, *, is_filt
 
 
 def _is_ours(name: str) -> bool:
-    return name.startswith("qwen3guard")
+    return name.startswith(OURS)
