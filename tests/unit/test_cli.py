@@ -129,6 +129,7 @@ def test_one_thing_has_one_name_in_every_command() -> None:
         "VLLM_API_KEY": {"--guard-key", "--api-key"},
         "MODERATION_API_KEY": {"--api-key"},
         "OPEN_WEBUI_URL": {"--webui"},
+        "QWEN3GUARD_WEBHOOK": {"--webhook"},
     }
     for name in ("api", "doctor", "eval"):
         options = {option for parameter in click_group().commands[name].params for option in parameter.opts}
