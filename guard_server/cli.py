@@ -244,8 +244,11 @@ def install(
         Path | None,
         typer.Option(dir_okay=False, help="File for what was before. Default: one in ~/.local/state/qwen3guard."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="At the end, ask in every way as a user would: see doctor.")
+    ] = True,
 ) -> None:
-    """Protect the users of an Open WebUI: upload the plugins, set them, and move users to them."""
+    """Protect the users of an Open WebUI: upload the plugins, set them, move users to them, and check the result."""
     import os
 
     from guard_server.install import installation
@@ -271,6 +274,14 @@ def install(
             upgrade,
         )
         installation.install(client, options, undo_record, say, dry_run=dry_run)
+        if dry_run or not check:
+            return
+        from guard_server.doctor.protection.check import check_protection
+        from guard_server.doctor.protection.protection_table import show_protection
+
+        report = check_protection(client, say=say)
+        show_protection(report, out)
+        sys.exit(0 if report.protected else 1)
 
 
 @app.command("eval")

@@ -6,6 +6,7 @@ from pathlib import Path
 from guard_server.errors import CannotInstall, RecordUnusable, WebuiRefused
 from guard_server.install import functions_plan, pipelines_plan
 from guard_server.install.options import HostKind, Options
+from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
 from guard_server.install.steps import Say, SetupStep, carry_out, undo
 from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
@@ -30,6 +31,7 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
     seen = survey(client)
     _say_what_is_there(seen, say)
     _check_earlier(record, options)
+    _say_what_is_old(seen, options, say)
     steps = plan(client, seen, options)
     if dry_run:
         _show(client, steps, say)
@@ -94,6 +96,14 @@ def _say_what_is_there(seen: Survey, say: Say) -> None:
         f"Open WebUI {seen.version}: {seen.users} users, {servers}, {models}, "
         f"{len(seen.pipelines)} Pipelines servers, {len(seen.functions)} Functions."
     )
+
+
+def _say_what_is_old(seen: Survey, options: Options, say: Say) -> None:
+    """Functions say their version; the plugins of a Pipelines server do not."""
+    for plugin in (FUNCTION_MODELS, FUNCTION_FILTER):
+        there, new = seen.function(plugin), plugin_file(plugin)
+        if there and there.version != new.version and not options.upgrade:
+            say(f"{plugin} {there.version} is installed: --upgrade replaces it by {new.version}.")
 
 
 def _show(client: WebuiClient, steps: Sequence[SetupStep], say: Say) -> None:

@@ -1,6 +1,6 @@
 """Places of Open WebUI's own settings: default and task models, and its connections."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from guard_server.open_webui.client import WebuiClient
@@ -73,7 +73,7 @@ class PipelinesConnection:
 
     kind: ClassVar[str] = "connection to a Pipelines server"
     url: str
-    key: str = ""
+    key: str = field(default="", repr=False)
 
     def read(self, client: WebuiClient) -> Any:
         return True if self.url in client.get("/openai/config")["OPENAI_API_BASE_URLS"] else None

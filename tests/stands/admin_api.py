@@ -33,6 +33,7 @@ class AdminApi:
         self.api_keys = True
         self.guard_status = 200
         """What a guard answers when it is asked for its models."""
+        self.verified: Body = {"data": [{"id": "Qwen3Guard-Gen-4B"}]}
         self.fails_at = 0
         """The number of the change, from 1 on, that fails with 500; 0 for none."""
         self.changes = 0
@@ -169,7 +170,7 @@ class AdminApi:
         return JSONResponse({} if known else {"detail": "Invalid token"}, 200 if known else 401)
 
     async def _verify(self, _: Request) -> Response:
-        return JSONResponse({"data": [{"id": "Qwen3Guard-Gen-4B"}]}, self.guard_status)
+        return JSONResponse(self.verified, self.guard_status)
 
     def _setting(self, route: Callable[..., Route], read: str, write: str, name: str) -> list[Route]:
         def update(body: Body, **_: Any) -> Body:

@@ -16,13 +16,16 @@ from typer.testing import CliRunner
 from functions.answers.guarded_route import check_model
 from guard_server import cli
 from guard_server.errors import CannotInstall, RecordUnusable
-from guard_server.install import installation
+from guard_server.install import installation, pipelines_plan
 from guard_server.install.functions_plan import _HIDDEN_ENTRY
 from guard_server.install.options import HostKind, Options, Protect
 from guard_server.install.pipelines_plan import _REFUSAL_ENTRY, guarded_id
 from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, PIPELINES_MODELS, plugin_file
+from guard_server.install.setting_places import PipelinesConnection
 from guard_server.install.undo_record import UndoRecord
 from guard_server.open_webui.client import WebuiClient
+from guard_server.open_webui.records import EVERYBODY, ModelRecord, PipelinesServer, WebuiConnection, WebuiModel
+from guard_server.open_webui.survey import Survey
 from pipelines.upstreams.model_ids import REFUSAL_ENTRY, encoded
 from tests.stands.admin_api import TOKEN, AdminApi
 from tests.stands.servers import free_port, serve
@@ -172,6 +175,104 @@ def test_ids_of_guarded_models_are_those_of_the_plugins(model: str, place: int) 
     assert guarded_id(model, place) == f"{PIPELINES_MODELS}.{encoded(model, place)}"
     assert f"{PIPELINES_MODELS}.{REFUSAL_ENTRY}" == _REFUSAL_ENTRY
     assert check_model(FUNCTION_MODELS) == _HIDDEN_ENTRY
+
+
+# ---- the plan for a Pipelines server ----
+
+SERVER, MODELS = "http://pipelines:9099", "http://models/v1"
+
+
+def seen(settings: dict[str, Any] | None = None, **more: Any) -> Survey:
+    """A Pipelines server after a server of models and before another one, and Ollama."""
+    connections = (
+        WebuiConnection(0, MODELS, "sk-upstream-secret", {"prefix_id": "home"}),
+        WebuiConnection(1, SERVER, "sk-pipelines-secret", {}),
+        WebuiConnection(2, "http://other/v1", "", settings or {}),
+    )
+    listed = [("home.qwen/qwen3", 0, "openai"), ("gpt", 2, "openai"), ("llama:8b", None, "ollama")]
+    records: list[dict[str, Any]] = [
+        {"id": name, "name": name, "base_model_id": None, "meta": {}, "params": {}, "access_grants": [EVERYBODY]}
+        for name, _, _ in listed
+    ]
+    found: dict[str, Any] = {
+        "url": "http://webui",
+        "version": "0.12.4",
+        "users": 3,
+        "openai_enabled": True,
+        "connections": connections,
+        "ollama_enabled": True,
+        "ollama_urls": ("http://ollama:11434/",),
+        "pipelines": (PipelinesServer(connections[1], ()),),
+        "functions": (),
+        "models": tuple(WebuiModel(name, name, owner, index) for name, index, owner in listed),
+        "records": tuple(ModelRecord(str(one["id"]), str(one["id"]), None, True, (EVERYBODY,), one) for one in records),
+        "model_settings": {"DEFAULT_MODELS": "gpt"},
+        "task_settings": {},
+    }
+    return Survey(**(found | more))
+
+
+def titles(survey: Survey, protect: Protect) -> list[str]:
+    options = Options(HostKind.PIPELINES, protect, GUARD)
+    return [step.title for step in pipelines_plan.steps(survey, options)]
+
+
+def test_direct_connections_are_switched_off_when_all_users_have_guarded_models() -> None:
+    planned = titles(seen(), Protect.MODELS)
+    assert planned[-3:] == [
+        f"Switch the direct connection {MODELS} off",
+        "Switch the direct connection http://other/v1 off",
+        "Switch the direct connection to Ollama off",
+    ]
+    offered = [title for title in planned if title.startswith("Offer ")]
+    # The ids that the plugin gives: in the order of its addresses, without Open WebUI's prefix.
+    assert [title.split()[1] for title in offered] == [
+        "qwen3guard_models.qwen~2Fqwen3",
+        "qwen3guard_models.gpt~~2",
+        "qwen3guard_models.llama:8b~~3",
+    ]
+    assert planned.index("Wait until Open WebUI lists the guarded models") < planned.index(offered[0])
+
+
+def test_no_step_shows_a_key() -> None:
+    for protect in Protect:
+        steps = list(
+            pipelines_plan.steps(
+                seen(), Options(HostKind.PIPELINES, protect, GUARD, "sk-guard-secret", SERVER, "sk-server-secret")
+            )
+        )
+        shown = f"{steps} {[step.title for step in steps]} {seen()}"
+        assert "secret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("survey", "says"),
+    [
+        (seen({"headers": {"api-key": "x"}}), "has settings of its own (headers)"),
+        (seen(pipelines=()), "No Pipelines server is connected"),
+    ],
+)
+def test_what_a_pipelines_server_cannot_be_told_is_said_before_any_change(
+    installing: Installing, survey: Survey, says: str
+) -> None:
+    installing.api.verified = {"data": [], "pipelines": True}
+    with pytest.raises(CannotInstall) as raised:
+        pipelines_plan.check(installing.client, survey, Options(HostKind.PIPELINES, Protect.MODELS, GUARD))
+    assert says in raised.value.cause
+
+
+def test_a_connection_that_is_removed_takes_no_settings_of_others_along(installing: Installing) -> None:
+    openai = installing.api.settings["openai"]
+    openai["OPENAI_API_CONFIGS"] = {"0": {"prefix_id": "home"}}
+    place = PipelinesConnection(SERVER, "sk-pipelines-secret")
+    place.write(installing.client, True)
+    assert place.read(installing.client)
+    later = {"OPENAI_API_BASE_URLS": [MODELS, SERVER, "http://other/v1"], "OPENAI_API_KEYS": ["a", "b", "c"]}
+    openai.update(later, OPENAI_API_CONFIGS={"0": {"prefix_id": "home"}, "1": {}, "2": {"enable": False}})
+    place.write(installing.client, None)
+    assert openai["OPENAI_API_BASE_URLS"] == [MODELS, "http://other/v1"]
+    assert openai["OPENAI_API_KEYS"] == ["a", "c"]
+    assert openai["OPENAI_API_CONFIGS"] == {"0": {"prefix_id": "home"}, "1": {"enable": False}}
 
 
 # ---- the command's errors ----

@@ -41,7 +41,7 @@ def _version(found: Survey) -> SettingFinding:
     what = f"{found.version}, {found.users} accounts"
     if found.version.startswith(tuple(f"{tested}." for tested in _TESTED)):
         return _ok("Open WebUI", what)
-    return _warning("Open WebUI", what, f"This version of qwen3guard was tested with {', '.join(_TESTED)} only.")
+    return _warning("Open WebUI", what, f"This check was tested with {', '.join(_TESTED)} only.")
 
 
 def _any_plugin(found: Survey, plugins: tuple[Plugin, ...]) -> Iterator[SettingFinding]:
