@@ -1756,6 +1756,8 @@ class AuditRecord(BaseModel):
     problem: str | None = None
     reading: str | None = None
     """`visible` or `undone`: which of an obfuscated turn's two readings decided."""
+    probe: bool | None = None
+    """Whether the turn names itself a probe of the protection check, which anybody can write."""
     unjudged: tuple[str, ...] = ()
     """Parts that the guard cannot read, such as images."""
     milliseconds: float | None = None
@@ -3042,6 +3044,66 @@ class Policy(BaseModel):
         return probability >= self.block_threshold
 
 
+# ---- moderation.conversation ----
+
+Role = Literal["user", "assistant"]
+
+
+class Turn(NamedTuple):
+    """One message of a conversation, as text."""
+
+    role: Role
+    text: str
+
+
+Conversation = Sequence[Turn]
+"""Turns, oldest first. The last one is judged; the turns before it are its context."""
+
+
+class WireTurn(BaseModel):
+    """One message, in OpenAI's shape, on the wires of this project."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Role
+    content: str
+
+
+def kind_of(conversation: Conversation) -> Kind:
+    """Whether the last turn is judged as a prompt or as a response."""
+    return "prompt" if conversation[-1].role == "user" else "response"
+
+
+def as_messages(conversation: Conversation) -> list[dict[str, str]]:
+    """A conversation in OpenAI's shape."""
+    return [{"role": turn.role, "content": turn.text} for turn in conversation]
+
+
+def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
+    """Messages as they came over the wire."""
+    return [Turn(message.role, message.content) for message in messages]
+
+
+# ---- moderation.probe ----
+
+PROBE_MARK = "qwen3guard-probe"
+PROBE_ANSWER = f"{PROBE_MARK}-answer-7c1f"
+"""Unsafe in an answer, so that no chat model must be made to say something that is. Like the test file of virus
+scanners, which is harmless and which all of them report."""
+
+
+def is_probe(text: str) -> bool:
+    """Whether a turn names itself a probe."""
+    return PROBE_MARK in text
+
+
+def with_probe(verdict: Verdict, role: Role, text: str) -> Verdict:
+    """The guard's verdict on a turn; if it is the test answer, and the guard reached a verdict, that it is unsafe."""
+    if role != "assistant" or PROBE_ANSWER not in text or not verdict.reached:
+        return verdict
+    return verdict.model_copy(update={"severity": Severity.UNSAFE, "categories": (), "probabilities": None})
+
+
 # ---- moderation.audit.audit ----
 
 class Audit:
@@ -3061,7 +3123,7 @@ class Audit:
         self, record: AuditRecord, *, text: str = "", verdict: Verdict | None = None, decision: Decision | None = None
     ) -> None:
         """Add verdict, decision and the turn's text to `record`, and store it. Returns at once."""
-        update: dict[str, object] = {}
+        update: dict[str, object] = {"probe": True} if is_probe(text) else {}
         if verdict is not None:
             update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem", "reading"})
         if decision is not None:
@@ -3201,46 +3263,6 @@ def _escaped_character(found: re.Match[str]) -> str:
     # Half a character, which a client may send: jq and others read no further after the escape of one.
     code = 0xFFFD if 0xD800 <= ord(found[0]) <= 0xDFFF else ord(found[0])
     return f"\\u{code:04x}"
-
-
-# ---- moderation.conversation ----
-
-Role = Literal["user", "assistant"]
-
-
-class Turn(NamedTuple):
-    """One message of a conversation, as text."""
-
-    role: Role
-    text: str
-
-
-Conversation = Sequence[Turn]
-"""Turns, oldest first. The last one is judged; the turns before it are its context."""
-
-
-class WireTurn(BaseModel):
-    """One message, in OpenAI's shape, on the wires of this project."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    role: Role
-    content: str
-
-
-def kind_of(conversation: Conversation) -> Kind:
-    """Whether the last turn is judged as a prompt or as a response."""
-    return "prompt" if conversation[-1].role == "user" else "response"
-
-
-def as_messages(conversation: Conversation) -> list[dict[str, str]]:
-    """A conversation in OpenAI's shape."""
-    return [{"role": turn.role, "content": turn.text} for turn in conversation]
-
-
-def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
-    """Messages as they came over the wire."""
-    return [Turn(message.role, message.content) for message in messages]
 
 
 # ---- moderation.endpoint.replies ----
@@ -7035,7 +7057,8 @@ class Guard:
             texts = [text for text in (reading.seen, reading.undone) if text]
             chat = context.then(role, reading)
             judged = (self._judge_in_windows(facts, context, Turn(role, text), chat) for text in texts)
-            verdict = worst_reading(await asyncio.gather(*judged, return_exceptions=True))
+            found = worst_reading(await asyncio.gather(*judged, return_exceptions=True))
+            verdict = with_probe(found, role, reading.seen)
             if verdict.reached:
                 self._verdicts[facts.model, key] = verdict
         return verdict

@@ -3195,6 +3195,26 @@ class _Line:
         return (self._later if later else self._first).popitem(last=False)
 
 
+# ---- moderation.probe ----
+
+PROBE_MARK = "qwen3guard-probe"
+PROBE_ANSWER = f"{PROBE_MARK}-answer-7c1f"
+"""Unsafe in an answer, so that no chat model must be made to say something that is. Like the test file of virus
+scanners, which is harmless and which all of them report."""
+
+
+def is_probe(text: str) -> bool:
+    """Whether a turn names itself a probe."""
+    return PROBE_MARK in text
+
+
+def with_probe(verdict: Verdict, role: Role, text: str) -> Verdict:
+    """The guard's verdict on a turn; if it is the test answer, and the guard reached a verdict, that it is unsafe."""
+    if role != "assistant" or PROBE_ANSWER not in text or not verdict.reached:
+        return verdict
+    return verdict.model_copy(update={"severity": Severity.UNSAFE, "categories": (), "probabilities": None})
+
+
 # ---- moderation.readings.common_words ----
 
 COMMON_WORDS = (
@@ -5057,7 +5077,8 @@ class Guard:
             texts = [text for text in (reading.seen, reading.undone) if text]
             chat = context.then(role, reading)
             judged = (self._judge_in_windows(facts, context, Turn(role, text), chat) for text in texts)
-            verdict = worst_reading(await asyncio.gather(*judged, return_exceptions=True))
+            found = worst_reading(await asyncio.gather(*judged, return_exceptions=True))
+            verdict = with_probe(found, role, reading.seen)
             if verdict.reached:
                 self._verdicts[facts.model, key] = verdict
         return verdict
@@ -5261,7 +5282,8 @@ class GrowingAnswer:
             self._stream = _Stream(self._guard, self._policy, self._context)
         self._asked = True
         if self._stream is not None:
-            verdict = await self._guard.attempt(partial(self._stream.judge, text, end))
+            found = await self._guard.attempt(partial(self._stream.judge, text, end))
+            verdict = with_probe(found, "assistant", text)
             # The endpoint itself waits for a second flagged token, so its flag is already confirmed.
             return Judged(verdict, len(text) if end else self._stream.cleared, sure=True)
         if self._read_context is None:
@@ -6800,6 +6822,8 @@ class AuditRecord(BaseModel):
     problem: str | None = None
     reading: str | None = None
     """`visible` or `undone`: which of an obfuscated turn's two readings decided."""
+    probe: bool | None = None
+    """Whether the turn names itself a probe of the protection check, which anybody can write."""
     unjudged: tuple[str, ...] = ()
     """Parts that the guard cannot read, such as images."""
     milliseconds: float | None = None
@@ -6891,7 +6915,7 @@ class Audit:
         self, record: AuditRecord, *, text: str = "", verdict: Verdict | None = None, decision: Decision | None = None
     ) -> None:
         """Add verdict, decision and the turn's text to `record`, and store it. Returns at once."""
-        update: dict[str, object] = {}
+        update: dict[str, object] = {"probe": True} if is_probe(text) else {}
         if verdict is not None:
             update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem", "reading"})
         if decision is not None:

@@ -1603,6 +1603,8 @@ class AuditRecord(BaseModel):
     problem: str | None = None
     reading: str | None = None
     """`visible` or `undone`: which of an obfuscated turn's two readings decided."""
+    probe: bool | None = None
+    """Whether the turn names itself a probe of the protection check, which anybody can write."""
     unjudged: tuple[str, ...] = ()
     """Parts that the guard cannot read, such as images."""
     milliseconds: float | None = None
@@ -1759,6 +1761,66 @@ class Policy(BaseModel):
         return probability >= self.block_threshold
 
 
+# ---- moderation.conversation ----
+
+Role = Literal["user", "assistant"]
+
+
+class Turn(NamedTuple):
+    """One message of a conversation, as text."""
+
+    role: Role
+    text: str
+
+
+Conversation = Sequence[Turn]
+"""Turns, oldest first. The last one is judged; the turns before it are its context."""
+
+
+class WireTurn(BaseModel):
+    """One message, in OpenAI's shape, on the wires of this project."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Role
+    content: str
+
+
+def kind_of(conversation: Conversation) -> Kind:
+    """Whether the last turn is judged as a prompt or as a response."""
+    return "prompt" if conversation[-1].role == "user" else "response"
+
+
+def as_messages(conversation: Conversation) -> list[dict[str, str]]:
+    """A conversation in OpenAI's shape."""
+    return [{"role": turn.role, "content": turn.text} for turn in conversation]
+
+
+def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
+    """Messages as they came over the wire."""
+    return [Turn(message.role, message.content) for message in messages]
+
+
+# ---- moderation.probe ----
+
+PROBE_MARK = "qwen3guard-probe"
+PROBE_ANSWER = f"{PROBE_MARK}-answer-7c1f"
+"""Unsafe in an answer, so that no chat model must be made to say something that is. Like the test file of virus
+scanners, which is harmless and which all of them report."""
+
+
+def is_probe(text: str) -> bool:
+    """Whether a turn names itself a probe."""
+    return PROBE_MARK in text
+
+
+def with_probe(verdict: Verdict, role: Role, text: str) -> Verdict:
+    """The guard's verdict on a turn; if it is the test answer, and the guard reached a verdict, that it is unsafe."""
+    if role != "assistant" or PROBE_ANSWER not in text or not verdict.reached:
+        return verdict
+    return verdict.model_copy(update={"severity": Severity.UNSAFE, "categories": (), "probabilities": None})
+
+
 # ---- moderation.audit.audit ----
 
 class Audit:
@@ -1778,7 +1840,7 @@ class Audit:
         self, record: AuditRecord, *, text: str = "", verdict: Verdict | None = None, decision: Decision | None = None
     ) -> None:
         """Add verdict, decision and the turn's text to `record`, and store it. Returns at once."""
-        update: dict[str, object] = {}
+        update: dict[str, object] = {"probe": True} if is_probe(text) else {}
         if verdict is not None:
             update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem", "reading"})
         if decision is not None:
@@ -1918,46 +1980,6 @@ def _escaped_character(found: re.Match[str]) -> str:
     # Half a character, which a client may send: jq and others read no further after the escape of one.
     code = 0xFFFD if 0xD800 <= ord(found[0]) <= 0xDFFF else ord(found[0])
     return f"\\u{code:04x}"
-
-
-# ---- moderation.conversation ----
-
-Role = Literal["user", "assistant"]
-
-
-class Turn(NamedTuple):
-    """One message of a conversation, as text."""
-
-    role: Role
-    text: str
-
-
-Conversation = Sequence[Turn]
-"""Turns, oldest first. The last one is judged; the turns before it are its context."""
-
-
-class WireTurn(BaseModel):
-    """One message, in OpenAI's shape, on the wires of this project."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    role: Role
-    content: str
-
-
-def kind_of(conversation: Conversation) -> Kind:
-    """Whether the last turn is judged as a prompt or as a response."""
-    return "prompt" if conversation[-1].role == "user" else "response"
-
-
-def as_messages(conversation: Conversation) -> list[dict[str, str]]:
-    """A conversation in OpenAI's shape."""
-    return [{"role": turn.role, "content": turn.text} for turn in conversation]
-
-
-def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
-    """Messages as they came over the wire."""
-    return [Turn(message.role, message.content) for message in messages]
 
 
 # ---- moderation.endpoint.replies ----
@@ -5799,7 +5821,8 @@ class Guard:
             texts = [text for text in (reading.seen, reading.undone) if text]
             chat = context.then(role, reading)
             judged = (self._judge_in_windows(facts, context, Turn(role, text), chat) for text in texts)
-            verdict = worst_reading(await asyncio.gather(*judged, return_exceptions=True))
+            found = worst_reading(await asyncio.gather(*judged, return_exceptions=True))
+            verdict = with_probe(found, role, reading.seen)
             if verdict.reached:
                 self._verdicts[facts.model, key] = verdict
         return verdict
@@ -9591,7 +9614,8 @@ class GrowingAnswer:
             self._stream = _Stream(self._guard, self._policy, self._context)
         self._asked = True
         if self._stream is not None:
-            verdict = await self._guard.attempt(partial(self._stream.judge, text, end))
+            found = await self._guard.attempt(partial(self._stream.judge, text, end))
+            verdict = with_probe(found, "assistant", text)
             # The endpoint itself waits for a second flagged token, so its flag is already confirmed.
             return Judged(verdict, len(text) if end else self._stream.cleared, sure=True)
         if self._read_context is None:

@@ -39,6 +39,16 @@ _Model = Annotated[
     ),
 ]
 _Hub = Annotated[Literal["huggingface", "modelscope"], typer.Option(help="Where to download from.")]
+_Webui = Annotated[
+    str, typer.Option("--webui", envvar="OPEN_WEBUI_URL", help="Address of Open WebUI's page.", show_default=False)
+]
+_TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with an admin's API key or session token. Without it: the variable OPEN_WEBUI_TOKEN, or a prompt.",
+        show_default=False,
+    ),
+]
 _Split = Annotated[list[str] | None, typer.Option(help="Only rows of this split; may be given several times.")]
 
 _GUARD_URL = "http://127.0.0.1:8000/v1"
@@ -157,9 +167,45 @@ def examine(
         str | None,
         typer.Option(help="Address of the Pipelines server, whose key is checked too.", show_default=False),
     ] = None,
+    webui: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of Open WebUI's page: check in place of a guard whether its users are protected.",
+            show_default=False,
+        ),
+    ] = None,
+    token_file: _TokenFile = None,
+    user_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --webui: file with the token of an ordinary user to ask as. Without it, a user is made, and "
+            "removed again.",
+            show_default=False,
+        ),
+    ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=10, help="With --webui: repeat after so many seconds.", show_default=False),
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            envvar="QWEN3GUARD_WEBHOOK",
+            help="With --watch: address that gets the report as JSON when the answer changes.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, for scripts.")] = False,
 ) -> None:
-    """Check a guard, and report problems with remedies. Status 1 if something failed."""
+    """Check a guard, or the protection of an Open WebUI, and report problems with remedies. Status 1 on a failure."""
+    if webui is not None:
+        with errors_reported():
+            from guard_server.doctor.protection import command
+
+            command.check(
+                command.Wanted(webui, token_file, user_token_file, as_json=as_json, watch=watch, webhook=webhook)
+            )
+        return
     from guard_server.doctor import examination, table
 
     report = asyncio.run(examination.examine(guard_url, guard_key or None, model, timeout, pipelines))
@@ -168,6 +214,90 @@ def examine(
     else:
         table.show(report, out)
     sys.exit(0 if report.healthy else 1)
+
+
+@app.command()
+def install(
+    webui: _Webui,
+    token_file: _TokenFile = None,
+    host: Annotated[
+        Literal["functions", "pipelines"] | None,
+        typer.Option(
+            help="What runs the plugins: Open WebUI itself, or a Pipelines server. At first: functions.",
+            show_default=False,
+        ),
+    ] = None,
+    protect: Annotated[
+        Literal["models", "filter", "both"] | None,
+        typer.Option(
+            help="models: guarded models take the place of the direct ones. filter: models stay, and a filter judges "
+            "what is asked. both: models keep their names, and guarded ones answer for them. At first: models.",
+            show_default=False,
+        ),
+    ] = None,
+    guard_url: Annotated[
+        str | None,
+        typer.Option(
+            "--guard-url",
+            envvar="GUARD_URL",
+            help=f"The guard's address, ending in /v1, as the plugins' host sees it. At first: {_GUARD_URL}.",
+            show_default=False,
+        ),
+    ] = None,
+    guard_key: _GuardKey = None,
+    pipelines: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the Pipelines server, as Open WebUI sees it, if it is not connected yet; its key is read "
+            "from PIPELINES_API_KEY.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Replace the plugins by this version's.")] = False,
+    remove: Annotated[bool, typer.Option("--uninstall", help="Put back what was before.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="File for what was before. Default: one in ~/.local/state/qwen3guard."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="At the end, ask in every way as a user would: see doctor.")
+    ] = True,
+) -> None:
+    """Protect the users of an Open WebUI: upload the plugins, set them, move users to them, and check the result."""
+    import os
+
+    from guard_server.install import installation
+    from guard_server.install.options import HostKind, Options, Protect
+    from guard_server.open_webui.admin_token import read_token
+    from guard_server.open_webui.client import WebuiClient
+
+    def say(line: str) -> None:
+        out.print(line, markup=False)
+
+    with errors_reported(), WebuiClient(webui, read_token(token_file)) as client:
+        undo_record = installation.open_record(client, record)
+        if remove:
+            sys.exit(0 if installation.uninstall(client, undo_record, say) else 1)
+        earlier = undo_record.content
+        options = Options(
+            HostKind(host or (earlier.host if earlier else "functions")),
+            Protect(protect or (earlier.protect if earlier else "models")),
+            guard_url or (None if earlier else _GUARD_URL),
+            guard_key,
+            pipelines,
+            os.environ.get("PIPELINES_API_KEY"),
+            upgrade,
+        )
+        installation.install(client, options, undo_record, say, dry_run=dry_run)
+        if dry_run or not check:
+            return
+        from guard_server.doctor.protection.check import check_protection
+        from guard_server.doctor.protection.protection_table import show_protection
+
+        report = check_protection(client, say=say)
+        show_protection(report, out)
+        sys.exit(0 if report.protected else 1)
 
 
 @app.command("eval")

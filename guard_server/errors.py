@@ -1,4 +1,4 @@
-"""The errors of starting or evaluating a guard, or of starting a server in front of one.
+"""The errors of the commands: of serving and evaluating a guard, and of setting up Open WebUI.
 
 GuardServerError            a cause in one sentence, and the remedy
 ├── UnknownModel            no model, hub id or folder of that name
@@ -14,7 +14,18 @@ GuardServerError            a cause in one sentence, and the remedy
 ├── UnreadableData          labelled data that is missing or not in the format
 ├── UnreadableResults       a file of results that is broken or in use
 ├── GuardGone               the guard to evaluate does not answer, or does not answer any more
-└── NoGuard                 the server to evaluate answers, but never with a verdict of Qwen3Guard
+├── NoGuard                 the server to evaluate answers, but never with a verdict of Qwen3Guard
+└── WebuiError              of an Open WebUI and an account there
+    ├── WebuiUnreachable    no reply
+    ├── NotOpenWebui        another program answers
+    ├── WebuiTooOld         a version without what is needed
+    ├── TokenMissing        no token was given, or its file cannot be read
+    ├── TokenRefused        a token that is wrong, has expired, or is not allowed here
+    ├── NotAnAdmin          a token of an account that is no admin's
+    ├── WebuiRefused        any other reply that is an error
+    ├── PluginFileMissing   a file that is to be installed
+    ├── RecordUnusable      the record of an installation is missing, broken, or of another Open WebUI
+    └── CannotInstall       something is in the way, and nothing was changed for the worse
 """
 
 
@@ -69,3 +80,41 @@ class GuardGone(GuardServerError): ...
 
 
 class NoGuard(GuardServerError): ...
+
+
+class WebuiError(GuardServerError): ...
+
+
+class WebuiUnreachable(WebuiError): ...
+
+
+class NotOpenWebui(WebuiError): ...
+
+
+class WebuiTooOld(WebuiError): ...
+
+
+class TokenMissing(WebuiError): ...
+
+
+class TokenRefused(WebuiError): ...
+
+
+class NotAnAdmin(WebuiError): ...
+
+
+class WebuiRefused(WebuiError):
+    """`status` is that of the reply."""
+
+    def __init__(self, cause: str, remedy: str, status: int) -> None:
+        super().__init__(cause, remedy)
+        self.status = status
+
+
+class PluginFileMissing(WebuiError): ...
+
+
+class RecordUnusable(WebuiError): ...
+
+
+class CannotInstall(WebuiError): ...

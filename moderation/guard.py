@@ -18,6 +18,7 @@ from moderation.endpoint.server_tokens import TEMPLATE_TOKENS
 from moderation.errors import Crowded, EndpointDown, EndpointError, TooLong
 from moderation.fair_slots import FairSlots, size_of
 from moderation.lru_cache import LruCache
+from moderation.probe import with_probe
 from moderation.stream.stream_schema import StreamReply, StreamRequest
 from moderation.two_readings import Reader, worst_reading
 from moderation.verdict import Severity, Verdict, worst
@@ -208,7 +209,8 @@ class Guard:
             texts = [text for text in (reading.seen, reading.undone) if text]
             chat = context.then(role, reading)
             judged = (self._judge_in_windows(facts, context, Turn(role, text), chat) for text in texts)
-            verdict = worst_reading(await asyncio.gather(*judged, return_exceptions=True))
+            found = worst_reading(await asyncio.gather(*judged, return_exceptions=True))
+            verdict = with_probe(found, role, reading.seen)
             if verdict.reached:
                 self._verdicts[facts.model, key] = verdict
         return verdict

@@ -11,6 +11,7 @@ from moderation.conversation import Turn
 from moderation.errors import StreamLost, TooLong
 from moderation.guard import Guard
 from moderation.policy import Policy
+from moderation.probe import with_probe
 from moderation.stream.stream_schema import StreamReply, StreamRequest, answer_verdict
 from moderation.stream.stream_wire import opening_turns
 from moderation.verdict import Severity, Verdict
@@ -60,7 +61,8 @@ class GrowingAnswer:
             self._stream = _Stream(self._guard, self._policy, self._context)
         self._asked = True
         if self._stream is not None:
-            verdict = await self._guard.attempt(partial(self._stream.judge, text, end))
+            found = await self._guard.attempt(partial(self._stream.judge, text, end))
+            verdict = with_probe(found, "assistant", text)
             # The endpoint itself waits for a second flagged token, so its flag is already confirmed.
             return Judged(verdict, len(text) if end else self._stream.cleared, sure=True)
         if self._read_context is None:

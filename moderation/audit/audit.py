@@ -5,6 +5,7 @@ import atexit
 from moderation.audit.audit_record import AuditRecord, audit_entry
 from moderation.audit.audit_sink import AuditSink
 from moderation.policy import Decision
+from moderation.probe import is_probe
 from moderation.verdict import Verdict
 
 
@@ -25,7 +26,7 @@ class Audit:
         self, record: AuditRecord, *, text: str = "", verdict: Verdict | None = None, decision: Decision | None = None
     ) -> None:
         """Add verdict, decision and the turn's text to `record`, and store it. Returns at once."""
-        update: dict[str, object] = {}
+        update: dict[str, object] = {"probe": True} if is_probe(text) else {}
         if verdict is not None:
             update |= verdict.model_dump(include={"severity", "categories", "probabilities", "problem", "reading"})
         if decision is not None:

@@ -36,6 +36,8 @@ class AuditRecord(BaseModel):
     problem: str | None = None
     reading: str | None = None
     """`visible` or `undone`: which of an obfuscated turn's two readings decided."""
+    probe: bool | None = None
+    """Whether the turn names itself a probe of the protection check, which anybody can write."""
     unjudged: tuple[str, ...] = ()
     """Parts that the guard cannot read, such as images."""
     milliseconds: float | None = None

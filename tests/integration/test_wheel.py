@@ -20,7 +20,7 @@ from tests.stands.waiting import PATIENCE
 from tools.environments import find_uv, pip_configuration, uv_variables
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("serve", "api", "doctor", "eval", "splice")
+COMMANDS = ("serve", "download", "api", "doctor", "install", "eval", "splice")
 PYTHONS = ("3.11", "3.12", "3.13")
 MOST_MEGABYTES = 15
 HELP_SECONDS = 1.0

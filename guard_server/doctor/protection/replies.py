@@ -1,0 +1,172 @@
+"""What a user of Open WebUI gets in reply: an answer, an error, or one of our notices."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import httpx
+
+from moderation.notices.notice import NoticeKind, Notices
+from moderation.probe import PROBE_ANSWER
+
+# Under a notice, for admins.
+_CAUSE = "Only admins read this:"
+_LONGEST_WORDS = 200
+
+
+class Meaning(StrEnum):
+    """What a reply says of its path."""
+
+    ANSWERED = "answered"
+    UNJUDGED_ANSWER = "unjudged answer"
+    """It holds the test answer, which no plugin of ours lets pass."""
+    PROMPT_REFUSED = "prompt refused"
+    ANSWER_WITHHELD = "answer withheld"
+    NO_VERDICT = "no verdict"
+    NO_ACCESS = "no access"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """`text` is what the user reads, an error's words included."""
+
+    status: int
+    text: str
+
+    @property
+    def is_error(self) -> bool:
+        return self.status >= 400
+
+    @property
+    def words(self) -> str:
+        """Its beginning on one line."""
+        return " ".join(self.text.split())[:_LONGEST_WORDS]
+
+    @property
+    def cause(self) -> str:
+        """What the plugin says to admins of a missing verdict; empty if it says nothing."""
+        return " ".join(self.text.partition(_CAUSE)[2].split())
+
+
+class NoticeReader:
+    """Recognises notices, the admin's own included.
+
+    Args:
+        texts: the admin's own texts, by the kinds of the notices.
+    """
+
+    def __init__(self, texts: Iterable[tuple[NoticeKind, str]]) -> None:
+        self._own = list(texts)
+        self._known = Notices()
+
+    def meaning(self, reply: Reply) -> Meaning:
+        if PROBE_ANSWER in reply.text:
+            return Meaning.UNJUDGED_ANSWER
+        if self._says(reply, NoticeKind.NOT_CHECKED):
+            return Meaning.NO_VERDICT
+        # An admin may have one text for both: then a harmless prompt passed, for all that can be seen.
+        if self._says(reply, NoticeKind.ANSWER_WITHHELD):
+            return Meaning.ANSWER_WITHHELD
+        if self._says(reply, NoticeKind.PROMPT_REFUSED):
+            return Meaning.PROMPT_REFUSED
+        if not reply.is_error:
+            return Meaning.ANSWERED
+        denied = reply.status in (401, 403, 404) or "not found" in reply.text.lower()
+        return Meaning.NO_ACCESS if denied else Meaning.ERROR
+
+    def _says(self, reply: Reply, kind: NoticeKind) -> bool:
+        own = [words for its, words in self._own if its is kind]
+        text = reply.text.partition(_CAUSE)[0].strip()
+        # An answer that was cut off ends with its notice, in a paragraph of its own.
+        said = (text, text.rpartition("\n\n")[2])
+        return any(self._known.recognises(one, (kind,)) or one.startswith(tuple(own)) for one in said)
+
+
+def chat_reply(response: httpx.Response) -> Reply:
+    """Of a route in the shape of OpenAI's chat completions, streamed or not."""
+    if "text/event-stream" not in response.headers.get("content-type", ""):
+        body = body_of(response)
+        failed = _failed(response, body)
+        if failed is None and not body.get("choices"):
+            # Such as "Title generation is disabled", with status 200.
+            return Reply(502, error_words(body))
+        return failed or Reply(response.status_code, _content(body, "message"))
+    pieces = []
+    for line in response.text.splitlines():
+        if line.startswith("data: {"):
+            event = _json(line.removeprefix("data: "))
+            if event.get("error"):
+                return Reply(500, error_words(event))
+            pieces.append(_content(event, "delta"))
+    return Reply(response.status_code, "".join(pieces))
+
+
+def message_reply(response: httpx.Response) -> Reply:
+    """Of Anthropic's messages."""
+    body = body_of(response)
+    return _failed(response, body) or Reply(response.status_code, _texts(body.get("content")))
+
+
+def output_reply(response: httpx.Response) -> Reply:
+    """Of OpenAI's responses."""
+    body = body_of(response)
+    said = [_texts(item.get("content")) for item in body.get("output") or [] if isinstance(item, dict)]
+    return _failed(response, body) or Reply(response.status_code, "\n".join(filter(None, said)))
+
+
+def title_reply(response: httpx.Response) -> Reply:
+    """Of a title. A neutral one is what a refusal looks like to Open WebUI."""
+    reply = chat_reply(response)
+    try:
+        title = json.loads(reply.text)["title"]
+    except (ValueError, KeyError, TypeError):
+        return reply
+    return Reply(reply.status, str(title))
+
+
+def stored_reply(message: dict[str, Any]) -> Reply:
+    """Of a message of a stored chat: what the page shows."""
+    if message.get("error"):
+        return Reply(400, error_words(message))
+    said = [_texts(item.get("content")) for item in message.get("output") or [] if item.get("type") == "message"]
+    return Reply(200, "\n".join(filter(None, said)) or str(message.get("content") or ""))
+
+
+def body_of(response: httpx.Response) -> dict[str, Any]:
+    return _json(response.text)
+
+
+def error_words(body: dict[str, Any]) -> str:
+    found = body.get("error") or body.get("detail") or body
+    if isinstance(found, dict):
+        found = next((found[key] for key in ("message", "detail", "content") if found.get(key)), found)
+    return str(found)
+
+
+def _failed(response: httpx.Response, body: dict[str, Any]) -> Reply | None:
+    if response.is_error:
+        return Reply(response.status_code, error_words(body) if body else response.text)
+    # A Function's error comes with status 200.
+    return Reply(500, error_words(body)) if body.get("error") else None
+
+
+def _content(body: dict[str, Any], name: str) -> str:
+    choices = body.get("choices") or []
+    return str((choices[0].get(name) or {}).get("content") or "") if choices else ""
+
+
+def _texts(parts: Any) -> str:
+    if isinstance(parts, str):
+        return parts
+    return "\n".join(str(part.get("text") or "") for part in parts or [] if isinstance(part, dict))
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

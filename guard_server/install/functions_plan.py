@@ -1,0 +1,96 @@
+"""The plan for Functions: Open WebUI itself runs the plugins."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from guard_server.errors import CannotInstall
+from guard_server.install.function_places import FunctionFile, FunctionSwitch, FunctionValves
+from guard_server.install.moving import Moving, hidden_record
+from guard_server.install.options import Options, Protect
+from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
+from guard_server.install.steps import Put, PutSecret, SetupStep, WaitForModels
+from guard_server.open_webui.client import WebuiClient
+from guard_server.open_webui.survey import Survey
+
+_HIDDEN_ENTRY = f"{FUNCTION_MODELS}.check"
+_FILTER_ON = {"active": True, "global": True}
+_MODELS_ON = {"active": True, "global": False}
+
+
+def check(client: WebuiClient, options: Options) -> None:
+    """Raises CannotInstall for what would make a step fail, before anything is changed."""
+    features = client.get("/api/config").get("features") or {}
+    if features.get("enable_functions") is False:
+        raise CannotInstall(
+            "This Open WebUI runs no Functions: ENABLE_FUNCTIONS or ENABLE_PLUGINS is false.",
+            "Remove that setting and start it again, or use --host pipelines.",
+        )
+    if options.guard_url is not None:
+        _check_guard(client, options.guard_url, options.guard_key)
+
+
+def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
+    """In an order in which users always have a model, and a filter is set before it is on."""
+    if options.has_models:
+        yield from _models(survey, options)
+    if options.has_filter:
+        valves = {"answers": "models"} if options.protect is Protect.BOTH else {}
+        yield from _file(survey, options, FUNCTION_FILTER, valves)
+        yield Put("Switch the filter on, for all models", FunctionSwitch(FUNCTION_FILTER), _FILTER_ON)
+
+
+def _models(survey: Survey, options: Options) -> Iterator[SetupStep]:
+    both = options.protect is Protect.BOTH
+    if both:
+        yield hidden_record(_HIDDEN_ENTRY, "Qwen3Guard (hidden)")
+    yield from _file(survey, options, FUNCTION_MODELS, {"hidden_entry": both})
+    yield Put("Switch the guarded models on", FunctionSwitch(FUNCTION_MODELS), _MODELS_ON)
+    ours = (FUNCTION_FILTER, FUNCTION_MODELS)
+    direct = [one.id for one in survey.models if one.plugin not in ours and not (one.is_filter or one.is_arena)]
+    moving = Moving(survey, {one: f"{FUNCTION_MODELS}.{one}" for one in direct}, own_system_prompt=False)
+    wanted = tuple(moving.guarded[one.id] for one in moving.used)
+    remedy = "Open WebUI's log has the reason. Nothing was taken from users: run the command again when it is solved."
+    yield WaitForModels("Wait until Open WebUI lists the guarded models", wanted, remedy)
+    yield from moving.offer(hidden=both)
+    if both:
+        yield from moving.judge_tasks()
+    else:
+        yield from moving.move()
+        yield from moving.close()
+
+
+def _file(survey: Survey, options: Options, plugin: str, valves: dict[str, Any]) -> Iterator[SetupStep]:
+    file, there = plugin_file(plugin), survey.function(plugin)
+    value = {"name": there.name if there else plugin, "content": file.text, "description": file.description}
+    title = f"Save the Function {plugin} {file.version}"
+    yield Put(title, FunctionFile(plugin), value, keep=not options.upgrade)
+    if options.guard_url is not None:
+        valves = valves | {"guard_base_url": options.guard_url}
+    if valves:
+        yield Put(f"Set {', '.join(valves)} of {plugin}", FunctionValves(plugin, tuple(valves)), valves)
+    if options.guard_key is not None:
+        key = {"guard_api_key": options.guard_key}
+        yield PutSecret(f"Set the guard's key of {plugin}", FunctionValves(plugin, tuple(key)), key)
+
+
+def _check_guard(client: WebuiClient, url: str, key: str | None) -> None:
+    """Open WebUI asks the guard for its models: what it cannot reach, its Functions cannot reach."""
+    reply = client.reply("POST", "/openai/verify", json={"url": url, "key": key or "EMPTY", "config": {}})
+    if reply.is_success and _lists_models(reply):
+        return
+    if reply.status_code in (401, 403):
+        raise CannotInstall(f"The guard at {url} refuses its key.", "Set GUARD_API_KEY, or give --guard-key.")
+    raise CannotInstall(
+        f"Open WebUI cannot reach a guard at {url}.",
+        "Is it running, and is this its address, with /v1, as Open WebUI's own server sees it? In a container, "
+        "localhost is the container: name the guard's host. `qwen3guard doctor` examines the guard itself.",
+    )
+
+
+def _lists_models(reply: httpx.Response) -> bool:
+    try:
+        return bool(reply.json()["data"])
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,120 @@
+"""`qwen3guard install`: looks, plans, and carries the plan out, or undoes an earlier one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from guard_server.errors import CannotInstall, RecordUnusable, WebuiRefused
+from guard_server.install import functions_plan, pipelines_plan
+from guard_server.install.options import HostKind, Options
+from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
+from guard_server.install.steps import Say, SetupStep, carry_out, undo
+from guard_server.install.undo_record import UndoRecord, default_path
+from guard_server.open_webui.client import WebuiClient
+from guard_server.open_webui.survey import Survey, survey
+
+_BY_HAND = "Users' own default models, and those of groups, name models too: docs/install.md."
+
+
+def open_record(client: WebuiClient, path: Path | None) -> UndoRecord:
+    """Raises RecordUnusable."""
+    return UndoRecord(path or default_path(client.url), client.url)
+
+
+def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say, *, dry_run: bool) -> None:
+    """Does all that is not done yet. It can be stopped at any moment, and continued by the same command.
+
+    Raises:
+        WebuiError
+    """
+    client.check_admin()
+    say(f"Looking at {client.url}")
+    seen = survey(client)
+    _say_what_is_there(seen, say)
+    _check_earlier(record, options)
+    _say_what_is_old(seen, options, say)
+    steps = plan(client, seen, options)
+    if dry_run:
+        _show(client, steps, say)
+        return
+    record.begin(options.host, options.protect)
+    try:
+        done = carry_out(client, steps, record, say)
+    except WebuiRefused as refused:
+        raise CannotInstall(
+            refused.cause, f"{refused.remedy} What was done is in {record.path}: run the command again, or --uninstall."
+        ) from None
+    say(f"{done} steps done. {record.path} has what was before; --uninstall puts it back.")
+    say(_BY_HAND)
+
+
+def plan(client: WebuiClient, seen: Survey, options: Options) -> list[SetupStep]:
+    """The steps, after a check that they can be done. Raises CannotInstall."""
+    if options.host is HostKind.FUNCTIONS:
+        functions_plan.check(client, options)
+        return list(functions_plan.steps(seen, options))
+    pipelines_plan.check(client, seen, options)
+    return list(pipelines_plan.steps(seen, options))
+
+
+def uninstall(client: WebuiClient, record: UndoRecord, say: Say) -> bool:
+    """Puts back what was before. False if something was left: it is said, with the reason.
+
+    Raises:
+        WebuiError
+    """
+    client.check_admin()
+    if record.content is None:
+        raise RecordUnusable(
+            f"There is no record of an installation at {record.path}.",
+            "Name its file with --record, or remove the plugins by hand: docs/functions.md, docs/guarded-models.md.",
+        )
+    left = undo(client, record, say)
+    for line in left:
+        say(f"Left: {line}")
+    say(
+        "Everything else is as before. The audit files stay."
+        if left
+        else "Everything is as before. The audit files stay."
+    )
+    return not left
+
+
+def _check_earlier(record: UndoRecord, options: Options) -> None:
+    """One way to protect at a time: its steps are undone before another's are done."""
+    earlier = record.content
+    if earlier is not None and (earlier.host, earlier.protect) != (options.host, options.protect):
+        raise CannotInstall(
+            f"--host {earlier.host} --protect {earlier.protect} is installed here.",
+            "Run --uninstall first, or leave these options out.",
+        )
+
+
+def _say_what_is_there(seen: Survey, say: Say) -> None:
+    servers = f"{len(seen.connections)} connections" + (", Ollama" if seen.ollama_enabled else "")
+    models = f"{len(seen.models)} models, {len(seen.presets)} presets"
+    say(
+        f"Open WebUI {seen.version}: {seen.users} users, {servers}, {models}, "
+        f"{len(seen.pipelines)} Pipelines servers, {len(seen.functions)} Functions."
+    )
+
+
+def _say_what_is_old(seen: Survey, options: Options, say: Say) -> None:
+    """Functions say their version; the plugins of a Pipelines server do not."""
+    for plugin in (FUNCTION_MODELS, FUNCTION_FILTER):
+        there, new = seen.function(plugin), plugin_file(plugin)
+        if there and there.version != new.version and not options.upgrade:
+            say(f"{plugin} {there.version} is installed: --upgrade replaces it by {new.version}.")
+
+
+def _show(client: WebuiClient, steps: Sequence[SetupStep], say: Say) -> None:
+    say("The plan, of which nothing was done:")
+    for step in steps:
+        say(f"  {'(done) ' if _is_done(client, step) else ''}{step.title}")
+
+
+def _is_done(client: WebuiClient, step: SetupStep) -> bool:
+    try:
+        return step.is_done(client)
+    except (WebuiRefused, ValueError):
+        # What it is about is made by an earlier step.
+        return False

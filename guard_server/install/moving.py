@@ -1,0 +1,98 @@
+"""Moves users from direct models to guarded ones, without a moment in which they have none."""
+
+from collections.abc import Iterator, Mapping
+
+from guard_server.install.model_places import ModelField, ModelGrants, ModelRecordPlace, form_of, grants_of
+from guard_server.install.setting_places import ARENA, model_setting, task_setting
+from guard_server.install.steps import Put, SetupStep
+from guard_server.open_webui.records import EVERYBODY, Body, ModelRecord
+from guard_server.open_webui.survey import Survey
+
+_TASK_MODELS = ("TASK_MODEL", "TASK_MODEL_EXTERNAL")
+
+
+class Moving:
+    """The steps for a survey.
+
+    Args:
+        survey: what is there.
+        guarded: the guarded model of each direct one, by their ids.
+        own_system_prompt: whether a guarded model needs the direct one's system prompt; otherwise that is put there by
+            the direct model, which answers for it.
+    """
+
+    def __init__(self, survey: Survey, guarded: Mapping[str, str], *, own_system_prompt: bool) -> None:
+        self.survey = survey
+        self.guarded = guarded
+        self.own_system_prompt = own_system_prompt
+
+    @property
+    def used(self) -> list[ModelRecord]:
+        """The direct models that users may use: one without a record is closed to them."""
+        return [one for one in self.survey.records if one.id in self.guarded and one.readers and one.is_active]
+
+    def offer(self, *, hidden: bool) -> Iterator[SetupStep]:
+        """Guarded models under the names of the direct ones, for the same users."""
+        for direct in self.used:
+            model = self.guarded[direct.id]
+            yield Put(
+                f"Offer {model} to the users of {direct.id}", ModelRecordPlace(model), self._form(direct, hidden), True
+            )
+            yield Put(f"Give {model} the access of {direct.id}", ModelGrants(model), grants_of(direct.raw))
+
+    def move(self) -> Iterator[SetupStep]:
+        """Presets, default models, pinned models, their order, and task models."""
+        for preset in self.survey.presets:
+            base = self.guarded.get(preset.base or "")
+            if base is not None:
+                yield Put(f"Build the preset {preset.id} on {base}", ModelField(preset.id, "base_model_id"), base)
+        moved = {direct.id: self.guarded[direct.id] for direct in self.used}
+        settings = self.survey.model_settings
+        for name in ("DEFAULT_MODELS", "DEFAULT_PINNED_MODELS"):
+            told = str(settings.get(name) or "")
+            new = ",".join(moved.get(model, model) for model in told.split(","))
+            if new != told:
+                yield Put(f"Set {name} to {new}", model_setting(name), new)
+        order = settings.get("MODEL_ORDER_LIST") or []
+        new_order = [moved.get(model, model) for model in order]
+        if new_order != order:
+            yield Put("Keep the order of the models", model_setting("MODEL_ORDER_LIST"), new_order)
+        for name in _TASK_MODELS:
+            model = str(self.survey.task_settings.get(name) or "")
+            if model in self.guarded:
+                yield Put(f"Let {self.guarded[model]} write titles and tags", task_setting(name), self.guarded[model])
+        # An arena asks any model, whoever may use it.
+        yield Put("Switch arena models off", ARENA, False)
+
+    def close(self) -> Iterator[SetupStep]:
+        """Takes the direct models from users, and out of the admins' list."""
+        for direct in self.used:
+            yield Put(f"Close {direct.id} to users", ModelGrants(direct.id), [])
+            yield Put(f"Hide {direct.id}", ModelField(direct.id, "hidden"), True)
+
+    def judge_tasks(self) -> Iterator[SetupStep]:
+        """Titles and tags of direct models are written by a guarded one that everybody may use."""
+        public = [direct for direct in self.used if direct.is_public]
+        first = next((one for one in public if one.id in self.survey.default_models), public[0] if public else None)
+        if first is None:
+            return
+        for name in _TASK_MODELS:
+            told = str(self.survey.task_settings.get(name) or "")
+            if not told or told in self.guarded:
+                model = self.guarded[told if told in {one.id for one in public} else first.id]
+                yield Put(f"Let {model} write titles and tags", task_setting(name), model)
+
+    def _form(self, direct: ModelRecord, hidden: bool) -> Body:
+        form = form_of(direct.raw) | {"id": self.guarded[direct.id], "base_model_id": None}
+        if hidden:
+            form["meta"] = {**(form.get("meta") or {}), "hidden": True}
+        if not self.own_system_prompt:
+            form["params"] = {name: one for name, one in (form.get("params") or {}).items() if name != "system"}
+        return form | {"access_grants": grants_of(direct.raw)}
+
+
+def hidden_record(model: str, name: str) -> Put:
+    """A model that everybody may use, and that no list shows."""
+    form: Body = {"id": model, "base_model_id": None, "name": name, "params": {}, "is_active": True}
+    form |= {"meta": {"hidden": True}, "access_grants": [EVERYBODY]}
+    return Put(f"Let everybody use {model}, hidden", ModelRecordPlace(model), form, True)

@@ -1,0 +1,158 @@
+"""The plan for a Pipelines server."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from guard_server.errors import CannotInstall
+from guard_server.install.moving import Moving, hidden_record
+from guard_server.install.options import Options, Protect
+from guard_server.install.pipeline_places import PipelineFile, PipelineValves
+from guard_server.install.plugin_files import PIPELINES_FILTER, PIPELINES_MODELS, PIPELINES_REFUSAL, plugin_file
+from guard_server.install.setting_places import OLLAMA, ConnectionSwitch, PipelinesConnection
+from guard_server.install.steps import Put, PutSecret, SetupStep, Upload, WaitForModels
+from guard_server.open_webui.client import WebuiClient
+from guard_server.open_webui.records import WebuiConnection
+from guard_server.open_webui.survey import Survey
+
+_REFUSAL_ENTRY = f"{PIPELINES_MODELS}.~refusal"
+_REFUSAL_NAME = "Qwen3Guard refusal"
+_NO_SERVER = "Name it with --pipelines, and set PIPELINES_API_KEY; or use --host functions, which needs none."
+# What guarded models cannot be told, or only by hand.
+_OWN_WAYS = ("azure", "provider", "headers", "auth_type", "api_type")
+
+
+def server_of(survey: Survey, options: Options) -> str:
+    """The address of the Pipelines server, as Open WebUI names it. Raises CannotInstall."""
+    known = [server.connection.url for server in survey.pipelines]
+    if options.pipelines is not None:
+        return options.pipelines.rstrip("/")
+    if len(known) != 1:
+        found = (
+            f"{len(known)} Pipelines servers are connected"
+            if known
+            else "No Pipelines server is connected, or none answers"
+        )
+        raise CannotInstall(f"{found}.", _NO_SERVER)
+    return known[0]
+
+
+def check(client: WebuiClient, survey: Survey, options: Options) -> None:
+    """Raises CannotInstall for what would make a step fail, before anything is changed."""
+    url = server_of(survey, options)
+    connected = next((one for one in survey.connections if one.url == url), None)
+    key = connected.key if connected else options.pipelines_key
+    if not key:
+        raise CannotInstall(f"The key of the Pipelines server {url} is missing.", _NO_SERVER)
+    reply = client.reply("POST", "/openai/verify", json={"url": url, "key": key, "config": {}})
+    if not reply.is_success or "pipelines" not in reply.json():
+        raise CannotInstall(
+            f"Open WebUI cannot reach a Pipelines server at {url}.",
+            "Is it running, and is this its address as Open WebUI's own server sees it?",
+        )
+    server = next((one for one in survey.pipelines if one.connection.url == url), None)
+    if server and server.problem:
+        raise CannotInstall(
+            f"The Pipelines server {url} lists no plugins: {server.problem}",
+            "Its key in Open WebUI must be its PIPELINES_API_KEY (Admin Panel > Settings > Connections).",
+        )
+    if options.has_models:
+        for one in _upstreams(survey, url):
+            if odd := [name for name in _OWN_WAYS if one.settings.get(name) not in (None, "", "bearer", {})]:
+                raise CannotInstall(
+                    f"The connection {one.url} has settings of its own ({', '.join(odd)}).",
+                    "Use --host functions, which asks the models through Open WebUI; or see docs/guarded-models.md.",
+                )
+
+
+def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
+    """In an order in which users always have a model."""
+    url = server_of(survey, options)
+    both = options.protect is Protect.BOTH
+    yield Put(f"Connect the Pipelines server {url}", PipelinesConnection(url, options.pipelines_key or ""), True)
+    if options.has_models:
+        yield from _models(survey, options, url)
+    if options.has_filter:
+        refusal = _REFUSAL_ENTRY if both else PIPELINES_REFUSAL
+        yield hidden_record(refusal, _REFUSAL_NAME)
+        if not both:
+            yield _upload(url, PIPELINES_REFUSAL, options)
+        closing = tuple(ConnectionSwitch(one.url) for one in _upstreams(survey, url))
+        yield _upload(url, PIPELINES_FILTER, options, closing)
+        valves = {"refusal_model": refusal} | ({"reroute": True} if both else {})
+        yield from _valves(url, PIPELINES_FILTER, options, valves)
+        yield WaitForModels(
+            "Wait until Open WebUI lists the filter", (PIPELINES_FILTER,), "The Pipelines server's log."
+        )
+
+
+def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
+    both = options.protect is Protect.BOTH
+    upstreams = _upstreams(survey, url)
+    ollama = list(survey.ollama_urls) if survey.ollama_enabled else []
+    yield _upload(url, PIPELINES_MODELS, options)
+    addresses = [one.url for one in upstreams] + [f"{one.rstrip('/')}/v1" for one in ollama]
+    keys = [one.key or "none" for one in upstreams] + ["none" for _ in ollama]
+    # A new run of a finished installation finds no direct connection any more: the valves have them.
+    if addresses:
+        where = PipelineValves(url, PIPELINES_MODELS, ("upstream_base_urls", "upstream_api_keys"))
+        wanted = {"upstream_base_urls": ", ".join(addresses), "upstream_api_keys": ", ".join(keys)}
+        yield PutSecret("Tell the guarded models where the models are", where, wanted)
+    yield from _valves(url, PIPELINES_MODELS, options, {"refusal_entry": True} if both else {})
+    moving = Moving(survey, _guarded(survey, upstreams), own_system_prompt=True)
+    wanted_models = tuple(moving.guarded[one.id] for one in moving.used)
+    remedy = (
+        "The Pipelines server must reach the models' servers at the addresses that Open WebUI has; its log has the "
+        "reason. Nothing was taken from users: run the command again when it is solved."
+    )
+    yield WaitForModels("Wait until Open WebUI lists the guarded models", wanted_models, remedy)
+    yield from moving.offer(hidden=both)
+    if both:
+        yield from moving.judge_tasks()
+        return
+    yield from moving.move()
+    for one in upstreams:
+        yield Put(f"Switch the direct connection {one.url} off", ConnectionSwitch(one.url), False)
+    if ollama:
+        yield Put("Switch the direct connection to Ollama off", OLLAMA, False)
+
+
+def _upstreams(survey: Survey, url: str) -> list[WebuiConnection]:
+    """The connections that are on, without Pipelines servers."""
+    servers = {server.connection.url for server in survey.pipelines} | {url}
+    return [one for one in survey.connections if survey.openai_enabled and one.is_enabled and one.url not in servers]
+
+
+def _guarded(survey: Survey, upstreams: list[WebuiConnection]) -> dict[str, str]:
+    """The guarded model of each direct one, by their ids in Open WebUI."""
+    places = {one.index: (place, one.prefix) for place, one in enumerate(upstreams, 1)}
+    found = {}
+    for model in survey.models:
+        if model.owner == "ollama":
+            found[model.id] = guarded_id(model.id, len(upstreams) + 1)
+        elif model.connection in places:
+            place, prefix = places[model.connection]
+            found[model.id] = guarded_id(model.id.removeprefix(f"{prefix}.") if prefix else model.id, place)
+    return found
+
+
+def guarded_id(model: str, place: int = 1) -> str:
+    """The id that the plugin gives to a model of the server at `place`: pipelines/upstreams/model_ids.py."""
+    entry = quote(model, safe=":").replace("~", "%7E").replace("%", "~")
+    return f"{PIPELINES_MODELS}.{entry}" + ("" if place == 1 else f"~~{place}")
+
+
+def _upload(url: str, plugin: str, options: Options, closing: tuple[ConnectionSwitch, ...] = ()) -> Upload:
+    file = plugin_file(plugin)
+    title = f"Upload {plugin} {file.version} to the Pipelines server"
+    return Upload(title, PipelineFile(url, plugin), file.text, options.upgrade, closing if options.upgrade else ())
+
+
+def _valves(url: str, plugin: str, options: Options, valves: dict[str, Any]) -> Iterator[SetupStep]:
+    if options.guard_url is not None:
+        valves = valves | {"guard_base_url": options.guard_url}
+    if valves:
+        yield Put(f"Set {', '.join(valves)} of {plugin}", PipelineValves(url, plugin, tuple(valves)), valves)
+    if options.guard_key is not None:
+        key = {"guard_api_key": options.guard_key}
+        yield PutSecret(f"Set the guard's key of {plugin}", PipelineValves(url, plugin, tuple(key)), key)

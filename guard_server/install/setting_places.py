@@ -1,0 +1,104 @@
+"""Places of Open WebUI's own settings: default and task models, and its connections."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from guard_server.open_webui.client import WebuiClient
+from guard_server.open_webui.records import Body
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One entry of the settings that Open WebUI reads and saves at one address."""
+
+    kind: ClassVar[str] = "setting"
+    read_path: str
+    write_path: str
+    name: str
+
+    def read(self, client: WebuiClient) -> Any:
+        return client.get(self.read_path).get(self.name)
+
+    def write(self, client: WebuiClient, value: Any) -> None:
+        client.post(self.write_path, client.get(self.read_path) | {self.name: value})
+
+
+def model_setting(name: str) -> Setting:
+    """Default and pinned models, and their order."""
+    return Setting("/api/v1/configs/models", "/api/v1/configs/models", name)
+
+
+def task_setting(name: str) -> Setting:
+    return Setting("/api/v1/tasks/config", "/api/v1/tasks/config/update", name)
+
+
+ARENA = Setting("/api/v1/evaluations/config", "/api/v1/evaluations/config", "ENABLE_EVALUATION_ARENA_MODELS")
+OLLAMA = Setting("/ollama/config", "/ollama/config/update", "ENABLE_OLLAMA_API")
+
+
+@dataclass(frozen=True)
+class ConnectionSwitch:
+    """Whether an OpenAI-compatible connection is on: False for off; None, if nobody ever said so, is on.
+
+    Its key stays in Open WebUI, whatever is written here.
+    """
+
+    kind: ClassVar[str] = "connection is on"
+    url: str
+
+    def read(self, client: WebuiClient) -> Any:
+        config = client.get("/openai/config")
+        if self.url not in config["OPENAI_API_BASE_URLS"]:
+            return None
+        return self._settings(config).get("enable")
+
+    def write(self, client: WebuiClient, value: Any) -> None:
+        config = client.get("/openai/config")
+        if self.url not in config["OPENAI_API_BASE_URLS"]:
+            return
+        index = str(config["OPENAI_API_BASE_URLS"].index(self.url))
+        settings = {name: one for name, one in self._settings(config).items() if name != "enable"}
+        config["OPENAI_API_CONFIGS"][index] = settings | ({} if value is None else {"enable": value})
+        client.post("/openai/config/update", config)
+
+    def _settings(self, config: Body) -> Body:
+        index = str(config["OPENAI_API_BASE_URLS"].index(self.url))
+        settings = config["OPENAI_API_CONFIGS"]
+        return dict(settings.get(index, settings.get(self.url, {})))
+
+
+@dataclass(frozen=True)
+class PipelinesConnection:
+    """Whether a Pipelines server is among the connections. To add it takes its key, which no file has."""
+
+    kind: ClassVar[str] = "connection to a Pipelines server"
+    url: str
+    key: str = field(default="", repr=False)
+
+    def read(self, client: WebuiClient) -> Any:
+        return True if self.url in client.get("/openai/config")["OPENAI_API_BASE_URLS"] else None
+
+    def write(self, client: WebuiClient, value: Any) -> None:
+        config = client.get("/openai/config")
+        urls, keys = config["OPENAI_API_BASE_URLS"], config["OPENAI_API_KEYS"]
+        if value:
+            client.post(
+                "/openai/config/update",
+                config
+                | {"ENABLE_OPENAI_API": True, "OPENAI_API_BASE_URLS": [*urls, self.url]}
+                | {"OPENAI_API_KEYS": [*keys, self.key]},
+            )
+            return
+        # Other settings name connections by their places: those after this one move up.
+        gone = urls.index(self.url)
+        settings = {int(place): one for place, one in config["OPENAI_API_CONFIGS"].items() if place.isdecimal()}
+        moved = {str(place - (place > gone)): one for place, one in settings.items() if place != gone}
+        client.post(
+            "/openai/config/update",
+            config
+            | {
+                "OPENAI_API_BASE_URLS": urls[:gone] + urls[gone + 1 :],
+                "OPENAI_API_KEYS": keys[:gone] + keys[gone + 1 :],
+            }
+            | {"OPENAI_API_CONFIGS": moved},
+        )

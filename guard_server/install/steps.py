@@ -1,0 +1,185 @@
+"""The steps of an installation. A step that was done before is not done again."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from guard_server.errors import CannotInstall, WebuiRefused
+from guard_server.install.kept_place import KeptPlace
+from guard_server.install.pipeline_places import PipelineFile
+from guard_server.install.setting_places import ConnectionSwitch
+from guard_server.install.undo_record import UndoRecord
+from guard_server.open_webui.client import WebuiClient
+from guard_server.open_webui.survey import models
+
+Say = Callable[[str], None]
+
+# Open WebUI asks all its connections, of which each may take ten seconds.
+_LIST_SECONDS = 90
+
+
+class SetupStep(Protocol):
+    """`place` is what it changes; None if nothing has to be put back."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def place(self) -> KeptPlace | None: ...
+
+    def is_done(self, client: WebuiClient) -> bool: ...
+
+    def do(self, client: WebuiClient) -> None: ...
+
+
+@dataclass(frozen=True)
+class Put:
+    """Puts a value in a place. With `keep`, whatever is there already stays."""
+
+    title: str
+    place: KeptPlace
+    wanted: Any = field(repr=False)
+    keep: bool = False
+
+    def is_done(self, client: WebuiClient) -> bool:
+        now = self.place.read(client)
+        return now is not None if self.keep else bool(now == self.wanted)
+
+    def do(self, client: WebuiClient) -> None:
+        self.place.write(client, self.wanted)
+
+
+@dataclass(frozen=True)
+class PutSecret:
+    """Sets valves that no file may hold: what was there before cannot be put back."""
+
+    title: str
+    where: KeptPlace
+    wanted: Any = field(repr=False)
+    place: None = None
+
+    def is_done(self, client: WebuiClient) -> bool:
+        return bool(self.where.read(client) == self.wanted)
+
+    def do(self, client: WebuiClient) -> None:
+        self.where.write(client, self.wanted)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Uploads a file to a Pipelines server.
+
+    `replace`: also over one that is there. `closing`: connections that are off meanwhile, so that nothing passes while
+    the server loads its filter again.
+    """
+
+    title: str
+    place: PipelineFile
+    text: str = field(repr=False)
+    replace: bool = False
+    closing: tuple[ConnectionSwitch, ...] = ()
+
+    def is_done(self, client: WebuiClient) -> bool:
+        return not self.replace and self.place.read(client) is not None
+
+    def do(self, client: WebuiClient) -> None:
+        closed = {switch: switch.read(client) for switch in self.closing}
+        for switch in closed:
+            switch.write(client, False)
+        try:
+            self.place.upload(client, self.text)
+            # The server reports success for a file that it could not load, and moves it away.
+            if self.place.read(client) is None:
+                raise CannotInstall(
+                    f"The Pipelines server could not load {self.place.plugin}.py.", "Its log has the reason."
+                )
+            if closed:
+                _wait_for(client, {self.place.plugin})
+        finally:
+            for switch, before in closed.items():
+                switch.write(client, before)
+
+
+@dataclass(frozen=True)
+class WaitForModels:
+    """Waits until Open WebUI lists these models: from here on users can be sent to them."""
+
+    title: str
+    wanted: tuple[str, ...]
+    remedy: str
+    place: None = None
+
+    def is_done(self, client: WebuiClient) -> bool:
+        return not self._missing(client)
+
+    def do(self, client: WebuiClient) -> None:
+        missing = _wait_for(client, set(self.wanted))
+        if missing:
+            raise CannotInstall(f"Open WebUI does not list {', '.join(sorted(missing))}.", self.remedy)
+
+    def _missing(self, client: WebuiClient) -> set[str]:
+        return set(self.wanted) - {model.id for model in models(client)}
+
+
+def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecord, say: Say) -> int:
+    """Does what is not done yet, and returns how many steps that were."""
+    done = 0
+    for step in steps:
+        if step.is_done(client):
+            continue
+        say(step.title)
+        if step.place is not None:
+            record.note(step.place, step.place.read(client))
+        step.do(client)
+        if step.place is not None:
+            record.settle(step.place, step.place.read(client))
+        done += 1
+    return done
+
+
+def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
+    """Puts back what was before, the last change first, and returns what was left as it is, with the reason."""
+    left = []
+    changes = record.changes()
+    made = {getattr(change.place, "plugin", None) for change in changes if _is_plugin(change) and change.before is None}
+    for change in changes:
+        place = change.place
+        if not _is_plugin(change) and getattr(place, "plugin", None) in made:
+            # It goes with its plugin.
+            record.forget(change)
+            continue
+        try:
+            now = place.read(client)
+            if now is not None and change.before is None:
+                say(f"Removing: {_words(place)}")
+                place.write(client, None)
+            elif now != change.before and change.is_ours(now):
+                say(f"Putting back: {_words(place)}")
+                place.write(client, change.before)
+            elif now != change.before:
+                left.append(f"{_words(place)}: it was changed since, and is left as it is")
+        except WebuiRefused as refused:
+            left.append(f"{_words(place)}: {refused.cause}")
+            continue
+        record.forget(change)
+    return left
+
+
+def _is_plugin(change: Any) -> bool:
+    return change.place.kind in ("function", "pipeline")
+
+
+def _words(place: KeptPlace) -> str:
+    names = ("model", "plugin", "url", "name")
+    return " ".join([place.kind, *(str(getattr(place, name)) for name in names if hasattr(place, name))])
+
+
+def _wait_for(client: WebuiClient, wanted: set[str]) -> set[str]:
+    """Those that are still missing when the time is up."""
+    deadline = time.monotonic() + _LIST_SECONDS
+    while True:
+        missing = wanted - {model.id for model in models(client)}
+        if not missing or time.monotonic() > deadline:
+            return missing
+        time.sleep(1)

@@ -1,0 +1,163 @@
+"""Open WebUI's HTTP API with one account's token. Every failure is an error with its cause and its remedy."""
+
+import re
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from guard_server.errors import (
+    NotAnAdmin,
+    NotOpenWebui,
+    TokenRefused,
+    WebuiRefused,
+    WebuiTooOld,
+    WebuiUnreachable,
+)
+
+# The hook `request` of Functions, and answers that an outlet may change for good.
+OLDEST = (0, 11, 2)
+# An upload to a Pipelines server is answered when the file was loaded.
+SECONDS = 120
+_LONGEST_REASON = 300
+
+
+class WebuiClient:
+    """One account of one Open WebUI.
+
+    Args:
+        url: the address of the page, such as http://localhost:3000.
+        token: an API key or a session token. No message repeats it.
+        seconds: time limit for one reply.
+    """
+
+    def __init__(self, url: str, token: str, seconds: float = SECONDS) -> None:
+        self.url = url.rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise NotOpenWebui(
+                f"{url} is no address.", "Give --webui the address of the page, such as http://localhost:3000."
+            )
+        self.seconds = seconds
+        self._token = token
+        self._http = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=seconds, cookies=None
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.call("GET", path, params=query)
+
+    def post(self, path: str, body: object) -> Any:
+        return self.call("POST", path, json=body)
+
+    def delete(self, path: str, body: object = None) -> Any:
+        return self.call("DELETE", path, json=body)
+
+    def upload(self, path: str, form: dict[str, str], name: str, content: bytes) -> Any:
+        return self.call("POST", path, data=form, files={"file": (name, content, "text/x-python")})
+
+    def call(self, method: str, path: str, **content: Any) -> Any:
+        """The JSON of the reply.
+
+        Raises:
+            WebuiError
+        """
+        response = self.reply(method, path, **content)
+        if response.is_error:
+            raise WebuiRefused(
+                f"Open WebUI answered {method} {path} with {response.status_code}: {self._reason(response)}",
+                "Open WebUI's log has more about it.",
+                response.status_code,
+            )
+        try:
+            return response.json()
+        except ValueError:
+            raise NotOpenWebui(
+                f"{self.url}{path} answered with something that is not JSON.",
+                "Check --webui: another program, or a sign-in page of a proxy, answers at this address.",
+            ) from None
+
+    def reply(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """The reply, whatever its status.
+
+        Raises:
+            WebuiUnreachable
+        """
+        # A cookie of an earlier reply would go on naming its account.
+        self._http.cookies.clear()
+        try:
+            return self._http.request(method, path, **content)
+        except httpx.TimeoutException:
+            raise WebuiUnreachable(
+                f"{self.url} did not answer {method} {path} in {self._http.timeout.read:g} s.",
+                "See Open WebUI's log: it may be overloaded, or wait for one of its connections.",
+            ) from None
+        except httpx.TransportError as error:
+            raise WebuiUnreachable(
+                f"{self.url} cannot be reached: {str(error) or type(error).__name__}",
+                "Is Open WebUI running, and is this its address as seen from this machine? From inside a container, "
+                "localhost is the container.",
+            ) from None
+
+    def version(self) -> str:
+        """Raises NotOpenWebui, WebuiUnreachable."""
+        response = self.reply("GET", "/api/version")
+        if response.is_redirect:
+            target = response.headers.get("location", "another address").removesuffix("/api/version")
+            raise NotOpenWebui(f"{self.url} sends its clients on to {target}.", f"Give that address: --webui {target}")
+        try:
+            version = response.json()["version"] if response.is_success else None
+        except (ValueError, KeyError, TypeError):
+            version = None
+        if not isinstance(version, str):
+            raise NotOpenWebui(
+                f"{self.url} is no Open WebUI: /api/version answers {response.status_code} without a version.",
+                "Check --webui: it is the address of the page, without /api or another path.",
+            )
+        return version
+
+    def check_admin(self) -> None:
+        """Raises a WebuiError unless the version is new enough and the token is an admin's."""
+        version = self.version()
+        if version_numbers(version) < OLDEST:
+            wanted = ".".join(map(str, OLDEST))
+            raise WebuiTooOld(
+                f"This Open WebUI is {version}.", f"Upgrade it: {wanted} is the oldest that is supported."
+            )
+        response = self.reply("GET", "/api/v1/users/")
+        if response.is_success:
+            return
+        reason = self._reason(response)
+        if response.status_code == 403:
+            raise TokenRefused(
+                f"Open WebUI does not let this token in: {reason}",
+                "Allow API keys, without restricted endpoints (Admin Panel > Settings > General), or give the session "
+                "token of the page: the value of `token` in the browser's local storage.",
+            )
+        if self.reply("GET", "/api/v1/users/user/settings").is_success:
+            raise NotAnAdmin("The token is that of an account that is no admin's.", "Give the token of an admin.")
+        raise TokenRefused(
+            f"Open WebUI does not know this token ({response.status_code}): {reason}",
+            "It may have expired, or be cut off: copy it again. An account that waits for approval has no access.",
+        )
+
+    def _reason(self, response: httpx.Response) -> str:
+        """Open WebUI's own words, cut and without the token."""
+        try:
+            said = response.json()
+            text = str(said.get("detail", said) if isinstance(said, dict) else said)
+        except ValueError:
+            text = response.text
+        return " ".join(text.replace(self._token, "…").split())[:_LONGEST_REASON] or "no reason is given"
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """`0.12.4` and `0.12.4.dev1` as (0, 12, 4)."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])

@@ -1,0 +1,364 @@
+"""`qwen3guard install`: what goes wrong, and what is left then. The real programs are in tests/e2e/test_install.py."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse
+from starlette.routing import Route
+from typer.testing import CliRunner
+
+from functions.answers.guarded_route import check_model
+from guard_server import cli
+from guard_server.errors import CannotInstall, RecordUnusable
+from guard_server.install import installation, pipelines_plan
+from guard_server.install.functions_plan import _HIDDEN_ENTRY
+from guard_server.install.options import HostKind, Options, Protect
+from guard_server.install.pipelines_plan import _REFUSAL_ENTRY, guarded_id
+from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, PIPELINES_MODELS, plugin_file
+from guard_server.install.setting_places import PipelinesConnection
+from guard_server.install.undo_record import UndoRecord
+from guard_server.open_webui.client import WebuiClient
+from guard_server.open_webui.records import EVERYBODY, ModelRecord, PipelinesServer, WebuiConnection, WebuiModel
+from guard_server.open_webui.survey import Survey
+from pipelines.upstreams.model_ids import REFUSAL_ENTRY, encoded
+from tests.stands.admin_api import TOKEN, AdminApi
+from tests.stands.servers import free_port, serve
+
+GUARD = "http://guard:8000/v1"
+
+
+@pytest.fixture
+def api() -> AdminApi:
+    return AdminApi()
+
+
+class Installing:
+    """The command, with an admin's token, against a stand-in."""
+
+    def __init__(self, api: AdminApi, url: str, folder: Path) -> None:
+        self.api, self.path = api, folder / "record.json"
+        self.client = WebuiClient(url, TOKEN)
+        self.said: list[str] = []
+
+    def install(self, protect: Protect = Protect.MODELS, *, dry_run: bool = False, **more: Any) -> None:
+        options = Options(HostKind.FUNCTIONS, protect, GUARD, "sk-guard-secret", **more)
+        record = UndoRecord(self.path, self.client.url)
+        installation.install(self.client, options, record, self.said.append, dry_run=dry_run)
+
+    def uninstall(self) -> bool:
+        return installation.uninstall(self.client, UndoRecord(self.path, self.client.url), self.said.append)
+
+
+@pytest.fixture
+def installing(api: AdminApi, tmp_path: Path) -> Iterator[Installing]:
+    with serve(api.app) as url:
+        installing = Installing(api, url, tmp_path)
+        with installing.client:
+            yield installing
+
+
+@pytest.mark.parametrize("protect", Protect)
+def test_an_installation_that_fails_at_any_change_can_be_continued_and_undone(
+    installing: Installing, protect: Protect
+) -> None:
+    api = installing.api
+    before = api.state()
+    installing.install(protect)
+    wanted, changes = api.state(), api.changes
+    assert installing.uninstall()
+    assert api.state() == before
+    for number in range(1, changes + 1):
+        api.changes, api.fails_at = 0, number
+        with pytest.raises(CannotInstall, match="database is locked"):
+            installing.install(protect)
+        api.fails_at = 0
+        # Every second one is continued: each step is between two of them.
+        if number % 2:
+            installing.install(protect)
+            assert api.state() == wanted, number
+        assert installing.uninstall()
+        assert api.state() == before, number
+        assert not installing.path.exists()
+
+
+@pytest.mark.parametrize("protect", Protect)
+def test_users_have_a_model_after_every_single_change(installing: Installing, protect: Protect) -> None:
+    api, seen = installing.api, []
+    api.after_change = lambda: seen.append((api.offered(), api.functions.get(FUNCTION_FILTER, {})))
+    installing.install(protect)
+    models = api.offered()
+    assert installing.uninstall()
+    assert len(seen) > 5
+    assert all("preset" in offered and len(offered) > 1 for offered, _ in seen)
+    assert models == ({f"{FUNCTION_MODELS}.open", "preset"} if protect is Protect.MODELS else {"open", "preset"})
+    # A filter that is on has its guard's address, and is on for all models.
+    on = [function for _, function in seen if function.get("is_active")]
+    assert all(one["valves"].get("guard_base_url") == GUARD and one["is_global"] for one in on)
+
+
+def test_what_an_admin_changed_since_is_left_as_it_is(installing: Installing) -> None:
+    api = installing.api
+    installing.install()
+    api.settings["models"]["DEFAULT_MODELS"] = "preset"
+    assert not installing.uninstall()
+    assert api.settings["models"]["DEFAULT_MODELS"] == "preset"
+    assert any("DEFAULT_MODELS: it was changed since" in line for line in installing.said)
+    assert api.records["open"]["access_grants"]
+
+
+def test_the_system_prompt_of_a_direct_model_is_not_put_twice(installing: Installing) -> None:
+    installing.install()
+    assert installing.api.records[f"{FUNCTION_MODELS}.open"]["params"] == {"temperature": 0.5}
+
+
+def test_nobody_can_be_given_a_model_that_was_closed(installing: Installing) -> None:
+    installing.install()
+    assert f"{FUNCTION_MODELS}.closed" not in installing.api.records
+
+
+def test_a_plan_changes_nothing(installing: Installing) -> None:
+    before = installing.api.state()
+    installing.install(dry_run=True)
+    assert installing.api.state() == before
+    assert not installing.path.exists()
+    assert any("Close open to users" in line for line in installing.said)
+
+
+def test_another_way_to_protect_asks_to_undo_the_first(installing: Installing) -> None:
+    installing.install(Protect.FILTER)
+    with pytest.raises(CannotInstall, match="--protect filter is installed here"):
+        installing.install(Protect.MODELS)
+
+
+def test_an_older_file_stays_until_an_upgrade(installing: Installing) -> None:
+    installing.install(Protect.FILTER)
+    function = installing.api.functions[FUNCTION_FILTER]
+    function["content"] = "class Filter: ..."
+    installing.install(Protect.FILTER)
+    assert installing.api.functions[FUNCTION_FILTER]["content"] == "class Filter: ..."
+    installing.install(Protect.FILTER, upgrade=True)
+    assert installing.api.functions[FUNCTION_FILTER]["content"] == plugin_file(FUNCTION_FILTER).text
+    assert installing.api.functions[FUNCTION_FILTER]["is_active"]
+
+
+@pytest.mark.parametrize("status", [401, 502])
+def test_a_guard_that_open_webui_cannot_reach_is_said_before_any_change(installing: Installing, status: int) -> None:
+    installing.api.guard_status = status
+    before = installing.api.state()
+    with pytest.raises(CannotInstall) as raised:
+        installing.install()
+    assert GUARD in raised.value.cause
+    assert installing.api.state() == before
+
+
+def test_no_record_holds_a_key_and_a_foreign_one_is_refused(installing: Installing, tmp_path: Path) -> None:
+    installing.install(Protect.BOTH)
+    text = installing.path.read_text()
+    for secret in (TOKEN, "sk-guard-secret", "sk-upstream-secret"):
+        assert secret not in text
+    assert installing.path.stat().st_mode & 0o077 == 0
+    with pytest.raises(RecordUnusable, match="is the record of"):
+        UndoRecord(installing.path, "http://elsewhere")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(RecordUnusable, match="cannot be read"):
+        UndoRecord(tmp_path / "broken.json", "http://elsewhere")
+
+
+@given(st.text(min_size=1, max_size=50), st.integers(1, 20))
+def test_ids_of_guarded_models_are_those_of_the_plugins(model: str, place: int) -> None:
+    assert guarded_id(model, place) == f"{PIPELINES_MODELS}.{encoded(model, place)}"
+    assert f"{PIPELINES_MODELS}.{REFUSAL_ENTRY}" == _REFUSAL_ENTRY
+    assert check_model(FUNCTION_MODELS) == _HIDDEN_ENTRY
+
+
+# ---- the plan for a Pipelines server ----
+
+SERVER, MODELS = "http://pipelines:9099", "http://models/v1"
+
+
+def seen(settings: dict[str, Any] | None = None, **more: Any) -> Survey:
+    """A Pipelines server after a server of models and before another one, and Ollama."""
+    connections = (
+        WebuiConnection(0, MODELS, "sk-upstream-secret", {"prefix_id": "home"}),
+        WebuiConnection(1, SERVER, "sk-pipelines-secret", {}),
+        WebuiConnection(2, "http://other/v1", "", settings or {}),
+    )
+    listed = [("home.qwen/qwen3", 0, "openai"), ("gpt", 2, "openai"), ("llama:8b", None, "ollama")]
+    records: list[dict[str, Any]] = [
+        {"id": name, "name": name, "base_model_id": None, "meta": {}, "params": {}, "access_grants": [EVERYBODY]}
+        for name, _, _ in listed
+    ]
+    found: dict[str, Any] = {
+        "url": "http://webui",
+        "version": "0.12.4",
+        "users": 3,
+        "openai_enabled": True,
+        "connections": connections,
+        "ollama_enabled": True,
+        "ollama_urls": ("http://ollama:11434/",),
+        "pipelines": (PipelinesServer(connections[1], ()),),
+        "functions": (),
+        "models": tuple(WebuiModel(name, name, owner, index) for name, index, owner in listed),
+        "records": tuple(ModelRecord(str(one["id"]), str(one["id"]), None, True, (EVERYBODY,), one) for one in records),
+        "model_settings": {"DEFAULT_MODELS": "gpt"},
+        "task_settings": {},
+    }
+    return Survey(**(found | more))
+
+
+def titles(survey: Survey, protect: Protect) -> list[str]:
+    options = Options(HostKind.PIPELINES, protect, GUARD)
+    return [step.title for step in pipelines_plan.steps(survey, options)]
+
+
+def test_direct_connections_are_switched_off_when_all_users_have_guarded_models() -> None:
+    planned = titles(seen(), Protect.MODELS)
+    assert planned[-3:] == [
+        f"Switch the direct connection {MODELS} off",
+        "Switch the direct connection http://other/v1 off",
+        "Switch the direct connection to Ollama off",
+    ]
+    offered = [title for title in planned if title.startswith("Offer ")]
+    # The ids that the plugin gives: in the order of its addresses, without Open WebUI's prefix.
+    assert [title.split()[1] for title in offered] == [
+        "qwen3guard_models.qwen~2Fqwen3",
+        "qwen3guard_models.gpt~~2",
+        "qwen3guard_models.llama:8b~~3",
+    ]
+    assert planned.index("Wait until Open WebUI lists the guarded models") < planned.index(offered[0])
+
+
+def test_no_step_shows_a_key() -> None:
+    for protect in Protect:
+        steps = list(
+            pipelines_plan.steps(
+                seen(), Options(HostKind.PIPELINES, protect, GUARD, "sk-guard-secret", SERVER, "sk-server-secret")
+            )
+        )
+        shown = f"{steps} {[step.title for step in steps]} {seen()}"
+        assert "secret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("survey", "says"),
+    [
+        (seen({"headers": {"api-key": "x"}}), "has settings of its own (headers)"),
+        (seen(pipelines=()), "No Pipelines server is connected"),
+    ],
+)
+def test_what_a_pipelines_server_cannot_be_told_is_said_before_any_change(
+    installing: Installing, survey: Survey, says: str
+) -> None:
+    installing.api.verified = {"data": [], "pipelines": True}
+    with pytest.raises(CannotInstall) as raised:
+        pipelines_plan.check(installing.client, survey, Options(HostKind.PIPELINES, Protect.MODELS, GUARD))
+    assert says in raised.value.cause
+
+
+def test_a_connection_that_is_removed_takes_no_settings_of_others_along(installing: Installing) -> None:
+    openai = installing.api.settings["openai"]
+    openai["OPENAI_API_CONFIGS"] = {"0": {"prefix_id": "home"}}
+    place = PipelinesConnection(SERVER, "sk-pipelines-secret")
+    place.write(installing.client, True)
+    assert place.read(installing.client)
+    later = {"OPENAI_API_BASE_URLS": [MODELS, SERVER, "http://other/v1"], "OPENAI_API_KEYS": ["a", "b", "c"]}
+    openai.update(later, OPENAI_API_CONFIGS={"0": {"prefix_id": "home"}, "1": {}, "2": {"enable": False}})
+    place.write(installing.client, None)
+    assert openai["OPENAI_API_BASE_URLS"] == [MODELS, "http://other/v1"]
+    assert openai["OPENAI_API_KEYS"] == ["a", "c"]
+    assert openai["OPENAI_API_CONFIGS"] == {"0": {"prefix_id": "home"}, "1": {"enable": False}}
+
+
+# ---- the command's errors ----
+
+
+@contextmanager
+def page(*routes: Route) -> Iterator[str]:
+    with serve(Starlette(routes=list(routes))) as url:
+        yield url
+
+
+async def _elsewhere(request: Any) -> RedirectResponse:
+    return RedirectResponse("https://chat.example/api/version")
+
+
+async def _sign_in_page(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("<html>")
+
+
+async def _other_api(request: Any) -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
+def run(url: str, token: str, folder: Path, *options: str) -> str:
+    """What the command prints when it fails: cause, remedy, and no traceback."""
+    arguments = ["install", "--webui", url, "--record", str(folder / "record.json"), *options]
+    result = CliRunner().invoke(cli.app, arguments, env={"OPEN_WEBUI_TOKEN": token, "COLUMNS": "200"})
+    assert result.exit_code == 1, result.output
+    assert "Error: " in result.stderr
+    assert "Remedy: " in result.stderr
+    assert "Traceback" not in result.output
+    assert not token or token not in result.output
+    return result.stderr
+
+
+def _too_old(api: AdminApi) -> None:
+    api.version = "0.10.9"
+
+
+def _no_admin(api: AdminApi) -> None:
+    api.role = "user"
+
+
+def _no_keys(api: AdminApi) -> None:
+    api.api_keys = False
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [(_too_old, "is 0.10.9"), (_no_admin, "no admin's"), (_no_keys, "does not let this token in")],
+)
+def test_an_account_or_a_version_that_cannot_do_it(
+    api: AdminApi, tmp_path: Path, change: Callable[[AdminApi], None], says: str
+) -> None:
+    change(api)
+    with serve(api.app) as url:
+        assert says in run(url, TOKEN, tmp_path)
+
+
+def test_a_wrong_token(api: AdminApi, tmp_path: Path) -> None:
+    with serve(api.app) as url:
+        assert "does not know this token" in run(url, "sk-wrong", tmp_path)
+        assert "No token was given" in run(url, "", tmp_path)
+        assert "cannot be read" in run(url, "", tmp_path, "--token-file", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (_elsewhere, "--webui https://chat.example"),
+        (_sign_in_page, "is no Open WebUI"),
+        (_other_api, "is no Open WebUI"),
+    ],
+)
+def test_an_address_where_something_else_answers(answer: Any, says: str, tmp_path: Path) -> None:
+    with page(Route("/api/version", answer)) as url:
+        assert says in run(url, TOKEN, tmp_path)
+
+
+def test_an_address_where_nobody_answers(tmp_path: Path) -> None:
+    assert "cannot be reached" in run(f"http://127.0.0.1:{free_port()}", TOKEN, tmp_path)
+    assert "is no address" in run("localhost:3000", TOKEN, tmp_path)
+
+
+def test_what_was_never_installed_cannot_be_undone(api: AdminApi, tmp_path: Path) -> None:
+    with serve(api.app) as url:
+        assert "no record of an installation" in run(url, TOKEN, tmp_path, "--uninstall")
+        said = run(url, TOKEN, tmp_path, "--host", "pipelines")
+    assert "No Pipelines server is connected" in said
