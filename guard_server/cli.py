@@ -200,10 +200,12 @@ def examine(
     """Check a guard, or the protection of an Open WebUI, and report problems with remedies. Status 1 on a failure."""
     if webui is not None:
         with errors_reported():
-            from guard_server.doctor.protection import command
+            from guard_server.doctor.protection import protection_command
 
-            command.check(
-                command.Wanted(webui, token_file, user_token_file, as_json=as_json, watch=watch, webhook=webhook)
+            protection_command.check(
+                protection_command.Wanted(
+                    webui, token_file, user_token_file, as_json=as_json, watch=watch, webhook=webhook
+                )
             )
         return
     from guard_server.doctor import examination, table

@@ -23,16 +23,16 @@ from typer.testing import CliRunner
 
 from guard_server import __version__, cli
 from guard_server.doctor.examination import Level
-from guard_server.doctor.protection import replies, watch
+from guard_server.doctor.protection import protection_watch, webui_replies
 from guard_server.doctor.protection.check import check_protection
 from guard_server.doctor.protection.outcome import Said, outcome
 from guard_server.doctor.protection.paths import HARMLESS, HARMLESS_CHAT, NEUTRAL_TITLE, UNSAFE
+from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
+from guard_server.doctor.protection.protection_settings import PUBLIC_KEY, setting_findings
 from guard_server.doctor.protection.protection_table import show_protection
-from guard_server.doctor.protection.replies import Meaning, NoticeReader, Reply
-from guard_server.doctor.protection.report import PathFinding, ProtectionReport, State
 from guard_server.doctor.protection.routes import ROUTES
-from guard_server.doctor.protection.settings import PUBLIC_KEY, setting_findings
 from guard_server.doctor.protection.valves import Plugin
+from guard_server.doctor.protection.webui_replies import Meaning, NoticeReader, Reply
 from guard_server.errors import WebuiError, WebuiUnreachable
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import (
@@ -164,12 +164,17 @@ def whole(text: str) -> httpx.Response:
     ],
 )
 def test_a_reply_is_understood(response: httpx.Response, meaning: Meaning) -> None:
-    assert NoticeReader([]).meaning(replies.chat_reply(response)) is meaning
+    assert NoticeReader([]).meaning(webui_replies.chat_reply(response)) is meaning
 
 
 @given(st.text())
 def test_no_reply_is_too_odd(text: str) -> None:
-    for read in (replies.chat_reply, replies.message_reply, replies.output_reply, replies.title_reply):
+    for read in (
+        webui_replies.chat_reply,
+        webui_replies.message_reply,
+        webui_replies.output_reply,
+        webui_replies.title_reply,
+    ):
         NoticeReader([]).meaning(read(httpx.Response(200, text=text)))
 
 
@@ -179,18 +184,18 @@ def test_the_other_apis_are_understood() -> None:
     responses = httpx.Response(200, json={"output": [{"content": [{"type": "output_text", "text": "Not here."}]}]})
     stored = {"output": [{"type": "message", "content": [{"text": "Not here."}]}]}
     for reply in (
-        replies.message_reply(anthropic),
-        replies.output_reply(responses),
-        replies.stored_reply(stored),
-        replies.stored_reply({"content": "Not here. (Violent)"}),
-        replies.stored_reply({"content": "", "error": {"content": "Not here."}}),
+        webui_replies.message_reply(anthropic),
+        webui_replies.output_reply(responses),
+        webui_replies.stored_reply(stored),
+        webui_replies.stored_reply({"content": "Not here. (Violent)"}),
+        webui_replies.stored_reply({"content": "", "error": {"content": "Not here."}}),
     ):
         assert reader.meaning(reply) is Meaning.PROMPT_REFUSED
 
 
 def test_a_refused_title_is_known_by_the_neutral_one() -> None:
-    assert replies.title_reply(whole(neutral_answer("title_generation", ""))).text == NEUTRAL_TITLE
-    assert replies.title_reply(whole("Paris")).text == "Paris"
+    assert webui_replies.title_reply(whole(neutral_answer("title_generation", ""))).text == NEUTRAL_TITLE
+    assert webui_replies.title_reply(whole("Paris")).text == "Paris"
 
 
 # Outcomes.
@@ -203,21 +208,21 @@ def said(meaning: Meaning, words: str = "words", status: int = 200) -> Said:
 @pytest.mark.parametrize(
     ("unsafe", "harmless", "state", "level"),
     [
-        (Meaning.PROMPT_REFUSED, Meaning.ANSWER_WITHHELD, State.PROTECTED, Level.OK),
-        (Meaning.ANSWERED, Meaning.ANSWERED, State.OPEN, Level.FAILURE),
-        (Meaning.ANSWERED, Meaning.ANSWER_WITHHELD, State.OPEN, Level.FAILURE),
-        (Meaning.PROMPT_REFUSED, Meaning.UNJUDGED_ANSWER, State.OPEN, Level.FAILURE),
+        (Meaning.PROMPT_REFUSED, Meaning.ANSWER_WITHHELD, PathState.PROTECTED, Level.OK),
+        (Meaning.ANSWERED, Meaning.ANSWERED, PathState.OPEN, Level.FAILURE),
+        (Meaning.ANSWERED, Meaning.ANSWER_WITHHELD, PathState.OPEN, Level.FAILURE),
+        (Meaning.PROMPT_REFUSED, Meaning.UNJUDGED_ANSWER, PathState.OPEN, Level.FAILURE),
         # The model's own server refused the unsafe prompt; the plugins did not.
-        (Meaning.ERROR, Meaning.UNJUDGED_ANSWER, State.OPEN, Level.FAILURE),
-        (Meaning.ERROR, Meaning.ANSWER_WITHHELD, State.NOT_SEEN, Level.WARNING),
-        (Meaning.PROMPT_REFUSED, Meaning.ANSWERED, State.NOT_SEEN, Level.WARNING),
-        (Meaning.NO_VERDICT, Meaning.NO_VERDICT, State.CLOSED, Level.FAILURE),
-        (Meaning.PROMPT_REFUSED, Meaning.PROMPT_REFUSED, State.CLOSED, Level.FAILURE),
-        (Meaning.ERROR, Meaning.ERROR, State.CLOSED, Level.FAILURE),
-        (Meaning.NO_ACCESS, Meaning.NO_ACCESS, State.CLOSED, Level.FAILURE),
+        (Meaning.ERROR, Meaning.UNJUDGED_ANSWER, PathState.OPEN, Level.FAILURE),
+        (Meaning.ERROR, Meaning.ANSWER_WITHHELD, PathState.NOT_SEEN, Level.WARNING),
+        (Meaning.PROMPT_REFUSED, Meaning.ANSWERED, PathState.NOT_SEEN, Level.WARNING),
+        (Meaning.NO_VERDICT, Meaning.NO_VERDICT, PathState.CLOSED, Level.FAILURE),
+        (Meaning.PROMPT_REFUSED, Meaning.PROMPT_REFUSED, PathState.CLOSED, Level.FAILURE),
+        (Meaning.ERROR, Meaning.ERROR, PathState.CLOSED, Level.FAILURE),
+        (Meaning.NO_ACCESS, Meaning.NO_ACCESS, PathState.CLOSED, Level.FAILURE),
     ],
 )
-def test_two_replies_decide(unsafe: Meaning, harmless: Meaning, state: State, level: Level) -> None:
+def test_two_replies_decide(unsafe: Meaning, harmless: Meaning, state: PathState, level: Level) -> None:
     found = outcome(ROUTE["chat page"], said(unsafe), said(harmless), offered=True, cause="it is down")
     assert (found.state, found.level) == (state, level)
     assert (found.remedy is None) is (level is Level.OK)
@@ -229,15 +234,15 @@ def test_only_refusals_are_protected_and_what_passes_is_open(
 ) -> None:
     found = outcome(route, said(unsafe), said(harmless), offered=offered)
     passes = unsafe in (Meaning.ANSWERED, Meaning.UNJUDGED_ANSWER) or harmless is Meaning.UNJUDGED_ANSWER
-    assert (found.state is State.OPEN) is passes
-    if found.state is State.PROTECTED:
+    assert (found.state is PathState.OPEN) is passes
+    if found.state is PathState.PROTECTED:
         assert unsafe in (Meaning.PROMPT_REFUSED, Meaning.ANSWER_WITHHELD)
         assert harmless is Meaning.ANSWER_WITHHELD or route.is_task
 
 
 def test_a_model_that_users_may_not_use_is_closed_as_it_should_be() -> None:
     found = outcome(ROUTE["/openai"], said(Meaning.NO_ACCESS), said(Meaning.NO_ACCESS), offered=False)
-    assert (found.state, found.level) == (State.CLOSED, Level.OK)
+    assert (found.state, found.level) == (PathState.CLOSED, Level.OK)
 
 
 # Settings.
@@ -429,10 +434,10 @@ def test_an_ordinary_user_asks_and_is_removed_again(chatting: tuple[ChattingApi,
     assert set(api.accounts) == {"admin"}
     assert set(api.asked) == {"Bearer sk-temporary"}
     states = {(one.model, one.path): one.state for one in found.paths}
-    assert states["open", "API"] is State.OPEN
-    assert states["open", "/openai"] is State.OPEN
-    assert states["open", "chat page"] is State.CLOSED
-    assert {state for (model, _), state in states.items() if model == "closed"} == {State.CLOSED}
+    assert states["open", "API"] is PathState.OPEN
+    assert states["open", "/openai"] is PathState.OPEN
+    assert states["open", "chat page"] is PathState.CLOSED
+    assert {state for (model, _), state in states.items() if model == "closed"} == {PathState.CLOSED}
     assert not any(one.level is Level.FAILURE for one in found.paths if one.model == "closed")
     assert not found.protected
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
@@ -505,8 +510,8 @@ class Stopped(Exception):
     pass
 
 
-def report(state: State, why: str = "why") -> ProtectionReport:
-    level = Level.FAILURE if state is State.OPEN else Level.OK
+def report(state: PathState, why: str = "why") -> ProtectionReport:
+    level = Level.FAILURE if state is PathState.OPEN else Level.OK
     path = PathFinding(model="m", path="API", state=state, level=level, why=why)
     return ProtectionReport(url="http://webui", version="0.12.4", settings=(), paths=(path,))
 
@@ -533,13 +538,13 @@ def watched(url: str, *answers: ProtectionReport | WebuiUnreachable) -> tuple[li
         return answer
 
     with pytest.raises(Stopped):
-        watch.watch(check, shown.append, heard.append, 0, url)
+        protection_watch.watch(check, shown.append, heard.append, 0, url)
     return shown, heard
 
 
 def test_only_changes_are_shown_and_posted(webhook: tuple[Webhook, str]) -> None:
     hook, url = webhook
-    good, same, bad = report(State.PROTECTED), report(State.PROTECTED, "other words"), report(State.OPEN)
+    good, same, bad = report(PathState.PROTECTED), report(PathState.PROTECTED, "other words"), report(PathState.OPEN)
     gone = WebuiUnreachable("It is gone.", "Start it.")
     shown, heard = watched(url, good, same, bad, bad, gone, gone, good)
     assert shown == [good, bad, good]
@@ -552,7 +557,7 @@ def test_only_changes_are_shown_and_posted(webhook: tuple[Webhook, str]) -> None
 def test_a_change_that_the_webhook_did_not_get_is_posted_again(webhook: tuple[Webhook, str]) -> None:
     hook, url = webhook
     hook.refusals = 1
-    bad = report(State.OPEN)
+    bad = report(PathState.OPEN)
     shown, heard = watched(url, bad, bad, bad)
     assert shown == [bad]
     assert [one["protected"] for one in hook.got] == [False]

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from guard_server.doctor.protection.account import ordinary_user
-from guard_server.doctor.protection.paths import AskedModel, PathCheck
-from guard_server.doctor.protection.replies import NoticeReader
-from guard_server.doctor.protection.report import ProtectionReport
-from guard_server.doctor.protection.settings import setting_findings
+from guard_server.doctor.protection.paths import PathCheck, ProbedModel
+from guard_server.doctor.protection.protection_report import ProtectionReport
+from guard_server.doctor.protection.protection_settings import setting_findings
 from guard_server.doctor.protection.valves import Plugin, our_plugins
+from guard_server.doctor.protection.webui_replies import NoticeReader
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import Survey, survey
 
@@ -47,7 +47,7 @@ def check_protection(
     )
 
 
-def _models(found: Survey, plugins: tuple[Plugin, ...], user: WebuiClient) -> list[AskedModel]:
+def _models(found: Survey, plugins: tuple[Plugin, ...], user: WebuiClient) -> list[ProbedModel]:
     """What users can pick first, presets included; then the models that they are not to use."""
     owners = {model.id: model.owner for model in found.models}
     # They say notices only, or answer no direct request.
@@ -55,8 +55,8 @@ def _models(found: Survey, plugins: tuple[Plugin, ...], user: WebuiClient) -> li
     offered = [str(one["id"]) for one in user.get("/api/models")["data"]]
     others = [one.id for one in found.models if not one.is_filter and one.id not in offered]
     return [
-        *(AskedModel(name, owners.get(name, ""), True) for name in offered if name not in internal),
-        *(AskedModel(name, owners.get(name, ""), False) for name in others if name not in internal),
+        *(ProbedModel(name, owners.get(name, ""), True) for name in offered if name not in internal),
+        *(ProbedModel(name, owners.get(name, ""), False) for name in others if name not in internal),
     ]
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection.outcome import Outcome, Said, outcome
-from guard_server.doctor.protection.replies import Meaning, NoticeReader
-from guard_server.doctor.protection.report import PathFinding, State
+from guard_server.doctor.protection.protection_report import PathFinding, PathState
 from guard_server.doctor.protection.routes import ROUTES, Route
+from guard_server.doctor.protection.webui_replies import Meaning, NoticeReader
 from guard_server.errors import WebuiError
 from guard_server.open_webui.client import WebuiClient
 from moderation.probe import PROBE_ANSWER, PROBE_MARK
@@ -24,7 +24,7 @@ _AT_A_TIME = 4
 
 
 @dataclass(frozen=True)
-class AskedModel:
+class ProbedModel:
     """A model to try. `is_offered`: ordinary users are meant to use it."""
 
     id: str
@@ -54,21 +54,21 @@ class PathCheck:
         self._reader = reader
         self._tried = tried
 
-    def find(self, models: Iterable[AskedModel]) -> tuple[PathFinding, ...]:
+    def find(self, models: Iterable[ProbedModel]) -> tuple[PathFinding, ...]:
         """What a user reaches, in the order of the models and their ways."""
         paths = [(model, route) for model in models for route in model.routes]
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             return tuple(pool.map(lambda path: self._find(*path), paths))
 
-    def _find(self, model: AskedModel, route: Route) -> PathFinding:
+    def _find(self, model: ProbedModel, route: Route) -> PathFinding:
         try:
             found = self._outcome(model, route)
         except WebuiError as error:
-            found = Outcome(State.CLOSED, Level.FAILURE, error.cause, error.remedy)
+            found = Outcome(PathState.CLOSED, Level.FAILURE, error.cause, error.remedy)
         self._tried()
         return PathFinding(model=model.id, path=route.name, **found._asdict())
 
-    def _outcome(self, model: AskedModel, route: Route) -> Outcome:
+    def _outcome(self, model: ProbedModel, route: Route) -> Outcome:
         unsafe = self._said(model, route, UNSAFE)
         harmless = self._said(model, route, HARMLESS_CHAT if route.is_task else HARMLESS)
         cause = ""
@@ -76,7 +76,7 @@ class PathCheck:
             cause = route.send(self._admin, model.id, HARMLESS).cause
         return outcome(route, unsafe, harmless, offered=model.is_offered, cause=cause)
 
-    def _said(self, model: AskedModel, route: Route, prompt: str) -> Said:
+    def _said(self, model: ProbedModel, route: Route, prompt: str) -> Said:
         reply = route.send(self._user, model.id, prompt)
         if route.is_task and reply.text == NEUTRAL_TITLE:
             return Said(reply, Meaning.PROMPT_REFUSED)

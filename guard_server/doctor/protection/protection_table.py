@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guard_server.doctor.examination import Level
-from guard_server.doctor.protection.report import PathFinding, ProtectionReport, State
+from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "bold red"}
 
@@ -51,7 +51,7 @@ def _words(why: str, remedy: str | None) -> Text:
 
 def _conclusion(report: ProtectionReport) -> str:
     count = Counter(path.state for path in report.paths)
-    states = ", ".join(f"{count[state]} {state.value}" for state in State if count[state])
+    states = ", ".join(f"{count[state]} {state.value}" for state in PathState if count[state])
     if report.protected:
         return f"Users are protected. Paths: {states}."
     failed = f"{report.failures} failure{'s' if report.failures != 1 else ''}"

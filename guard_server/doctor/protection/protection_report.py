@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from guard_server.doctor.examination import Level
 
 
-class State(StrEnum):
+class PathState(StrEnum):
     """Whether something unsafe can pass on a path."""
 
     PROTECTED = "protected"
@@ -27,7 +27,7 @@ class PathFinding(BaseModel):
 
     model: str
     path: str
-    state: State
+    state: PathState
     level: Level
     why: str
     remedy: str | None = None

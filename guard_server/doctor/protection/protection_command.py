@@ -6,9 +6,9 @@ from pathlib import Path
 
 from guard_server.console_output import err, out
 from guard_server.doctor.protection.check import check_protection
+from guard_server.doctor.protection.protection_report import ProtectionReport
 from guard_server.doctor.protection.protection_table import show_protection
-from guard_server.doctor.protection.report import ProtectionReport
-from guard_server.doctor.protection.watch import watch
+from guard_server.doctor.protection.protection_watch import watch
 from guard_server.open_webui.admin_token import read_token
 from guard_server.open_webui.client import WebuiClient
 

@@ -7,7 +7,7 @@ import httpx
 
 from guard_server import __version__
 from guard_server.doctor.examination import Level
-from guard_server.doctor.protection.report import SettingFinding
+from guard_server.doctor.protection.protection_report import SettingFinding
 from guard_server.doctor.protection.valves import OURS, Plugin
 from guard_server.open_webui.records import PipelinesServer
 from guard_server.open_webui.survey import Survey

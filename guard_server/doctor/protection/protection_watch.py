@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import httpx
 
-from guard_server.doctor.protection.report import ProtectionReport
+from guard_server.doctor.protection.protection_report import ProtectionReport
 from guard_server.errors import WebuiError
 from guard_server.open_webui.records import Body
 
