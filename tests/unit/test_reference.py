@@ -38,7 +38,7 @@ def test_commands_and_options_that_docs_and_remedies_name_exist() -> None:
         if name == "serve":
             # Other options are passed to vLLM.
             known |= {"--max-num-seqs"}
-        assert {word for word in rest.split() if word.startswith("--")} <= known, place
+        assert {word for word in rest.replace('"', " ").split() if word.startswith("--")} <= known, place
 
 
 @pytest.mark.parametrize(
