@@ -161,6 +161,7 @@ def whole(text: str) -> httpx.Response:
         (httpx.Response(403, json={"detail": "No"}), Meaning.NO_ACCESS),
         (httpx.Response(500, text="Internal Server Error"), Meaning.ERROR),
         (httpx.Response(200, text="<html>"), Meaning.ERROR),
+        (whole(""), Meaning.ERROR),
     ],
 )
 def test_a_reply_is_understood(response: httpx.Response, meaning: Meaning) -> None:
@@ -183,8 +184,12 @@ def test_the_other_apis_are_understood() -> None:
     anthropic = httpx.Response(200, json={"content": [{"type": "text", "text": "Not here."}]})
     responses = httpx.Response(200, json={"output": [{"content": [{"type": "output_text", "text": "Not here."}]}]})
     stored = {"output": [{"type": "message", "content": [{"text": "Not here."}]}]}
+    events = [
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}} for text in ("Not ", "here.")
+    ]
     for reply in (
         webui_replies.message_reply(anthropic),
+        webui_replies.message_reply(sse(*events)),
         webui_replies.output_reply(responses),
         webui_replies.stored_reply(stored),
         webui_replies.stored_reply({"content": "Not here. (Violent)"}),
