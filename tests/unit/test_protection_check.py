@@ -26,7 +26,7 @@ from guard_server.doctor.examination import Level
 from guard_server.doctor.protection import protection_watch, webui_replies
 from guard_server.doctor.protection.check import check_protection
 from guard_server.doctor.protection.outcome import Said, outcome
-from guard_server.doctor.protection.paths import HARMLESS, HARMLESS_CHAT, NEUTRAL_TITLE, UNSAFE
+from guard_server.doctor.protection.paths import NEUTRAL_TITLE, Prompts
 from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
 from guard_server.doctor.protection.protection_settings import PUBLIC_KEY, setting_findings
 from guard_server.doctor.protection.protection_table import show_protection
@@ -60,6 +60,7 @@ from tests.stands.servers import serve
 from webui.bodies import neutral_answer
 
 EN = TEXTS["en"]
+PROMPTS = Prompts("1a2b")
 ROUTE = {route.name: route for route in ROUTES}
 
 
@@ -80,9 +81,9 @@ async def judged(url: str, *turns: Turn) -> Severity | None:
     ("turn", "severity"),
     [
         (Turn("assistant", f"Here: {PROBE_ANSWER}."), Severity.UNSAFE),
-        (Turn("user", HARMLESS), Severity.SAFE),
-        (Turn("user", HARMLESS_CHAT), Severity.SAFE),
-        (Turn("user", UNSAFE), Severity.UNSAFE),
+        (Turn("user", PROMPTS.harmless), Severity.SAFE),
+        (Turn("user", PROMPTS.harmless_chat), Severity.SAFE),
+        (Turn("user", PROMPTS.unsafe), Severity.UNSAFE),
         (Turn("assistant", PROBE_ANSWER[:-1]), Severity.SAFE),
     ],
 )
@@ -120,7 +121,7 @@ def test_probes_are_recorded_as_probes() -> None:
 
     kept = Kept()
     audit = Audit(kept)
-    for text in (UNSAFE, HARMLESS, PROBE_ANSWER, "hello"):
+    for text in (PROMPTS.unsafe, PROMPTS.harmless, PROBE_ANSWER, "hello"):
         audit.record(AuditRecord(), text=text)
     audit.close()
     assert [record.get("probe") for record in kept.records] == [True, True, True, None]

@@ -96,12 +96,10 @@ def chat_reply(response: httpx.Response) -> Reply:
             return Reply(502, error_words(body))
         return failed or Reply(response.status_code, _content(body, "message"))
     pieces = []
-    for line in response.text.splitlines():
-        if line.startswith("data: {"):
-            event = _json(line.removeprefix("data: "))
-            if event.get("error"):
-                return Reply(500, error_words(event))
-            pieces.append(_content(event, "delta"))
+    for event in _events(response):
+        if event.get("error"):
+            return Reply(500, error_words(event))
+        pieces.append(_content(event, "delta"))
     return Reply(response.status_code, "".join(pieces))
 
 
@@ -152,6 +150,10 @@ def error_words(body: dict[str, Any]) -> str:
     if isinstance(found, dict):
         found = next((found[key] for key in ("message", "detail", "content") if found.get(key)), found)
     return str(found)
+
+
+def _events(response: httpx.Response) -> list[dict[str, Any]]:
+    return [_json(line.removeprefix("data: ")) for line in response.text.splitlines() if line.startswith("data: {")]
 
 
 def _failed(response: httpx.Response, body: dict[str, Any]) -> Reply | None:
