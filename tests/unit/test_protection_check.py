@@ -26,7 +26,7 @@ from guard_server.doctor.examination import Level
 from guard_server.doctor.protection import protection_watch, webui_replies
 from guard_server.doctor.protection.check import check_protection
 from guard_server.doctor.protection.outcome import Said, outcome
-from guard_server.doctor.protection.paths import NEUTRAL_TITLE, Prompts
+from guard_server.doctor.protection.paths import NEUTRAL_TITLE, ProbePrompts
 from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
 from guard_server.doctor.protection.protection_settings import PUBLIC_KEY, setting_findings
 from guard_server.doctor.protection.protection_table import show_protection
@@ -60,7 +60,7 @@ from tests.stands.servers import serve
 from webui.bodies import neutral_answer
 
 EN = TEXTS["en"]
-PROMPTS = Prompts("1a2b")
+PROMPTS = ProbePrompts("1a2b")
 ROUTE = {route.name: route for route in ROUTES}
 
 

@@ -20,7 +20,7 @@ _AT_A_TIME = 4
 
 
 @dataclass(frozen=True)
-class Prompts:
+class ProbePrompts:
     """What is asked. `run`: unlike in any earlier run, whose verdicts the plugins have cached."""
 
     run: str
@@ -74,7 +74,7 @@ class PathCheck:
         self._admin = admin
         self._reader = reader
         self._tried = tried
-        self._prompts = Prompts(secrets.token_hex(4))
+        self._prompts = ProbePrompts(secrets.token_hex(4))
 
     def find(self, models: Iterable[ProbedModel]) -> tuple[PathFinding, ...]:
         """What a user reaches, in the order of the models and their ways."""
