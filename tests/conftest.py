@@ -33,7 +33,7 @@ _SHARED = {
     ),
     "stack": (
         *("test_admin_page", "test_answers", "test_bystanders", "test_gaps", "test_guard_trouble", "test_paths"),
-        *("test_prompts", "test_upload", "test_protection_check"),
+        *("test_prompts", "test_protection_of_a_filter", "test_upload"),
     ),
     "guarded_stack": (
         "test_protection_check",

@@ -26,7 +26,7 @@ from guard_server.doctor.examination import Level
 from guard_server.doctor.protection import protection_watch, webui_replies
 from guard_server.doctor.protection.check import check_protection
 from guard_server.doctor.protection.outcome import Said, outcome
-from guard_server.doctor.protection.paths import HARMLESS, HARMLESS_CHAT, NEUTRAL_TITLE, UNSAFE
+from guard_server.doctor.protection.paths import NEUTRAL_TITLE, ProbePrompts
 from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
 from guard_server.doctor.protection.protection_settings import PUBLIC_KEY, setting_findings
 from guard_server.doctor.protection.protection_table import show_protection
@@ -60,6 +60,7 @@ from tests.stands.servers import serve
 from webui.bodies import neutral_answer
 
 EN = TEXTS["en"]
+PROMPTS = ProbePrompts("1a2b")
 ROUTE = {route.name: route for route in ROUTES}
 
 
@@ -80,9 +81,9 @@ async def judged(url: str, *turns: Turn) -> Severity | None:
     ("turn", "severity"),
     [
         (Turn("assistant", f"Here: {PROBE_ANSWER}."), Severity.UNSAFE),
-        (Turn("user", HARMLESS), Severity.SAFE),
-        (Turn("user", HARMLESS_CHAT), Severity.SAFE),
-        (Turn("user", UNSAFE), Severity.UNSAFE),
+        (Turn("user", PROMPTS.harmless), Severity.SAFE),
+        (Turn("user", PROMPTS.harmless_chat), Severity.SAFE),
+        (Turn("user", PROMPTS.unsafe), Severity.UNSAFE),
         (Turn("assistant", PROBE_ANSWER[:-1]), Severity.SAFE),
     ],
 )
@@ -120,7 +121,7 @@ def test_probes_are_recorded_as_probes() -> None:
 
     kept = Kept()
     audit = Audit(kept)
-    for text in (UNSAFE, HARMLESS, PROBE_ANSWER, "hello"):
+    for text in (PROMPTS.unsafe, PROMPTS.harmless, PROBE_ANSWER, "hello"):
         audit.record(AuditRecord(), text=text)
     audit.close()
     assert [record.get("probe") for record in kept.records] == [True, True, True, None]
@@ -161,6 +162,7 @@ def whole(text: str) -> httpx.Response:
         (httpx.Response(403, json={"detail": "No"}), Meaning.NO_ACCESS),
         (httpx.Response(500, text="Internal Server Error"), Meaning.ERROR),
         (httpx.Response(200, text="<html>"), Meaning.ERROR),
+        (whole(""), Meaning.ERROR),
     ],
 )
 def test_a_reply_is_understood(response: httpx.Response, meaning: Meaning) -> None:
@@ -183,8 +185,12 @@ def test_the_other_apis_are_understood() -> None:
     anthropic = httpx.Response(200, json={"content": [{"type": "text", "text": "Not here."}]})
     responses = httpx.Response(200, json={"output": [{"content": [{"type": "output_text", "text": "Not here."}]}]})
     stored = {"output": [{"type": "message", "content": [{"text": "Not here."}]}]}
+    events = [
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}} for text in ("Not ", "here.")
+    ]
     for reply in (
         webui_replies.message_reply(anthropic),
+        webui_replies.message_reply(sse(*events)),
         webui_replies.output_reply(responses),
         webui_replies.stored_reply(stored),
         webui_replies.stored_reply({"content": "Not here. (Violent)"}),

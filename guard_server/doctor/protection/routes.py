@@ -49,7 +49,7 @@ def _chat(path: str, client: WebuiClient, model: str, prompt: str, *, stream: bo
 
 
 def _anthropic(client: WebuiClient, model: str, prompt: str) -> Reply:
-    body = {"model": model, "max_tokens": 1000, "messages": _messages(prompt)}
+    body = {"model": model, "max_tokens": 1000, "stream": False, "messages": _messages(prompt)}
     return message_reply(client.reply("POST", "/api/v1/messages", json=body))
 
 

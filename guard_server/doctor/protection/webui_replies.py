@@ -73,7 +73,8 @@ class NoticeReader:
         if self._says(reply, NoticeKind.PROMPT_REFUSED):
             return Meaning.PROMPT_REFUSED
         if not reply.is_error:
-            return Meaning.ANSWERED
+            # Of an empty answer nothing can be said.
+            return Meaning.ANSWERED if reply.text.strip() else Meaning.ERROR
         denied = reply.status in (401, 403, 404) or "not found" in reply.text.lower()
         return Meaning.NO_ACCESS if denied else Meaning.ERROR
 
@@ -95,17 +96,22 @@ def chat_reply(response: httpx.Response) -> Reply:
             return Reply(502, error_words(body))
         return failed or Reply(response.status_code, _content(body, "message"))
     pieces = []
-    for line in response.text.splitlines():
-        if line.startswith("data: {"):
-            event = _json(line.removeprefix("data: "))
-            if event.get("error"):
-                return Reply(500, error_words(event))
-            pieces.append(_content(event, "delta"))
+    for event in _events(response):
+        if event.get("error"):
+            return Reply(500, error_words(event))
+        pieces.append(_content(event, "delta"))
     return Reply(response.status_code, "".join(pieces))
 
 
 def message_reply(response: httpx.Response) -> Reply:
-    """Of Anthropic's messages."""
+    """Of Anthropic's messages, streamed or not: some models stream what was not asked for."""
+    if "text/event-stream" in response.headers.get("content-type", ""):
+        events = [
+            _json(line.removeprefix("data: ")) for line in response.text.splitlines() if line.startswith("data: {")
+        ]
+        failed = next((Reply(500, error_words(event)) for event in events if event.get("error")), None)
+        pieces = (str((event.get("delta") or {}).get("text") or "") for event in events)
+        return failed or Reply(response.status_code, "".join(pieces))
     body = body_of(response)
     return _failed(response, body) or Reply(response.status_code, _texts(body.get("content")))
 
@@ -144,6 +150,10 @@ def error_words(body: dict[str, Any]) -> str:
     if isinstance(found, dict):
         found = next((found[key] for key in ("message", "detail", "content") if found.get(key)), found)
     return str(found)
+
+
+def _events(response: httpx.Response) -> list[dict[str, Any]]:
+    return [_json(line.removeprefix("data: ")) for line in response.text.splitlines() if line.startswith("data: {")]
 
 
 def _failed(response: httpx.Response, body: dict[str, Any]) -> Reply | None:

@@ -1,0 +1,44 @@
+"""The protection check as a script runs it, for an admin who has a token in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from demo.stack.stack import Stack
+from guard_server import cli
+
+SEEN_BY_A_FILTER = {"chat page", "API", "API, streamed", "messages API"}
+AROUND = {"/openai", "/openai, streamed"}
+
+
+class Checked:
+    """A report as a script reads it."""
+
+    def __init__(self, status: int, report: dict[str, Any]) -> None:
+        self.status = status
+        self.report = report
+
+    def states(self, model: str) -> dict[str, str]:
+        return {one["path"]: one["state"] for one in self.report["paths"] if one["model"] == model}
+
+    def why(self, model: str, path: str) -> str:
+        (found,) = [one for one in self.report["paths"] if (one["model"], one["path"]) == (model, path)]
+        return f"{found['why']} → {found['remedy']}"
+
+    def failed_settings(self) -> dict[str, str]:
+        return {one["setting"]: one["found"] for one in self.report["settings"] if one["level"] == "failure"}
+
+
+def check(stack: Stack, token: Path) -> Checked:
+    """The report of one run. `token`: a file for the admin's token."""
+    token.write_text(stack.admin.token)
+    arguments = ["doctor", "--webui", stack.webui_url, "--token-file", str(token), "--json"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code in (0, 1), result.output
+    assert stack.admin.token not in result.output
+    print(result.output)
+    return Checked(result.exit_code, json.loads(result.stdout))
