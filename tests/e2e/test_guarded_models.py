@@ -165,7 +165,8 @@ def test_the_refusal_entry_of_guarded_models_delivers_the_filters_notices(guarde
         # In the next request, the refused prompt is refused again.
         again = Visitor(guarded.stack.user, DIRECT).ask(seen.prompt, stream=stream)
         assert again.text == REFUSED
-    assert asked(guarded) == []
+    # A title that is asked for before the refusal model has answered for the first time is said by the chat model.
+    assert not holds([body["messages"] for body in asked(guarded)], UNSAFE_PROMPT)
 
 
 @contextmanager
