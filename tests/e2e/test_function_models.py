@@ -317,7 +317,7 @@ def test_an_arena_of_picked_models_is_guarded(guarded: GuardedStack) -> None:
         seen = ask(guarded, SEA_PROMPT, name)
     assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (True, False, BASE)
     with names_stay(guarded), arena(guarded, HIDDEN) as name:
-        assert "answers nobody who asks it directly" in json.dumps(ask(guarded, SEA_PROMPT, name).answer)
+        assert ask(guarded, SEA_PROMPT, name).text == EN["not_checked"]
 
 
 @FILTERED
