@@ -231,22 +231,24 @@ def test_models_of_the_responses_api_and_of_ollama_are_guarded(guarded: GuardedS
     assert {bool(body.get("stream")) for body in other_apis.requests} == {True, False}
 
 
-PIPES = """
-import asyncio
+# Open WebUI stores the code of Functions, and other tests look for unsafe words in all that it has stored.
+PIPES = f"""
+UNSAFE = bytes.fromhex("{UNSAFE.encode().hex()}").decode()
+CALM = "{CALM}"
 
 
 class Pipe:
     def pipes(self):
-        return [{"id": name, "name": name} for name in ("writes", "raises", "says")]
+        return [{{"id": name, "name": name}} for name in ("writes", "raises", "says")]
 
     async def pipe(self, body, __event_emitter__=None, __event_call__=None):
         what = body["model"].split(".")[1]
         if what == "raises":
             raise ValueError("no luck")
         if what == "writes" and __event_emitter__:
-            await __event_emitter__({"type": "message", "data": {"content": "UNSAFE"}})
-            await __event_emitter__({"type": "status", "data": {"description": "UNSAFE", "done": True}})
-        return "CALM" if what == "writes" else "CALM UNSAFE"
+            await __event_emitter__({{"type": "message", "data": {{"content": UNSAFE}}}})
+            await __event_emitter__({{"type": "status", "data": {{"description": UNSAFE, "done": True}}}})
+        return CALM if what == "writes" else CALM + UNSAFE
 """
 
 
@@ -266,7 +268,7 @@ def function(guarded: GuardedStack, name: str, content: str) -> Iterator[None]:
 
 @GUARDED
 def test_another_function_is_guarded_and_cannot_write_into_the_page(guarded: GuardedStack) -> None:
-    with function(guarded, "theirs", PIPES.replace("UNSAFE", UNSAFE).replace("CALM", CALM)):
+    with function(guarded, "theirs", PIPES):
         seen = {}
         for what in ("writes", "raises", "says"):
             name = f"{FUNCTION}.theirs.{what}"

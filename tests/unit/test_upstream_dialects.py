@@ -143,7 +143,8 @@ async def test_streamed_and_unstreamed_are_read_as_the_same_text(
     stub.requests.clear()
     await set_valves(pipeline, timeout_seconds=PATIENCE - 1)  # A new guard, without cached verdicts.
     reply = await complete(pipeline)
-    assert answers(stub) == [streamed]
+    # A check of the streamed answer that was given up may arrive late, with less of it.
+    assert longest(stub) == streamed
     assert reply["choices"][0]["message"]["content"] == CALM
 
 

@@ -19,7 +19,7 @@ from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE
 
 MODEL = "qwen3guard_models.qwen~2Fqwen3"
-UPSTREAM_SECONDS = 4
+UPSTREAM_SECONDS = 10
 """The admin's limit for a silent upstream."""
 
 
