@@ -26,9 +26,15 @@ def new_http() -> httpx.AsyncClient:
 
 
 async def streamed_run(http: httpx.AsyncClient, url: str, body: dict[str, Any]) -> Run:
-    """Request an answer and read all of it."""
+    """Request an answer and read all of it.
+
+    Raises:
+        RuntimeError: the answer is an error, or has one in it.
+    """
     started, first, text = time.monotonic(), 0.0, ""
     async with http.stream("POST", url, json={**body, "stream": True}) as reply:
+        if reply.is_error:
+            raise RuntimeError(f"status {reply.status_code}: {(await reply.aread()).decode(errors='replace')[:500]}")
         async for line in reply.aiter_lines():
             if line.startswith("data: {") and (said := _content(line)):
                 first = first or time.monotonic() - started
@@ -39,4 +45,6 @@ async def streamed_run(http: httpx.AsyncClient, url: str, body: dict[str, Any]) 
 
 def _content(line: str) -> str:
     chunk = json.loads(line.removeprefix("data: "))
+    if "error" in chunk:
+        raise RuntimeError(f"the answer has an error: {chunk['error']}")
     return "".join(choice["delta"].get("content") or "" for choice in chunk.get("choices", ()))

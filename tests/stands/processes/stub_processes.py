@@ -19,6 +19,7 @@ from tests.stands.waiting import PATIENCE
 
 # It estimates tokens instead of counting words, so that long chats cost the benchmark's guard almost nothing.
 _BYTES_PER_TOKEN = 4
+_KEEP_ALIVE_SECONDS = 75
 
 
 class CountingGuard(StubGuard):
@@ -154,4 +155,5 @@ def _serve_model(port: int) -> None:
 
 def _run(app: Starlette, port: int, *routes: Route) -> None:
     app.routes.extend(routes)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+    # Clients that reuse connections must not meet one that is just being closed.
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", timeout_keep_alive=_KEEP_ALIVE_SECONDS)
