@@ -15,8 +15,6 @@ from tests.stands.chats import CALM
 from tests.stands.waiting import PATIENCE, wait_until
 
 NOTICE = EN["answer_withheld"]
-# Seconds of one check.
-CHECK = 0.5
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,14 +28,21 @@ def retracting(guarded_stack: GuardedStack) -> Iterator[None]:
 def unhurried(guarded: GuardedStack) -> None:
     guarded.model.says(CALM + UNSAFE_FOR_A_MOMENT + CALM)
     guarded.model.delay = 0.03
-    guarded.guard.delay = CHECK
+    # The verdict on the unsafe part comes when a test wants it: never before the page shows that part.
+    guarded.guard.silent_about = "hairpin"
+
+
+def sees_the_unsafe_part_before_its_verdict(guarded: GuardedStack, page: ChatPage) -> None:
+    wait_until(lambda: page.recorder.showed(*MOMENTARY_WORDS) == MOMENTARY_WORDS)
+    guarded.guard.silent_about = None
 
 
 @pytest.mark.on(*EVERY_HOST)
 def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded_page: ChatPage) -> None:
-    stored = guarded_page.ask(SEA_PROMPT)
+    guarded_page.send(SEA_PROMPT)
+    sees_the_unsafe_part_before_its_verdict(guarded, guarded_page)
+    stored = guarded_page.settled(answers=1)
     expect(guarded_page.answers).to_have_text([NOTICE])
-    assert guarded_page.recorder.showed(*MOMENTARY_WORDS) == MOMENTARY_WORDS
     now = len(guarded_page.recorder.screens)
     guarded_page.reload()
     expect(guarded_page.answers).to_have_text([NOTICE])
@@ -52,16 +57,17 @@ def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded
 def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
         channel.ask(guarded.host.model_name, SEA_PROMPT)
+        sees_the_unsafe_part_before_its_verdict(guarded, guarded_window)
         expect(channel.messages.last).to_have_text(NOTICE)
         wait_until(lambda: channel.stored()[0]["meta"].get("done"))
         assert channel.stored()[0]["content"] == NOTICE
         channel.reload()
         expect(channel.messages.last).to_have_text(NOTICE)
-    assert guarded_window.recorder.showed(*MOMENTARY_WORDS) == MOMENTARY_WORDS
 
 
 @pytest.mark.on("pipelines", "functions-models")
 def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window: ChatPage) -> None:
+    guarded.guard.silent_about = None
     guarded.model.says(CALM)
     guarded_window.open(f"/?models={','.join(guarded.models)}")
     guarded_window.send(SEA_PROMPT)
@@ -73,8 +79,6 @@ def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window:
 
 @pytest.mark.on(*EVERY_HOST)
 def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedStack, guarded_page: ChatPage) -> None:
-    # Stop comes before the verdict, on any machine.
-    guarded.guard.silent_about = "hairpin"
     guarded_page.send(SEA_PROMPT)
     expect(guarded_page.answers).to_contain_text(["hairpin"])
     guarded_page.stop()
@@ -83,7 +87,7 @@ def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedS
     expect(guarded_page.answers).to_contain_text(["hairpin"])
 
     guarded.guard.silent_about = None
-    guarded.guard.delay, guarded.model.delay = 0, 0
+    guarded.model.delay = 0
     guarded.model.says(CALM)
     guarded.model.requests.clear()
     guarded_page.ask("And the harbour?")
