@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from moderation.conversation import Conversation, as_messages
 from moderation.endpoint.prefill import prefilled
+from moderation.endpoint.quick_post import QuickPost
 from moderation.endpoint.replies import GuardCompletion, ListedModel, ModelListing, read_reply
 
 # `/tokenize` takes milliseconds, and verdicts do not need it.
@@ -27,14 +28,15 @@ class CompletionCost(NamedTuple):
 
 
 class CompletionWire:
-    """Uses an endpoint's client; does not convert its errors.
+    """Uses an endpoint's client, and `post` for verdicts; does not convert their errors.
 
     All methods raise openai.OpenAIError, OddReply for a reply of another shape, and EndpointRefused for one that is
     too large.
     """
 
-    def __init__(self, client: openai.AsyncOpenAI, base_url: str) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, base_url: str, post: QuickPost) -> None:
         self._client = client
+        self._post = post
         self._once = client.with_options(timeout=_TOKENIZE_SECONDS, max_retries=0)
         # In vLLM it is next to /v1, not below it.
         self._tokenize_url = f"{base_url.removesuffix('/v1')}/tokenize"
@@ -56,10 +58,8 @@ class CompletionWire:
             **options,
             **({} if prefill is None else prefilled(prefill)),
         }
-        # `chat.completions.create` would walk through every message to convert what is plain JSON already, which is a
-        # fifth of a check's cost on a busy server.
         self.cost = self.cost._replace(requests=self.cost.requests + 1)
-        reply = read_reply(await self._client.post("/chat/completions", cast_to=str, body=body), GuardCompletion)
+        reply = read_reply(await self._post("/chat/completions", body), GuardCompletion)
         if reply.usage is not None:
             requests, prompt, generated = self.cost
             used = reply.usage

@@ -18,10 +18,11 @@ from moderation.endpoint.completion_schema import CompletionCost, CompletionWire
 from moderation.endpoint.one_token import REPLY_TOKENS, TOP_LOGPROBS, OneTokenVerdicts
 from moderation.endpoint.prefill import label_probabilities, label_severity, label_token
 from moderation.endpoint.problems import is_too_long, named, shown_address, without_key
+from moderation.endpoint.quick_post import QuickPost
 from moderation.endpoint.replies import OddReply
 from moderation.endpoint.server_facts import ServerFacts, ServerRecord, Style
 from moderation.endpoint.server_tokens import ServerTokens
-from moderation.endpoint.transport import new_client
+from moderation.endpoint.transport import AiohttpTransport, new_client
 from moderation.endpoint.verdict_schema import VerdictWire, is_passing
 from moderation.errors import EndpointError, EndpointRefused, StreamLost
 from moderation.stream.stream_schema import StreamReply, StreamRequest
@@ -58,10 +59,13 @@ class Endpoint:
         self._wanted_model = model
         self.refusals = refusals
         """May be changed between requests."""
-        self._client = new_client(self.base_url, api_key, timeout)
-        self._completions = CompletionWire(self._client, self.base_url)
+        transport = AiohttpTransport(self.base_url)
+        self._client = new_client(self.base_url, api_key, timeout, transport=transport)
+        self._completions = CompletionWire(self._client, self.base_url, QuickPost(self._client, transport, timeout))
         self._streams = StreamWire(self._client)
-        self._verdicts = VerdictWire(self._client)
+        # No retries: chat completions are the second attempt.
+        once = self._client.with_options(max_retries=0)
+        self._verdicts = VerdictWire(self._client, QuickPost(once, transport, timeout))
         self._record = ServerRecord()
         self._tokens = ServerTokens(self._completions, self._record)
         self._first_style = Style.ONE_TOKEN

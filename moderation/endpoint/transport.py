@@ -6,8 +6,10 @@ request. The SDK's own aiohttp client needs packages that no host has, or a newe
 """
 
 import sys
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -21,7 +23,7 @@ _IDLE_SECONDS = 4
 # The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
 _MOST_BYTES = 2 * 2**20
 # What aiohttp can decompress in every host. It does so in pieces, so the bound applies to decompressed bytes.
-_ENCODINGS = "gzip, deflate"
+ENCODINGS = "gzip, deflate"
 # Already decoded; and cookies, which the SDK's client would store and send with the turns of all users.
 _NOT_HANDED_ON = (b"content-encoding", b"set-cookie")
 
@@ -39,12 +41,19 @@ def proxy_for(url: str) -> str | None:
     return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
 
 
-def new_client(base_url: str, api_key: str, timeout: float, **options: Any) -> openai.AsyncOpenAI:
-    """A client of one guard's server, which follows no redirect: that would take key and texts to another address."""
-    # The types of each version require their own library's base class, which has only these two methods.
-    transport: Any = AiohttpTransport(base_url)
-    http_client = openai.DefaultAsyncHttpxClient(transport=transport, follow_redirects=False)
-    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout, http_client=http_client, **options)
+class WireReply(NamedTuple):
+    """A reply that was read to its end."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    content: bytes
+    patience: float
+    """Seconds to wait before another try, as far as the server wants any."""
+
+
+Outcome = WireReply | Exception
+# What became of the SDK's next request in this task, if that was sent already.
+_outcome: ContextVar[Outcome | None] = ContextVar("outcome", default=None)
 
 
 class AiohttpTransport:
@@ -64,37 +73,81 @@ class AiohttpTransport:
         Raises that library's `ReadTimeout` and `ConnectError`, and EndpointRefused for a reply that is too large.
         """
         library = sys.modules[type(request).__module__.partition(".")[0]]
+        limits = request.extensions["timeout"]
+        known = _outcome.get()
+        _outcome.set(None)
+        if known is None:
+            request.headers["accept-encoding"] = ENCODINGS
+            known = await self.outcome(
+                request.method, str(request.url), request.headers, request.content, limits["connect"], limits["read"]
+            )
+        if isinstance(known, EndpointRefused):
+            raise known
+        if isinstance(known, TimeoutError):
+            raise library.ReadTimeout(str(known), request=request) from known
+        if isinstance(known, Exception):
+            raise library.ConnectError(str(known), request=request) from known
+        headers = [(name, value) for name, value in known.headers if name.lower() not in _NOT_HANDED_ON]
+        if known.patience > limits["read"]:
+            # The SDK would wait for as long as the server says, which is longer than any deadline.
+            headers.append((b"x-should-retry", b"false"))
+        return library.Response(known.status, headers=headers, content=known.content, request=request)
+
+    async def outcome(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes, connect: float, read: float
+    ) -> Outcome:
+        """What becomes of one request: the reply; or the error, if it is one of the network or of the server.
+
+        Args:
+            method: of HTTP.
+            url: the address.
+            headers: of the request.
+            content: of the request; may be empty.
+            connect: seconds that a connection may take.
+            read: seconds of silence after which the server has failed.
+        """
         if self._session is None:
             self._session = new_session()
-        limits = request.extensions["timeout"]
-        timeout = aiohttp.ClientTimeout(total=None, connect=limits["connect"], sock_read=limits["read"])
-        request.headers["accept-encoding"] = _ENCODINGS
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
         try:
             async with self._session.request(
-                request.method,
-                str(request.url),
-                headers=request.headers,
-                data=request.content or None,
+                method,
+                url,
+                headers=headers,
+                data=content or None,
                 allow_redirects=False,
                 timeout=timeout,
                 proxy=self._proxy,
             ) as reply:
-                content = await _read_all(reply)
-        except TimeoutError as error:
-            raise library.ReadTimeout(str(error), request=request) from error
+                return WireReply(reply.status, reply.raw_headers, await _read_all(reply), _patience(reply))
         # A ValueError: the address is not valid, or a header cannot be sent.
-        except (aiohttp.ClientError, ValueError) as error:
-            raise library.ConnectError(str(error), request=request) from error
-        headers = [(name, value) for name, value in reply.raw_headers if name.lower() not in _NOT_HANDED_ON]
-        if _patience(reply) > limits["read"]:
-            # The SDK would wait for as long as the server says, which is longer than any deadline.
-            headers.append((b"x-should-retry", b"false"))
-        return library.Response(reply.status, headers=headers, content=content, request=request)
+        except (TimeoutError, aiohttp.ClientError, ValueError, EndpointRefused) as error:
+            return error
 
     async def aclose(self) -> None:
         """Close the idle connections."""
         if self._session is not None:
             await self._session.close()
+
+
+def new_client(
+    base_url: str, api_key: str, timeout: float, *, transport: AiohttpTransport | None = None, **options: Any
+) -> openai.AsyncOpenAI:
+    """A client of one guard's server, which follows no redirect: that would take key and texts to another address."""
+    # The types of each version require their own library's base class, which has only these two methods.
+    sends_through: Any = transport or AiohttpTransport(base_url)
+    http_client = openai.DefaultAsyncHttpxClient(transport=sends_through, follow_redirects=False)
+    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout, http_client=http_client, **options)
+
+
+@contextmanager
+def already_sent(outcome: Outcome) -> Iterator[None]:
+    """Let the SDK's next request in this task have this outcome instead of sending it."""
+    before = _outcome.set(outcome)
+    try:
+        yield
+    finally:
+        _outcome.reset(before)
 
 
 async def _read_all(reply: aiohttp.ClientResponse) -> bytes:

@@ -10,6 +10,7 @@ import openai
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from moderation.conversation import Conversation, WireTurn, as_messages, kind_of
+from moderation.endpoint.quick_post import QuickPost
 from moderation.endpoint.replies import OddReply, read_reply
 from moderation.errors import TooLong
 from moderation.verdict import Category, Severity, Verdict, WireProbabilities, applicable
@@ -85,11 +86,10 @@ class VerdictsOffer(BaseModel):
 
 
 class VerdictWire:
-    """Uses an endpoint's client. On errors the caller has to use another way."""
+    """Uses an endpoint's client, and `post` for verdicts. On errors the caller has to use another way."""
 
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
-        # No retries: chat completions are the second attempt.
-        self._client = client.with_options(max_retries=0)
+    def __init__(self, client: openai.AsyncOpenAI, post: QuickPost) -> None:
+        self._post = post
         self._probe = client.with_options(max_retries=0, timeout=_OFFER_SECONDS)
 
     async def offered(self, model: str) -> bool:
@@ -110,7 +110,7 @@ class VerdictWire:
             EndpointRefused: the reply is too large.
         """
         body = {"model": model, "conversations": [as_messages(conversation)], "refusals": refusals}
-        verdicts = read_reply(await self._client.post(VERDICTS_PATH, cast_to=str, body=body), VerdictsReply).verdicts
+        verdicts = read_reply(await self._post(VERDICTS_PATH, body), VerdictsReply).verdicts
         if len(verdicts) != 1:
             raise OddReply(f"{len(verdicts)} verdicts of one conversation")
         return as_verdict(verdicts[0], conversation)

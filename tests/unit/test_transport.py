@@ -8,15 +8,17 @@ import ssl
 import subprocess
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 import pytest
 
-from moderation.endpoint.transport import new_client
+from moderation.endpoint.quick_post import QuickPost
+from moderation.endpoint.transport import AiohttpTransport, new_client
 from moderation.errors import EndpointRefused
 from tests.stands.waiting import PATIENCE, until
 
@@ -113,12 +115,37 @@ async def listening(wire: Wire, tls: ssl.SSLContext | None = None) -> AsyncItera
         yield f"http{'s' if tls else ''}://localhost:{server.sockets[0].getsockname()[1]}/v1"
 
 
+class Poster(NamedTuple):
+    """Posts to `url`, and closes its connections."""
+
+    post: Callable[[str, dict[str, Any]], Awaitable[str]]
+    close: Callable[[], Awaitable[None]]
+
+
+def poster(url: str, seconds: float = PATIENCE, retries: int = 0) -> Poster:
+    transport = AiohttpTransport(url)
+    client = new_client(url, "sk-key", seconds, transport=transport, max_retries=retries)
+    by_sdk = partial(client.post, cast_to=str)
+    return Poster(
+        QuickPost(client, transport, seconds) if IS_QUICK else lambda path, body: by_sdk(path, body=body), client.close
+    )
+
+
+IS_QUICK = False
+
+
+@pytest.fixture(params=[False, True], ids=["sdk", "quick"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK makes all attempts, or all but the first."""
+    monkeypatch.setattr(sys.modules[__name__], "IS_QUICK", request.param)
+
+
 async def ask(url: str, *, seconds: float = PATIENCE, retries: int = 0, times: int = 1) -> list[str]:
-    client = new_client(url, "sk-key", seconds, max_retries=retries)
+    asked = poster(url, seconds, retries)
     try:
-        return [await client.post("/chat/completions", cast_to=str, body={"turn": "炸弹"}) for _ in range(times)]
+        return [await asked.post("/chat/completions", {"turn": "炸弹"}) for _ in range(times)]
     finally:
-        await client.close()
+        await asked.close()
 
 
 async def test_requests_follow_each_other_on_one_connection() -> None:
@@ -240,15 +267,15 @@ async def test_a_reply_without_end_is_cut_off(packed: bool) -> None:
 async def test_a_cancelled_request_closes_its_connection_and_the_next_one_is_served() -> None:
     wire = Wire(silent, http())
     async with listening(wire) as url:
-        client = new_client(url, "sk-key", PATIENCE)
-        asking = asyncio.create_task(client.post("/chat/completions", cast_to=str, body={}))
+        asked = poster(url)
+        asking = asyncio.ensure_future(asked.post("/chat/completions", {}))
         await until(lambda: wire.heads)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         await until(lambda: wire.left)
-        assert await client.post("/chat/completions", cast_to=str, body={}) == BODY.decode()
-        await client.close()
+        assert await asked.post("/chat/completions", {}) == BODY.decode()
+        await asked.close()
     assert wire.connections == 2
 
 
@@ -258,12 +285,12 @@ async def test_concurrent_requests_get_their_own_replies() -> None:
         writer.write(http(body))
 
     async with listening(Wire(echo)) as url:
-        client = new_client(url, "sk-key", PATIENCE)
+        asked = poster(url)
         for _ in range(3):
-            asked = [{"turn": number} for number in range(50)]
-            replies = await asyncio.gather(*(client.post("/x", cast_to=str, body=body) for body in asked))
-            assert [json.loads(reply) for reply in replies] == asked
-        await client.close()
+            bodies = [{"turn": number} for number in range(50)]
+            replies = await asyncio.gather(*(asked.post("/x", body) for body in bodies))
+            assert [json.loads(reply) for reply in replies] == bodies
+        await asked.close()
 
 
 @pytest.mark.parametrize(
