@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from moderation.readings.lookalikes import hidden_word
@@ -176,6 +177,7 @@ def _join_from(
     return join
 
 
+@lru_cache(256)
 def _kind_of(separator: str) -> _Kind | None:
     if _SPACE.match(separator):
         return _Kind.SPACE

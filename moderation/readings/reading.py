@@ -6,6 +6,7 @@ Only the guard's copy of a turn is changed. The chat model and the page keep the
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 from moderation.readings.escapes import without_escapes
 from moderation.readings.fragments import join_fragments
@@ -28,6 +29,9 @@ _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
 # Long texts are read in blocks of about this many characters, so that other threads can run in between.
 _BLOCK = 5_000
+# An answer that grows is read again and again, but nothing changes in the blocks before its last one. The cache takes
+# some ten megabytes at most.
+_BLOCKS_KEPT = 256
 _WHITE = re.compile(r"\s")
 # This ligature (a common Arabic phrase) becomes eighteen characters if normalised, so it is left as it is.
 _LONGEST_LIGATURE = "\ufdfa"
@@ -47,7 +51,8 @@ def readings(text: str) -> tuple[str, str | None]:
     """
     normal = _normal(text)
     bare = normal if text.isascii() else _normal(text, bare=True)
-    plain = "".join(map(_undone, _blocks(bare)))
+    *finished, last = _blocks(bare)
+    plain = "".join([*map(_undone_once, finished), _undone(last)])
     return _without_markers(normal), None if plain == normal else _without_markers(plain)
 
 
@@ -68,6 +73,11 @@ def _with_few_marks(text: str) -> str:
     if text.isascii():
         return text
     return (_HEAPED_FAR_MARKS if _FAR.search(text) else _HEAPED_MARKS).sub(r"\1", text)
+
+
+@lru_cache(_BLOCKS_KEPT)
+def _undone_once(block: str) -> str:
+    return _undone(block)
 
 
 def _undone(text: str) -> str:
