@@ -2728,12 +2728,13 @@ def parse_categories(value: str) -> frozenset[Category]:
 class LenientValves(BaseModel):
     """Base of all valves. A field's value is what was saved, else the environment's, else the default."""
 
-    _problems: list[str] = PrivateAttr(default_factory=list)
+    # No factory: pydantic would look at its signature whenever valves are made, which takes longer than all the rest.
+    _problems: tuple[str, ...] = PrivateAttr(())
 
     @property
     def problems(self) -> list[str]:
         """One line for each value that was replaced by its default."""
-        return self._problems
+        return list(self._problems)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -2753,7 +2754,7 @@ class LenientValves(BaseModel):
                 # The value itself may be a secret in the wrong box, so it is not repeated.
                 problems.append(f"{source}: {why}; {default!r} is used instead")
         valves = handler(clean)
-        valves.problems.extend(problems)
+        valves._problems = tuple(problems)
         return valves
 
 
@@ -3543,69 +3544,6 @@ def label_severity(token: str) -> Severity | None:
     return next((severity for severity in others if len(text) > 1 and severity.startswith(text)), None)
 
 
-# ---- moderation.endpoint.completion_schema ----
-
-# `/tokenize` takes milliseconds, and verdicts do not need it.
-_TOKENIZE_SECONDS = 2.0
-
-_Reply = TypeVar("_Reply", bound=BaseModel)
-
-
-class CompletionCost(NamedTuple):
-    """The cost of all completions so far."""
-
-    requests: int = 0
-    """Including those without a reply."""
-    prompt_tokens: int = 0
-    """As counted by the server; 0 if it does not count."""
-    generated_tokens: int = 0
-
-
-class CompletionWire:
-    """Uses an endpoint's client; does not convert its errors.
-
-    All methods raise openai.OpenAIError, OddReply for a reply of another shape, and EndpointRefused for one that is
-    too large.
-    """
-
-    def __init__(self, client: openai.AsyncOpenAI, base_url: str) -> None:
-        self._client = client
-        self._once = client.with_options(timeout=_TOKENIZE_SECONDS, max_retries=0)
-        # In vLLM it is next to /v1, not below it.
-        self._tokenize_url = f"{base_url.removesuffix('/v1')}/tokenize"
-        self.cost = CompletionCost()
-
-    async def models(self) -> list[ListedModel]:
-        """The server's list of models."""
-        return read_reply(await self._client.get("/models", cast_to=str), ModelListing).models
-
-    async def complete(
-        self, model: str, conversation: Conversation, max_tokens: int, *, prefill: str | None = None, **options: Any
-    ) -> GuardCompletion:
-        """The guard's reply about the last turn; the continuation of `prefill` if the server honours it."""
-        body = {
-            "model": model,
-            "messages": as_messages(conversation),
-            "temperature": 0,
-            "max_tokens": max_tokens,
-            **options,
-            **({} if prefill is None else prefilled(prefill)),
-        }
-        # `chat.completions.create` would walk through every message to convert what is plain JSON already, which is a
-        # fifth of a check's cost on a busy server.
-        self.cost = self.cost._replace(requests=self.cost.requests + 1)
-        reply = read_reply(await self._client.post("/chat/completions", cast_to=str, body=body), GuardCompletion)
-        if reply.usage is not None:
-            requests, prompt, generated = self.cost
-            used = reply.usage
-            self.cost = CompletionCost(requests, prompt + used.prompt_tokens, generated + used.completion_tokens)
-        return reply
-
-    async def tokenize(self, body: Mapping[str, Any], shape: type[_Reply]) -> _Reply:
-        """The reply of vLLM's `/tokenize`, in one attempt."""
-        return read_reply(await self._once.post(self._tokenize_url, cast_to=str, body=body), shape)
-
-
 # ---- moderation.errors ----
 
 class EndpointError(Exception):
@@ -3635,6 +3573,253 @@ class TooLong(EndpointError):
         super().__init__(message)
         self.limit = limit
         """Tokens that fit, if the endpoint reported it."""
+
+
+# ---- moderation.endpoint.transport ----
+
+# Shorter than the five seconds after which uvicorn, and so vLLM, closes an idle connection.
+_IDLE_SECONDS = 4
+# The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
+_MOST_BYTES = 2 * 2**20
+# What aiohttp can decompress in every host. It does so in pieces, so the bound applies to decompressed bytes.
+ENCODINGS = "gzip, deflate"
+# Already decoded; and cookies, which the SDK's client would store and send with the turns of all users.
+_NOT_HANDED_ON = (b"content-encoding", b"set-cookie")
+
+
+def new_session(**options: Any) -> aiohttp.ClientSession:
+    """A session for the loop in which it is made, with `aiohttp.ClientSession`'s options."""
+    # The number of concurrent requests is limited elsewhere. Cookies must not be shared between users.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **options)
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy in the environment. aiohttp itself would read the environment and a file at every request."""
+    address = urlsplit(url)
+    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
+
+
+class WireReply(NamedTuple):
+    """A reply that was read to its end."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    content: bytes
+    patience: float
+    """Seconds to wait before another try, as far as the server wants any."""
+
+
+Outcome = WireReply | Exception
+# What became of the SDK's next request in this task, if that was sent already.
+_outcome: ContextVar[Outcome | None] = ContextVar("outcome", default=None)
+
+
+class AiohttpTransport:
+    """Sends requests and reads each reply to its end. To be used from one event loop.
+
+    Args:
+        url: of the server; the environment may name a proxy for it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._proxy = proxy_for(url)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """The reply to an `httpx.Request` or `httpx2.Request`, as a `Response` of the same library.
+
+        Raises that library's `ReadTimeout` and `ConnectError`, and EndpointRefused for a reply that is too large.
+        """
+        library = sys.modules[type(request).__module__.partition(".")[0]]
+        limits = request.extensions["timeout"]
+        known = _outcome.get()
+        _outcome.set(None)
+        if known is None:
+            request.headers["accept-encoding"] = ENCODINGS
+            known = await self.outcome(
+                request.method, str(request.url), request.headers, request.content, limits["connect"], limits["read"]
+            )
+        if isinstance(known, EndpointRefused):
+            raise known
+        if isinstance(known, TimeoutError):
+            raise library.ReadTimeout(str(known), request=request) from known
+        if isinstance(known, Exception):
+            raise library.ConnectError(str(known), request=request) from known
+        headers = [(name, value) for name, value in known.headers if name.lower() not in _NOT_HANDED_ON]
+        if known.patience > limits["read"]:
+            # The SDK would wait for as long as the server says, which is longer than any deadline.
+            headers.append((b"x-should-retry", b"false"))
+        return library.Response(known.status, headers=headers, content=known.content, request=request)
+
+    async def outcome(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes, connect: float, read: float
+    ) -> Outcome:
+        """What becomes of one request: the reply; or the error, if it is one of the network or of the server.
+
+        Args:
+            method: of HTTP.
+            url: the address.
+            headers: of the request.
+            content: of the request; may be empty.
+            connect: seconds that a connection may take.
+            read: seconds of silence after which the server has failed.
+        """
+        if self._session is None:
+            self._session = new_session()
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
+        try:
+            async with self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=content or None,
+                allow_redirects=False,
+                timeout=timeout,
+                proxy=self._proxy,
+            ) as reply:
+                return WireReply(reply.status, reply.raw_headers, await _read_all(reply), _patience(reply))
+        # A ValueError: the address is not valid, or a header cannot be sent.
+        except (TimeoutError, aiohttp.ClientError, ValueError, EndpointRefused) as error:
+            return error
+
+    async def aclose(self) -> None:
+        """Close the idle connections."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def new_client(
+    base_url: str, api_key: str, timeout: float, *, transport: AiohttpTransport | None = None, **options: Any
+) -> openai.AsyncOpenAI:
+    """A client of one guard's server, which follows no redirect: that would take key and texts to another address."""
+    # The types of each version require their own library's base class, which has only these two methods.
+    sends_through: Any = transport or AiohttpTransport(base_url)
+    http_client = openai.DefaultAsyncHttpxClient(transport=sends_through, follow_redirects=False)
+    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout, http_client=http_client, **options)
+
+
+@contextmanager
+def already_sent(outcome: Outcome) -> Iterator[None]:
+    """Let the SDK's next request in this task have this outcome instead of sending it."""
+    before = _outcome.set(outcome)
+    try:
+        yield
+    finally:
+        _outcome.reset(before)
+
+
+async def _read_all(reply: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for part in reply.content.iter_any():
+        content += part
+        if len(content) > _MOST_BYTES:
+            raise EndpointRefused(f"{reply.url.with_query(None)} sent more than {_MOST_BYTES} bytes, which is no reply")
+    return bytes(content)
+
+
+def _patience(reply: aiohttp.ClientResponse) -> float:
+    """Seconds to wait before another try, as far as the server wants any."""
+    with suppress(ValueError):
+        return float(reply.headers.get("retry-after", 0))
+    return 0
+
+
+# ---- moderation.endpoint.quick_post ----
+
+class QuickPost:
+    """Posts JSON and returns text.
+
+    Args:
+        client: the SDK's client of the server.
+        transport: what the client sends through.
+        timeout: the client's, in seconds.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI, transport: AiohttpTransport, timeout: float) -> None:
+        self._client = client
+        self._transport = transport
+        self._timeout = timeout
+        self._base_url = str(client.base_url).rstrip("/")
+        self._headers = {
+            "accept": "application/json",
+            "accept-encoding": ENCODINGS,
+            "authorization": f"Bearer {client.api_key}",
+            "content-type": "application/json",
+        }
+
+    async def __call__(self, path: str, body: dict[str, Any]) -> str:
+        """The body of the reply. Raises as the SDK's client does."""
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        outcome = await self._transport.outcome(
+            "POST", self._base_url + path, self._headers, content, self._timeout, self._timeout
+        )
+        if isinstance(outcome, WireReply) and outcome.status == 200:
+            return outcome.content.decode("utf-8", "replace")
+        with already_sent(outcome):
+            return await self._client.post(path, cast_to=str, body=body)
+
+
+# ---- moderation.endpoint.completion_schema ----
+
+# `/tokenize` takes milliseconds, and verdicts do not need it.
+_TOKENIZE_SECONDS = 2.0
+
+_Reply = TypeVar("_Reply", bound=BaseModel)
+
+
+class CompletionCost(NamedTuple):
+    """The cost of all completions so far."""
+
+    requests: int = 0
+    """Including those without a reply."""
+    prompt_tokens: int = 0
+    """As counted by the server; 0 if it does not count."""
+    generated_tokens: int = 0
+
+
+class CompletionWire:
+    """Uses an endpoint's client, and `post` for verdicts; does not convert their errors.
+
+    All methods raise openai.OpenAIError, OddReply for a reply of another shape, and EndpointRefused for one that is
+    too large.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI, base_url: str, post: QuickPost) -> None:
+        self._client = client
+        self._post = post
+        self._once = client.with_options(timeout=_TOKENIZE_SECONDS, max_retries=0)
+        # In vLLM it is next to /v1, not below it.
+        self._tokenize_url = f"{base_url.removesuffix('/v1')}/tokenize"
+        self.cost = CompletionCost()
+
+    async def models(self) -> list[ListedModel]:
+        """The server's list of models."""
+        return read_reply(await self._client.get("/models", cast_to=str), ModelListing).models
+
+    async def complete(
+        self, model: str, conversation: Conversation, max_tokens: int, *, prefill: str | None = None, **options: Any
+    ) -> GuardCompletion:
+        """The guard's reply about the last turn; the continuation of `prefill` if the server honours it."""
+        body = {
+            "model": model,
+            "messages": as_messages(conversation),
+            "temperature": 0,
+            "max_tokens": max_tokens,
+            **options,
+            **({} if prefill is None else prefilled(prefill)),
+        }
+        self.cost = self.cost._replace(requests=self.cost.requests + 1)
+        reply = read_reply(await self._post("/chat/completions", body), GuardCompletion)
+        if reply.usage is not None:
+            requests, prompt, generated = self.cost
+            used = reply.usage
+            self.cost = CompletionCost(requests, prompt + used.prompt_tokens, generated + used.completion_tokens)
+        return reply
+
+    async def tokenize(self, body: Mapping[str, Any], shape: type[_Reply]) -> _Reply:
+        """The reply of vLLM's `/tokenize`, in one attempt."""
+        return read_reply(await self._once.post(self._tokenize_url, cast_to=str, body=body), shape)
 
 
 # ---- moderation.endpoint.one_token ----
@@ -3965,105 +4150,6 @@ class ServerTokens:
             return None
 
 
-# ---- moderation.endpoint.transport ----
-
-# Shorter than the five seconds after which uvicorn, and so vLLM, closes an idle connection.
-_IDLE_SECONDS = 4
-# The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
-_MOST_BYTES = 2 * 2**20
-# What aiohttp can decompress in every host. It does so in pieces, so the bound applies to decompressed bytes.
-_ENCODINGS = "gzip, deflate"
-# Already decoded; and cookies, which the SDK's client would store and send with the turns of all users.
-_NOT_HANDED_ON = (b"content-encoding", b"set-cookie")
-
-
-def new_session(**options: Any) -> aiohttp.ClientSession:
-    """A session for the loop in which it is made, with `aiohttp.ClientSession`'s options."""
-    # The number of concurrent requests is limited elsewhere. Cookies must not be shared between users.
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **options)
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy in the environment. aiohttp itself would read the environment and a file at every request."""
-    address = urlsplit(url)
-    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
-
-
-def new_client(base_url: str, api_key: str, timeout: float, **options: Any) -> openai.AsyncOpenAI:
-    """A client of one guard's server, which follows no redirect: that would take key and texts to another address."""
-    # The types of each version require their own library's base class, which has only these two methods.
-    transport: Any = AiohttpTransport(base_url)
-    http_client = openai.DefaultAsyncHttpxClient(transport=transport, follow_redirects=False)
-    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout, http_client=http_client, **options)
-
-
-class AiohttpTransport:
-    """Sends requests and reads each reply to its end. To be used from one event loop.
-
-    Args:
-        url: of the server; the environment may name a proxy for it.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._proxy = proxy_for(url)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def handle_async_request(self, request: Any) -> Any:
-        """The reply to an `httpx.Request` or `httpx2.Request`, as a `Response` of the same library.
-
-        Raises that library's `ReadTimeout` and `ConnectError`, and EndpointRefused for a reply that is too large.
-        """
-        library = sys.modules[type(request).__module__.partition(".")[0]]
-        if self._session is None:
-            self._session = new_session()
-        limits = request.extensions["timeout"]
-        timeout = aiohttp.ClientTimeout(total=None, connect=limits["connect"], sock_read=limits["read"])
-        request.headers["accept-encoding"] = _ENCODINGS
-        try:
-            async with self._session.request(
-                request.method,
-                str(request.url),
-                headers=request.headers,
-                data=request.content or None,
-                allow_redirects=False,
-                timeout=timeout,
-                proxy=self._proxy,
-            ) as reply:
-                content = await _read_all(reply)
-        except TimeoutError as error:
-            raise library.ReadTimeout(str(error), request=request) from error
-        # A ValueError: the address is not valid, or a header cannot be sent.
-        except (aiohttp.ClientError, ValueError) as error:
-            raise library.ConnectError(str(error), request=request) from error
-        headers = [(name, value) for name, value in reply.raw_headers if name.lower() not in _NOT_HANDED_ON]
-        if _patience(reply) > limits["read"]:
-            # The SDK would wait for as long as the server says, which is longer than any deadline.
-            headers.append((b"x-should-retry", b"false"))
-        return library.Response(reply.status, headers=headers, content=content, request=request)
-
-    async def aclose(self) -> None:
-        """Close the idle connections."""
-        if self._session is not None:
-            await self._session.close()
-
-
-async def _read_all(reply: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for part in reply.content.iter_any():
-        content += part
-        if len(content) > _MOST_BYTES:
-            raise EndpointRefused(f"{reply.url.with_query(None)} sent more than {_MOST_BYTES} bytes, which is no reply")
-    return bytes(content)
-
-
-def _patience(reply: aiohttp.ClientResponse) -> float:
-    """Seconds to wait before another try, as far as the server wants any."""
-    with suppress(ValueError):
-        return float(reply.headers.get("retry-after", 0))
-    return 0
-
-
 # ---- moderation.endpoint.verdict_schema ----
 
 VERDICTS_PATH = "/guard/verdicts"
@@ -4137,11 +4223,10 @@ class VerdictsOffer(BaseModel):
 
 
 class VerdictWire:
-    """Uses an endpoint's client. On errors the caller has to use another way."""
+    """Uses an endpoint's client, and `post` for verdicts. On errors the caller has to use another way."""
 
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
-        # No retries: chat completions are the second attempt.
-        self._client = client.with_options(max_retries=0)
+    def __init__(self, client: openai.AsyncOpenAI, post: QuickPost) -> None:
+        self._post = post
         self._probe = client.with_options(max_retries=0, timeout=_OFFER_SECONDS)
 
     async def offered(self, model: str) -> bool:
@@ -4162,7 +4247,7 @@ class VerdictWire:
             EndpointRefused: the reply is too large.
         """
         body = {"model": model, "conversations": [as_messages(conversation)], "refusals": refusals}
-        verdicts = read_reply(await self._client.post(VERDICTS_PATH, cast_to=str, body=body), VerdictsReply).verdicts
+        verdicts = read_reply(await self._post(VERDICTS_PATH, body), VerdictsReply).verdicts
         if len(verdicts) != 1:
             raise OddReply(f"{len(verdicts)} verdicts of one conversation")
         return as_verdict(verdicts[0], conversation)
@@ -4443,10 +4528,13 @@ class Endpoint:
         self._wanted_model = model
         self.refusals = refusals
         """May be changed between requests."""
-        self._client = new_client(self.base_url, api_key, timeout)
-        self._completions = CompletionWire(self._client, self.base_url)
+        transport = AiohttpTransport(self.base_url)
+        self._client = new_client(self.base_url, api_key, timeout, transport=transport)
+        self._completions = CompletionWire(self._client, self.base_url, QuickPost(self._client, transport, timeout))
         self._streams = StreamWire(self._client)
-        self._verdicts = VerdictWire(self._client)
+        # No retries: chat completions are the second attempt.
+        once = self._client.with_options(max_retries=0)
+        self._verdicts = VerdictWire(self._client, QuickPost(once, transport, timeout))
         self._record = ServerRecord()
         self._tokens = ServerTokens(self._completions, self._record)
         self._first_style = Style.ONE_TOKEN
@@ -6417,6 +6505,7 @@ def _join_from(
     return join
 
 
+@lru_cache(256)
 def _kind_of(separator: str) -> _Kind | None:
     if _SPACE.match(separator):
         return _Kind.SPACE
@@ -6578,6 +6667,9 @@ _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
 # Long texts are read in blocks of about this many characters, so that other threads can run in between.
 _BLOCK = 5_000
+# An answer that grows is read again and again, but nothing changes in the blocks before its last one. The cache takes
+# some ten megabytes at most.
+_BLOCKS_KEPT = 256
 _WHITE = re.compile(r"\s")
 # This ligature (a common Arabic phrase) becomes eighteen characters if normalised, so it is left as it is.
 _LONGEST_LIGATURE = "\ufdfa"
@@ -6597,7 +6689,8 @@ def readings(text: str) -> tuple[str, str | None]:
     """
     normal = _normal(text)
     bare = normal if text.isascii() else _normal(text, bare=True)
-    plain = "".join(map(_undone, _blocks(bare)))
+    *finished, last = _blocks(bare)
+    plain = "".join([*map(_undone_once, finished), _undone(last)])
     return _without_markers(normal), None if plain == normal else _without_markers(plain)
 
 
@@ -6618,6 +6711,11 @@ def _with_few_marks(text: str) -> str:
     if text.isascii():
         return text
     return (_HEAPED_FAR_MARKS if _FAR.search(text) else _HEAPED_MARKS).sub(r"\1", text)
+
+
+@lru_cache(_BLOCKS_KEPT)
+def _undone_once(block: str) -> str:
+    return _undone(block)
 
 
 def _undone(text: str) -> str:

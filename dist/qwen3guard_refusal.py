@@ -2415,12 +2415,13 @@ def parse_categories(value: str) -> frozenset[Category]:
 class LenientValves(BaseModel):
     """Base of all valves. A field's value is what was saved, else the environment's, else the default."""
 
-    _problems: list[str] = PrivateAttr(default_factory=list)
+    # No factory: pydantic would look at its signature whenever valves are made, which takes longer than all the rest.
+    _problems: tuple[str, ...] = PrivateAttr(())
 
     @property
     def problems(self) -> list[str]:
         """One line for each value that was replaced by its default."""
-        return self._problems
+        return list(self._problems)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -2440,7 +2441,7 @@ class LenientValves(BaseModel):
                 # The value itself may be a secret in the wrong box, so it is not repeated.
                 problems.append(f"{source}: {why}; {default!r} is used instead")
         valves = handler(clean)
-        valves.problems.extend(problems)
+        valves._problems = tuple(problems)
         return valves
 
 
