@@ -22,18 +22,24 @@ _LIST_SIGN = re.compile("[、，。；：,;:]")
 _HAN_LETTER = re.compile(f"[{_HAN}]")
 # Korean syllables: words of one syllable are common.
 _SYLLABLES = re.compile("[\uac00-\ud7a3]")
+# No raw text: in the Functions' files these are escapes.
+_HAN_SIGNS = "，。、；：？！（）《》「」“”‘’…—"
+_HYPHENS = "‐‑"
+_APOSTROPHES = "'’"
 # Text of a script without spaces, split into parts of one or two characters by the same separator.
 _SPELLED_HAN = re.compile(
-    rf"[{_HAN}]{{1,2}}(?:([^\w\n，。、；：？！（）《》「」“”‘’…—,.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))"
+    rf"[{_HAN}]{{1,2}}(?:([^\w\n{_HAN_SIGNS},.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))"
 )
 
 # A word or a piece of one, not next to an apostrophe.
-_FRAGMENT = re.compile(r"(?<![^\W_])(?<!['’\\])[A-Za-z]{1,14}(?![^\W_]|['’])")
+_FRAGMENT = re.compile(rf"(?<![^\W_])(?<![{_APOSTROPHES}\\])[A-Za-z]{{1,14}}(?![^\W_]|[{_APOSTROPHES}])")
 _LONGEST_SEPARATOR = 8
 _LONGEST_WORD_LETTERS = 20
 _MOST_FRAGMENTS = 6
 # Punctuation of names, hyphenated words and lists: it seldom splits a word to hide it.
-_PUNCTUATION = re.compile(r"[-‐‑.,/_:;&()\[\]{}\"'%=<>\\]\Z|(?!(.)\1*\Z)[!-/:-@\[-`{-~]{2,8}\Z")
+_PUNCTUATION = re.compile(
+    rf"[-{_HYPHENS}.,/_:;&()\[\]{{}}\"'%=<>\\]\Z|(?!(.)\1*\Z)[!-/:-@\[-`{{-~]{{2,8}}\Z"
+)
 _SPACE = re.compile(r"[ \t]{1,2}\Z|[ \t]*\n[ \t]*\Z")
 # Fewer letters are not cut into several known words, nor do fewer Korean syllables count as an unknown word.
 _FEWEST_UNKNOWN = 6
