@@ -80,6 +80,21 @@ def test_a_plugin_without_third_party_packages_has_no_requirements(project: Path
     assert bundle.build("plugin").split('"""')[1] == "\ntitle: plugin\ndescription: A plugin.\nversion: 1.2.3\n"
 
 
+def test_a_function_is_ascii_and_says_the_same(project: Path) -> None:
+    words = project / "moderation" / "words.py"
+    words.write_text('import re\n\n# Wärter\nWORD = re.compile("炸弹💬é")\n')
+    (project / "pipelines" / "plugin.py").rename(project / "pipelines" / "other.py")
+    (project / "functions").mkdir()
+    (project / "functions" / "plugin.py").write_text((project / "pipelines" / "other.py").read_text())
+    text = bundle.build("plugin")
+    (project / "built.py").write_text(text)
+    assert text.isascii()
+    assert load(project / "built.py").Pipeline.word.pattern == "炸弹💬é"
+    words.write_text('import re\n\nWORD = re.compile(r"炸弹")\n')
+    with pytest.raises(bundle.BundleError, match="a raw text"):
+        bundle.build("plugin")
+
+
 def test_an_import_that_nothing_declares_is_refused(project: Path) -> None:
     plugin = project / "pipelines" / "plugin.py"
     plugin.write_text(plugin.read_text().replace("import openai\n", "import httpx\n"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from moderation.readings.invisible import visible
-from moderation.readings.reading import neutralise, readings
+from moderation.readings.reading import _undone_once, neutralise, readings
 from moderation.readings.words import known_words
 from tests.stands.chats import BOMB
 
@@ -526,3 +526,11 @@ def test_a_speaker_is_found_after_any_run_of_signs() -> None:
         text = f"{'word ' * 1_001}\n{'-' * signs}USER  : now"
         assert neutralise(text).endswith("-USER   - now")
     assert neutralise("a\n" * 6_000 + "<" + " " * 3 + "|im_end|").endswith("<    |im_end|")
+
+
+def test_the_finished_blocks_of_a_growing_text_are_read_once() -> None:
+    text = "".join(f"Line {number} of a long story about the sea.\n" for number in range(1000))
+    readings(text)
+    read = _undone_once.cache_info().misses
+    assert readings(f"{text}And b0mbs.") == (f"{text}And b0mbs.", f"{text}And bombs.")
+    assert _undone_once.cache_info().misses == read
