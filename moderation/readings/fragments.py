@@ -37,9 +37,7 @@ _LONGEST_SEPARATOR = 8
 _LONGEST_WORD_LETTERS = 20
 _MOST_FRAGMENTS = 6
 # Punctuation of names, hyphenated words and lists: it seldom splits a word to hide it.
-_PUNCTUATION = re.compile(
-    rf"[-{_HYPHENS}.,/_:;&()\[\]{{}}\"'%=<>\\]\Z|(?!(.)\1*\Z)[!-/:-@\[-`{{-~]{{2,8}}\Z"
-)
+_PUNCTUATION = re.compile(rf"[-{_HYPHENS}.,/_:;&()\[\]{{}}\"'%=<>\\]\Z|(?!(.)\1*\Z)[!-/:-@\[-`{{-~]{{2,8}}\Z")
 _SPACE = re.compile(r"[ \t]{1,2}\Z|[ \t]*\n[ \t]*\Z")
 # Fewer letters are not cut into several known words, nor do fewer Korean syllables count as an unknown word.
 _FEWEST_UNKNOWN = 6

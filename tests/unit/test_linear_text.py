@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+import functions
 import moderation
 import pipelines
 import webui
+from functions.answers.one_event import one_event
 from moderation.answer.channels import Channel, Channels, Piece, Rank
 from moderation.answer.continuous_text import ContinuousText
 from moderation.answer.holdback import HoldBack
@@ -30,6 +32,7 @@ from pipelines.marks.trust_mark import Mark, split_system
 from tests.unit.regex_battery import Use, adversarial, uses
 from webui.guarded.answer_reader import AnswerReader
 from webui.guarded.chunks import chunks_of
+from webui.guarded.responses_events import ResponsesEvents
 from webui.guarded.text_paths import take_apart
 from webui.guarded.tool_calls import ToolCalls
 from webui.json_text import as_text, find, is_sentence, is_text, without_media
@@ -68,7 +71,7 @@ def _is_linear(work: Callable[[int], object], size: int, most_seconds: float) ->
 
 
 def _modules() -> list[str]:
-    packages = (moderation, webui, pipelines)
+    packages = (moderation, webui, pipelines, functions)
     return [
         found.name
         for one in packages
@@ -225,6 +228,25 @@ def _channels_of_calls(channels: int) -> None:
     texts.reading()
 
 
+def _responses(unit: str) -> Callable[[int], None]:
+    """A text in deltas, and then whole for itself, for its item and for the response."""
+
+    def work(deltas: int) -> None:
+        place, text = {"output_index": 0, "content_index": 0}, unit * deltas
+        item = {"type": "message", "content": [{"type": "output_text", "text": text}]}
+        events = [{"type": "response.output_text.delta", "delta": unit, **place}] * deltas
+        events.append({"type": "response.output_text.done", "text": text, **place})
+        events.append({"type": "response.output_item.done", "item": item, **place})
+        events.append({"type": "response.completed", "response": {"output": [item]}})
+        reader, read = ResponsesEvents(), AnswerReader()
+        chunks = [chunk for event in events for chunk in reader.chunks_of(event)]
+        said = [piece for chunk in chunks for piece in read.pieces_of(chunk)]
+        assert sum(len(piece.text) for piece in said) == len(text)
+        one_event(chunks)
+
+    return work
+
+
 GROWING: dict[str, tuple[Callable[[int], None], int]] = {
     "a call's name in every piece": (
         _calls(lambda number: {"index": 0, "function": {"name": "f", "arguments": "{" if number % 2 else "}"}}),
@@ -249,6 +271,8 @@ GROWING: dict[str, tuple[Callable[[int], None], int]] = {
     "pictures in single characters": (_continuous("data:image/png;base64,QUJD "), 10_000),
     "headers of pictures in single characters": (_continuous("data:image/png;"), 10_000),
     "texts of tool calls": (_channels_of_calls, 1000),
+    "deltas of the Responses API": (_responses("word "), 2000),
+    "deltas of the Responses API in Chinese": (_responses("天气很好"), 2000),
 }
 
 

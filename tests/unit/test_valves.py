@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +59,6 @@ def test_a_bad_value_becomes_the_default_and_is_reported(name: str, value: str) 
     (problem,) = valves.problems
     assert problem.startswith(f"{name}: ")
     assert "is used instead" in problem
-
-
-def test_making_valves_inspects_no_signature() -> None:
-    """Open WebUI makes them several times a request, and inspecting a signature takes longer than all the rest."""
-    called: set[str] = set()
-    Valves()
-    sys.setprofile(lambda frame, event, _: called.add(frame.f_code.co_filename) if event == "call" else None)
-    try:
-        Valves()
-    finally:
-        sys.setprofile(None)
-    assert {Path(file).name for file in called} & {"inspect.py", "settings.py"} == {"settings.py"}
 
 
 def test_a_secret_in_the_wrong_box_is_not_repeated() -> None:
