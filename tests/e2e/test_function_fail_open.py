@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 
-from demo.stack import children
 from demo.state import ROOT
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.host import FUNCTION_FILTER, FUNCTION_MODELS, Host
@@ -75,7 +74,7 @@ def restarted(guarded: GuardedStack, **variables: str) -> Iterator[None]:
     """Open WebUI started anew, with further environment variables, on the same data."""
     stack = guarded.stack
     stack.stop_child("webui")
-    child = children.webui(stack.ports, stack.state)
+    child = stack.processes.children["webui"]
     environment = {**os.environ, **child.environment, **variables}
     with stack.state.log("restarted").open("ab") as log:
         process = subprocess.Popen(child.argv, cwd=child.cwd, env=environment, stdout=log, stderr=log)
