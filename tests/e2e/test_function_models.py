@@ -409,6 +409,9 @@ def test_guarded_models_refuse_while_the_filter_that_must_be_on_is_off(guarded: 
             assert ask(guarded, SEA_PROMPT).text.strip() == CALM.strip()
         finally:
             functions.switch(FILTER, active=False)
-    assert [one["problem"] for one in guarded.audit(seen.chat_id) if one["direction"] == "prompt"] == [
-        f"the filter {FILTER} is not active and global"
-    ]
+
+    def problems() -> list[str]:
+        return [one["problem"] for one in guarded.audit(seen.chat_id) if one["direction"] == "prompt"]
+
+    wait_until(problems)
+    assert problems() == [f"the filter {FILTER} is not active and global"]

@@ -18,9 +18,8 @@ from tests.stands.processes.pipelines_server import PipelinesServer, pipelines_s
 from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE
 
-MODEL = "qwen3guard_models.qwen~2Fqwen3"
-UPSTREAM_SECONDS = 10
-"""The admin's limit for a silent upstream."""
+MODELS = "qwen3guard_models"
+MODEL = f"{MODELS}.qwen~2Fqwen3"
 
 
 class GuardedServer:
@@ -44,6 +43,15 @@ class GuardedServer:
         """The records, oldest first."""
         files = sorted(self._audit.glob("*"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    @contextmanager
+    def valves(self, **valves: Any) -> Iterator[None]:
+        """Sets valves for a while."""
+        path = f"/{MODELS}/valves"
+        before = self.pipelines.get(path)
+        self.pipelines.post(f"{path}/update", before | valves)
+        yield
+        self.pipelines.post(f"{path}/update", before)
 
     async def ask(self, text: str = "hi", *, stream: bool = True, **more: Any) -> Received:
         """Everything that a client receives."""
@@ -131,12 +139,11 @@ def guarded_server(
             "guard_base_url": guard_url or f"{stub_url}/v1",
             "upstream_base_urls": f"{upstream_url}/v1",
             "upstream_api_keys": "sk-secret",
-            # Enough for two consecutive checks by a deliberately slow guard on a busy machine.
-            "timeout_seconds": "30",
-            "upstream_timeout_seconds": str(UPSTREAM_SECONDS),
+            "timeout_seconds": str(PATIENCE),
+            "upstream_timeout_seconds": str(PATIENCE),
             "audit_path": str(folder / "audit/audit.jsonl"),
             **valves,
         }
         variables = {f"QWEN3GUARD_{name.upper()}": value for name, value in wiring.items()}
-        with pipelines_server(environment, folder, ["qwen3guard_models"], variables) as pipelines:
+        with pipelines_server(environment, folder, [MODELS], variables) as pipelines:
             yield GuardedServer(pipelines, guard, upstream, folder / "audit")
