@@ -18,8 +18,8 @@ from tests.e2e.chat_page import ChatPage
 from tests.e2e.stored_chat import StoredChat, holds
 from tests.e2e.texts import BOMB, CHAT_MODELS, EN, LOCK, NEXT_PROMPT
 
-# Seconds for one token. The unsafe answer has eleven after its first unsafe words: slow enough to see these, or to press
-# Stop, while it is written.
+# Seconds for one token. The unsafe answer has eleven after its first unsafe words: enough to see these while it is
+# written, or to press Stop.
 SLOWLY = 0.8
 
 

@@ -19,7 +19,7 @@ from demo.stack.ports import Ports
 from tests.stands.waiting import PATIENCE
 
 KEEP_ALIVE_SECONDS = 75
-"""How long servers keep idle connections: longer than any client, which must not reuse one that is just being closed."""
+"""How long servers keep idle connections: longer than clients, which must not reuse one that is just being closed."""
 
 # Below those that Linux chooses by itself, for connections and for servers without a port of their own.
 _PORTS = range(20_000, 32_000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -73,18 +72,15 @@ class GuardedServer:
 
 
 class Received:
-    """The bytes of one answer, and when they arrived."""
+    """The bytes of one answer."""
 
     def __init__(self) -> None:
         self.raw = ""
-        self.times: list[float] = []
-        """Times of the request and of every part of the answer, by `time.monotonic()`."""
         self.broken: str | None = None
         """The error, if the connection was broken."""
         self._ended = asyncio.Event()
 
     async def read(self, url: str, body: dict[str, Any]) -> None:
-        self.times.append(time.monotonic())
         try:
             async with (
                 httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client,
@@ -92,7 +88,6 @@ class Received:
             ):
                 async for part in reply.aiter_text():
                     self.raw += part
-                    self.times.append(time.monotonic())
         except httpx.TransportError as error:
             self.broken = repr(error)
         finally:
@@ -104,8 +99,8 @@ class Received:
 
     @property
     def chunks(self) -> list[dict[str, Any]]:
-        """The chunks of a streamed answer; of an interrupted one, the complete chunks."""
-        whole = self.raw.rpartition("\n\n")[0] if self.broken else self.raw
+        """The complete chunks of a streamed answer."""
+        whole = self.raw.rpartition("\n\n")[0]
         lines = [line.removeprefix("data: ") for line in whole.split("\n\n") if line]
         return [json.loads(line) for line in lines if line != "[DONE]"]
 
@@ -121,11 +116,6 @@ class Received:
         reasons: list[str] = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
         assert len(reasons) <= 1, reasons
         return reasons[0] if reasons else None
-
-    @property
-    def longest_silence(self) -> float:
-        """Seconds."""
-        return max(later - sooner for sooner, later in zip(self.times, self.times[1:], strict=False))
 
 
 @contextmanager
