@@ -282,7 +282,6 @@ def test_the_context_of_a_turn_counts_less() -> None:
 
 async def test_ordinary_users_are_judged_before_the_crowd_of_a_heavy_one(stub: StubGuard) -> None:
     """Before them, 50 prompts of 100,000 characters arrive, each read in windows."""
-    stub.delay = 0.02
     with serve(stub.app) as url:
         guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE), timeout=PATIENCE, context_tokens=4096, concurrency=8)
         await guard.judge([Turn("user", "hello")])
@@ -292,10 +291,14 @@ async def test_ordinary_users_are_judged_before_the_crowd_of_a_heavy_one(stub: S
             return (await guard.judge([Turn("user", text)])).reached
 
         words = "many words again and " * 5000
+        stub.silent_about = "many words"
         heavy = [asyncio.create_task(ask("heavy", f"number {number} {words}"[:100_000])) for number in range(50)]
-        await until(lambda: len(stub.requests) > 8)
-        before = len(stub.judged)
-        asked = await asyncio.gather(*(asyncio.create_task(ask(f"u{n}", f"question {n}")) for n in range(10)))
+        await until(lambda: stub.at_once == 8)
+        before, waiting = len(stub.judged), guard._slots.waiting
+        asking = asyncio.gather(*(asyncio.create_task(ask(f"u{n}", f"question {n}")) for n in range(10)))
+        await until(lambda: guard._slots.waiting == waiting + 10)
+        stub.delay, stub.silent_about = 0.02, None
+        asked = await asking
         judged = stub.judged
         await asyncio.gather(*heavy)
         await guard.aclose()
@@ -303,6 +306,6 @@ async def test_ordinary_users_are_judged_before_the_crowd_of_a_heavy_one(stub: S
     places = [place for place, text in enumerate(judged) if text.startswith("question")]
     between = [text for text in judged[before : max(places) + 1] if not text.startswith("question")]
     assert len(places) == 10
-    # The requests in flight when they arrived, and those that were sent before.
+    # Those that are sent in turn with them, and others that arrive before the last of them.
     assert len(between) <= 2 * 8
     assert len(stub.judged) > 50 * 6

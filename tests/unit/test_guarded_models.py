@@ -31,9 +31,7 @@ ENDLESS = CALM * 300
 SHOWN = 6
 
 
-async def test_a_safe_answer_arrives_whole_in_few_frames(
-    pipeline: Pipeline, model: StubModel, stub: StubGuard
-) -> None:
+async def test_a_safe_answer_arrives_whole_in_few_frames(pipeline: Pipeline, model: StubModel, stub: StubGuard) -> None:
     model.says(CALM * 4)
     model.delay = 0.005
     answer = await stream(pipeline, request(stream_options={"include_usage": True}))

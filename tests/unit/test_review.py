@@ -58,12 +58,3 @@ async def test_old_messages_wait_in_line_newest_first(guard: Guard, stub: StubGu
     stub.silent_about = None
     await judging
     assert stub.most_at_once <= 8
-
-
-async def test_a_message_that_is_not_judged_in_time_is_withheld(guard: Guard, stub: StubGuard) -> None:
-    stub.silent_about = "old"
-    messages = [*(Message("user", f"old turn {n}") for n in range(39)), Message("user", "new turn")]
-    found = await actions(messages, guard, within=4)
-    assert found == [*[Action.WITHHOLD] * 39, Action.PASS]
-    # What waits for its own deadline.
-    stub.silent_about = None
