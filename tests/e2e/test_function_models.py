@@ -318,6 +318,7 @@ def test_an_arena_of_picked_models_is_guarded(guarded: GuardedStack) -> None:
     with names_stay(guarded), arena(guarded, BASE) as name:
         seen = ask(guarded, SEA_PROMPT, name)
     assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (True, False, BASE)
+    # The hidden entry answers no request of which the filter did not say where it goes.
     with names_stay(guarded), arena(guarded, HIDDEN) as name:
         assert ask(guarded, SEA_PROMPT, name).text == EN["not_checked"]
 

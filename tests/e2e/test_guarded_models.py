@@ -158,14 +158,15 @@ def test_the_refusal_entry_of_guarded_models_delivers_the_filters_notices(guarde
     place = guarded.stack.setup.pipelines_index
     valves = guarded.stack.admin.get(f"/api/v1/pipelines/{FILTER}/valves", urlIdx=place)
     assert valves["refusal_model"] == guarded_id("~refusal").replace("~7E", "~")
+    # The chat model says titles that are asked for before the refusal model has answered for the first time.
+    assert ask(guarded, UNSAFE_PROMPT, DIRECT, background_tasks={}).text == REFUSED
     for stream in (True, False):
         seen = ask(guarded, UNSAFE_PROMPT, DIRECT, stream=stream)
         assert (seen.text, seen.error) == (REFUSED, "")
         # In the next request, the refused prompt is refused again.
         again = Visitor(guarded.stack.user, DIRECT).ask(seen.prompt, stream=stream)
         assert again.text == REFUSED
-    # A title that is asked for before the refusal model has answered for the first time is said by the chat model.
-    assert not holds([body["messages"] for body in asked(guarded)], UNSAFE_PROMPT)
+    assert asked(guarded) == []
 
 
 @contextmanager

@@ -465,12 +465,12 @@ async def test_an_upstream_with_another_protocol_is_reported(pipeline: Pipeline,
         await set_valves(pipeline, upstream_base_urls=f"{url}/v1")
         if sent.startswith("data:"):
             error = (await stream(pipeline)).errors[0]
-            told = (error["code"], error["message"])
+            status, words = error["code"], error["message"]
         else:
             with pytest.raises(HTTPException) as raised:
                 await complete(pipeline)
-            told = (raised.value.status_code, raised.value.detail)
-    assert (told[0], said in told[1]) == (502, True)
+            status, words = raised.value.status_code, raised.value.detail
+    assert (status, said in words) == (502, True)
 
 
 async def test_an_upstream_that_is_slow_to_list_delays_no_other(pipeline: Pipeline) -> None:
