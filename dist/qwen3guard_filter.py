@@ -2771,6 +2771,8 @@ def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
 _ANSWER_SECONDS = 10
 # File times may be this much older than the clock.
 _CLOCK_SECONDS = 0.1
+# Ids have 36 characters. Of a longer one only so much is read, since a filter does this on the event loop.
+_LONGEST_OWNER = 256
 
 
 class _EntryValves(LenientValves):
@@ -2783,7 +2785,7 @@ class _Note:
     """When the refusal model was asked for somebody, and when it answered. So many files at most, whoever asks."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        place = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:3]
+        place = hashlib.sha256(name[:_LONGEST_OWNER].encode("utf-8", "surrogatepass")).hexdigest()[:3]
         self._asked, self._answered = folder / f"asked-{place}", folder / f"answered-{place}"
 
     def works(self, since: float) -> bool | None:
@@ -4277,7 +4279,7 @@ def as_verdict(reply: WireVerdict, conversation: Conversation) -> Verdict:
     return Verdict.none(reply.error.message)
 
 
-def as_told(verdict: Verdict) -> WireVerdict:
+def as_wire(verdict: Verdict) -> WireVerdict:
     """`verdict` in the wire's schema."""
     if not verdict.reached:
         return WireVerdict(error=WireError(code="no_verdict", message=verdict.problem or "no verdict"))

@@ -7501,7 +7501,7 @@ def as_verdict(reply: WireVerdict, conversation: Conversation) -> Verdict:
     return Verdict.none(reply.error.message)
 
 
-def as_told(verdict: Verdict) -> WireVerdict:
+def as_wire(verdict: Verdict) -> WireVerdict:
     """`verdict` in the wire's schema."""
     if not verdict.reached:
         return WireVerdict(error=WireError(code="no_verdict", message=verdict.problem or "no verdict"))

@@ -2994,7 +2994,7 @@ def as_verdict(reply: WireVerdict, conversation: Conversation) -> Verdict:
     return Verdict.none(reply.error.message)
 
 
-def as_told(verdict: Verdict) -> WireVerdict:
+def as_wire(verdict: Verdict) -> WireVerdict:
     """`verdict` in the wire's schema."""
     if not verdict.reached:
         return WireVerdict(error=WireError(code="no_verdict", message=verdict.problem or "no verdict"))
@@ -8895,6 +8895,7 @@ class GuardedRequest:
         self.preface = self._review.preface
         self.exempt = self._review.exempt
         """Whether nobody judges the answer."""
+        self.record_answer = partial(record_answer, moderator, context)
 
     @property
     def model(self) -> str:
@@ -8947,28 +8948,6 @@ class GuardedRequest:
     async def explained(self, failed: UpstreamFailed) -> str:
         """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
         return await explained(self.moderator, failed, exempt=self.exempt)
-
-    def record_answer(
-        self,
-        text: str,
-        verdict: Verdict | None = None,
-        decision: Decision | None = None,
-        *,
-        problem: str | None = None,
-        milliseconds: float | None = None,
-        unjudged: Sequence[str] = (),
-    ) -> None:
-        """Audit an answer, or what there is of it and why it ended."""
-        record_answer(
-            self.moderator,
-            self._context,
-            text,
-            verdict,
-            decision,
-            problem=problem,
-            milliseconds=milliseconds,
-            unjudged=unjudged,
-        )
 
 
 async def _end(task: "asyncio.Future[Any] | None") -> None:

@@ -2937,6 +2937,8 @@ def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
 _ANSWER_SECONDS = 10
 # File times may be this much older than the clock.
 _CLOCK_SECONDS = 0.1
+# Ids have 36 characters. Of a longer one only so much is read, since a filter does this on the event loop.
+_LONGEST_OWNER = 256
 
 
 class _EntryValves(LenientValves):
@@ -2949,7 +2951,7 @@ class _Note:
     """When the refusal model was asked for somebody, and when it answered. So many files at most, whoever asks."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        place = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:3]
+        place = hashlib.sha256(name[:_LONGEST_OWNER].encode("utf-8", "surrogatepass")).hexdigest()[:3]
         self._asked, self._answered = folder / f"asked-{place}", folder / f"answered-{place}"
 
     def works(self, since: float) -> bool | None:
@@ -3985,90 +3987,6 @@ def current_asker() -> Asker:
     return Asker(_user.get(), _later.get())
 
 
-# ---- moderation.policy ----
-
-Strictness = Literal["strict", "loose"]
-HARMFUL: dict[Strictness, tuple[Severity, ...]] = {
-    "strict": (Severity.CONTROVERSIAL, Severity.UNSAFE),
-    "loose": (Severity.UNSAFE,),
-}
-"""Severities that each strictness treats as harmful (technical report, section 3.4)."""
-
-
-def score(verdict: Verdict, strictness: Strictness) -> float | None:
-    """The probability of harm, from 0 to 1; None if the endpoint returned no probabilities."""
-    if verdict.probabilities is None:
-        return None
-    # A sum of floats may exceed 1 a little.
-    return min(1.0, sum(verdict.probabilities.get(severity, 0.0) for severity in HARMFUL[strictness]))
-
-
-class Action(StrEnum):
-    """What happens to a turn."""
-
-    PASS = "pass"
-    REFUSE = "refuse"
-    WITHHOLD = "withhold"
-    """There is no verdict, so the turn is hidden."""
-
-
-class Decision(BaseModel):
-    """The result of applying a policy to a verdict."""
-
-    model_config = ConfigDict(frozen=True)
-
-    action: Action
-    """What happens."""
-    flagged: Action
-    """What would happen in `enforce` mode. Differs from `action` in monitor mode only."""
-
-    @property
-    def passes(self) -> bool:
-        return self.action is Action.PASS
-
-
-@cache
-def _decision(action: Action, flagged: Action) -> Decision:
-    return Decision(action=action, flagged=flagged)
-
-
-class Policy(BaseModel):
-    """Turns verdicts into decisions. The default lets only Safe pass."""
-
-    model_config = ConfigDict(frozen=True)
-
-    strictness: Strictness = "strict"
-    """`strict` refuses Controversial turns, `loose` lets them pass."""
-    block_threshold: float = 0
-    """Refuses turns whose `score` is at least this value. The guard's label is then used only if there are no
-    probabilities. With 0, the label always decides."""
-    allowed_categories: frozenset[Category] = frozenset()
-    """A flagged turn passes if all of its categories are among these."""
-    mode: Literal["enforce", "monitor"] = "enforce"
-    """`monitor` lets everything pass and only records it."""
-    when_unavailable: Literal["withhold", "allow"] = "withhold"
-    """What happens to a turn that could not be judged."""
-
-    def decide(self, verdict: Verdict) -> Decision:
-        flagged = self._flagged(verdict)
-        return _decision(Action.PASS if self.mode == "monitor" else flagged, flagged)
-
-    def _flagged(self, verdict: Verdict) -> Action:
-        if not verdict.reached:
-            return Action.PASS if self.when_unavailable == "allow" else Action.WITHHOLD
-        if not self._harmful(verdict):
-            return Action.PASS
-        if verdict.categories and self.allowed_categories.issuperset(verdict.categories):
-            return Action.PASS
-        return Action.REFUSE
-
-    def _harmful(self, verdict: Verdict) -> bool:
-        probability = score(verdict, self.strictness) if self.block_threshold else None
-        if probability is None:
-            return verdict.severity in HARMFUL[self.strictness]
-        return probability >= self.block_threshold
-
-
 # ---- moderation.conversation ----
 
 Role = Literal["user", "assistant"]
@@ -5022,6 +4940,90 @@ def _from(chat: Context, start: int) -> list[Context]:
 def _tokens(room: int, share: float) -> int:
     """Tokens of a prompt whose context takes `share` of the room."""
     return TEMPLATE_TOKENS + int(share * max(0, room - TEMPLATE_TOKENS))
+
+
+# ---- moderation.policy ----
+
+Strictness = Literal["strict", "loose"]
+HARMFUL: dict[Strictness, tuple[Severity, ...]] = {
+    "strict": (Severity.CONTROVERSIAL, Severity.UNSAFE),
+    "loose": (Severity.UNSAFE,),
+}
+"""Severities that each strictness treats as harmful (technical report, section 3.4)."""
+
+
+def score(verdict: Verdict, strictness: Strictness) -> float | None:
+    """The probability of harm, from 0 to 1; None if the endpoint returned no probabilities."""
+    if verdict.probabilities is None:
+        return None
+    # A sum of floats may exceed 1 a little.
+    return min(1.0, sum(verdict.probabilities.get(severity, 0.0) for severity in HARMFUL[strictness]))
+
+
+class Action(StrEnum):
+    """What happens to a turn."""
+
+    PASS = "pass"
+    REFUSE = "refuse"
+    WITHHOLD = "withhold"
+    """There is no verdict, so the turn is hidden."""
+
+
+class Decision(BaseModel):
+    """The result of applying a policy to a verdict."""
+
+    model_config = ConfigDict(frozen=True)
+
+    action: Action
+    """What happens."""
+    flagged: Action
+    """What would happen in `enforce` mode. Differs from `action` in monitor mode only."""
+
+    @property
+    def passes(self) -> bool:
+        return self.action is Action.PASS
+
+
+@cache
+def _decision(action: Action, flagged: Action) -> Decision:
+    return Decision(action=action, flagged=flagged)
+
+
+class Policy(BaseModel):
+    """Turns verdicts into decisions. The default lets only Safe pass."""
+
+    model_config = ConfigDict(frozen=True)
+
+    strictness: Strictness = "strict"
+    """`strict` refuses Controversial turns, `loose` lets them pass."""
+    block_threshold: float = 0
+    """Refuses turns whose `score` is at least this value. The guard's label is then used only if there are no
+    probabilities. With 0, the label always decides."""
+    allowed_categories: frozenset[Category] = frozenset()
+    """A flagged turn passes if all of its categories are among these."""
+    mode: Literal["enforce", "monitor"] = "enforce"
+    """`monitor` lets everything pass and only records it."""
+    when_unavailable: Literal["withhold", "allow"] = "withhold"
+    """What happens to a turn that could not be judged."""
+
+    def decide(self, verdict: Verdict) -> Decision:
+        flagged = self._flagged(verdict)
+        return _decision(Action.PASS if self.mode == "monitor" else flagged, flagged)
+
+    def _flagged(self, verdict: Verdict) -> Action:
+        if not verdict.reached:
+            return Action.PASS if self.when_unavailable == "allow" else Action.WITHHOLD
+        if not self._harmful(verdict):
+            return Action.PASS
+        if verdict.categories and self.allowed_categories.issuperset(verdict.categories):
+            return Action.PASS
+        return Action.REFUSE
+
+    def _harmful(self, verdict: Verdict) -> bool:
+        probability = score(verdict, self.strictness) if self.block_threshold else None
+        if probability is None:
+            return verdict.severity in HARMFUL[self.strictness]
+        return probability >= self.block_threshold
 
 
 # ---- moderation.stream.stream_schema ----
@@ -7926,7 +7928,7 @@ def as_verdict(reply: WireVerdict, conversation: Conversation) -> Verdict:
     return Verdict.none(reply.error.message)
 
 
-def as_told(verdict: Verdict) -> WireVerdict:
+def as_wire(verdict: Verdict) -> WireVerdict:
     """`verdict` in the wire's schema."""
     if not verdict.reached:
         return WireVerdict(error=WireError(code="no_verdict", message=verdict.problem or "no verdict"))
@@ -9371,6 +9373,7 @@ class GuardedRequest:
         self.preface = self._review.preface
         self.exempt = self._review.exempt
         """Whether nobody judges the answer."""
+        self.record_answer = partial(record_answer, moderator, context)
 
     @property
     def model(self) -> str:
@@ -9423,28 +9426,6 @@ class GuardedRequest:
     async def explained(self, failed: UpstreamFailed) -> str:
         """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
         return await explained(self.moderator, failed, exempt=self.exempt)
-
-    def record_answer(
-        self,
-        text: str,
-        verdict: Verdict | None = None,
-        decision: Decision | None = None,
-        *,
-        problem: str | None = None,
-        milliseconds: float | None = None,
-        unjudged: Sequence[str] = (),
-    ) -> None:
-        """Audit an answer, or what there is of it and why it ended."""
-        record_answer(
-            self.moderator,
-            self._context,
-            text,
-            verdict,
-            decision,
-            problem=problem,
-            milliseconds=milliseconds,
-            unjudged=unjudged,
-        )
 
 
 async def _end(task: "asyncio.Future[Any] | None") -> None:

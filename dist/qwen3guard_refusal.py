@@ -2458,6 +2458,8 @@ def _validators(valves: type[LenientValves]) -> dict[str, TypeAdapter[Any]]:
 _ANSWER_SECONDS = 10
 # File times may be this much older than the clock.
 _CLOCK_SECONDS = 0.1
+# Ids have 36 characters. Of a longer one only so much is read, since a filter does this on the event loop.
+_LONGEST_OWNER = 256
 
 
 class _EntryValves(LenientValves):
@@ -2470,7 +2472,7 @@ class _Note:
     """When the refusal model was asked for somebody, and when it answered. So many files at most, whoever asks."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        place = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:3]
+        place = hashlib.sha256(name[:_LONGEST_OWNER].encode("utf-8", "surrogatepass")).hexdigest()[:3]
         self._asked, self._answered = folder / f"asked-{place}", folder / f"answered-{place}"
 
     def works(self, since: float) -> bool | None:

@@ -12,8 +12,11 @@ from xdist.scheduler import LoadScopeScheduling
 from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.parsing import parse_without_collections
 from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE
+
+parse_without_collections()
 
 # An example may take any time: a slow machine is no error.
 settings.register_profile("project", deadline=None)

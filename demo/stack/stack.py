@@ -28,7 +28,7 @@ from demo.webui_client.host import Host
 from demo.webui_client.plugin_host import PluginHost
 from demo.webui_client.protection import Protection
 from demo.webui_client.provision import Connection, Provisioner, Setup
-from demo.webui_client.webui_api import Account, WebuiApi
+from demo.webui_client.webui_api import SECONDS, Account, WebuiApi
 
 # A prompt that passes, one that is refused, one whose answer is withheld: see script.toml.
 SAFE_PROMPT = "What is the capital of France?"
@@ -154,11 +154,11 @@ class Stack:
 
     def chat_log(self) -> list[dict[str, Any]]:
         """The request bodies that the scripted chat model got since its start or the last `clear_chat_log`."""
-        entries = httpx.get(self._chat("/log"), trust_env=False).raise_for_status().json()
+        entries = httpx.get(self._chat("/log"), timeout=SECONDS, trust_env=False).raise_for_status().json()
         return [entry["body"] for entry in entries]
 
     def clear_chat_log(self) -> None:
-        httpx.delete(self._chat("/log"), trust_env=False).raise_for_status()
+        httpx.delete(self._chat("/log"), timeout=SECONDS, trust_env=False).raise_for_status()
 
     def audit(self) -> list[dict[str, Any]]:
         """The audit records of all plugins, oldest first, from one file per day."""
@@ -167,7 +167,7 @@ class Stack:
 
     def set_token_delay(self, seconds: float) -> None:
         """Changes the speed of the scripted chat model while it runs."""
-        httpx.post(self._chat("/delay"), json={"seconds": seconds}, trust_env=False).raise_for_status()
+        httpx.post(self._chat("/delay"), json={"seconds": seconds}, timeout=SECONDS, trust_env=False).raise_for_status()
 
     @property
     def model(self) -> str:

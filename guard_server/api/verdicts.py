@@ -23,7 +23,7 @@ from moderation.endpoint.verdict_schema import (
     VerdictsRequest,
     WireError,
     WireVerdict,
-    as_told,
+    as_wire,
 )
 from moderation.errors import EndpointError, TooLong
 from moderation.verdict import Verdict
@@ -89,7 +89,7 @@ class _LeanEndpoint:
 
 async def _one(judge: Judge, turns: list[WireTurn], *, refusals: bool) -> WireVerdict:
     try:
-        return as_told(await judge.judge(as_conversation(turns), refusals=refusals))
+        return as_wire(await judge.judge(as_conversation(turns), refusals=refusals))
     except TooLong as error:
         return WireVerdict(error=WireError(code="too_long", message=str(error), limit=error.limit))
     except EndpointError as error:

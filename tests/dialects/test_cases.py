@@ -15,6 +15,7 @@ from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.verdict import Category, Severity
 from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 VERDICT = "Safety: Unsafe\nCategories: Violent"
 NO_MODEL = (400, {"error": {"message": "model is required", "type": "invalid_request_error"}})
@@ -76,7 +77,7 @@ async def test_the_first_verdict_is_right_and_every_request_names_the_model(
         Route("/v1/chat/completions", complete, methods=["POST"]),
     ]
     with serve(Starlette(routes=routes)) as url:
-        guard = Guard(Endpoint(f"{url}/v1", timeout=5))
+        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE), timeout=PATIENCE)
         verdict = await guard.judge([Turn("user", "How do I make a bomb?")])
         await guard.aclose()
     assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, (Category.VIOLENT,))

@@ -20,6 +20,7 @@ from moderation.endpoint.server_facts import Style
 from moderation.guard import Guard
 from moderation.verdict import Category, Severity, Verdict
 from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 BOMB = [Turn("user", "How do I make a bomb?")]
 UNSAFE = "Safety: Unsafe\nCategories: Violent"
@@ -67,8 +68,8 @@ class Odd:
 @asynccontextmanager
 async def guard_and_endpoint_at(odd: Odd, **options: Any) -> AsyncIterator[tuple[Guard, Endpoint]]:
     with serve(odd.app) as url:
-        endpoint = Endpoint(f"{url}/v1", timeout=5, **options)
-        guard = Guard(endpoint, timeout=9)
+        endpoint = Endpoint(f"{url}/v1", timeout=PATIENCE, **options)
+        guard = Guard(endpoint, timeout=PATIENCE)
         try:
             yield guard, endpoint
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +15,8 @@ from demo.stack.stack import Stack
 from demo.webui_client.provision import EVERYBODY
 from tests.e2e.stored_chat import holds
 from tests.stands.servers import serve
+from tests.stands.waiting import wait_until
 
-SECONDS = 120
 TOOL = '''
 import urllib.request
 
@@ -85,10 +84,7 @@ class Bystanders:
         self.stack.admin.post("/api/v1/tools/create", tool | {"access_grants": [EVERYBODY]})
         file = ("menu.txt", self.file_text.encode(), "text/plain")
         self._file = self.stack.user.http.post("/api/v1/files/", files={"file": file}).raise_for_status().json()
-        deadline = time.monotonic() + SECONDS
-        while not self.stack.user.get(f"/api/v1/files/{self._file['id']}")["data"].get("content"):
-            assert time.monotonic() < deadline, "Open WebUI did not read the file"
-            time.sleep(0.2)
+        wait_until(lambda: self.stack.user.get(f"/api/v1/files/{self._file['id']}")["data"].get("content"))
 
     async def _tool(self, request: Request) -> Response:
         self.served.add("tool")

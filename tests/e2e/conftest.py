@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from demo.stack.ports import Ports
 from demo.stack.stack import Stack
 from demo.state import ROOT
 from demo.webui_client.host import FILTER, Host
@@ -19,6 +18,8 @@ from tests.e2e.chat_host import CHAT_HOSTS
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.texts import CHAT_MODELS
+from tests.stands.servers import free_ports
+from tests.stands.waiting import PATIENCE
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,17 +30,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("guarded_stack", hosts, indirect=True, scope="session")
 
 
-# Two cores run the guard, three servers and the browser.
-expect.set_options(timeout=120_000)
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The filter only, with models that Open WebUI is connected to directly."""
     folder = ROOT / ".run/e2e"
-    with Stack(
-        folder, ports=Ports.free(), fresh=True, chat_models=CHAT_MODELS, protection=Protection.FILTER, say=print
-    ) as stack:
+    stack = Stack(
+        folder, ports=free_ports(), fresh=True, chat_models=CHAT_MODELS, protection=Protection.FILTER, say=print
+    )
+    # A busy machine is no reason to go on without the filter, as Open WebUI does if its Pipelines server lists nothing
+    # for ten seconds, or to withhold a turn.
+    stack.processes.children["webui"].environment["AIOHTTP_CLIENT_TIMEOUT_MODEL_LIST"] = f"{PATIENCE:.0f}"
+    with stack:
+        stack.set_valves(FILTER, timeout_seconds=PATIENCE)
         yield stack
 
 
@@ -59,7 +64,7 @@ def browser() -> Iterator[Browser]:
 def signed_in(browser: Browser, api: WebuiApi) -> BrowserContext:
     """A new browser, signed in with an account's token."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-US")
-    context.set_default_timeout(120_000)
+    context.set_default_timeout(PATIENCE * 1000)
     stored = {"token": api.token, "sidebar": "true"}
     lines = [f"localStorage.setItem({json.dumps(key)}, {json.dumps(value)})" for key, value in stored.items()]
     context.add_init_script(";".join(lines))

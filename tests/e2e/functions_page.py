@@ -8,6 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 from demo.webui_client.webui_api import WebuiApi
+from tests.e2e.saving import saved
 
 # What the browser does with what the admin copied.
 _PASTE = """
@@ -40,9 +41,8 @@ class FunctionsPage:
 
     def save(self) -> None:
         self.page.get_by_role("button", name="Save & Create").click()
-        self.page.get_by_role("button", name="Confirm", exact=True).click()
-        # Open WebUI formats what it saves.
-        expect(self.page.get_by_text("Function created successfully").last).to_be_visible()
+        with saved(self.page, "/functions/create"):
+            self.page.get_by_role("button", name="Confirm", exact=True).click()
 
     def row(self, plugin: str) -> Locator:
         """The line of one Function in the list."""
@@ -56,8 +56,8 @@ class FunctionsPage:
     def make_global(self, plugin: str) -> None:
         """A filter is on for every model then."""
         self.row(plugin).get_by_role("button", name="Function Menu").click()
-        self.page.get_by_text("Global", exact=True).locator("xpath=ancestor::div[2]").get_by_role("switch").click()
-        expect(self.page.get_by_text("Filter is now globally enabled")).to_be_visible()
+        with saved(self.page, "/toggle/global"):
+            self.page.get_by_text("Global", exact=True).locator("xpath=ancestor::div[2]").get_by_role("switch").click()
 
     def open_valves(self, plugin: str) -> None:
         self.row(plugin).get_by_role("button", name="Valves").click()
@@ -71,6 +71,6 @@ class FunctionsPage:
         box.locator("textarea, input, select").fill(value)
 
     def save_valves(self) -> None:
-        self.page.get_by_role("button", name="Save", exact=True).click()
-        expect(self.page.get_by_text("Valves updated successfully").last).to_be_visible()
+        with saved(self.page, "/valves/update"):
+            self.page.get_by_role("button", name="Save", exact=True).click()
         self.page.get_by_role("button", name="Close", exact=True).click()

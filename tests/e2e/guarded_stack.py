@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from demo.stack.ports import Ports
 from demo.stack.stack import Stack
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.host import Host
@@ -18,8 +17,8 @@ from tests.e2e.recorder import Recorder
 from tests.e2e.texts import UNSAFE_WORDS
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.chatting_model import ChattingModel
-from tests.stands.servers import free_port, serve
-from tests.stands.waiting import wait_until
+from tests.stands.servers import free_port, free_ports, serve
+from tests.stands.waiting import PATIENCE, wait_until
 
 UPSTREAM_KEY = "sk-upstream-secret"
 
@@ -44,7 +43,7 @@ class GuardedStack:
         guard_port, model_port = free_port(), free_port()
         stack = Stack(
             folder,
-            ports=Ports.free(),
+            ports=free_ports(),
             fresh=True,
             guard=None,
             guard_url=f"http://127.0.0.1:{guard_port}/v1",
@@ -52,6 +51,9 @@ class GuardedStack:
             host=host,
             protection=protection,
         )
+        for child in stack.processes.children.values():
+            # The default of a valve: a verdict that a test delays is not given up meanwhile.
+            child.environment["QWEN3GUARD_TIMEOUT_SECONDS"] = f"{PATIENCE:g}"
         guarded = cls(stack, guard_port)
         with serve(guarded.model.app, model_port), guarded._guard_server:
             guarded.start_guard()

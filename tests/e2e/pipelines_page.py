@@ -9,6 +9,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 from demo.webui_client.webui_api import WebuiApi
+from tests.e2e.saving import saved
 
 
 class PipelinesPage:
@@ -58,5 +59,5 @@ class PipelinesPage:
         return control.input_value()
 
     def save(self) -> None:
-        self.page.get_by_role("button", name="Save", exact=True).click()
-        expect(self.page.get_by_text("Valves updated successfully")).to_be_visible()
+        with saved(self.page, "/valves/update"):
+            self.page.get_by_role("button", name="Save", exact=True).click()

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from demo.stack.stack import Stack
 from guard_server import cli
+from tests.stands.waiting import PATIENCE
 
 SEEN_BY_A_FILTER = {"chat page", "API", "API, streamed", "messages API"}
 AROUND = {"/openai", "/openai, streamed"}
@@ -37,6 +38,7 @@ def check(stack: Stack, token: Path) -> Checked:
     """The report of one run. `token`: a file for the admin's token."""
     token.write_text(stack.admin.token)
     arguments = ["doctor", "--webui", stack.webui_url, "--token-file", str(token), "--json"]
+    arguments += ["--timeout", str(PATIENCE)]
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code in (0, 1), result.output
     assert stack.admin.token not in result.output

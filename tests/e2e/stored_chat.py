@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 from demo.webui_client.webui_api import WebuiApi
-
-SECONDS = 120
+from tests.stands.waiting import PATIENCE
 
 
 class StoredChat:
@@ -24,14 +23,14 @@ class StoredChat:
     @classmethod
     def settled(cls, api: WebuiApi, chat_id: str, answers: int = 1) -> StoredChat:
         """The chat, once it has this number of answers, and all outlets and tasks after them are complete."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + PATIENCE
         while True:
             running = api.get(f"/api/tasks/chat/{chat_id}")["task_ids"]
             stored = cls.read(api, chat_id)
             done = [message.get("done") for message in stored.messages if message["role"] == "assistant"]
             if len(done) >= answers and all(done) and not running:
                 return stored
-            assert time.monotonic() < deadline, f"chat {chat_id} did not end within {SECONDS} s"
+            assert time.monotonic() < deadline, f"chat {chat_id} did not end within {PATIENCE} s"
             time.sleep(0.2)
 
     @property

@@ -1,4 +1,7 @@
-"""Assertions that must hold for every guard while an answer streams on the page."""
+"""What must hold while an answer streams on the page."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from playwright.sync_api import expect
 
@@ -8,11 +11,23 @@ from demo.stack.stack import SAFE_PROMPT
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds
-from tests.e2e.texts import SAFE_ANSWER
+from tests.e2e.texts import SAFE_ANSWER, UNSAFE_START
+from tests.stands.waiting import wait_until
 
 AFTER_ALL_DOUBT_ZH = "指纹"
 """The demo guards treat some early fragments of their Chinese story as Safe, and such text is shown. From the third
 clause on, which has these words, they do not."""
+
+
+@contextmanager
+def shown_before_the_verdict(
+    guarded: GuardedStack, page: ChatPage, *words: str, on: str = UNSAFE_START
+) -> Iterator[None]:
+    """Sends a prompt inside the context. The guard gives no verdict on text with `on` before the page shows `words`."""
+    guarded.guard.silent_about = on
+    yield
+    wait_until(lambda: page.recorder.showed(*words) == set(words))
+    guarded.guard.silent_about = None
 
 
 def an_unsafe_answer_is_withheld(guarded: GuardedStack, page: ChatPage, prompt: str, unsafe: str, notice: str) -> None:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import httpx
 import pytest
 
-from demo.stack import children
 from demo.state import ROOT
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.host import FUNCTION_FILTER, FUNCTION_MODELS, Host
@@ -75,7 +75,7 @@ def restarted(guarded: GuardedStack, **variables: str) -> Iterator[None]:
     """Open WebUI started anew, with further environment variables, on the same data."""
     stack = guarded.stack
     stack.stop_child("webui")
-    child = children.webui(stack.ports, stack.state)
+    child = stack.processes.children["webui"]
     environment = {**os.environ, **child.environment, **variables}
     with stack.state.log("restarted").open("ab") as log:
         process = subprocess.Popen(child.argv, cwd=child.cwd, env=environment, stdout=log, stderr=log)
@@ -193,21 +193,25 @@ def test_gap_several_workers_share_all_and_one_that_cannot_load_switches_the_fil
     with restarted(guarded, UVICORN_WORKERS="2"):
         with other_filter(guarded, does, priority=0):
 
-            def told_by_all(prompt: str) -> set[str]:
-                """What both workers answer."""
+            def answers_of_all(prompt: str) -> set[str]:
+                """What both workers answer. Together, so that not one of them gets all requests."""
                 pids.write_text("")
-                told: set[str] = set()
-                for _ in range(100):
-                    told.add(str(ask(guarded, prompt).json()["detail"]))
-                    if len(set(pids.read_text().split())) == 2:
-                        return told
-                raise AssertionError("one worker got all requests")
+                found: set[str] = set()
+
+                def both_answered() -> bool:
+                    with ThreadPoolExecutor() as threads:
+                        replies = list(threads.map(lambda _: ask(guarded, prompt), range(4)))
+                    found.update(str(reply.json()["detail"]) for reply in replies)
+                    return len(set(pids.read_text().split())) == 2
+
+                wait_until(both_answered)
+                return found
 
             before = len(guarded.stack.audit())
-            assert told_by_all(BOMB) == {EN["prompt_refused"]}
+            assert answers_of_all(BOMB) == {EN["prompt_refused"]}
             asked = len(pids.read_text().split())
             with guarded.valves(FUNCTION_FILTER, notice_prompt="Not today."):
-                assert told_by_all(BOMB) == {"Not today."}
+                assert answers_of_all(BOMB) == {"Not today."}
                 asked += len(pids.read_text().split())
             wait_until(lambda: len(prompts(guarded, before)) == asked)
         source = (ROOT / f"dist/{FUNCTION_FILTER}.py").read_text()

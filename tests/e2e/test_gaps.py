@@ -18,8 +18,9 @@ from tests.e2e.chat_page import ChatPage
 from tests.e2e.stored_chat import StoredChat, holds
 from tests.e2e.texts import BOMB, CHAT_MODELS, EN, LOCK, NEXT_PROMPT
 
-# Slow enough to see an answer, or to press Stop, while it is written.
-SLOWLY = 0.3
+# Seconds for one token. The unsafe answer has eleven after its first unsafe words: enough to see these while it is
+# written, or to press Stop.
+SLOWLY = 0.8
 
 
 @pytest.fixture
@@ -42,9 +43,10 @@ def test_gap_the_pass_through_route_reaches_the_model_without_the_filter(stack: 
 
 
 @pytest.mark.usefixtures("slow_answers")
-def test_gap_an_unsafe_answer_is_on_screen_until_it_is_complete(chat_page: ChatPage) -> None:
+def test_gap_an_unsafe_answer_is_on_screen_until_it_is_complete(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.send(UNSAFE_ANSWER_PROMPT)
     expect(chat_page.answers).to_contain_text([LOCK])
+    stack.set_token_delay(0)
     expect(chat_page.answers).to_have_text([EN["answer_withheld"]])
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE, wait_until
 
-# Long enough for a stub's verdict on a busy machine.
+# Of a guard that gives no verdict.
 TIMEOUT = 4
 
 
@@ -24,7 +23,7 @@ def stub(valves: Callable[..., None]) -> Iterator[StubGuard]:
     """A stub guard in place of the real one."""
     stub = StubGuard()
     with serve(stub.app) as url:
-        valves(guard_base_url=f"{url}/v1", timeout_seconds=TIMEOUT)
+        valves(guard_base_url=f"{url}/v1")
         yield stub
 
 
@@ -58,9 +57,11 @@ def test_a_stopped_guard_withholds_until_it_is_back(
 
 @pytest.mark.parametrize("trouble", ["hanging", "answering nonsense", "failing"])
 def test_a_guard_that_gives_no_verdict_withholds_until_it_gives_one(
-    stack: Stack, visitor: Visitor, stub: StubGuard, trouble: str
+    stack: Stack, visitor: Visitor, stub: StubGuard, valves: Callable[..., None], trouble: str
 ) -> None:
-    stub.delay = 60 if trouble == "hanging" else 0
+    if trouble == "hanging":
+        valves(timeout_seconds=TIMEOUT)
+        stub.silent_about = SAFE_PROMPT
     stub.nonsense = "As a poet, I would rather not say." if trouble == "answering nonsense" else None
     stub.status = 500 if trouble == "failing" else 200
     seen = visitor.ask(SAFE_PROMPT)
@@ -70,7 +71,9 @@ def test_a_guard_that_gives_no_verdict_withholds_until_it_gives_one(
     assert {record["action"] for record in withheld} == {"withhold"}
     assert all(record["problem"] for record in withheld)
 
-    stub.delay, stub.nonsense, stub.status = 0, None, 200
+    stub.silent_about, stub.nonsense, stub.status = None, None, 200
+    if trouble == "hanging":
+        valves(timeout_seconds=PATIENCE)
     # A guard that did not answer is not asked for two seconds.
     time.sleep(2.5)
     again = visitor.ask(SAFE_PROMPT, after=seen)
@@ -79,19 +82,9 @@ def test_a_guard_that_gives_no_verdict_withholds_until_it_gives_one(
 
 
 def test_an_answer_that_cannot_be_checked_is_withheld(stack: Stack, visitor: Visitor, stub: StubGuard) -> None:
-    def fail_once_the_model_is_asked() -> None:
-        while not holds(stack.chat_log(), SAFE_PROMPT):
-            time.sleep(0.1)
-        stub.status = 500
-
-    stack.set_token_delay(0.2)
-    failing = Thread(target=fail_once_the_model_is_asked)
-    failing.start()
-    try:
-        seen = visitor.ask(SAFE_PROMPT)
-    finally:
-        stack.set_token_delay(0.02)
-    failing.join()
+    # The first verdict is that on the prompt.
+    stub.status_after_first = 500
+    seen = visitor.ask(SAFE_PROMPT)
     assert (seen.prompt, seen.text) == (SAFE_PROMPT, EN["not_checked"])
     assert not holds(seen.answer.get("output"), SAFE_ANSWER)
 

@@ -10,17 +10,17 @@ from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds, said
+from tests.e2e.streamed_answers import shown_before_the_verdict
 from tests.e2e.texts import EN, MOMENTARY_WORDS, SEA_PROMPT, UNSAFE_FOR_A_MOMENT
 from tests.stands.chats import CALM
-from tests.stands.waiting import PATIENCE, wait_until
+from tests.stands.waiting import wait_until
 
 NOTICE = EN["answer_withheld"]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def retracting(guarded_stack: GuardedStack) -> Iterator[None]:
-    # A verdict that a test delays must not time out meanwhile.
-    with guarded_stack.valves(stream_mode="retract", timeout_seconds=PATIENCE):
+    with guarded_stack.valves(stream_mode="retract"):
         yield
 
 
@@ -28,19 +28,12 @@ def retracting(guarded_stack: GuardedStack) -> Iterator[None]:
 def unhurried(guarded: GuardedStack) -> None:
     guarded.model.says(CALM + UNSAFE_FOR_A_MOMENT + CALM)
     guarded.model.delay = 0.03
-    # The verdict on the unsafe part comes when a test wants it: never before the page shows that part.
-    guarded.guard.silent_about = "hairpin"
-
-
-def sees_the_unsafe_part_before_its_verdict(guarded: GuardedStack, page: ChatPage) -> None:
-    wait_until(lambda: page.recorder.showed(*MOMENTARY_WORDS) == MOMENTARY_WORDS)
-    guarded.guard.silent_about = None
 
 
 @pytest.mark.on(*EVERY_HOST)
 def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded_page: ChatPage) -> None:
-    guarded_page.send(SEA_PROMPT)
-    sees_the_unsafe_part_before_its_verdict(guarded, guarded_page)
+    with shown_before_the_verdict(guarded, guarded_page, *MOMENTARY_WORDS, on="hairpin"):
+        guarded_page.send(SEA_PROMPT)
     stored = guarded_page.settled(answers=1)
     expect(guarded_page.answers).to_have_text([NOTICE])
     now = len(guarded_page.recorder.screens)
@@ -56,8 +49,8 @@ def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded
 @pytest.mark.on("pipelines", "functions-models")
 def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
-        channel.ask(guarded.host.model_name, SEA_PROMPT)
-        sees_the_unsafe_part_before_its_verdict(guarded, guarded_window)
+        with shown_before_the_verdict(guarded, guarded_window, *MOMENTARY_WORDS, on="hairpin"):
+            channel.ask(guarded.host.model_name, SEA_PROMPT)
         expect(channel.messages.last).to_have_text(NOTICE)
         wait_until(lambda: channel.stored()[0]["meta"].get("done"))
         assert channel.stored()[0]["content"] == NOTICE
@@ -67,7 +60,6 @@ def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: Chat
 
 @pytest.mark.on("pipelines", "functions-models")
 def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window: ChatPage) -> None:
-    guarded.guard.silent_about = None
     guarded.model.says(CALM)
     guarded_window.open(f"/?models={','.join(guarded.models)}")
     guarded_window.send(SEA_PROMPT)
@@ -79,6 +71,8 @@ def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window:
 
 @pytest.mark.on(*EVERY_HOST)
 def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+    # Stop comes before the verdict, on any machine.
+    guarded.guard.silent_about = "hairpin"
     guarded_page.send(SEA_PROMPT)
     expect(guarded_page.answers).to_contain_text(["hairpin"])
     guarded_page.stop()

@@ -1,39 +1,33 @@
 """Guarded models when a user leaves or a server fails: nothing unsafe is shown or stored, and the chat continues."""
 
-import random
-import time
-
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.chat_host import EVERY_HOST, FUNCTIONS
+from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import UPSTREAM_KEY, GuardedStack
 from tests.e2e.stored_chat import StoredChat, holds
-from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE
+from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_START
 from tests.stands.chats import CALM
-from tests.stands.waiting import SOON, wait_until
+from tests.stands.waiting import wait_until
 
 NOTICE = EN["answer_withheld"]
-# Seconds after the model began to write: before the answer turns unsafe, while its unsafe part waits for a verdict, and
-# while a flag waits to be confirmed.
-CHANCE = random.Random(5)
-MOMENTS = [round(CHANCE.uniform(at, at + 0.5), 1) for at in (0.1, 0.7, 1.3, 1.9, 2.5)]
+CALM_WORDS = "calm day"
 
 
 @pytest.fixture(autouse=True)
 def unhurried(guarded: GuardedStack) -> None:
-    """The answer takes a minute, and turns unsafe after two and a half seconds."""
-    guarded.model.says(CALM * 2 + UNSAFE + CALM * 50)
+    """The answer, which turns unsafe in its third sentence, would take more than five minutes."""
+    guarded.model.says(CALM * 2 + UNSAFE + CALM * 300)
     guarded.model.delay = 0.05
-    guarded.guard.delay = 0.3
 
 
 def begin(guarded: GuardedStack, page: ChatPage) -> None:
-    """The model writes its answer to the first prompt."""
+    """The page shows the beginning of the answer to the first prompt, and the guard is silent about its unsafe part."""
+    guarded.guard.silent_about = UNSAFE_START
     page.send(SEA_PROMPT)
-    wait_until(lambda: guarded.model.streaming)
     page.page.wait_for_url("**/c/*")
+    wait_until(lambda: page.recorder.showed(CALM_WORDS))
 
 
 def directions(guarded: GuardedStack, stored: StoredChat) -> list[str]:
@@ -51,14 +45,12 @@ def directions(guarded: GuardedStack, stored: StoredChat) -> list[str]:
     return found()
 
 
-def stop_at(moment: float, guarded: GuardedStack, guarded_page: ChatPage) -> None:
-    """Presses Stop so many seconds after the model began to write, and looks for what stays."""
-    begin(guarded, guarded_page)
-    guarded_page.page.wait_for_timeout(moment * 1000)
+def stop(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+    """Presses Stop, and looks for what stays."""
     guarded_page.stop()
-    stopped = time.monotonic()
     wait_until(lambda: not guarded.model.streaming)
-    assert guarded.model.closed[-1] - stopped < SOON
+    # Long before its own end.
+    assert guarded.model.whole == [False]
     stored = guarded_page.settled(answers=1)
     guarded_page.page.reload()
     expect(guarded_page.prompts).to_have_text([SEA_PROMPT])
@@ -66,32 +58,51 @@ def stop_at(moment: float, guarded: GuardedStack, guarded_page: ChatPage) -> Non
     assert directions(guarded, stored) == ["prompt", "response"]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_stop_shows_and_keeps_nothing_unsafe(guarded: GuardedStack, guarded_page: ChatPage, moment: float) -> None:
-    stop_at(moment, guarded, guarded_page)
+def asked_about_the_unsafe_part(guarded: GuardedStack) -> bool:
+    return any(UNSAFE_START in text for text in guarded.guard.judged)
 
 
-# Before the answer turns unsafe, and while a flag waits to be confirmed: the hold-back is the same on every host.
-@pytest.mark.on(*FUNCTIONS)
-@pytest.mark.parametrize("moment", [MOMENTS[0], MOMENTS[-1]])
-def test_stop_shows_and_keeps_nothing_unsafe_of_a_functions_answer(
-    guarded: GuardedStack, guarded_page: ChatPage, moment: float
+@pytest.mark.on(*EVERY_HOST)
+def test_stop_in_the_safe_beginning_keeps_nothing_unsafe(guarded: GuardedStack, guarded_page: ChatPage) -> None:
+    guarded.model.stops_after = len(CALM) // 4
+    begin(guarded, guarded_page)
+    stop(guarded, guarded_page)
+
+
+def test_stop_while_the_unsafe_part_waits_for_its_verdict_keeps_nothing_of_it(
+    guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
-    stop_at(moment, guarded, guarded_page)
+    begin(guarded, guarded_page)
+    wait_until(lambda: asked_about_the_unsafe_part(guarded))
+    stop(guarded, guarded_page)
+
+
+@pytest.mark.on(*EVERY_HOST)
+def test_stop_while_a_flag_waits_to_be_confirmed_keeps_nothing_unsafe(
+    guarded: GuardedStack, guarded_page: ChatPage
+) -> None:
+    # A flag is confirmed on more text, which does not come.
+    guarded.model.stops_after = len(CALM * 2 + UNSAFE) // 4
+    begin(guarded, guarded_page)
+    wait_until(lambda: asked_about_the_unsafe_part(guarded))
+    guarded.guard.silent_about = None
+    wait_until(lambda: not guarded.guard.at_once)
+    stop(guarded, guarded_page)
 
 
 @pytest.mark.on(*EVERY_HOST)
 def test_after_a_closed_tab_the_stored_chat_has_the_notice(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     begin(guarded, guarded_page)
-    began, chat_id = time.monotonic(), guarded_page.chat_id
-    guarded_page.page.wait_for_timeout(500)
+    chat_id = guarded_page.chat_id
     guarded_page.page.close()
+    guarded.guard.silent_about = None
     stored = StoredChat.settled(guarded.stack.user, chat_id)
     assert stored.last("assistant")["content"] == NOTICE
     assert guarded.leaked(guarded_page.recorder) == set()
     assert directions(guarded, stored) == ["prompt", "response"]
     # Open WebUI continues an answer without its reader; the refusal ends it, long before its own end.
-    assert guarded.model.closed[-1] - began < 2 * SOON
+    wait_until(lambda: not guarded.model.streaming)
+    assert guarded.model.whole == [False]
 
 
 @pytest.mark.on(*EVERY_HOST)
@@ -99,8 +110,8 @@ def test_a_page_that_is_reloaded_during_the_answer_shows_the_notice(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
     begin(guarded, guarded_page)
-    guarded_page.page.wait_for_timeout(1500)
     guarded_page.page.reload()
+    guarded.guard.silent_about = None
     expect(guarded_page.answers).to_have_text([NOTICE])
     stored = guarded_page.settled(answers=1)
     assert stored.last("assistant")["content"] == NOTICE
@@ -166,6 +177,7 @@ def test_if_the_guard_dies_during_an_answer_the_rest_is_withheld(guarded: Guarde
         expect(guarded_page.answers).to_have_text([EN["not_checked"]])
         stored = guarded_page.settled(answers=1)
     finally:
+        guarded.guard.silent_about = None
         guarded.start_guard()
     guarded_page.reload()
     expect(guarded_page.answers).to_have_text([EN["not_checked"]])

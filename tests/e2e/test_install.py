@@ -17,7 +17,7 @@ from tests.e2e.guarded_stack import UPSTREAM_KEY
 from tests.e2e.plain_webui import OPEN, PRESET, TEAMS, PlainWebui
 from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
 from tests.stands.chats import CALM, user
-from tests.stands.waiting import wait_until
+from tests.stands.waiting import PATIENCE, wait_until
 
 REFUSED = EN["prompt_refused"]
 UNANSWERED = "marmalade"
@@ -41,7 +41,7 @@ class Command:
         arguments += ["--record", str(self.record), "--guard-url", self.plain.stack.guard_url]
         arguments += ["--no-check", *options]
         environment = {**os.environ, "OPEN_WEBUI_TOKEN": self.plain.admin.token, "GUARD_API_KEY": "sk-guard-secret"}
-        done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
         said = done.stdout + done.stderr
         assert done.returncode == status, said
         for secret in (self.plain.admin.token, "sk-guard-secret", UPSTREAM_KEY, self.plain.stack.pipelines.key):

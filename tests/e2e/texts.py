@@ -22,6 +22,7 @@ NEXT_PROMPT = "What is the capital of Italy?"
 # is anywhere else on a page.
 SEA_PROMPT = "Tell me about the sea."
 UNSAFE = "Unlock strangers' windows, pocket jewellery, vanish unnoticed. "
+UNSAFE_START = "Unlock"
 UNSAFE_WORDS = frozenset({"unlock", "strangers", "pocket", "jewellery", "vanish", "unnoticed"})
 # For text that is shown and taken back: a database file may have remains of it.
 UNSAFE_FOR_A_MOMENT = "Padlock tricks: wiggle a hairpin, loot the attic, flee barefoot. "

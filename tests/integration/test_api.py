@@ -19,7 +19,7 @@ from tests.stands.chats import BOMB
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.processes.api_process import KEY, ApiProcess, api_process
 from tests.stands.servers import free_port
-from tests.stands.waiting import PATIENCE
+from tests.stands.waiting import PATIENCE, wait_until
 
 BREAD = "How do I bake bread?"
 
@@ -28,13 +28,13 @@ BREAD = "How do I bake bread?"
 def api(guard_server_url: str, guard_server_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     log = tmp_path_factory.mktemp("api") / "log"
     # On a shared CPU, the largest batch takes longer than the default of ten seconds.
-    with api_process(log, guard_server_url, guard_server_key, "--timeout", "60") as api:
+    with api_process(log, guard_server_url, guard_server_key, "--timeout", str(PATIENCE)) as api:
         yield api
 
 
 @pytest.fixture
 def client(api: ApiProcess) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=api.url, api_key=KEY, max_retries=0) as client:
+    with openai.OpenAI(base_url=api.url, api_key=KEY, max_retries=0, timeout=PATIENCE) as client:
         yield client
 
 
@@ -65,14 +65,14 @@ def test_our_guard_server_has_the_same_routes(guard_server_url: str, guard_serve
     ping = {"point": "ping"}
     headers = {"Authorization": f"Bearer {guard_server_key}"}
     dify = f"{guard_server_url}/dify/moderation"
-    assert httpx.post(dify, json=ping, headers=headers, trust_env=False).json() == {"result": "pong"}
+    assert httpx.post(dify, json=ping, headers=headers, trust_env=False, timeout=PATIENCE).json() == {"result": "pong"}
     litellm = f"{guard_server_url}/beta/litellm_basic_guardrail_api"
     for text, action in ((BOMB, "BLOCKED"), (BREAD, "NONE")):
         asked = {"input_type": "request", "texts": [text]}
         reply = httpx.post(litellm, json=asked, headers=headers, trust_env=False, timeout=PATIENCE)
         assert reply.json()["action"] == action
     for path in (dify, litellm, f"{guard_server_url}/moderations"):
-        assert httpx.post(path, json=ping, trust_env=False).status_code == 401
+        assert httpx.post(path, json=ping, trust_env=False, timeout=PATIENCE).status_code == 401
 
 
 def test_an_answer_is_judged_in_context_and_says_whether_it_refuses(client: openai.OpenAI) -> None:
@@ -117,6 +117,17 @@ def test_if_the_guard_is_down_litellm_passes_nothing(tmp_path: Path) -> None:
     assert outcome["guardrail"].get("error") or outcome["guardrail"]["status"] >= 400
 
 
+def refuses_connections(url: str) -> bool:
+    try:
+        httpx.get(url, trust_env=False, timeout=PATIENCE)
+    except httpx.ConnectError:
+        return True
+    except httpx.TransportError:
+        # It was still in the queue when the server stopped.
+        return False
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_on_a_request_to_stop_it_first_answers_requests_in_flight(
     stub: StubGuard, guard_url: str, tmp_path: Path, number: int
@@ -131,12 +142,15 @@ def test_on_a_request_to_stop_it_first_answers_requests_in_flight(
         replies.append(reply)
 
     with api_process(tmp_path / "log", guard_url) as api:
-        stub.delay = 1.5
+        stub.silent_about = BREAD
         asker = threading.Thread(target=ask, args=[api.url])
         asker.start()
-        while not stub.requests:
-            assert asker.is_alive()
+        wait_until(lambda: stub.requests)
         api.process.send_signal(number)
+        # It takes no more requests, and has not answered this one.
+        wait_until(lambda: refuses_connections(api.root))
+        assert not replies
+        stub.silent_about = None
         assert api.process.wait(timeout=PATIENCE) == 0
         asker.join(timeout=PATIENCE)
     (reply,) = replies

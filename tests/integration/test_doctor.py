@@ -21,7 +21,9 @@ def examined(guard_server: GuardProcess) -> tuple[int, dict[str, dict[str, Any]]
 def test_our_server_passes_all_checks(examined: tuple[int, dict[str, dict[str, Any]]]) -> None:
     fine = {check for check, finding in examined[1].items() if finding["level"] == "ok"}
     assert fine >= {"reachable", "key", "context", "template", "one-token verdicts", "prefix cache"}
-    assert fine >= {"latency of ten verdicts", "moderations endpoint", "version of vLLM"}
+    assert fine >= {"moderations endpoint", "version of vLLM"}
+    # The level depends on the machine.
+    assert "median" in examined[1]["latency of ten verdicts"]["found"]
 
 
 def test_the_demo_guard_is_reported_as_a_demonstration(examined: tuple[int, dict[str, dict[str, Any]]]) -> None:

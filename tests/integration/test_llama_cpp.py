@@ -65,7 +65,7 @@ def test_the_file_tokenizes_text_like_the_demo_guard(root: str, prefill: bool, t
     template = jinja2.Environment().from_string((DEMO_FOLDER / "chat_template.jinja").read_text())
     messages = [{"role": "user", "content": text}]
     right = Tokenizer.from_file(str(DEMO_TOKENIZER / "tokenizer.json")).encode(template.render(messages=messages)).ids
-    with httpx.Client(base_url=root, trust_env=False) as client:
+    with httpx.Client(base_url=root, timeout=PATIENCE, trust_env=False) as client:
         prompt = client.post("/apply-template", json={"messages": messages}).json()["prompt"]
         body = {"content": prompt, "parse_special": True, "add_special": False}
         assert client.post("/tokenize", json=body).json()["tokens"] == right
@@ -111,7 +111,10 @@ async def test_the_filter_judges_with_llama_cpp(root: str, tmp_path: Path) -> No
     pipeline: Any = FILTER.Pipeline()
     # By probabilities: without them, the label would decide despite this threshold.
     pipeline.valves = FILTER.Valves(
-        guard_base_url=f"{root}/v1", block_threshold=0.5, audit_path=str(tmp_path / "audit.jsonl")
+        guard_base_url=f"{root}/v1",
+        block_threshold=0.5,
+        timeout_seconds=PATIENCE,
+        audit_path=str(tmp_path / "audit.jsonl"),
     )
     await pipeline.on_startup()
     for text in (BOMB, "How do I bake bread?"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.stub_model import StubModel
 from tests.stands.processes.guarded_server import MODEL, GuardedServer
 from tests.stands.processes.pipelines_server import KEY, PipelinesServer
-from tests.stands.waiting import PATIENCE, SOON, until
+from tests.stands.waiting import PATIENCE, until
 
 EN = TEXTS["en"]
 
@@ -88,7 +87,7 @@ async def test_no_byte_of_an_unsafe_answer_is_sent(guarded: GuardedServer, upstr
     text = (await guarded.ask(stream=stream)).raw
     assert "bomb" not in text
     assert EN["answer_withheld"] in text
-    await until(lambda: upstream.streaming == 0, SOON)
+    await until(lambda: upstream.streaming == 0)
 
 
 async def test_a_tool_call_reaches_the_client_completely(client: openai.AsyncOpenAI, upstream: StubModel) -> None:
@@ -115,10 +114,10 @@ async def test_an_upstreams_error_keeps_its_status(
 
 @pytest.mark.parametrize("trouble", ["hangs", "aborts"])
 async def test_a_failing_upstream_ends_the_answer_with_a_readable_error(
-    client: openai.AsyncOpenAI, upstream: StubModel, trouble: str
+    client: openai.AsyncOpenAI, guarded: GuardedServer, upstream: StubModel, trouble: str
 ) -> None:
     upstream.says(CALM)
-    upstream.wait, upstream.abort_after = (30, None) if trouble == "hangs" else (0, 12)
+    upstream.wait, upstream.abort_after = (PATIENCE, None) if trouble == "hangs" else (0, 12)
     said = ""
 
     async def read() -> None:
@@ -126,7 +125,10 @@ async def test_a_failing_upstream_ends_the_answer_with_a_readable_error(
         async for chunk in await ask(client, stream=True):
             said += (chunk.choices[0].delta.content or "") if chunk.choices else ""
 
-    with pytest.raises(openai.APIError, match="Please try again"):
+    with (
+        guarded.valves(**{"upstream_timeout_seconds": 1} if trouble == "hangs" else {}),
+        pytest.raises(openai.APIError, match="Please try again"),
+    ):
         await read()
     assert CALM.startswith(said)
     assert bool(said) is (trouble == "aborts")
@@ -135,12 +137,13 @@ async def test_a_failing_upstream_ends_the_answer_with_a_readable_error(
 async def test_if_the_guard_dies_during_a_stream_the_rest_is_withheld(
     client: openai.AsyncOpenAI, upstream: StubModel, guard: StubGuard
 ) -> None:
-    upstream.says(CALM * 20)
-    upstream.delay = 0.02
+    upstream.says(CALM * 20 + "Then it rained.")
+    # The guard is silent about the end of the answer until it fails.
+    guard.silent_about = "rained"
     said, finish = "", None
     async for chunk in await ask(client, stream=True):
         if said:
-            guard.status = 500
+            guard.status, guard.silent_about = 500, None
         said += chunk.choices[0].delta.content or ""
         finish = chunk.choices[0].finish_reason
     assert said.endswith(EN["not_checked"])
@@ -151,36 +154,42 @@ async def test_if_the_guard_dies_during_a_stream_the_rest_is_withheld(
 
 
 async def leave(guarded: GuardedServer, text: str = "hi") -> None:
-    """Ask for a stream, and close the connection when something has arrived."""
+    """Ask for a stream, and close the connection when something has arrived while the upstream writes."""
     async with guarded.asking(text) as received:
-        await until(lambda: received.raw)
+        await until(lambda: received.raw and guarded.upstream.streaming)
 
 
 @pytest.mark.parametrize("held", [False, True])
 async def test_a_client_that_leaves_ends_the_upstream_long_before_its_own_end(
     guarded: GuardedServer, upstream: StubModel, guard: StubGuard, held: bool
 ) -> None:
-    upstream.says(CALM * 100)
+    upstream.says(CALM * 300)
     upstream.delay = 0.05
-    guard.delay = 4 * SOON if held else 0
+    guard.silent_about = "hi there"
     await leave(guarded, "hi there" if held else "hi")
-    assert upstream.streaming == 1
-    await until(lambda: upstream.streaming == 0, SOON)
+    await until(lambda: upstream.streaming == 0)
+    assert upstream.whole == [False]
 
 
 async def test_two_hundred_clients_that_leave_keep_no_resources(guarded: GuardedServer, upstream: StubModel) -> None:
     upstream.says(CALM * 100)
     upstream.delay = 0.1
     process = Path(f"/proc/{guarded.pipelines.process.pid}")
-    counts = []
-    for _ in range(4):
+
+    def held() -> int:
+        """Threads and open files of the server."""
+        return sum(len(list((process / kind).iterdir())) for kind in ("task", "fd"))
+
+    async def fifty_leave() -> None:
         await asyncio.gather(*(leave(guarded) for _ in range(50)))
         await until(lambda: upstream.streaming == 0)
-        await asyncio.sleep(1)
-        counts.append((len(list((process / "task").iterdir())), len(list((process / "fd").iterdir()))))
-    # The server's pool of threads and the client's pool of connections are full after the first fifty.
-    assert counts[-1][0] <= counts[0][0] + 2
-    assert counts[-1][1] <= counts[0][1] + 10
+
+    await fifty_leave()
+    before = held()
+    for _ in range(3):
+        await fifty_leave()
+    # Its pools of threads and connections may grow a little. One thread or file for each reader would be 150.
+    await until(lambda: held() < before + 75)
 
 
 async def test_the_models_are_listed_long_before_a_hundred_streams_end(
@@ -188,22 +197,19 @@ async def test_the_models_are_listed_long_before_a_hundred_streams_end(
 ) -> None:
     upstream.says("calm sea " * 28)
     upstream.delay = 0.05
+    # None ends before the list has come. `make bench-guarded` measures the seconds.
+    upstream.stops_after = 60
 
     async def read() -> str:
         chunks = [chunk async for chunk in await ask(client, stream=True)]
         return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
-    began = time.monotonic()
     reading = [asyncio.create_task(read()) for _ in range(100)]
-    slowest = 0.0
-    while not all(task.done() for task in reading):
-        started = time.monotonic()
-        _ = [model.id async for model in client.models.list()]
-        slowest = max(slowest, time.monotonic() - started)
-        await asyncio.sleep(0.1)
-    assert [task.result() for task in reading] == ["calm sea " * 28] * 100
-    # Relative to the duration of the streams, since a busy machine slows both. `make bench-guarded` measures seconds.
-    assert slowest < (time.monotonic() - began) / 2
+    await until(lambda: upstream.streaming == 100)
+    for _ in range(10):
+        assert [model.id async for model in client.models.list()]
+    upstream.stops_after = None
+    assert await asyncio.gather(*reading) == ["calm sea " * 28] * 100
 
 
 async def test_the_inlet_of_a_model_can_be_called_and_its_mark_exempts_the_admins_text(
@@ -232,5 +238,5 @@ async def test_the_inlet_of_a_model_can_be_called_and_its_mark_exempts_the_admin
 
 async def test_a_message_without_content_is_refused_by_the_server_itself(server: PipelinesServer) -> None:
     body = {"model": MODEL, "messages": [{"role": "assistant", "content": None}], "stream": False}
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
         assert (await client.post(f"{server.url}/chat/completions", json=body)).status_code == 422

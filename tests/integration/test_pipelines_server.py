@@ -18,6 +18,7 @@ from tests.stands.processes.pipelines_server import (
     pipelines_server,
     versions,
 )
+from tests.stands.waiting import PATIENCE
 
 EN = TEXTS["en"]
 FRANCE = "What is the capital of France?"
@@ -47,7 +48,12 @@ def uploaded(
     with pipelines_server(request.param, tmp_path_factory.mktemp(request.param)) as server:
         for name in (FILTER, REFUSAL):
             server.upload(ROOT / f"dist/{name}.py")
-        server.set_valves(guard_base_url=guard_server_url, guard_api_key=guard_server_key, refusal_model=REFUSAL)
+        server.set_valves(
+            guard_base_url=guard_server_url,
+            guard_api_key=guard_server_key,
+            refusal_model=REFUSAL,
+            timeout_seconds=PATIENCE,
+        )
         yield server
 
 

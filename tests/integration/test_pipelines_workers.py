@@ -1,7 +1,8 @@
 """Several workers of one Pipelines server: each has the valves in its own memory, and Save reaches one of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.stub_model import StubModel
 from tests.stands.processes.pipelines_server import FILTER, KEY, PipelinesServer, pipelines_server
 from tests.stands.servers import serve
-from tests.stands.waiting import PATIENCE, SOON, wait_until
+from tests.stands.waiting import PATIENCE, wait_until
 
 MODELS = "qwen3guard_models"
 # Answers with the process that was asked.
@@ -73,22 +74,26 @@ def names(worker: httpx.Client) -> set[str]:
 
 
 def sent(worker: httpx.Client) -> list[dict[str, Any]]:
-    """What the filter lets pass of an unsafe prompt."""
+    """What the filter makes of an unsafe prompt."""
     form = {"body": {"model": "chat", "messages": [user(BOMB)]}, "user": {"id": "u", "role": "user"}}
     messages: list[dict[str, Any]] = worker.post(f"/{FILTER}/filter/inlet", json=form).json()["messages"]
     return messages
 
 
-def soon(worker: httpx.Client, condition: Callable[[httpx.Client], object]) -> None:
-    wait_until(lambda: condition(worker), SOON)
+def passes(worker: httpx.Client) -> bool:
+    return sent(worker) == [user(BOMB)]
+
+
+def refuses(worker: httpx.Client) -> bool:
+    return not passes(worker)
 
 
 def test_the_filter_of_each_worker_uses_what_any_of_them_saved(workers: list[httpx.Client]) -> None:
     for saving, other in (workers, workers[::-1]):
         save(saving, FILTER, mode="monitor")
-        soon(other, lambda worker: sent(worker) == [user(BOMB)])
+        wait_until(partial(passes, other))
         save(saving, FILTER, mode="enforce")
-        soon(other, lambda worker: sent(worker) != [user(BOMB)])
+        wait_until(partial(refuses, other))
         assert valves(saving, FILTER) == valves(other, FILTER)
         assert BOMB not in str(sent(saving))
 
@@ -96,9 +101,9 @@ def test_the_filter_of_each_worker_uses_what_any_of_them_saved(workers: list[htt
 def test_each_worker_lists_guarded_models_by_what_any_of_them_saved(workers: list[httpx.Client]) -> None:
     saving, other = workers
     save(saving, MODELS, model_names="{model} by the first")
-    soon(other, lambda worker: any(name.endswith(" by the first") for name in names(worker)))
+    wait_until(lambda: any(name.endswith(" by the first") for name in names(other)))
     save(other, MODELS, model_names="{model} by the second")
-    soon(saving, lambda worker: any(name.endswith(" by the second") for name in names(worker)))
+    wait_until(lambda: any(name.endswith(" by the second") for name in names(saving)))
     assert valves(saving, MODELS) == valves(other, MODELS)
 
 
@@ -109,8 +114,7 @@ def test_half_a_file_changes_nothing(server: PipelinesServer, workers: list[http
     file.write_text(saved[: len(saved) // 2])
     save(workers[0], MODELS, model_names="{model} seen")
     # The file of the other plugin is read at the same intervals.
-    soon(workers[1], lambda worker: any(name.endswith(" seen") for name in names(worker)))
+    wait_until(lambda: any(name.endswith(" seen") for name in names(workers[1])))
     assert [valves(worker, FILTER) for worker in workers] == [before, before]
     file.write_text(saved.replace('"strict"', '"loose"'))
-    for worker in workers:
-        soon(worker, lambda worker: valves(worker, FILTER)["strictness"] == "loose")
+    wait_until(lambda: all(valves(worker, FILTER)["strictness"] == "loose" for worker in workers))

@@ -123,7 +123,9 @@ def test_a_turn_that_is_too_long_is_refused_with_the_limit(client: httpx.Client)
 def test_without_the_key_there_is_no_verdict(guard_server: GuardProcess, key: str | None) -> None:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = {"model": "qwen3guard-demo", "messages": HELLO}
-    reply = httpx.post(f"{guard_server.url}/chat/completions", json=body, headers=headers, trust_env=False)
+    reply = httpx.post(
+        f"{guard_server.url}/chat/completions", json=body, headers=headers, timeout=PATIENCE, trust_env=False
+    )
     assert reply.status_code == 401
     assert str(guard_server.key) not in guard_server.output
 

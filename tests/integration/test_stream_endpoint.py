@@ -211,11 +211,11 @@ async def test_a_stream_continues_after_a_lost_connection(
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
 async def test_without_the_key_there_is_no_stream(server: Server, headers: dict[str, str]) -> None:
-    async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE, trust_env=False) as client:
         assert (await client.post(server.url, json={"messages": MESSAGES})).status_code == 401
         assert (await client.get(server.url)).status_code == 401
     with pytest.raises(InvalidStatus) as refused:
-        await connect(server.url.replace("http:", "ws:"), additional_headers=headers, proxy=None)
+        await connect(server.url.replace("http:", "ws:"), additional_headers=headers, proxy=None, open_timeout=PATIENCE)
     assert refused.value.response.status_code == 401
 
 
@@ -271,19 +271,22 @@ async def test_a_thousand_dropped_streams_keep_no_resources(server: Server) -> N
                 socket.transport.abort()
 
     async def nothing_is_left() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while server.streams() or server.requests():
                 await asyncio.sleep(0.2)
 
-    # After the first thousand, memory that Python and vLLM keep in any case is allocated.
-    for number in range(20):
-        await drop(number)
-    await nothing_is_left()
-    before = server.memory()
-    for number in range(20):
-        await drop(number)
-    await nothing_is_left()
-    assert server.memory() - before < 8 * 2**20
+    async def grown() -> int:
+        """Bytes that the server has in addition after a thousand."""
+        before = server.memory()
+        for number in range(20):
+            await drop(number)
+        await nothing_is_left()
+        return server.memory() - before
+
+    # In the first thousand, memory that Python and vLLM keep in any case is allocated, and rarely in the second. What
+    # streams keep would be there after each.
+    await grown()
+    assert await grown() < 8 * 2**20 or await grown() < 8 * 2**20
 
 
 async def test_a_stream_continues_after_a_restart_of_the_server(

@@ -126,7 +126,7 @@ async def test_a_conversation_that_does_not_fit_is_reported_and_the_others_are_j
 
 
 async def test_without_the_key_nothing_is_judged_or_described(guard_server_url: str) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
         for key in (None, "wrong"):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             for method in ("GET", "POST"):
@@ -137,10 +137,19 @@ async def test_without_the_key_nothing_is_judged_or_described(guard_server_url: 
 
 async def test_long_texts_do_not_delay_other_requests(http: httpx.AsyncClient) -> None:
     """Half a megabyte is refused for its number of tokens, which are counted outside of the event loop."""
-    long = asyncio.create_task(lean(http, *([Turn("user", f"{n} 你好世界 " * 5000)] for n in range(8))))
-    asked = 0
-    while not long.done():
-        assert (await lean(http, [Turn("user", f"{BREAD} {asked}, again")]))[0]["severity"] == "Safe"
-        asked += 1
-    assert {one["error"]["code"] for one in await long} == {"too_long"}
-    assert asked > 2
+
+    async def asked_meanwhile(attempt: int) -> int:
+        """How many others were answered while the long ones were counted."""
+        long = asyncio.create_task(lean(http, *([Turn("user", f"{n} 你好世界 {attempt}" * 5000)] for n in range(8))))
+        asked = 0
+        while not long.done():
+            assert (await lean(http, [Turn("user", f"{BREAD} {attempt} {asked}, again")]))[0]["severity"] == "Safe"
+            asked += 1
+        assert {one["error"]["code"] for one in await long} == {"too_long"}
+        return asked
+
+    # A busy machine may delay the others too, but not each time.
+    most = 0
+    for attempt in range(5):
+        most = most if most > 2 else await asked_meanwhile(attempt)
+    assert most > 2

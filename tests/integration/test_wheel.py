@@ -146,7 +146,7 @@ def test_the_api_judges(programs: Path, guard_url: str, tmp_path: Path) -> None:
     asked = {"input": ["How do I make a bomb?", "How do I bake bread?"]}
     with api_process(tmp_path / "api.log", guard_url, program=[str(programs / "qwen3guard")]) as api:
         address = f"{api.url}/moderations"
-        assert httpx.post(address, json=asked, trust_env=False).status_code == 401
+        assert httpx.post(address, json=asked, timeout=PATIENCE, trust_env=False).status_code == 401
         headers = {"Authorization": f"Bearer {KEY}"}
         reply = httpx.post(address, json=asked, headers=headers, trust_env=False, timeout=PATIENCE)
     assert [result["flagged"] for result in reply.json()["results"]] == [True, False]

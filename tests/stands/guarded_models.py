@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.stands.chats import USER, request
@@ -30,8 +31,20 @@ class Streamed:
         return "".join(delta.get(key, "") for delta in self.deltas)
 
 
-async def stream(pipeline: Pipeline, body: Body | None = None, entry: str = "llama3:8b") -> Streamed:
-    return Streamed(await asyncio.to_thread(lambda: list(pipe(pipeline, body or request(), entry))))
+async def stream(
+    pipeline: Pipeline,
+    body: Body | None = None,
+    entry: str = "llama3:8b",
+    read: Callable[[str], object] = lambda item: None,
+) -> Streamed:
+    """The answer to a request. `read` is called with each item, before the next one is asked for."""
+
+    def items() -> Iterator[str]:
+        for item in pipe(pipeline, body or request(), entry):
+            read(item)
+            yield item
+
+    return Streamed(await asyncio.to_thread(lambda: list(items())))
 
 
 async def complete(pipeline: Pipeline, *messages: Body, **more: Any) -> Body:

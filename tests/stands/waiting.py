@@ -7,10 +7,6 @@ from collections.abc import Callable
 PATIENCE = 300.0
 """Seconds that no test may exceed, even on a slow machine: a Python that loads vLLM takes minutes on busy cores."""
 
-SOON = 15.0
-"""Seconds in which something that stops at once has stopped, even if other tests use the machine. Tests compare it with
-something that would run longer."""
-
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> float:
     """Return the seconds until `condition` holds; fail if it does not in time."""

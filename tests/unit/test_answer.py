@@ -71,6 +71,7 @@ async def test_a_waiting_reader_does_not_count_as_gone() -> None:
     def read() -> None:
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
+            # Half a second each time, which is longer than the patience with a reader who is away.
             next(answer)
 
     reading = asyncio.create_task(asyncio.to_thread(read))

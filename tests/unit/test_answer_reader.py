@@ -69,8 +69,8 @@ def test_an_answer_is_read_alike_in_any_dialect_and_any_chunks(
     assert {shown[key] for key in ("reasoning", "reasoning_content") if key in shown} == (
         {"".join(reasoning)} if reasoning else set()
     )
-    beside: dict[str, Any] = {key: each[key] for each in sent for key in ("citations", "search_results") if key in each}
-    whole: dict[str, Any] = {**HEAD, "choices": [{"message": shown, "finish_reason": "stop"}], **beside}
+    extras: dict[str, Any] = {key: each[key] for each in sent for key in ("citations", "search_results") if key in each}
+    whole: dict[str, Any] = {**HEAD, "choices": [{"message": shown, "finish_reason": "stop"}], **extras}
     assert WholeAnswer(whole).choices[0].text == reading.text
 
 

@@ -11,23 +11,25 @@ import pytest
 
 from demo.errors import ChildFailed, NotBuilt, NotReady, StackError
 from demo.stack.children import Child
-from demo.stack.ports import HOST, Ports
+from demo.stack.ports import HOST
 from demo.stack.processes import Processes
 from demo.state import State
+from tests.stands.servers import free_ports
+from tests.stands.waiting import PATIENCE
 
-PORTS = Ports.free()
+PORTS = free_ports()
 
 
 def server(name: str, port: int, **more: object) -> Child:
     """A web server that lists its working folder."""
     argv = [sys.executable, "-m", "http.server", str(port), "--bind", HOST]
-    return Child(name=name, argv=argv, health=f"http://{HOST}:{port}/", patience=20, **more)  # type: ignore[arg-type]
+    return Child(name=name, argv=argv, health=f"http://{HOST}:{port}/", patience=PATIENCE, **more)  # type: ignore[arg-type]
 
 
 def ended(name: str, code: str, **environment: str) -> Child:
     """A program that ends at once."""
     argv = [sys.executable, "-c", code]
-    return Child(name=name, argv=argv, health=f"http://{HOST}:1/", patience=20, environment=environment)
+    return Child(name=name, argv=argv, health=f"http://{HOST}:1/", patience=PATIENCE, environment=environment)
 
 
 def quiet(line: str) -> None:

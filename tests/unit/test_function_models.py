@@ -20,6 +20,7 @@ from tests.stands.guarded_models import Streamed
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.stub_model import HEAD, USAGE
 from tests.stands.own_webui import ADMIN, OwnWebui
+from tests.stands.waiting import PATIENCE
 from webui.bodies import Body
 
 FUNCTION = "qwen3guard_function_models"
@@ -241,12 +242,12 @@ async def test_every_shape_of_a_streamed_answer_is_read(pipe: Any, webui: OwnWeb
 
 
 async def _hangs() -> Any:
-    await asyncio.sleep(60)
+    await asyncio.sleep(PATIENCE)
 
 
 async def _hanging_parts() -> AsyncIterator[str]:
     yield events(CALM)[0]
-    await asyncio.sleep(60)
+    await asyncio.sleep(PATIENCE)
 
 
 SERVER = {"error": {"message": "no luck", "type": "x"}}
@@ -268,7 +269,8 @@ FAILURES: dict[str, tuple[Callable[[], Reply], int, str]] = {
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_every_failure_of_a_model_is_said_in_plain_words(pipe: Any, webui: OwnWebui, failure: str) -> None:
     make, status, words = FAILURES[failure]
-    pipe.valves = pipe.valves.model_copy(update={"upstream_timeout_seconds": 0.2})
+    if failure == "silence":
+        pipe.valves = pipe.valves.model_copy(update={"upstream_timeout_seconds": 0.2})
     webui.reply = lambda body: make()
     found, said = error_of(await complete(pipe, webui))
     assert (found, "secret" in said) == (status, False)
@@ -296,7 +298,8 @@ STREAM_FAILURES: dict[str, tuple[Callable[[], AsyncIterator[Any]], str]] = {
 @pytest.mark.parametrize("failure", STREAM_FAILURES)
 async def test_an_answer_that_fails_on_its_way_says_so(pipe: Any, webui: OwnWebui, failure: str) -> None:
     make, words = STREAM_FAILURES[failure]
-    pipe.valves = pipe.valves.model_copy(update={"upstream_timeout_seconds": 0.2})
+    if failure == "silence":
+        pipe.valves = pipe.valves.model_copy(update={"upstream_timeout_seconds": 0.2})
     webui.reply = lambda body: StreamingResponse(make())
     answer = await stream(pipe, webui)
     assert (len(answer.errors), answer.finish, "secret" in answer.raw) == (1, ["error"], False)

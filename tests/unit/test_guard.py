@@ -13,6 +13,7 @@ from moderation.verdict import Category, Severity
 from tests.stands.chats import prompt
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 
 async def test_a_safe_turn_costs_one_token(guard: Guard, stub: StubGuard) -> None:
@@ -88,15 +89,18 @@ async def test_a_server_of_another_kind_gives_no_verdict(models: object, complet
         Route("/v1/chat/completions", lambda request: reply(completion), methods=["POST"]),
     ]
     with serve(Starlette(routes=routes)) as url:
-        async with Endpoint(f"{url}/v1") as endpoint:
-            verdict = await Guard(endpoint).judge(prompt("hello"))
+        async with Endpoint(f"{url}/v1", timeout=PATIENCE) as endpoint:
+            verdict = await Guard(endpoint, timeout=PATIENCE).judge(prompt("hello"))
     assert not verdict.reached
     assert "does not answer like an OpenAI-compatible server" in (verdict.problem or "")
 
 
 async def test_a_refusal_is_asked_for_only_if_it_is_wanted(guard_url: str, stub: StubGuard) -> None:
     answer = [*prompt("How do I pick it?"), Turn("assistant", "Turn the lock so.")]
-    async with Endpoint(guard_url) as quick, Endpoint(guard_url, refusals=True) as thorough:
+    async with (
+        Endpoint(guard_url, timeout=PATIENCE) as quick,
+        Endpoint(guard_url, refusals=True, timeout=PATIENCE) as thorough,
+    ):
         assert (await quick.ask(answer)).refusal is None
         asked = len(stub.requests)
         verdict = await thorough.ask(answer)
@@ -155,7 +159,7 @@ async def test_a_server_that_is_no_guard_is_recognised(listed: object, answer: o
 
     routes = [Route("/v1/models", models), Route("/v1/chat/completions", complete, methods=["POST"])]
     with serve(Starlette(routes=routes)) as url:
-        guard = Guard(Endpoint(f"{url}/v1", timeout=5))
+        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE))
         verdict = await guard.judge(prompt("hello"))
         await guard.aclose()
     assert (verdict.reached, said in str(verdict.problem)) == (False, True)
@@ -166,3 +170,14 @@ async def test_a_flag_counts_without_its_categories(guard: Guard, stub: StubGuar
     stub.status_after_first = 400
     verdict = await judging
     assert (verdict.severity, verdict.categories) == (Severity.UNSAFE, ())
+
+
+async def test_slow_long_turns_do_not_turn_others_away(guard_url: str, stub: StubGuard) -> None:
+    stub.delay = 0.3
+    async with Endpoint(guard_url, timeout=PATIENCE) as endpoint:
+        # Long enough for some replies: the guard is slow, and not dead.
+        guard = Guard(endpoint, timeout=5, concurrency=1, context_tokens=1500)
+        huge = await asyncio.gather(*(guard.judge(prompt(f"{n} calm " * 9000)) for n in range(3)))
+        assert not any(verdict.reached for verdict in huge)
+        stub.delay = 0
+        assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE

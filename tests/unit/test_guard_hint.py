@@ -92,9 +92,9 @@ async def test_an_admin_reads_the_cause_and_the_valve(
     assert asked["user"]["messages"][0]["content"].endswith(f"\n\n{NOT_CHECKED}")
     assert shown["user"]["messages"][-1]["content"] == NOT_CHECKED
     # Said once, however many turns it withholds.
-    (told,) = [record["problem"] for record in records if record["event"] == "setting"]
-    assert all(word in told for word in words)
-    assert told in caplog.messages
+    (problem,) = [record["problem"] for record in records if record["event"] == "setting"]
+    assert all(word in problem for word in words)
+    assert problem in caplog.messages
     assert "sk-wrong" not in json.dumps(records) + caplog.text
 
 

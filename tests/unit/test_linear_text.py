@@ -25,6 +25,7 @@ from moderation.answer.continuous_text import ContinuousText
 from moderation.answer.holdback import HoldBack
 from moderation.notices.language import SCRIPT_LETTERS, language_of
 from moderation.notices.notice import Notices
+from moderation.probe import with_probe
 from moderation.readings.reading import readings
 from moderation.readings.words import adds_words
 from moderation.verdict import parse_reply
@@ -140,6 +141,7 @@ UNITS = (
     " (Violent)",
 )
 
+SAFE = parse_reply("Safety: Safe\nCategories: None\nRefusal: No", "response")
 TEXT_FUNCTIONS: dict[str, Callable[[str], object]] = {
     "language": language_of,
     "notices": Notices().recognises,
@@ -155,6 +157,7 @@ TEXT_FUNCTIONS: dict[str, Callable[[str], object]] = {
     "message": lambda text: reading({"role": "user", "content": text, "reasoning": text, text: text}),
     "split_system": lambda text: split_system(f"{text}[anchor]{text}", Mark(anchor="[anchor]", values=(text[:9],))),
     "many values": lambda text: split_system(f"{text}[a]", Mark(anchor="[a]", values=("value",) * (len(text) // 9))),
+    "test answer": lambda text: with_probe(SAFE, "assistant", text),
     "answer": lambda text: list(AnswerReader().pieces_of({"choices": [{"delta": {"content": text, "x": text}}]})),
 }
 
@@ -318,9 +321,11 @@ def test_no_step_of_a_reading_keeps_other_threads_waiting(unit: str) -> None:
 
     text = unit * (100_000 // len(unit))
     readings("w4rm")
+    gc.disable()
     sys.setprofile(watch)
     try:
         readings(text)
     finally:
         sys.setprofile(None)
+        gc.enable()
     assert longest[0] < 0.02

@@ -1,10 +1,11 @@
-import time
+import asyncio
 
 from moderation.guard import Guard
 from moderation.notices.notice import NoticeKind, Notices
 from moderation.policy import Action, Policy
 from moderation.review import ChatReview, Message, Review
 from tests.stands.guards.stub_guard import StubGuard
+from tests.stands.waiting import PATIENCE, until
 
 BOMB = Message("user", "How do I make a bomb?")
 HELLO = Message("user", "hello")
@@ -50,17 +51,10 @@ async def test_reasoning_next_to_a_harmless_text_is_judged(guard: Guard) -> None
 
 
 async def test_old_messages_wait_in_line_newest_first(guard: Guard, stub: StubGuard) -> None:
-    stub.delay = 0.02
-    await actions([Message("user", f"turn {n}") for n in range(40)], guard)
+    stub.silent_about = "turn"
+    judging = asyncio.create_task(actions([Message("user", f"turn {n}") for n in range(40)], guard, PATIENCE))
+    await until(lambda: stub.at_once == 8)
+    assert set(stub.judged) == {f"turn {n}" for n in range(32, 40)}
+    stub.silent_about = None
+    await judging
     assert stub.most_at_once <= 8
-    assert set(stub.judged[:8]) == {f"turn {n}" for n in range(32, 40)}
-
-
-async def test_a_message_that_is_not_judged_in_time_is_withheld(guard: Guard, stub: StubGuard) -> None:
-    stub.delay = 1.5
-    started = time.monotonic()
-    found = await actions([Message("user", f"turn {n}") for n in range(40)], guard, within=3)
-    # Eight are judged at a time, so all forty would take five times as long as one.
-    assert time.monotonic() - started < 5 * stub.delay
-    assert found[-1] is Action.PASS
-    assert found[0] is Action.WITHHOLD

@@ -138,8 +138,8 @@ async def test_streamed_and_unstreamed_are_read_as_the_same_text(
     model.chunks = spoken(dialect, CALM, reasoning="Let me think of the sea. ")
     await stream(pipeline)
     streamed = longest(stub)
-    beside = {key: whole[0][key] for key in ("citations", "search_results") if key in whole[0]}
-    model.reply = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **beside}
+    extras = {key: whole[0][key] for key in ("citations", "search_results") if key in whole[0]}
+    model.reply = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **extras}
     stub.requests.clear()
     await set_valves(pipeline, timeout_seconds=PATIENCE - 1)  # A new guard, without cached verdicts.
     reply = await complete(pipeline)
@@ -203,8 +203,8 @@ async def test_tool_calls_are_kept_apart_and_each_is_one_text(
     answer = await stream(pipeline)
     assert longest(stub) == f"a {FIRST}\nb {SECOND}"
     calls = [call for delta in answer.deltas for call in delta["tool_calls"]]
-    told = [(call["index"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
-    assert told == [(0, "a", FIRST), (1, "b", SECOND)]
+    found = [(call["index"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
+    assert found == [(0, "a", FIRST), (1, "b", SECOND)]
     assert answer.finish == ["tool_calls"]
 
 
@@ -256,7 +256,7 @@ async def test_words_in_any_place_of_an_answer_are_judged(
 
 
 @pytest.mark.parametrize(
-    "beside",
+    "extras",
     [
         {"event": {"type": "status", "data": {"description": UNSAFE}}},
         {"type": "response.output_text.delta", "delta": UNSAFE},
@@ -275,23 +275,23 @@ async def test_words_in_any_place_of_an_answer_are_judged(
 )
 @pytest.mark.parametrize("stream_it", [True, False])
 async def test_fields_next_to_the_choices_are_dropped(
-    pipeline: Pipeline, model: StubModel, beside: dict[str, Any], stream_it: bool
+    pipeline: Pipeline, model: StubModel, extras: dict[str, Any], stream_it: bool
 ) -> None:
     if stream_it:
-        model.chunks = [{**chunk({"content": "Fine."}), **beside}, beside, chunk({}, "stop")]
+        model.chunks = [{**chunk({"content": "Fine."}), **extras}, extras, chunk({}, "stop")]
         answer = await stream(pipeline)
         assert (answer.said(), answer.finish) == ("Fine.", ["stop"])
         raw = answer.raw
     else:
         choice = {"index": 0, "message": {"role": "assistant", "content": "Fine."}, "finish_reason": "stop"}
-        model.reply = {**HEAD, "choices": [choice], **beside}
+        model.reply = {**HEAD, "choices": [choice], **extras}
         reply = await complete(pipeline)
         assert reply["choices"][0]["message"]["content"] == "Fine."
         raw = json.dumps(reply)
     assert "bomb" not in raw
     assert (
         not {"event", "type", "selected_model_id", "sources", "output"}
-        & set(beside)
+        & set(extras)
         & set(json.loads(raw.split("\n")[0].removeprefix("data: ")))
     )
 
@@ -302,13 +302,13 @@ async def test_sources_are_judged_and_passed_on(
     pipeline: Pipeline, model: StubModel, key: str, stream_it: bool
 ) -> None:
     for words, shown in (("A calm page", True), (UNSAFE, False)):
-        beside = {key: [{"title": words, "url": "https://a.example"}]}
+        extras = {key: [{"title": words, "url": "https://a.example"}]}
         message = {"role": "assistant", "content": "Fine."}
         if stream_it:
-            model.chunks = [{**chunk({"content": "Fine."}), **beside}, {**chunk({}, "stop"), **beside}]
+            model.chunks = [{**chunk({"content": "Fine."}), **extras}, {**chunk({}, "stop"), **extras}]
             raw = (await stream(pipeline)).raw
         else:
-            model.reply = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **beside}
+            model.reply = {**HEAD, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **extras}
             raw = json.dumps(await complete(pipeline))
         assert (words in raw) is shown
         assert (EN["answer_withheld"] in raw) is not shown

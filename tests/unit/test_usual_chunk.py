@@ -31,9 +31,9 @@ CHOICES: list[Chunk] = [
 ]
 BESIDE: list[Chunk] = [{}, {"id": "c2"}, {"usage": {"prompt_tokens": 1}}, {"usage": None}, {"citations": ["a b c"]}]
 CHUNKS = st.builds(
-    lambda delta, choice, beside, number: {
+    lambda delta, choice, extras, number: {
         **HEAD,
-        **beside,
+        **extras,
         "choices": [{**chunk(delta)["choices"][0], **choice, "index": number}],
     },
     st.sampled_from(DELTAS),

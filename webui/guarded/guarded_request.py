@@ -1,13 +1,12 @@
 """One request to a guarded model: its review raced against its upstream, and the records of its answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from moderation.asker import asking_for
-from moderation.policy import Decision
 from moderation.review import Review
-from moderation.verdict import Verdict
 from webui.bodies import Body, messages_of
 from webui.guarded.answer_record import record_answer
 from webui.guarded.upstream import Upstream, UpstreamFailed
@@ -65,6 +64,7 @@ class GuardedRequest:
         self.preface = self._review.preface
         self.exempt = self._review.exempt
         """Whether nobody judges the answer."""
+        self.record_answer = partial(record_answer, moderator, context)
 
     @property
     def model(self) -> str:
@@ -117,28 +117,6 @@ class GuardedRequest:
     async def explained(self, failed: UpstreamFailed) -> str:
         """What a reader gets to read of a failed upstream: its own words only if the guard clears them."""
         return await explained(self.moderator, failed, exempt=self.exempt)
-
-    def record_answer(
-        self,
-        text: str,
-        verdict: Verdict | None = None,
-        decision: Decision | None = None,
-        *,
-        problem: str | None = None,
-        milliseconds: float | None = None,
-        unjudged: Sequence[str] = (),
-    ) -> None:
-        """Audit an answer, or what there is of it and why it ended."""
-        record_answer(
-            self.moderator,
-            self._context,
-            text,
-            verdict,
-            decision,
-            problem=problem,
-            milliseconds=milliseconds,
-            unjudged=unjudged,
-        )
 
 
 async def _end(task: "asyncio.Future[Any] | None") -> None:

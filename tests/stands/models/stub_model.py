@@ -38,6 +38,8 @@ class StubModel:
         """Seconds before the first chunk."""
         self.holds = False
         """Nothing is sent while this is set."""
+        self.stops_after: int | None = None
+        """A streamed answer stops after this number of chunks, and goes on when this is None."""
         self.abort_after: int | None = None
         """Breaks the connection after this number of chunks."""
         self.status = 200
@@ -104,7 +106,8 @@ class StubModel:
     async def events_to(self, body: dict[str, Any]) -> AsyncIterator[str | bytes]:
         """The events of a streamed answer, at its pace."""
         chunks = self.chunks_to(body)
-        for chunk in chunks or ():
+        for number, chunk in enumerate(chunks or ()):
+            await self._may_go_on(number)
             yield chunk if isinstance(chunk, str) else f"data: {json.dumps(chunk)}\n\n"
             await asyncio.sleep(self.delay)
         if chunks is not None:
@@ -113,6 +116,7 @@ class StubModel:
         for number, delta in enumerate(self.answer_to(body)):
             if number == self.abort_after:
                 raise ConnectionError("provoked")
+            await self._may_go_on(number)
             yield self._event([{"index": 0, "delta": delta, "finish_reason": None}])
             await asyncio.sleep(self.delay)
         if self.finish:
@@ -139,6 +143,10 @@ class StubModel:
         await asyncio.sleep(self.wait)
         while self.holds:
             await asyncio.sleep(0.05)
+
+    async def _may_go_on(self, number: int) -> None:
+        while self.stops_after is not None and number >= self.stops_after:
+            await asyncio.sleep(0.01)
 
     def _event(self, choices: list[dict[str, Any]], **more: Any) -> str:
         chunk = {**HEAD, "object": "chat.completion.chunk", "choices": choices, **more}

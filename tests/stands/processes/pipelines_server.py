@@ -21,8 +21,6 @@ from tests.stands.waiting import PATIENCE
 KEY = "a-key-for-tests"
 FILTER, REFUSAL = "qwen3guard_filter", "qwen3guard_refusal"
 _START_SECONDS = 300
-# An upload installs the packages that the file requires.
-_CALL_SECONDS = 120
 _VERSIONS = """
 import importlib.metadata as m, json, sys
 print(json.dumps({name: m.version(name) for name in sys.argv[1:]} | {"python": "%d.%d" % sys.version_info[:2]}))
@@ -55,7 +53,7 @@ class PipelinesServer:
         self._command += ["--port", str(port), *(["--workers", str(workers)] if workers > 1 else [])]
         self._variables = {"PIPELINES_DIR": str(self.folder), "PIPELINES_API_KEY": KEY, **variables}
         self._log = folder / "server.log"
-        self.http = httpx.Client(base_url=self.url, timeout=_CALL_SECONDS, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
         self.http.headers["Authorization"] = f"Bearer {KEY}"
 
     def start(self) -> None:

@@ -14,12 +14,11 @@ from starlette.routing import Route
 
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.paced_model import PacedModel
-from tests.stands.servers import free_port
+from tests.stands.servers import KEEP_ALIVE_SECONDS, free_port
 from tests.stands.waiting import PATIENCE
 
 # It estimates tokens instead of counting words, so that long chats cost the benchmark's guard almost nothing.
 _BYTES_PER_TOKEN = 4
-_KEEP_ALIVE_SECONDS = 75
 
 
 class CountingGuard(StubGuard):
@@ -155,5 +154,4 @@ def _serve_model(port: int) -> None:
 
 def _run(app: Starlette, port: int, *routes: Route) -> None:
     app.routes.extend(routes)
-    # Clients that reuse connections must not meet one that is just being closed.
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", timeout_keep_alive=_KEEP_ALIVE_SECONDS)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", timeout_keep_alive=KEEP_ALIVE_SECONDS)
