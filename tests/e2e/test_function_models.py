@@ -12,8 +12,8 @@ import pytest
 
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.host import Host
-from demo.webui_client.provision import EVERYBODY
 from demo.webui_client.visitor import Seen, Visitor
+from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.bystanders import Bystanders
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds
