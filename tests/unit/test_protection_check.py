@@ -27,6 +27,7 @@ from guard_server.doctor.protection import protection_watch, webui_replies
 from guard_server.doctor.protection.check import check_protection
 from guard_server.doctor.protection.outcome import Said, outcome
 from guard_server.doctor.protection.paths import NEUTRAL_TITLE, ProbePrompts
+from guard_server.doctor.protection.plugin_answers import answer_findings
 from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
 from guard_server.doctor.protection.protection_settings import PUBLIC_KEY, setting_findings
 from guard_server.doctor.protection.protection_table import show_protection
@@ -48,6 +49,7 @@ from moderation.audit.audit import Audit
 from moderation.audit.audit_record import AuditEntry, AuditRecord
 from moderation.conversation import Turn
 from moderation.endpoint.endpoint import Endpoint
+from moderation.endpoint.server_facts import ServerFacts, Style
 from moderation.guard import Guard
 from moderation.notices.notice import NoticeKind
 from moderation.notices.notice_texts import TEXTS
@@ -58,6 +60,7 @@ from tests.stands.admin_api import TOKEN, AdminApi
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
 from webui.bodies import neutral_answer
+from webui.plugin_status import plugin_status
 
 EN = TEXTS["en"]
 PROMPTS = ProbePrompts("1a2b")
@@ -273,7 +276,7 @@ def pipelines(
 
 def survey(**found: Any) -> Survey:
     nothing: dict[str, Any] = dict.fromkeys(
-        ("connections", "ollama_urls", "pipelines", "functions", "models", "records"), ()
+        ("connections", "ollama", "pipelines", "functions", "models", "records"), ()
     )
     fixed: dict[str, Any] = {
         "url": "http://webui",
@@ -361,6 +364,33 @@ def test_a_list_of_model_ids_is_found_though_open_webui_shows_no_plugin_then() -
     listed = WebuiConnection(1, "http://pipelines:9099", "sk-own", {"model_ids": [FILTER]})
     found = failures(survey(connections=(listed,)))
     assert "list of model ids" in found[0]
+
+
+WAYS = [
+    {"style": Style.ONE_TOKEN},
+    {"style": Style.FULL_WITH_LOGPROBS},
+    {"style": Style.FULL},
+    {"lean": True},
+    {"streams": True},
+]
+
+
+def test_the_answer_of_a_plugin_has_its_version_and_the_way_to_its_guard() -> None:
+    url = "http://me:secret@guard:8000/v1"
+    facts = [ServerFacts(number=1, learnt_at=0, model="Qwen3Guard-Gen-4B", owner="vllm", **way) for way in WAYS]
+    answers = {plugin_status(url, one) for one in (*facts, None)}
+    assert len(answers) == len(WAYS) + 1
+    for one in answer_findings(answers):
+        assert (one.level, one.remedy) == (Level.OK, None)
+        assert "guard:8000" in one.found
+        assert "secret" not in one.found
+
+
+@pytest.mark.parametrize("said", ["", "Plugin 0.0.1; its guard is asked somehow."])
+def test_a_plugin_of_another_version_is_a_warning(said: str) -> None:
+    (found,) = answer_findings({said})
+    assert found.level is Level.WARNING
+    assert "--upgrade" in str(found.remedy)
 
 
 def test_no_plugin_and_direct_connections_are_found() -> None:

@@ -64,7 +64,7 @@ class PathCheck:
 
     Args:
         user: an ordinary one.
-        admin: asked for the cause if a user gets no verdict.
+        admin: asked for the cause if a user gets no verdict, and for the plugin and the way to its guard if one does.
         reader: knows the notices.
         tried: called after each path.
     """
@@ -75,6 +75,8 @@ class PathCheck:
         self._reader = reader
         self._tried = tried
         self._prompts = ProbePrompts(secrets.token_hex(4))
+        self.plugin_answers: set[str] = set()
+        """What the plugins told the admin about themselves."""
 
     def find(self, models: Iterable[ProbedModel]) -> tuple[PathFinding, ...]:
         """What a user reaches, in the order of the models and their ways."""
@@ -93,6 +95,11 @@ class PathCheck:
     def _outcome(self, model: ProbedModel, route: Route) -> Outcome:
         prompts = self._prompts
         unsafe = self._said(model, route, prompts.unsafe)
+        if route.asks_admin and unsafe.meaning is Meaning.PROMPT_REFUSED:
+            told = route.send(self._admin, model.id, prompts.unsafe)
+            # A plugin that does not judge admins tells nothing.
+            if self._reader.meaning(told) is Meaning.PROMPT_REFUSED:
+                self.plugin_answers.add(told.cause)
         harmless = self._said(model, route, prompts.harmless_chat if route.is_task else prompts.harmless)
         cause = ""
         if harmless.meaning is Meaning.NO_VERDICT:

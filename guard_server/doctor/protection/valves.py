@@ -16,6 +16,8 @@ OURS = "qwen3guard"
 # Requests for the valves of one plugin: each may reach another worker.
 _READS = 8
 _PAUSE_SECONDS = 0.05
+# Workers that share a folder follow each other within one second (pipelines/lifecycle/shared_valves.py).
+_FOLLOW_SECONDS = 2
 _NOTICE_VALVES = {
     "notice_prompt": NoticeKind.PROMPT_REFUSED,
     "notice_answer": NoticeKind.ANSWER_WITHHELD,
@@ -61,16 +63,25 @@ def our_plugins(client: WebuiClient, found: Survey) -> tuple[Plugin, ...]:
 
 
 def _piped(client: WebuiClient, server: PipelinesServer, plugin: str, *, is_filter: bool) -> Plugin:
+    try:
+        valves, agree = _read(client, server, plugin)
+        if not agree:
+            # Something was saved a moment ago.
+            time.sleep(_FOLLOW_SECONDS)
+            valves, agree = _read(client, server, plugin)
+    except WebuiRefused:
+        # A pipe without valves.
+        return Plugin(plugin, is_filter, {}, server)
+    return Plugin(plugin, is_filter, valves, server, workers_agree=agree)
+
+
+def _read(client: WebuiClient, server: PipelinesServer, plugin: str) -> tuple[dict[str, Any], bool]:
+    """The valves, and whether all workers that answered have the same."""
     reads: list[dict[str, Any]] = []
-    for number in range(_READS):
-        try:
-            reads.append(client.get(f"/api/v1/pipelines/{plugin}/valves", urlIdx=server.connection.index))
-        except WebuiRefused:
-            # A pipe without valves.
-            return Plugin(plugin, is_filter, {}, server)
-        if number < _READS - 1:
-            time.sleep(_PAUSE_SECONDS)
-    return Plugin(plugin, is_filter, reads[-1], server, workers_agree=all(read == reads[0] for read in reads))
+    for _ in range(_READS):
+        time.sleep(_PAUSE_SECONDS)
+        reads.append(client.get(f"/api/v1/pipelines/{plugin}/valves", urlIdx=server.connection.index))
+    return reads[-1], all(read == reads[0] for read in reads)
 
 
 def _is_ours(name: str) -> bool:

@@ -47,8 +47,8 @@ class Reply:
 
     @property
     def cause(self) -> str:
-        """What the plugin says to admins of a missing verdict; empty if it says nothing."""
-        return " ".join(self.text.partition(_CAUSE)[2].split())
+        """What the plugin tells admins only; empty if it tells nothing."""
+        return " ".join(self.text.partition(_CAUSE)[2].replace("`", "").split())
 
 
 class NoticeReader:
