@@ -366,7 +366,7 @@ def test_a_list_of_model_ids_is_found_though_open_webui_shows_no_plugin_then() -
     assert "list of model ids" in found[0]
 
 
-WAYS = [
+WAYS: list[dict[str, Any]] = [
     {"style": Style.ONE_TOKEN},
     {"style": Style.FULL_WITH_LOGPROBS},
     {"style": Style.FULL},
