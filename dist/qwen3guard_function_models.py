@@ -1808,6 +1808,9 @@ PROBE_ANSWER = f"{PROBE_MARK}-answer-7c1f"
 """Unsafe in an answer, so that no chat model must be made to say something that is. Like the test file of virus
 scanners, which is harmless and which all of them report."""
 
+ADMINS_ONLY = "Only admins read this:"
+"""Under a notice, before what admins alone are told."""
+
 
 def is_probe(text: str) -> bool:
     """Whether a turn names itself a probe."""
@@ -7154,7 +7157,7 @@ class ChatReview:
 
 # ---- webui.guard_hint ----
 
-HINT_START = "\n\nOnly admins read this:"
+HINT_START = f"\n\n{ADMINS_ONLY}"
 _LONGEST_CAUSE = 300
 _ADDRESS = "the valve guard_base_url needs the address of a Qwen3Guard server, which usually ends in /v1"
 _ADVICE = (

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from guard_server.install.model_places import ModelField, ModelGrants, ModelRecordPlace, form_of, grants_of
 from guard_server.install.setting_places import ARENA, model_setting, task_setting
-from guard_server.install.steps import Put, SetupStep
+from guard_server.install.steps import AskForVerdict, Put, SetupStep
 from guard_server.open_webui.records import EVERYBODY, Body, ModelRecord
 from guard_server.open_webui.survey import Survey
 
+_GUARD = "Run the command again, with a --guard-url and --guard-key that work where the plugins run."
 _TASK_MODELS = ("TASK_MODEL", "TASK_MODEL_EXTERNAL")
 
 
@@ -30,6 +31,12 @@ class Moving:
     def used(self) -> list[ModelRecord]:
         """The direct models that users may use: one without a record is closed to them."""
         return [one for one in self.survey.records if one.id in self.guarded and one.readers and one.is_active]
+
+    def ask_for_verdict(self) -> Iterator[SetupStep]:
+        """Before anything is taken from users."""
+        for direct in self.used[:1]:
+            remedy = f"{_GUARD} Nothing was taken from users."
+            yield AskForVerdict("Ask a guarded model: it must get a verdict", self.guarded[direct.id], remedy)
 
     def offer(self, *, hidden: bool) -> Iterator[SetupStep]:
         """Guarded models under the names of the direct ones, for the same users."""
@@ -89,6 +96,14 @@ class Moving:
         if not self.own_system_prompt:
             form["params"] = {name: one for name, one in (form.get("params") or {}).items() if name != "system"}
         return form | {"access_grants": grants_of(direct.raw)}
+
+
+def ask_filter(survey: Survey) -> Iterator[SetupStep]:
+    """After a filter is on."""
+    offered = [one.id for one in survey.chat_models if survey.may_read(one.id)]
+    for model in offered[:1]:
+        remedy = f"{_GUARD} Until then all chats are withheld; --uninstall takes the filter away."
+        yield AskForVerdict("Ask through the filter: it must get a verdict", model, remedy)
 
 
 def hidden_record(model: str, name: str) -> Put:

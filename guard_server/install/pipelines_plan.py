@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from guard_server.errors import CannotInstall
-from guard_server.install.moving import Moving, hidden_record
+from guard_server.install.moving import Moving, ask_filter, hidden_record
 from guard_server.install.options import Options, Protect
 from guard_server.install.pipeline_places import PipelineFile, PipelineValves
 from guard_server.install.plugin_files import PIPELINES_FILTER, PIPELINES_MODELS, PIPELINES_REFUSAL, plugin_file
@@ -85,8 +85,8 @@ def _check_models(survey: Survey, options: Options, url: str) -> None:
         if odd := [name for name in _OWN_WAYS if one.settings.get(name) not in (None, "", "bearer", {})]:
             raise CannotInstall(f"The connection {one.url} has settings of its own ({', '.join(odd)}).", _OTHER_HOST)
     guarded = _guarded(survey, upstreams)
-    offered = [one for one in survey.models if survey.may_read(one.id) and not (one.is_filter or one.is_arena)]
-    direct = [one.id for one in offered if one.plugin != PIPELINES_MODELS and not _is_internal(one.id)]
+    offered = [one for one in survey.chat_models if survey.may_read(one.id) and not _is_internal(one.id)]
+    direct = [one.id for one in offered if one.plugin != PIPELINES_MODELS]
     if foreign := [name for name in direct if name not in guarded]:
         raise CannotInstall(
             f"A Pipelines server cannot guard models of other plugins: {', '.join(foreign)}.", _OTHER_HOST
@@ -129,6 +129,7 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
         yield WaitForModels(
             "Wait until Open WebUI lists the filter", (PIPELINES_FILTER,), "The Pipelines server's log."
         )
+        yield from ask_filter(survey)
 
 
 def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
@@ -151,6 +152,7 @@ def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
         "reason. Nothing was taken from users: run the command again when it is solved."
     )
     yield WaitForModels("Wait until Open WebUI lists the guarded models", wanted_models, remedy)
+    yield from moving.ask_for_verdict()
     yield from moving.offer(hidden=both)
     if both:
         yield from moving.judge_tasks()

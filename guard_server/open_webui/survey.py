@@ -42,6 +42,11 @@ class Survey:
         return tuple(record for record in self.records if record.is_preset)
 
     @property
+    def chat_models(self) -> tuple[WebuiModel, ...]:
+        """The models that answer by themselves: no filter, and no arena, which asks another one."""
+        return tuple(one for one in self.models if not (one.is_filter or one.is_arena))
+
+    @property
     def default_models(self) -> tuple[str, ...]:
         """The models that a new chat begins with."""
         return tuple(filter(None, str(self.model_settings.get("DEFAULT_MODELS") or "").split(",")))

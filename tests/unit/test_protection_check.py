@@ -23,18 +23,20 @@ from typer.testing import CliRunner
 
 from guard_server import __version__, cli
 from guard_server.doctor.examination import Level
-from guard_server.doctor.protection import protection_watch, webui_replies
+from guard_server.doctor.protection import protection_watch
 from guard_server.doctor.protection.check import check_protection
+from guard_server.doctor.protection.notice_reader import Meaning, NoticeReader
 from guard_server.doctor.protection.outcome import Said, outcome
-from guard_server.doctor.protection.paths import NEUTRAL_TITLE, ProbePrompts
+from guard_server.doctor.protection.paths import NEUTRAL_TITLE
 from guard_server.doctor.protection.plugin_answers import answer_findings
 from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
 from guard_server.doctor.protection.protection_settings import PUBLIC_KEY, setting_findings
 from guard_server.doctor.protection.protection_table import show_protection
 from guard_server.doctor.protection.routes import ROUTES
 from guard_server.doctor.protection.valves import Plugin
-from guard_server.doctor.protection.webui_replies import Meaning, NoticeReader, Reply
 from guard_server.errors import WebuiError, WebuiUnreachable
+from guard_server.open_webui import chat_replies
+from guard_server.open_webui.chat_replies import Reply
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import (
     EVERYBODY,
@@ -45,6 +47,7 @@ from guard_server.open_webui.records import (
     WebuiModel,
 )
 from guard_server.open_webui.survey import Survey
+from guard_server.probe_prompts import ProbePrompts
 from moderation.audit.audit import Audit
 from moderation.audit.audit_record import AuditEntry, AuditRecord
 from moderation.conversation import Turn
@@ -169,16 +172,16 @@ def whole(text: str) -> httpx.Response:
     ],
 )
 def test_a_reply_is_understood(response: httpx.Response, meaning: Meaning) -> None:
-    assert NoticeReader([]).meaning(webui_replies.chat_reply(response)) is meaning
+    assert NoticeReader([]).meaning(chat_replies.chat_reply(response)) is meaning
 
 
 @given(st.text())
 def test_no_reply_is_too_odd(text: str) -> None:
     for read in (
-        webui_replies.chat_reply,
-        webui_replies.message_reply,
-        webui_replies.output_reply,
-        webui_replies.title_reply,
+        chat_replies.chat_reply,
+        chat_replies.message_reply,
+        chat_replies.output_reply,
+        chat_replies.title_reply,
     ):
         NoticeReader([]).meaning(read(httpx.Response(200, text=text)))
 
@@ -192,19 +195,19 @@ def test_the_other_apis_are_understood() -> None:
         {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}} for text in ("Not ", "here.")
     ]
     for reply in (
-        webui_replies.message_reply(anthropic),
-        webui_replies.message_reply(sse(*events)),
-        webui_replies.output_reply(responses),
-        webui_replies.stored_reply(stored),
-        webui_replies.stored_reply({"content": "Not here. (Violent)"}),
-        webui_replies.stored_reply({"content": "", "error": {"content": "Not here."}}),
+        chat_replies.message_reply(anthropic),
+        chat_replies.message_reply(sse(*events)),
+        chat_replies.output_reply(responses),
+        chat_replies.stored_reply(stored),
+        chat_replies.stored_reply({"content": "Not here. (Violent)"}),
+        chat_replies.stored_reply({"content": "", "error": {"content": "Not here."}}),
     ):
         assert reader.meaning(reply) is Meaning.PROMPT_REFUSED
 
 
 def test_a_refused_title_is_known_by_the_neutral_one() -> None:
-    assert webui_replies.title_reply(whole(neutral_answer("title_generation", ""))).text == NEUTRAL_TITLE
-    assert webui_replies.title_reply(whole("Paris")).text == "Paris"
+    assert chat_replies.title_reply(whole(neutral_answer("title_generation", ""))).text == NEUTRAL_TITLE
+    assert chat_replies.title_reply(whole("Paris")).text == "Paris"
 
 
 # Outcomes.

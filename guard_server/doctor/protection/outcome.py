@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from guard_server.doctor.examination import Level
+from guard_server.doctor.protection.notice_reader import Meaning
 from guard_server.doctor.protection.protection_report import PathState
 from guard_server.doctor.protection.routes import Route
-from guard_server.doctor.protection.webui_replies import Meaning, Reply
+from guard_server.open_webui.chat_replies import Reply
 
 _GRANT = "Take away the right to use this model (Admin Panel > Settings > Models), and offer a guarded one."
 _AROUND = f"{_GRANT} Or block this route in a reverse proxy: no page uses it."

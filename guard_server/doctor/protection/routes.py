@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from guard_server.doctor.protection.webui_replies import (
+from guard_server.open_webui.chat_replies import (
     Reply,
     body_of,
     chat_reply,
