@@ -20,6 +20,8 @@ Say = Callable[[str], None]
 
 # Open WebUI asks all its connections, of which each may take ten seconds.
 _LIST_SECONDS = 90
+# Requests for one list: each may reach another worker of a Pipelines server.
+_READS = 8
 # The first word of what a plugin tells an admin who asks with the probe's mark (webui/plugin_status.py).
 _JUDGED = "Plugin "
 
@@ -95,9 +97,15 @@ class Upload:
         try:
             self.place.upload(client, self.text)
             # The server reports success for a file that it could not load, and moves it away.
-            if self.place.read(client) is None:
+            seen = [self.place.read(client) is not None for _ in range(_READS)]
+            if not any(seen):
                 raise CannotInstall(
                     f"The Pipelines server could not load {self.place.plugin}.py.", "Its log has the reason."
+                )
+            if not all(seen):
+                raise CannotInstall(
+                    f"Not all workers of the Pipelines server have loaded {self.place.plugin}.py.",
+                    "An upload reaches one worker only: restart the server, and run the command again.",
                 )
             if closed:
                 _wait_for(client, {self.place.plugin})

@@ -40,6 +40,7 @@ class Pipeline:
     id: str
     name: str
     type: str
+    has_valves: bool
 
 
 @dataclass(frozen=True)

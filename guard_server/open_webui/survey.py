@@ -154,7 +154,9 @@ def _pipelines(client: WebuiClient, connections: tuple[WebuiConnection, ...]) ->
             listed, problem = client.get("/api/v1/pipelines/", urlIdx=connection.index)["data"], ""
         except WebuiRefused as refused:
             listed, problem = [], refused.cause
-        pipelines = tuple(Pipeline(str(one["id"]), str(one["name"]), str(one["type"])) for one in listed)
+        pipelines = tuple(
+            Pipeline(str(one["id"]), str(one["name"]), str(one["type"]), bool(one["valves"])) for one in listed
+        )
         servers.append(PipelinesServer(connection, pipelines, problem))
     return tuple(servers)
 

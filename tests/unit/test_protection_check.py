@@ -347,6 +347,8 @@ def test_workers_that_differ_are_found() -> None:
     found, server = pipelines()
     (failed,) = failures(found, Plugin(FILTER, True, SOUND, server, workers_agree=False))
     assert "different valves" in failed
+    (failed,) = failures(found, Plugin(FILTER, True, SOUND, server, in_all_workers=False))
+    assert "not all workers" in failed
 
 
 def function(*, active: bool = True, everywhere: bool = True, version: str = __version__) -> Plugin:

@@ -114,6 +114,12 @@ def _pipeline(found: Survey, plugin: Plugin) -> Iterator[SettingFinding]:
         yield _failure(plugin.id, "it is switched off among the models", f"Switch it on ({_MODELS}).")
     elif plugin.is_filter and not any(model.id == plugin.id for model in found.models):
         yield _failure(plugin.id, "Open WebUI does not list it, so it never calls it", f"See {_CONNECTIONS}.")
+    if not plugin.in_all_workers:
+        yield _failure(
+            plugin.id,
+            "not all workers of its server have loaded it",
+            "Restart the server: an upload reaches one worker only.",
+        )
     if not plugin.workers_agree:
         yield _failure(
             plugin.id,
