@@ -11,6 +11,7 @@ from guard_server.install.pipeline_places import PipelineFile, PipelineValves
 from guard_server.install.plugin_files import PIPELINES_FILTER, PIPELINES_MODELS, PIPELINES_REFUSAL, plugin_file
 from guard_server.install.setting_places import OLLAMA, OPENAI, ConnectionSwitch, PipelinesConnection
 from guard_server.install.steps import Put, PutSecret, SetupStep, Upload, WaitForModels
+from guard_server.open_webui.chat_replies import body_of
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import WebuiConnection
 from guard_server.open_webui.survey import Survey
@@ -18,6 +19,10 @@ from guard_server.open_webui.survey import Survey
 _REFUSAL_ENTRY = f"{PIPELINES_MODELS}.~refusal"
 _REFUSAL_NAME = "Qwen3Guard refusal"
 _NO_SERVER = "Name it with --pipelines, and set PIPELINES_API_KEY; or use --host functions, which needs none."
+_ITS_KEY = (
+    "The server was started with another PIPELINES_API_KEY than the one in Open WebUI (Admin Panel > Settings > "
+    "Connections) or, if it is not connected yet, than the one in this command's environment."
+)
 _OTHER_HOST = "Use --host functions, which asks the models through Open WebUI; or see docs/guarded-models.md."
 # What guarded models cannot be told, or only by hand.
 _OWN_WAYS = ("azure", "provider", "headers", "auth_type", "api_type")
@@ -49,17 +54,16 @@ def check(client: WebuiClient, survey: Survey, options: Options) -> None:
     if not key:
         raise CannotInstall(f"The key of the Pipelines server {url} is missing.", _NO_SERVER)
     reply = client.reply("POST", "/openai/verify", json={"url": url, "key": key, "config": {}})
-    if not reply.is_success or "pipelines" not in reply.json():
+    if reply.status_code in (401, 403):
+        raise CannotInstall(f"The Pipelines server {url} refuses its key.", _ITS_KEY)
+    if not (reply.is_success and body_of(reply).get("pipelines")):
         raise CannotInstall(
             f"Open WebUI cannot reach a Pipelines server at {url}.",
             "Is it running, and is this its address as Open WebUI's own server sees it?",
         )
     server = next((one for one in survey.pipelines if one.connection.url == url), None)
     if server and server.problem:
-        raise CannotInstall(
-            f"The Pipelines server {url} lists no plugins: {server.problem}",
-            "Its key in Open WebUI must be its PIPELINES_API_KEY (Admin Panel > Settings > Connections).",
-        )
+        raise CannotInstall(f"The Pipelines server {url} lists no plugins: {server.problem}", _ITS_KEY)
     if options.has_models:
         _check_models(survey, options, url)
 
