@@ -5,19 +5,27 @@ The usual way is in the other tests of the two commands.
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from typer.testing import CliRunner
 
 from demo.stack.stack import UNSAFE_PROMPT
+from demo.state import ROOT
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.visitor import Visitor
 from guard_server import __version__, cli
-from guard_server.install.plugin_files import FUNCTION_MODELS, PIPELINES_MODELS
+from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, PIPELINES_FILTER, PIPELINES_MODELS
 from guard_server.open_webui.records import EVERYBODY
 from moderation.probe import PROBE_ANSWER
 from tests.e2e.plain_webui import OPEN, PRESET, PlainWebui
@@ -25,6 +33,7 @@ from tests.e2e.protection_check import AROUND, SEEN_BY_A_FILTER, Checked, check
 from tests.e2e.texts import EN
 from tests.stands.models.ollama_api import OllamaApi
 from tests.stands.servers import serve
+from tests.stands.waiting import wait_until
 
 REFUSED = EN["prompt_refused"]
 LLAMA = "lab.llama:1b"
