@@ -26,6 +26,9 @@ class Moving:
         self.survey = survey
         self.guarded = guarded
         self.own_system_prompt = own_system_prompt
+        # If such a model has an entry, Open WebUI lets those users ask it who may use it, also for a guarded model
+        # (generate_function_chat_completion in its functions.py); if it has none, it lets guarded models ask it.
+        self._functions = {model.id for model in survey.models if model.is_function}
 
     @property
     def used(self) -> list[ModelRecord]:
@@ -47,12 +50,15 @@ class Moving:
             )
             yield Put(f"Give {model} the access of {direct.id}", ModelGrants(model), grants_of(direct.raw))
 
-    def move(self) -> Iterator[SetupStep]:
-        """Presets, default models, pinned models, their order, and task models."""
+    def move_presets(self) -> Iterator[SetupStep]:
         for preset in self.survey.presets:
             base = self.guarded.get(preset.base or "")
             if base is not None:
                 yield Put(f"Build the preset {preset.id} on {base}", ModelField(preset.id, "base_model_id"), base)
+
+    def move(self) -> Iterator[SetupStep]:
+        """Presets, default models, pinned models, their order, and task models."""
+        yield from self.move_presets()
         moved = {direct.id: self.guarded[direct.id] for direct in self.used}
         settings = self.survey.model_settings
         for name in ("DEFAULT_MODELS", "DEFAULT_PINNED_MODELS"):
@@ -74,6 +80,9 @@ class Moving:
     def close(self) -> Iterator[SetupStep]:
         """Takes the direct models from users, and out of the admins' list."""
         for direct in self.used:
+            if direct.id in self._functions:
+                yield Put(f"Close {direct.id} to users, by taking away its entry", ModelRecordPlace(direct.id), None)
+                continue
             yield Put(f"Close {direct.id} to users", ModelGrants(direct.id), [])
             yield Put(f"Hide {direct.id}", ModelField(direct.id, "hidden"), True)
 
@@ -93,7 +102,8 @@ class Moving:
         form = form_of(direct.raw) | {"id": self.guarded[direct.id], "base_model_id": None}
         if hidden:
             form["meta"] = {**(form.get("meta") or {}), "hidden": True}
-        if not self.own_system_prompt:
+        keeps_system = direct.id in self._functions and not hidden
+        if not (self.own_system_prompt or keeps_system):
             form["params"] = {name: one for name, one in (form.get("params") or {}).items() if name != "system"}
         return form | {"access_grants": grants_of(direct.raw)}
 

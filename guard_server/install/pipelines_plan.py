@@ -128,8 +128,8 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
             yield _upload(url, PIPELINES_REFUSAL, options)
         closing = tuple(ConnectionSwitch(one.url) for one in _upstreams(survey, url))
         yield _upload(url, PIPELINES_FILTER, options, closing)
-        valves = {"refusal_model": refusal} | ({"reroute": True} if both else {})
-        yield from _valves(url, PIPELINES_FILTER, options, valves)
+        # The server keeps the valves of a plugin that was deleted.
+        yield from _valves(url, PIPELINES_FILTER, options, {"refusal_model": refusal, "reroute": both})
         yield WaitForModels(
             "Wait until Open WebUI lists the filter", (PIPELINES_FILTER,), "The Pipelines server's log."
         )
@@ -148,7 +148,7 @@ def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
         where = PipelineValves(url, PIPELINES_MODELS, ("upstream_base_urls", "upstream_api_keys"))
         wanted = {"upstream_base_urls": ", ".join(addresses), "upstream_api_keys": ", ".join(keys)}
         yield PutSecret("Tell the guarded models where the models are", where, wanted)
-    yield from _valves(url, PIPELINES_MODELS, options, {"refusal_entry": True} if both else {})
+    yield from _valves(url, PIPELINES_MODELS, options, {"refusal_entry": both})
     moving = Moving(survey, _guarded(survey, upstreams), own_system_prompt=True)
     wanted_models = tuple(moving.guarded[one.id] for one in moving.used)
     remedy = (
@@ -159,6 +159,8 @@ def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
     yield from moving.ask_for_verdict()
     yield from moving.offer(hidden=both)
     if both:
+        # The filter sends no request for a preset on, since the preset's system prompt would be lost.
+        yield from moving.move_presets()
         yield from moving.judge_tasks()
         return
     yield from moving.move()

@@ -124,6 +124,11 @@ class WebuiModel:
         return self.plugin_type == "filter"
 
     @property
+    def is_function(self) -> bool:
+        """Whether a Function is the model itself."""
+        return bool(self.plugin) and self.connection is None
+
+    @property
     def is_ollama(self) -> bool:
         return self.owner == "ollama"
 

@@ -24,8 +24,9 @@ def answer_findings(answers: set[str]) -> Iterator[SettingFinding]:
     for said in sorted(answers):
         version = _VERSION.match(said)
         if version is None:
-            found = "a plugin does not tell an admin its version: it is older than this check"
-            yield SettingFinding(setting="judged by", level=Level.WARNING, found=found, remedy=_UPGRADE)
+            found = "a plugin told the admin nothing about itself"
+            remedy = f"It is older than this check, or Open WebUI does not tell it who asks: see above. {_UPGRADE}"
+            yield SettingFinding(setting="judged by", level=Level.WARNING, found=found, remedy=remedy)
         elif version[1] != __version__:
             found = f"{said} This check is {__version__}."
             yield SettingFinding(setting="judged by", level=Level.WARNING, found=found, remedy=_UPGRADE)

@@ -104,7 +104,7 @@ def _function(plugin: Plugin) -> Iterator[SettingFinding]:
 def _pipeline(found: Survey, plugin: Plugin) -> Iterator[SettingFinding]:
     assert plugin.server is not None
     connection, record = plugin.server.connection, found.record(plugin.id)
-    if plugin.is_filter and connection.prefix:
+    if connection.prefix:
         yield _failure(
             plugin.id,
             f"its connection has the prefix {connection.prefix!r}: Open WebUI calls it by a name that it does not have",
