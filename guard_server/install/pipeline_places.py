@@ -7,8 +7,11 @@ from guard_server.open_webui.client import WebuiClient
 
 # What must not stay in a plugin's folder: keys, and what only works next to another plugin.
 _FORGOTTEN: dict[str, Any] = {
-    **{"guard_api_key": "EMPTY", "upstream_api_keys": "none", "upstream_headers": "none"},
-    **{"reroute": False, "refusal_entry": False},
+    "guard_api_key": "EMPTY",
+    "upstream_api_keys": "none",
+    "upstream_headers": "none",
+    "reroute": False,
+    "refusal_entry": False,
 }
 
 
