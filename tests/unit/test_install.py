@@ -132,6 +132,21 @@ def test_a_plan_changes_nothing(installing: Installing) -> None:
     assert any("Close open to users" in line for line in installing.said)
 
 
+def test_a_model_of_a_function_is_closed_by_taking_away_its_entry_and_keeps_its_system_prompt(
+    installing: Installing,
+) -> None:
+    api = installing.api
+    api.functions["clock"] = {"id": "clock", "name": "Clock", "type": "pipe", "is_active": True, "is_global": False}
+    api.functions["clock"] |= {"content": "class Pipe: ...", "valves": {}, "meta": {}}
+    api.records["clock.open"] = api.records["open"] | {"id": "clock.open", "name": "Clock"}
+    before = api.state()
+    installing.install()
+    assert "clock.open" not in api.records
+    assert api.records[f"{FUNCTION_MODELS}.clock.open"]["params"]["system"] == "Be kind."
+    assert installing.uninstall()
+    assert api.state() == before
+
+
 def test_another_way_to_protect_asks_to_undo_the_first(installing: Installing) -> None:
     installing.install(Protect.FILTER)
     with pytest.raises(CannotInstall, match="--protect filter is installed here"):
