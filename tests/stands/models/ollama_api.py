@@ -49,7 +49,8 @@ class OllamaApi(StubModel):
         if body.get("model") not in self.models:
             return JSONResponse({"error": f"model '{body.get('model')}' not found"}, 404)
         self.requests.append(body)
-        words = [str(delta.get("content") or "") for delta in self.answer_to(body)]
+        # Ollama sends no line without words but the last one, and Open WebUI treats such a line as the last one.
+        words = [str(delta["content"]) for delta in self.answer_to(body) if delta.get("content")]
         # Ollama streams unless it is asked not to.
         if body.get("stream", True):
             return StreamingResponse(_lines(body["model"], words), media_type="application/x-ndjson")
