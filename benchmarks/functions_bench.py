@@ -26,7 +26,8 @@ from demo.stack.stack import Stack
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.host import FUNCTION_FILTER, FUNCTION_MODELS, Host
 from demo.webui_client.protection import Protection
-from demo.webui_client.provision import EVERYBODY, Connection
+from demo.webui_client.provision import Connection
+from guard_server.open_webui.records import EVERYBODY
 from tests.stands.models.paced_model import UNSAFE_AT, token
 from tests.stands.processes.stub_processes import paced_model_process, stub_guard_process
 

@@ -1809,6 +1809,9 @@ PROBE_ANSWER = f"{PROBE_MARK}-answer-7c1f"
 """Unsafe in an answer, so that no chat model must be made to say something that is. Like the test file of virus
 scanners, which is harmless and which all of them report."""
 
+ADMINS_ONLY = "Only admins read this:"
+"""Under a notice, before what admins alone are told."""
+
 
 def is_probe(text: str) -> bool:
     """Whether a turn names itself a probe."""
@@ -2726,6 +2729,13 @@ class Style(IntEnum):
     FULL = 2
 
 
+_STYLE_WORDS = {
+    Style.ONE_TOKEN: "chat completions, one token for a verdict",
+    Style.FULL_WITH_LOGPROBS: "chat completions, whole replies with probabilities",
+    Style.FULL: "chat completions, whole replies without probabilities",
+}
+
+
 class ServerFacts(BaseModel):
     """The facts about one server since its models were last requested."""
 
@@ -2754,6 +2764,15 @@ class ServerFacts(BaseModel):
     were requested."""
     can_tokenize: bool = True
     """False after `/tokenize` has failed."""
+
+    @property
+    def dialect(self) -> str:
+        """How verdicts are asked for, in words for an admin."""
+        if self.streams:
+            return "Qwen3Guard-Stream's own endpoint"
+        if self.lean:
+            return "guard_server's own route, one token for a verdict"
+        return _STYLE_WORDS[self.style]
 
     @property
     def counts(self) -> bool:
@@ -3266,6 +3285,11 @@ class Endpoint:
     def learnt(self) -> bool:
         """Whether there are facts about the server, and they are not too old."""
         return self._record.fresh is not None
+
+    @property
+    def facts(self) -> ServerFacts | None:
+        """The newest facts about the server, without asking it; None if there are none."""
+        return self._record.facts
 
     @property
     def streams(self) -> bool:
@@ -3786,6 +3810,11 @@ class Server(Protocol):
     @property
     def learnt(self) -> bool:
         """Whether there are facts about the server, and they are not too old."""
+        ...
+
+    @property
+    def facts(self) -> ServerFacts | None:
+        """The newest facts about the server, without asking it; None if there are none."""
         ...
 
     async def learn(self) -> ServerFacts:
@@ -5823,6 +5852,11 @@ class Guard:
         """The guard model's name; None before the endpoint was reached."""
         return self._endpoint.model
 
+    @property
+    def facts(self) -> ServerFacts | None:
+        """The newest facts about the endpoint, without asking it; None if there are none."""
+        return self._endpoint.facts
+
     async def read(self, text: str) -> TurnReading:
         """A text as this guard reads it. If it was read before, this takes microseconds."""
         return await self._reader.read(text)
@@ -7225,7 +7259,7 @@ class ChatReview:
 
 # ---- webui.guard_hint ----
 
-HINT_START = "\n\nOnly admins read this:"
+HINT_START = f"\n\n{ADMINS_ONLY}"
 _LONGEST_CAUSE = 300
 _ADDRESS = "the valve guard_base_url needs the address of a Qwen3Guard server, which usually ends in /v1"
 _ADVICE = (
@@ -7876,6 +7910,21 @@ def _unsaid(text: str, asides: list[list[str]], *, together: bool = False) -> li
     return found
 
 
+# ---- moderation.version ----
+
+VERSION = "0.1.0"
+
+
+# ---- webui.plugin_status ----
+
+def plugin_status(address: str, facts: ServerFacts | None) -> str:
+    """One line. `guard_server/doctor/protection/plugin_answers.py` reads the version in it."""
+    if facts is None:
+        return f"Plugin {VERSION}; its guard at {shown_address(address)} was not asked yet."
+    owner = f", {facts.owner}" if facts.owner else ""
+    return f"Plugin {VERSION}; its guard is {facts.model} ({shown_address(address)}{owner}), by {facts.dialect}."
+
+
 # ---- webui.moderator ----
 
 class ModerationValves(LenientValves):
@@ -8015,10 +8064,13 @@ class Moderator:
 
         Args:
             language: that the reader set, if it is known.
-            role: the reader's. An admin reads why it could not be checked.
+            role: the reader's. An admin reads why it could not be checked and, of a probe, what judged it.
         """
         if review.decision.action is not Action.WITHHOLD:
-            return self.notices.text(refused, text, review.verdict, language)
+            notice = self.notices.text(refused, text, review.verdict, language)
+            if role != "admin" or not is_probe(text):
+                return notice
+            return with_hint(notice, plugin_status(self.valves.guard_base_url, self.guard.facts))
         notice = self.notices.text(NoticeKind.NOT_CHECKED, text, review.verdict, language)
         problem = review.verdict.problem
         return with_hint(notice, self._hint(problem)) if role == "admin" and problem else notice

@@ -1800,9 +1800,72 @@ def error_chunk(message: str, status: int) -> Body:
     return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
 
 
+# ---- moderation.conversation ----
+
+Role = Literal["user", "assistant"]
+
+
+class Turn(NamedTuple):
+    """One message of a conversation, as text."""
+
+    role: Role
+    text: str
+
+
+Conversation = Sequence[Turn]
+"""Turns, oldest first. The last one is judged; the turns before it are its context."""
+
+
+class WireTurn(BaseModel):
+    """One message, in OpenAI's shape, on the wires of this project."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Role
+    content: str
+
+
+def kind_of(conversation: Conversation) -> Kind:
+    """Whether the last turn is judged as a prompt or as a response."""
+    return "prompt" if conversation[-1].role == "user" else "response"
+
+
+def as_messages(conversation: Conversation) -> list[dict[str, str]]:
+    """A conversation in OpenAI's shape."""
+    return [{"role": turn.role, "content": turn.text} for turn in conversation]
+
+
+def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
+    """Messages as they came over the wire."""
+    return [Turn(message.role, message.content) for message in messages]
+
+
+# ---- moderation.probe ----
+
+PROBE_MARK = "qwen3guard-probe"
+PROBE_ANSWER = f"{PROBE_MARK}-answer-7c1f"
+"""Unsafe in an answer, so that no chat model must be made to say something that is. Like the test file of virus
+scanners, which is harmless and which all of them report."""
+
+ADMINS_ONLY = "Only admins read this:"
+"""Under a notice, before what admins alone are told."""
+
+
+def is_probe(text: str) -> bool:
+    """Whether a turn names itself a probe."""
+    return PROBE_MARK in text
+
+
+def with_probe(verdict: Verdict, role: Role, text: str) -> Verdict:
+    """The guard's verdict on a turn; if it is the test answer, and the guard reached a verdict, that it is unsafe."""
+    if role != "assistant" or PROBE_ANSWER not in text or not verdict.reached:
+        return verdict
+    return verdict.model_copy(update={"severity": Severity.UNSAFE, "categories": (), "probabilities": None})
+
+
 # ---- webui.guard_hint ----
 
-HINT_START = "\n\nOnly admins read this:"
+HINT_START = f"\n\n{ADMINS_ONLY}"
 _LONGEST_CAUSE = 300
 _ADDRESS = "the valve guard_base_url needs the address of a Qwen3Guard server, which usually ends in /v1"
 _ADVICE = (
@@ -3987,46 +4050,6 @@ def current_asker() -> Asker:
     return Asker(_user.get(), _later.get())
 
 
-# ---- moderation.conversation ----
-
-Role = Literal["user", "assistant"]
-
-
-class Turn(NamedTuple):
-    """One message of a conversation, as text."""
-
-    role: Role
-    text: str
-
-
-Conversation = Sequence[Turn]
-"""Turns, oldest first. The last one is judged; the turns before it are its context."""
-
-
-class WireTurn(BaseModel):
-    """One message, in OpenAI's shape, on the wires of this project."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    role: Role
-    content: str
-
-
-def kind_of(conversation: Conversation) -> Kind:
-    """Whether the last turn is judged as a prompt or as a response."""
-    return "prompt" if conversation[-1].role == "user" else "response"
-
-
-def as_messages(conversation: Conversation) -> list[dict[str, str]]:
-    """A conversation in OpenAI's shape."""
-    return [{"role": turn.role, "content": turn.text} for turn in conversation]
-
-
-def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
-    """Messages as they came over the wire."""
-    return [Turn(message.role, message.content) for message in messages]
-
-
 # ---- moderation.context ----
 
 KEY_BYTES = 16
@@ -4646,6 +4669,13 @@ class Style(IntEnum):
     FULL = 2
 
 
+_STYLE_WORDS = {
+    Style.ONE_TOKEN: "chat completions, one token for a verdict",
+    Style.FULL_WITH_LOGPROBS: "chat completions, whole replies with probabilities",
+    Style.FULL: "chat completions, whole replies without probabilities",
+}
+
+
 class ServerFacts(BaseModel):
     """The facts about one server since its models were last requested."""
 
@@ -4674,6 +4704,15 @@ class ServerFacts(BaseModel):
     were requested."""
     can_tokenize: bool = True
     """False after `/tokenize` has failed."""
+
+    @property
+    def dialect(self) -> str:
+        """How verdicts are asked for, in words for an admin."""
+        if self.streams:
+            return "Qwen3Guard-Stream's own endpoint"
+        if self.lean:
+            return "guard_server's own route, one token for a verdict"
+        return _STYLE_WORDS[self.style]
 
     @property
     def counts(self) -> bool:
@@ -5174,6 +5213,11 @@ class Server(Protocol):
         """Whether there are facts about the server, and they are not too old."""
         ...
 
+    @property
+    def facts(self) -> ServerFacts | None:
+        """The newest facts about the server, without asking it; None if there are none."""
+        ...
+
     async def learn(self) -> ServerFacts:
         """The server's model and context length. Raises EndpointError."""
         ...
@@ -5465,26 +5509,6 @@ class _Line:
         later = self.next_is_later()
         self._in_a_row = 0 if later else self._in_a_row + 1
         return (self._later if later else self._first).popitem(last=False)
-
-
-# ---- moderation.probe ----
-
-PROBE_MARK = "qwen3guard-probe"
-PROBE_ANSWER = f"{PROBE_MARK}-answer-7c1f"
-"""Unsafe in an answer, so that no chat model must be made to say something that is. Like the test file of virus
-scanners, which is harmless and which all of them report."""
-
-
-def is_probe(text: str) -> bool:
-    """Whether a turn names itself a probe."""
-    return PROBE_MARK in text
-
-
-def with_probe(verdict: Verdict, role: Role, text: str) -> Verdict:
-    """The guard's verdict on a turn; if it is the test answer, and the guard reached a verdict, that it is unsafe."""
-    if role != "assistant" or PROBE_ANSWER not in text or not verdict.reached:
-        return verdict
-    return verdict.model_copy(update={"severity": Severity.UNSAFE, "categories": (), "probabilities": None})
 
 
 # ---- moderation.readings.common_words ----
@@ -7263,6 +7287,11 @@ class Guard:
         """The guard model's name; None before the endpoint was reached."""
         return self._endpoint.model
 
+    @property
+    def facts(self) -> ServerFacts | None:
+        """The newest facts about the endpoint, without asking it; None if there are none."""
+        return self._endpoint.facts
+
     async def read(self, text: str) -> TurnReading:
         """A text as this guard reads it. If it was read before, this takes microseconds."""
         return await self._reader.read(text)
@@ -8074,6 +8103,11 @@ class Endpoint:
         return self._record.fresh is not None
 
     @property
+    def facts(self) -> ServerFacts | None:
+        """The newest facts about the server, without asking it; None if there are none."""
+        return self._record.facts
+
+    @property
     def streams(self) -> bool:
         """Whether the facts say that it is a Qwen3Guard-Stream served by `guard_server`."""
         return self._record.facts is not None and self._record.facts.streams
@@ -8627,6 +8661,21 @@ def _unsaid(text: str, asides: list[list[str]], *, together: bool = False) -> li
     return found
 
 
+# ---- moderation.version ----
+
+VERSION = "0.1.0"
+
+
+# ---- webui.plugin_status ----
+
+def plugin_status(address: str, facts: ServerFacts | None) -> str:
+    """One line. `guard_server/doctor/protection/plugin_answers.py` reads the version in it."""
+    if facts is None:
+        return f"Plugin {VERSION}; its guard at {shown_address(address)} was not asked yet."
+    owner = f", {facts.owner}" if facts.owner else ""
+    return f"Plugin {VERSION}; its guard is {facts.model} ({shown_address(address)}{owner}), by {facts.dialect}."
+
+
 # ---- webui.moderator ----
 
 class ModerationValves(LenientValves):
@@ -8766,10 +8815,13 @@ class Moderator:
 
         Args:
             language: that the reader set, if it is known.
-            role: the reader's. An admin reads why it could not be checked.
+            role: the reader's. An admin reads why it could not be checked and, of a probe, what judged it.
         """
         if review.decision.action is not Action.WITHHOLD:
-            return self.notices.text(refused, text, review.verdict, language)
+            notice = self.notices.text(refused, text, review.verdict, language)
+            if role != "admin" or not is_probe(text):
+                return notice
+            return with_hint(notice, plugin_status(self.valves.guard_base_url, self.guard.facts))
         notice = self.notices.text(NoticeKind.NOT_CHECKED, text, review.verdict, language)
         problem = review.verdict.problem
         return with_hint(notice, self._hint(problem)) if role == "admin" and problem else notice

@@ -1436,9 +1436,72 @@ def error_chunk(message: str, status: int) -> Body:
     return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
 
 
+# ---- moderation.conversation ----
+
+Role = Literal["user", "assistant"]
+
+
+class Turn(NamedTuple):
+    """One message of a conversation, as text."""
+
+    role: Role
+    text: str
+
+
+Conversation = Sequence[Turn]
+"""Turns, oldest first. The last one is judged; the turns before it are its context."""
+
+
+class WireTurn(BaseModel):
+    """One message, in OpenAI's shape, on the wires of this project."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Role
+    content: str
+
+
+def kind_of(conversation: Conversation) -> Kind:
+    """Whether the last turn is judged as a prompt or as a response."""
+    return "prompt" if conversation[-1].role == "user" else "response"
+
+
+def as_messages(conversation: Conversation) -> list[dict[str, str]]:
+    """A conversation in OpenAI's shape."""
+    return [{"role": turn.role, "content": turn.text} for turn in conversation]
+
+
+def as_conversation(messages: Sequence[WireTurn]) -> Conversation:
+    """Messages as they came over the wire."""
+    return [Turn(message.role, message.content) for message in messages]
+
+
+# ---- moderation.probe ----
+
+PROBE_MARK = "qwen3guard-probe"
+PROBE_ANSWER = f"{PROBE_MARK}-answer-7c1f"
+"""Unsafe in an answer, so that no chat model must be made to say something that is. Like the test file of virus
+scanners, which is harmless and which all of them report."""
+
+ADMINS_ONLY = "Only admins read this:"
+"""Under a notice, before what admins alone are told."""
+
+
+def is_probe(text: str) -> bool:
+    """Whether a turn names itself a probe."""
+    return PROBE_MARK in text
+
+
+def with_probe(verdict: Verdict, role: Role, text: str) -> Verdict:
+    """The guard's verdict on a turn; if it is the test answer, and the guard reached a verdict, that it is unsafe."""
+    if role != "assistant" or PROBE_ANSWER not in text or not verdict.reached:
+        return verdict
+    return verdict.model_copy(update={"severity": Severity.UNSAFE, "categories": (), "probabilities": None})
+
+
 # ---- webui.guard_hint ----
 
-HINT_START = "\n\nOnly admins read this:"
+HINT_START = f"\n\n{ADMINS_ONLY}"
 _LONGEST_CAUSE = 300
 _ADDRESS = "the valve guard_base_url needs the address of a Qwen3Guard server, which usually ends in /v1"
 _ADVICE = (

@@ -109,6 +109,11 @@ class Guard:
         """The guard model's name; None before the endpoint was reached."""
         return self._endpoint.model
 
+    @property
+    def facts(self) -> ServerFacts | None:
+        """The newest facts about the endpoint, without asking it; None if there are none."""
+        return self._endpoint.facts
+
     async def read(self, text: str) -> TurnReading:
         """A text as this guard reads it. If it was read before, this takes microseconds."""
         return await self._reader.read(text)

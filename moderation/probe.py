@@ -1,4 +1,4 @@
-"""The texts by which the protection check is recognised.
+"""The texts by which the protection check is recognised, and by which it recognises what admins are told.
 
 Anybody may write them. The mark changes no verdict, it is only recorded; the test answer can only withhold an answer.
 """
@@ -10,6 +10,9 @@ PROBE_MARK = "qwen3guard-probe"
 PROBE_ANSWER = f"{PROBE_MARK}-answer-7c1f"
 """Unsafe in an answer, so that no chat model must be made to say something that is. Like the test file of virus
 scanners, which is harmless and which all of them report."""
+
+ADMINS_ONLY = "Only admins read this:"
+"""Under a notice, before what admins alone are told."""
 
 
 def is_probe(text: str) -> bool:

@@ -38,6 +38,7 @@ _SHARED = {
         *("test_admin_page", "test_answers", "test_bystanders", "test_gaps", "test_guard_trouble", "test_paths"),
         *("test_prompts", "test_protection_of_a_filter", "test_upload"),
     ),
+    "plain": ("test_install", "test_install_surroundings"),
     "guarded_stack": (
         "test_protection_check",
         *("test_guarded_page", "test_guarded_page_dialects", "test_guarded_page_limits", "test_guarded_page_tasks"),

@@ -5,7 +5,9 @@ Causes are recognised by this project's own words for them (`moderation`): tests
 
 import re
 
-HINT_START = "\n\nOnly admins read this:"
+from moderation.probe import ADMINS_ONLY
+
+HINT_START = f"\n\n{ADMINS_ONLY}"
 _LONGEST_CAUSE = 300
 _ADDRESS = "the valve guard_base_url needs the address of a Qwen3Guard server, which usually ends in /v1"
 _ADVICE = (

@@ -15,12 +15,14 @@ from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from moderation.notices.notice import NoticeKind, Notices
 from moderation.policy import Action, Policy, Strictness
+from moderation.probe import is_probe
 from moderation.review import Review
 from moderation.verdict import Verdict
 from webui.bodies import Body
 from webui.guard_hint import guard_hint, is_about_guard, with_hint
 from webui.log import log
 from webui.messages import MessageReading, replace, role_of
+from webui.plugin_status import plugin_status
 from webui.settings import (
     DEFAULT,
     NOTHING,
@@ -172,10 +174,13 @@ class Moderator:
 
         Args:
             language: that the reader set, if it is known.
-            role: the reader's. An admin reads why it could not be checked.
+            role: the reader's. An admin reads why it could not be checked and, of a probe, what judged it.
         """
         if review.decision.action is not Action.WITHHOLD:
-            return self.notices.text(refused, text, review.verdict, language)
+            notice = self.notices.text(refused, text, review.verdict, language)
+            if role != "admin" or not is_probe(text):
+                return notice
+            return with_hint(notice, plugin_status(self.valves.guard_base_url, self.guard.facts))
         notice = self.notices.text(NoticeKind.NOT_CHECKED, text, review.verdict, language)
         problem = review.verdict.problem
         return with_hint(notice, self._hint(problem)) if role == "admin" and problem else notice

@@ -20,9 +20,9 @@ from demo.webui_client.plugin_host import PluginHost
 from demo.webui_client.protection import Protection
 from demo.webui_client.webui_api import Account, WebuiApi
 from functions.answers.guarded_route import CHECK_ENTRY
+from guard_server.open_webui.records import EVERYBODY
 from pipelines.upstreams.model_ids import REFUSAL_ENTRY
 
-EVERYBODY = {"principal_type": "user", "principal_id": "*", "permission": "read"}
 LIST_SECONDS = 300
 
 

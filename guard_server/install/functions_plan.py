@@ -7,7 +7,7 @@ import httpx
 
 from guard_server.errors import CannotInstall
 from guard_server.install.function_places import FunctionFile, FunctionSwitch, FunctionValves
-from guard_server.install.moving import Moving, hidden_record
+from guard_server.install.moving import Moving, ask_filter, hidden_record
 from guard_server.install.options import Options, Protect
 from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
 from guard_server.install.steps import Put, PutSecret, SetupStep, WaitForModels
@@ -39,6 +39,7 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
         valves = {"answers": "models"} if options.protect is Protect.BOTH else {}
         yield from _file(survey, options, FUNCTION_FILTER, valves)
         yield Put("Switch the filter on, for all models", FunctionSwitch(FUNCTION_FILTER), _FILTER_ON)
+        yield from ask_filter(survey)
 
 
 def _models(survey: Survey, options: Options) -> Iterator[SetupStep]:
@@ -48,11 +49,12 @@ def _models(survey: Survey, options: Options) -> Iterator[SetupStep]:
     yield from _file(survey, options, FUNCTION_MODELS, {"hidden_entry": both})
     yield Put("Switch the guarded models on", FunctionSwitch(FUNCTION_MODELS), _MODELS_ON)
     ours = (FUNCTION_FILTER, FUNCTION_MODELS)
-    direct = [one.id for one in survey.models if one.plugin not in ours and not (one.is_filter or one.is_arena)]
+    direct = [one.id for one in survey.chat_models if one.plugin not in ours]
     moving = Moving(survey, {one: f"{FUNCTION_MODELS}.{one}" for one in direct}, own_system_prompt=False)
     wanted = tuple(moving.guarded[one.id] for one in moving.used)
     remedy = "Open WebUI's log has the reason. Nothing was taken from users: run the command again when it is solved."
     yield WaitForModels("Wait until Open WebUI lists the guarded models", wanted, remedy)
+    yield from moving.ask_for_verdict()
     yield from moving.offer(hidden=both)
     if both:
         yield from moving.judge_tasks()

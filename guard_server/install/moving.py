@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from guard_server.install.model_places import ModelField, ModelGrants, ModelRecordPlace, form_of, grants_of
 from guard_server.install.setting_places import ARENA, model_setting, task_setting
-from guard_server.install.steps import Put, SetupStep
+from guard_server.install.steps import AskForVerdict, Put, SetupStep
 from guard_server.open_webui.records import EVERYBODY, Body, ModelRecord
 from guard_server.open_webui.survey import Survey
 
+_GUARD = "Run the command again, with a --guard-url and --guard-key that work where the plugins run."
 _TASK_MODELS = ("TASK_MODEL", "TASK_MODEL_EXTERNAL")
 
 
@@ -25,11 +26,20 @@ class Moving:
         self.survey = survey
         self.guarded = guarded
         self.own_system_prompt = own_system_prompt
+        # If such a model has an entry, Open WebUI lets those users ask it who may use it, also for a guarded model
+        # (generate_function_chat_completion in its functions.py); if it has none, it lets guarded models ask it.
+        self._functions = {model.id for model in survey.models if model.is_function}
 
     @property
     def used(self) -> list[ModelRecord]:
         """The direct models that users may use: one without a record is closed to them."""
         return [one for one in self.survey.records if one.id in self.guarded and one.readers and one.is_active]
+
+    def ask_for_verdict(self) -> Iterator[SetupStep]:
+        """Before anything is taken from users."""
+        for direct in self.used[:1]:
+            remedy = f"{_GUARD} Nothing was taken from users."
+            yield AskForVerdict("Ask a guarded model: it must get a verdict", self.guarded[direct.id], remedy)
 
     def offer(self, *, hidden: bool) -> Iterator[SetupStep]:
         """Guarded models under the names of the direct ones, for the same users."""
@@ -40,12 +50,15 @@ class Moving:
             )
             yield Put(f"Give {model} the access of {direct.id}", ModelGrants(model), grants_of(direct.raw))
 
-    def move(self) -> Iterator[SetupStep]:
-        """Presets, default models, pinned models, their order, and task models."""
+    def move_presets(self) -> Iterator[SetupStep]:
         for preset in self.survey.presets:
             base = self.guarded.get(preset.base or "")
             if base is not None:
                 yield Put(f"Build the preset {preset.id} on {base}", ModelField(preset.id, "base_model_id"), base)
+
+    def move(self) -> Iterator[SetupStep]:
+        """Presets, default models, pinned models, their order, and task models."""
+        yield from self.move_presets()
         moved = {direct.id: self.guarded[direct.id] for direct in self.used}
         settings = self.survey.model_settings
         for name in ("DEFAULT_MODELS", "DEFAULT_PINNED_MODELS"):
@@ -67,6 +80,9 @@ class Moving:
     def close(self) -> Iterator[SetupStep]:
         """Takes the direct models from users, and out of the admins' list."""
         for direct in self.used:
+            if direct.id in self._functions:
+                yield Put(f"Close {direct.id} to users, by taking away its entry", ModelRecordPlace(direct.id), None)
+                continue
             yield Put(f"Close {direct.id} to users", ModelGrants(direct.id), [])
             yield Put(f"Hide {direct.id}", ModelField(direct.id, "hidden"), True)
 
@@ -86,9 +102,18 @@ class Moving:
         form = form_of(direct.raw) | {"id": self.guarded[direct.id], "base_model_id": None}
         if hidden:
             form["meta"] = {**(form.get("meta") or {}), "hidden": True}
-        if not self.own_system_prompt:
+        keeps_system = direct.id in self._functions and not hidden
+        if not (self.own_system_prompt or keeps_system):
             form["params"] = {name: one for name, one in (form.get("params") or {}).items() if name != "system"}
         return form | {"access_grants": grants_of(direct.raw)}
+
+
+def ask_filter(survey: Survey) -> Iterator[SetupStep]:
+    """After a filter is on."""
+    offered = [one.id for one in survey.chat_models if survey.may_read(one.id)]
+    for model in offered[:1]:
+        remedy = f"{_GUARD} Until then all chats are withheld; --uninstall takes the filter away."
+        yield AskForVerdict("Ask through the filter: it must get a verdict", model, remedy)
 
 
 def hidden_record(model: str, name: str) -> Put:

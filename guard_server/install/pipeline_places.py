@@ -5,7 +5,14 @@ from typing import Any, ClassVar
 
 from guard_server.open_webui.client import WebuiClient
 
-_NO_KEYS = {"guard_api_key": "EMPTY", "upstream_api_keys": "none", "upstream_headers": "none"}
+# What must not stay in a plugin's folder: keys, and what only works next to another plugin.
+_FORGOTTEN: dict[str, Any] = {
+    "guard_api_key": "EMPTY",
+    "upstream_api_keys": "none",
+    "upstream_headers": "none",
+    "reroute": False,
+    "refusal_entry": False,
+}
 
 
 @dataclass(frozen=True)
@@ -23,17 +30,17 @@ class PipelineFile:
     def write(self, client: WebuiClient, value: Any) -> None:
         """Deletes it; `upload` is the other direction."""
         if value is None:
-            self._forget_keys(client)
+            self._forget(client)
             client.delete("/api/v1/pipelines/delete", {"id": self.plugin, "urlIdx": _index(client, self.server)})
 
-    def _forget_keys(self, client: WebuiClient) -> None:
+    def _forget(self, client: WebuiClient) -> None:
         """The server keeps the valves of a plugin that it deletes."""
         index = _index(client, self.server)
         path = f"/api/v1/pipelines/{self.plugin}/valves"
         # The refusal model has no valves.
         reply = client.reply("GET", path, params={"urlIdx": index})
         valves = reply.json() if reply.is_success else {}
-        blank = {name: one for name, one in _NO_KEYS.items() if name in valves}
+        blank = {name: one for name, one in _FORGOTTEN.items() if name in valves}
         if blank:
             client.post(f"{path}/update?urlIdx={index}", valves | blank)
 

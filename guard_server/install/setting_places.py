@@ -33,6 +33,7 @@ def task_setting(name: str) -> Setting:
 
 
 ARENA = Setting("/api/v1/evaluations/config", "/api/v1/evaluations/config", "ENABLE_EVALUATION_ARENA_MODELS")
+OPENAI = Setting("/openai/config", "/openai/config/update", "ENABLE_OPENAI_API")
 OLLAMA = Setting("/ollama/config", "/ollama/config/update", "ENABLE_OLLAMA_API")
 
 
@@ -82,12 +83,8 @@ class PipelinesConnection:
         config = client.get("/openai/config")
         urls, keys = config["OPENAI_API_BASE_URLS"], config["OPENAI_API_KEYS"]
         if value:
-            client.post(
-                "/openai/config/update",
-                config
-                | {"ENABLE_OPENAI_API": True, "OPENAI_API_BASE_URLS": [*urls, self.url]}
-                | {"OPENAI_API_KEYS": [*keys, self.key]},
-            )
+            added = {"OPENAI_API_BASE_URLS": [*urls, self.url], "OPENAI_API_KEYS": [*keys, self.key]}
+            client.post("/openai/config/update", config | added)
             return
         # Other settings name connections by their places: those after this one move up.
         gone = urls.index(self.url)

@@ -1,5 +1,6 @@
 """The steps of an installation. A step that was done before is not done again."""
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +11,19 @@ from guard_server.install.kept_place import KeptPlace
 from guard_server.install.pipeline_places import PipelineFile
 from guard_server.install.setting_places import ConnectionSwitch
 from guard_server.install.undo_record import UndoRecord
+from guard_server.open_webui.chat_replies import chat_reply
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import models
+from guard_server.probe_prompts import ProbePrompts
 
 Say = Callable[[str], None]
 
 # Open WebUI asks all its connections, of which each may take ten seconds.
 _LIST_SECONDS = 90
+# Requests for one list: each may reach another worker of a Pipelines server.
+_READS = 8
+# The first word of what a plugin tells an admin who asks with the probe's mark (webui/plugin_status.py).
+_JUDGED = "Plugin "
 
 
 class SetupStep(Protocol):
@@ -90,9 +97,15 @@ class Upload:
         try:
             self.place.upload(client, self.text)
             # The server reports success for a file that it could not load, and moves it away.
-            if self.place.read(client) is None:
+            seen = [self.place.read(client) is not None for _ in range(_READS)]
+            if not any(seen):
                 raise CannotInstall(
                     f"The Pipelines server could not load {self.place.plugin}.py.", "Its log has the reason."
+                )
+            if not all(seen):
+                raise CannotInstall(
+                    f"Not all workers of the Pipelines server have loaded {self.place.plugin}.py.",
+                    "An upload reaches one worker only: restart the server, and run the command again.",
                 )
             if closed:
                 _wait_for(client, {self.place.plugin})
@@ -120,6 +133,32 @@ class WaitForModels:
 
     def _missing(self, client: WebuiClient) -> set[str]:
         return set(self.wanted) - {model.id for model in models(client)}
+
+
+@dataclass(frozen=True)
+class AskForVerdict:
+    """Asks a model through Open WebUI, as the admin: the plugin that judges it must reach its guard.
+
+    An older plugin, or one that judges no admins, says nothing about it, and does not stop the installation.
+    """
+
+    title: str
+    model: str
+    remedy: str
+    place: None = None
+
+    def is_done(self, client: WebuiClient) -> bool:
+        return self._told(client).startswith(_JUDGED)
+
+    def do(self, client: WebuiClient) -> None:
+        told = self._told(client)
+        if told and not told.startswith(_JUDGED):
+            raise CannotInstall(f"The plugin gets no verdict: {told}", self.remedy)
+
+    def _told(self, client: WebuiClient) -> str:
+        prompt = ProbePrompts(secrets.token_hex(4)).unsafe
+        body = {"model": self.model, "stream": True, "messages": [{"role": "user", "content": prompt}]}
+        return chat_reply(client.reply("POST", "/api/chat/completions", json=body)).told_admin
 
 
 def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecord, say: Say) -> int:

@@ -1,6 +1,7 @@
 """Open WebUI's HTTP API with one account's token. Every failure is an error with its cause and its remedy."""
 
 import re
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,21 +28,22 @@ class WebuiClient:
 
     Args:
         url: the address of the page, such as http://localhost:3000.
-        token: an API key or a session token. No message repeats it.
+        token: an API key or a session token; empty before a sign-in. No message repeats it.
         seconds: time limit for one reply.
+        trust_env: whether a proxy of the environment is used.
     """
 
-    def __init__(self, url: str, token: str, seconds: float = SECONDS) -> None:
+    def __init__(self, url: str, token: str = "", seconds: float = SECONDS, *, trust_env: bool = True) -> None:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise NotOpenWebui(
                 f"{url} is no address.", "Give --webui the address of the page, such as http://localhost:3000."
             )
         self.seconds = seconds
-        self._token = token
-        self._http = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=seconds, cookies=None
-        )
+        # A cookie of an earlier reply would go on naming its account.
+        none = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self.http = httpx.Client(base_url=self.url, timeout=seconds, trust_env=trust_env, cookies=none)
+        self.use(token)
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +51,13 @@ class WebuiClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self.http.close()
+
+    def use(self, token: str) -> None:
+        """Asks with this token from now on."""
+        self.token = token
+        if token:
+            self.http.headers["Authorization"] = f"Bearer {token}"
 
     def get(self, path: str, **query: Any) -> Any:
         return self.call("GET", path, params=query)
@@ -90,13 +98,11 @@ class WebuiClient:
         Raises:
             WebuiUnreachable
         """
-        # A cookie of an earlier reply would go on naming its account.
-        self._http.cookies.clear()
         try:
-            return self._http.request(method, path, **content)
+            return self.http.request(method, path, **content)
         except httpx.TimeoutException:
             raise WebuiUnreachable(
-                f"{self.url} did not answer {method} {path} in {self._http.timeout.read:g} s.",
+                f"{self.url} did not answer {method} {path} in {self.http.timeout.read:g} s.",
                 "See Open WebUI's log: it may be overloaded, or wait for one of its connections.",
             ) from None
         except httpx.TransportError as error:
@@ -155,7 +161,8 @@ class WebuiClient:
             text = str(said.get("detail", said) if isinstance(said, dict) else said)
         except ValueError:
             text = response.text
-        return " ".join(text.replace(self._token, "…").split())[:_LONGEST_REASON] or "no reason is given"
+        safe = text.replace(self.token, "…") if self.token else text
+        return " ".join(safe.split())[:_LONGEST_REASON] or "no reason is given"
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

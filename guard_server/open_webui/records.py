@@ -11,7 +11,7 @@ EVERYBODY: Body = {"principal_type": "user", "principal_id": "*", "permission": 
 
 @dataclass(frozen=True)
 class WebuiConnection:
-    """An OpenAI-compatible server. `index` is its place in Open WebUI's list, which other settings name it by."""
+    """A server of models. `index` is its place in Open WebUI's list of its kind, which other settings name it by."""
 
     index: int
     url: str
@@ -40,6 +40,7 @@ class Pipeline:
     id: str
     name: str
     type: str
+    has_valves: bool
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ class ModelRecord:
 class WebuiModel:
     """A model that can be asked, or a filter of a Pipelines server.
 
-    `connection` is the place of its server, if that is an OpenAI-compatible one; `plugin` is the id of the Function or
-    of the pipeline that offers it, and `plugin_type` its type.
+    `connection` is the place of its server among the OpenAI-compatible ones or, of a model of Ollama, among those of
+    Ollama; `plugin` is the id of the Function or of the pipeline that offers it, and `plugin_type` its type.
     """
 
     id: str
@@ -121,6 +122,15 @@ class WebuiModel:
     @property
     def is_filter(self) -> bool:
         return self.plugin_type == "filter"
+
+    @property
+    def is_function(self) -> bool:
+        """Whether a Function is the model itself."""
+        return bool(self.plugin) and self.connection is None
+
+    @property
+    def is_ollama(self) -> bool:
+        return self.owner == "ollama"
 
     @property
     def is_arena(self) -> bool:

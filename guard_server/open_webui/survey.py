@@ -26,7 +26,7 @@ class Survey:
     openai_enabled: bool
     connections: tuple[WebuiConnection, ...]
     ollama_enabled: bool
-    ollama_urls: tuple[str, ...]
+    ollama: tuple[WebuiConnection, ...]
     pipelines: tuple[PipelinesServer, ...]
     functions: tuple[Function, ...]
     models: tuple[WebuiModel, ...]
@@ -40,6 +40,11 @@ class Survey:
     @property
     def presets(self) -> tuple[ModelRecord, ...]:
         return tuple(record for record in self.records if record.is_preset)
+
+    @property
+    def chat_models(self) -> tuple[WebuiModel, ...]:
+        """The models that answer by themselves: no filter, and no arena, which asks another one."""
+        return tuple(one for one in self.models if not (one.is_filter or one.is_arena))
 
     @property
     def default_models(self) -> tuple[str, ...]:
@@ -69,7 +74,7 @@ def survey(client: WebuiClient) -> Survey:
     """
     openai = client.get("/openai/config")
     ollama = client.get("/ollama/config")
-    connections = _connections(openai)
+    connections = _connections(openai, "OPENAI_API_BASE_URLS", "OPENAI_API_CONFIGS")
     return Survey(
         url=client.url,
         version=client.version(),
@@ -77,7 +82,7 @@ def survey(client: WebuiClient) -> Survey:
         openai_enabled=bool(openai.get("ENABLE_OPENAI_API")),
         connections=connections,
         ollama_enabled=bool(ollama.get("ENABLE_OLLAMA_API")),
-        ollama_urls=tuple(ollama.get("OLLAMA_BASE_URLS") or ()),
+        ollama=_connections(ollama, "OLLAMA_BASE_URLS", "OLLAMA_API_CONFIGS"),
         pipelines=_pipelines(client, connections),
         functions=functions(client),
         models=models(client),
@@ -128,15 +133,17 @@ def records(client: WebuiClient) -> tuple[ModelRecord, ...]:
     )
 
 
-def _connections(config: Body) -> tuple[WebuiConnection, ...]:
-    keys, settings = config.get("OPENAI_API_KEYS") or [], config.get("OPENAI_API_CONFIGS") or {}
-    return tuple(
+def _connections(config: Body, urls: str, configs: str) -> tuple[WebuiConnection, ...]:
+    """Those that `config` lists under `urls`, with their settings under `configs`."""
+    keys, all_settings = config.get("OPENAI_API_KEYS") or [], config.get(configs) or {}
+    found = []
+    for index, url in enumerate(config.get(urls) or []):
         # Older settings are stored by address.
-        WebuiConnection(
-            index, url, keys[index] if index < len(keys) else "", settings.get(str(index), settings.get(url, {}))
-        )
-        for index, url in enumerate(config.get("OPENAI_API_BASE_URLS") or [])
-    )
+        settings = all_settings.get(str(index), all_settings.get(url, {}))
+        # Ollama has no list of keys.
+        key = keys[index] if index < len(keys) else str(settings.get("key") or "")
+        found.append(WebuiConnection(index, url, key, settings))
+    return tuple(found)
 
 
 def _pipelines(client: WebuiClient, connections: tuple[WebuiConnection, ...]) -> tuple[PipelinesServer, ...]:
@@ -147,7 +154,9 @@ def _pipelines(client: WebuiClient, connections: tuple[WebuiConnection, ...]) ->
             listed, problem = client.get("/api/v1/pipelines/", urlIdx=connection.index)["data"], ""
         except WebuiRefused as refused:
             listed, problem = [], refused.cause
-        pipelines = tuple(Pipeline(str(one["id"]), str(one["name"]), str(one["type"])) for one in listed)
+        pipelines = tuple(
+            Pipeline(str(one["id"]), str(one["name"]), str(one["type"]), bool(one["valves"])) for one in listed
+        )
         servers.append(PipelinesServer(connection, pipelines, problem))
     return tuple(servers)
 
@@ -161,7 +170,7 @@ def _listed(model: dict[str, Any]) -> WebuiModel:
         id=str(model["id"]),
         name=str(model.get("name") or model["id"]),
         owner=str(model.get("owned_by") or ""),
-        connection=model.get("urlIdx"),
+        connection=model.get("urlIdx", next(iter((model.get("ollama") or {}).get("urls") or ()), None)),
         plugin=plugin,
         plugin_type=str((pipeline or pipe or {}).get("type") or ""),
         filters=targets,

@@ -22,12 +22,12 @@ class EngineServer:
     def __init__(self, judge: EngineJudge, model: str) -> None:
         self._judge = judge
         self.model = model
-        self._facts = ServerFacts(
+        self.facts = ServerFacts(
             number=0, learnt_at=time.monotonic(), model=model, context_tokens=judge.context, owner="vllm"
         )
 
     async def learn(self) -> ServerFacts:
-        return self._facts
+        return self.facts
 
     async def ask(self, conversation: Conversation, facts: ServerFacts | None = None) -> Verdict:
         return await self._judge.judge(conversation, refusals=True)

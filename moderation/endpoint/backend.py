@@ -26,6 +26,11 @@ class Server(Protocol):
         """Whether there are facts about the server, and they are not too old."""
         ...
 
+    @property
+    def facts(self) -> ServerFacts | None:
+        """The newest facts about the server, without asking it; None if there are none."""
+        ...
+
     async def learn(self) -> ServerFacts:
         """The server's model and context length. Raises EndpointError."""
         ...

@@ -82,6 +82,11 @@ class Endpoint:
         return self._record.fresh is not None
 
     @property
+    def facts(self) -> ServerFacts | None:
+        """The newest facts about the server, without asking it; None if there are none."""
+        return self._record.facts
+
+    @property
     def streams(self) -> bool:
         """Whether the facts say that it is a Qwen3Guard-Stream served by `guard_server`."""
         return self._record.facts is not None and self._record.facts.streams

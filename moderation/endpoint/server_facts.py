@@ -20,6 +20,13 @@ class Style(IntEnum):
     FULL = 2
 
 
+_STYLE_WORDS = {
+    Style.ONE_TOKEN: "chat completions, one token for a verdict",
+    Style.FULL_WITH_LOGPROBS: "chat completions, whole replies with probabilities",
+    Style.FULL: "chat completions, whole replies without probabilities",
+}
+
+
 class ServerFacts(BaseModel):
     """The facts about one server since its models were last requested."""
 
@@ -48,6 +55,15 @@ class ServerFacts(BaseModel):
     were requested."""
     can_tokenize: bool = True
     """False after `/tokenize` has failed."""
+
+    @property
+    def dialect(self) -> str:
+        """How verdicts are asked for, in words for an admin."""
+        if self.streams:
+            return "Qwen3Guard-Stream's own endpoint"
+        if self.lean:
+            return "guard_server's own route, one token for a verdict"
+        return _STYLE_WORDS[self.style]
 
     @property
     def counts(self) -> bool:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from demo.stack.stack import Stack
-from demo.webui_client.provision import EVERYBODY
+from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.stored_chat import holds
 from tests.stands.servers import serve
 from tests.stands.waiting import wait_until

@@ -17,6 +17,7 @@ from demo.webui_client.webui_api import WebuiApi
 from tests.e2e.chat_host import CHAT_HOSTS
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
+from tests.e2e.plain_webui import PlainWebui
 from tests.e2e.texts import CHAT_MODELS
 from tests.stands.servers import free_ports
 from tests.stands.waiting import PATIENCE
@@ -124,6 +125,15 @@ def functions_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarde
     folder = tmp_path_factory.mktemp("functions")
     with GuardedStack.running(folder, Protection.BOTH, Host.FUNCTIONS) as guarded:
         yield guarded
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainWebui]:
+    """An Open WebUI with nothing of ours, and a Pipelines server without plugins."""
+    with PlainWebui.running(tmp_path_factory.mktemp("plain")) as plain:
+        # Else an admin who comes for the first time is shown what is new in Open WebUI.
+        plain.admin.post("/api/v1/users/user/settings/update", {"ui": {"showChangelog": False}})
+        yield plain
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from demo.stack.stack import Stack
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.host import Host
 from demo.webui_client.protection import Protection
-from demo.webui_client.provision import EVERYBODY, Connection
+from demo.webui_client.provision import Connection
+from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.chat_host import CHAT_HOSTS, CHAT_MODELS, ChatHost
 from tests.e2e.recorder import Recorder
 from tests.e2e.texts import UNSAFE_WORDS

@@ -9,8 +9,8 @@ from typing import Any
 
 from demo.webui_client.host import FILTER, FILTER_REFUSAL
 from demo.webui_client.protection import Protection
-from demo.webui_client.provision import EVERYBODY
 from demo.webui_client.webui_api import Account, WebuiApi
+from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.guarded_stack import GuardedStack
 
 OPEN, TEAMS, PRESET = "demo-chat", "demo-chat-2", "harbour"

@@ -12,14 +12,15 @@ import pytest
 
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.host import Host
-from demo.webui_client.provision import EVERYBODY
 from demo.webui_client.visitor import Seen, Visitor
+from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.bystanders import Bystanders
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds
 from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
 from tests.stands.chats import BOMB, CALM, user
-from tests.stands.models.other_apis import OtherApis
+from tests.stands.models.ollama_api import OllamaApi
+from tests.stands.models.responses_api import ResponsesApi
 from tests.stands.servers import serve
 from tests.stands.waiting import wait_until
 
@@ -189,12 +190,15 @@ def test_an_arena_of_guarded_models_is_guarded(guarded: GuardedStack) -> None:
 # ---- every kind of model ----
 
 
+OtherApi = ResponsesApi | OllamaApi
+
+
 @pytest.fixture
-def other_apis(guarded: GuardedStack) -> Iterator[OtherApis]:
+def other_apis(guarded: GuardedStack) -> Iterator[tuple[OtherApi, ...]]:
     """Models of the Responses API and of Ollama, with guarded ones around them."""
-    other, admin = OtherApis(), guarded.stack.admin
+    responses, own, admin = ResponsesApi(), OllamaApi(), guarded.stack.admin
     openai, ollama = admin.get("/openai/config"), admin.get("/ollama/config")
-    with serve(other.app) as url:
+    with serve(responses.app) as url, serve(own.app) as ollama_url:
         admin.post(
             "/openai/config/update",
             openai
@@ -204,14 +208,14 @@ def other_apis(guarded: GuardedStack) -> Iterator[OtherApis]:
                 "OPENAI_API_CONFIGS": openai["OPENAI_API_CONFIGS"] | {"1": {"enable": True, "api_type": "responses"}},
             },
         )
-        admin.post("/ollama/config/update", ollama | {"ENABLE_OLLAMA_API": True, "OLLAMA_BASE_URLS": [url]})
+        admin.post("/ollama/config/update", ollama | {"ENABLE_OLLAMA_API": True, "OLLAMA_BASE_URLS": [ollama_url]})
         listed = {one["id"] for one in admin.get("/api/models", refresh=True)["data"]}
-        for name in (other.responding, other.ollama):
+        for name in (*responses.models, *own.models):
             assert f"{FUNCTION}.{name}" in listed
             form = {"id": f"{FUNCTION}.{name}", "name": name, "access_grants": [EVERYBODY]}
             admin.post("/api/v1/models/model/access/update", form)
         try:
-            yield other
+            yield responses, own
         finally:
             admin.post("/openai/config/update", openai)
             admin.post("/ollama/config/update", ollama)
@@ -219,16 +223,19 @@ def other_apis(guarded: GuardedStack) -> Iterator[OtherApis]:
 
 
 @GUARDED
-def test_models_of_the_responses_api_and_of_ollama_are_guarded(guarded: GuardedStack, other_apis: OtherApis) -> None:
-    for name in (other_apis.responding, other_apis.ollama):
+def test_models_of_the_responses_api_and_of_ollama_are_guarded(
+    guarded: GuardedStack, other_apis: tuple[OtherApi, ...]
+) -> None:
+    for other in other_apis:
+        (name,) = other.models
         for stream in (True, False):
-            other_apis.text = CALM
+            other.says(CALM)
             seen = ask(guarded, f"{SEA_PROMPT} {name} {stream}", f"{FUNCTION}.{name}", stream=stream)
             assert (seen.text.strip(), seen.error) == (CALM.strip(), ""), name
-            other_apis.text = CALM + UNSAFE
+            other.says(CALM + UNSAFE)
             seen = ask(guarded, f"{SEA_PROMPT} And {name} {stream}?", f"{FUNCTION}.{name}", stream=stream)
             assert (seen.text.endswith(WITHHELD), leaks(seen.answer)) == (True, False), name
-    assert {bool(body.get("stream")) for body in other_apis.requests} == {True, False}
+        assert {bool(body.get("stream")) for body in other.requests} == {True, False}
 
 
 # Open WebUI stores the code of Functions, and other tests look for unsafe words in all that it has stored.

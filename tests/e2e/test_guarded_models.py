@@ -12,8 +12,8 @@ import pytest
 
 from demo.webui_client.host import FILTER
 from demo.webui_client.protection import Protection
-from demo.webui_client.provision import EVERYBODY
 from demo.webui_client.visitor import Seen, Visitor
+from guard_server.open_webui.records import EVERYBODY
 from pipelines.marks.trust_mark import MARK_KEY
 from pipelines.upstreams.model_ids import guarded as guarded_id
 from tests.e2e.guarded_stack import GuardedStack

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT
-from demo.webui_client.provision import EVERYBODY
+from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.channel_page import ChannelPage
 from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage

@@ -8,8 +8,8 @@ from playwright.sync_api import expect
 
 from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT, Stack
 from demo.webui_client.host import FILTER_REFUSAL
-from demo.webui_client.provision import EVERYBODY
 from demo.webui_client.visitor import Visitor
+from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import holds, said

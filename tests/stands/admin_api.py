@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from guard_server.install.plugin_files import FUNCTION_MODELS
 from guard_server.open_webui.records import EVERYBODY
 
 Body = dict[str, Any]
@@ -129,10 +130,15 @@ class AdminApi:
         return base if self.records.get(base, _UNSET)["access_grants"] else ""
 
     def _listed(self) -> list[Body]:
-        direct = [{"id": name, "name": name, "owned_by": "openai", "urlIdx": 0} for name in ("open", "closed")]
+        listed: list[Body] = [
+            {"id": name, "name": name, "owned_by": "openai", "urlIdx": 0} for name in ("open", "closed")
+        ]
         pipes = [one["id"] for one in self.functions.values() if one["type"] == "pipe" and one["is_active"]]
-        made = [f"{pipe}.{one['id']}" for pipe in pipes for one in direct]
-        return [*direct, *({"id": one, "name": one, "owned_by": "openai", "pipe": {"type": "pipe"}} for one in made)]
+        # The guarded models are made of all others.
+        for pipe in sorted(pipes, key=FUNCTION_MODELS.__eq__):
+            made = [f"{pipe}.{one['id']}" for one in listed]
+            listed += [{"id": one, "name": one, "owned_by": "openai", "pipe": {"type": "pipe"}} for one in made]
+        return listed
 
     def _answering(self, answer: Callable[..., Any], *, changes: bool) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:

@@ -15,9 +15,11 @@ from starlette.routing import Route
 from moderation.notices.notice import NoticeKind
 from moderation.notices.notice_texts import TEXTS
 from moderation.policy import Policy
+from moderation.probe import PROBE_MARK
 from moderation.review import Review
 from moderation.verdict import Verdict
-from tests.stands.chats import USER, assistant, request, user
+from moderation.version import VERSION
+from tests.stands.chats import BOMB, USER, assistant, request, user
 from tests.stands.guarded_models import complete
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.stub_model import StubModel
@@ -114,6 +116,24 @@ async def test_guarded_models_say_it_to_an_admin_too(stub: StubGuard, guard_url:
     assert said["user"] == NOT_CHECKED
     assert said["admin"].startswith(NOT_CHECKED)
     assert "guard_model" in said["admin"]
+
+
+async def test_only_an_admin_who_asks_with_the_probe_reads_what_judged_it(guard_url: str, tmp_path: Path) -> None:
+    refused, probe = TEXTS["en"]["prompt_refused"], f"{BOMB} ({PROBE_MARK})"
+    with serve(StubModel().app) as model:
+        async with started_models(guard_url, f"{model}/v1", tmp_path) as pipeline:
+            said = {
+                (by["role"], asked): (await complete(pipeline, user(asked), user=by))["choices"][0]["message"][
+                    "content"
+                ]
+                for by in (ADMIN, USER)
+                for asked in (BOMB, probe)
+            }
+    status = said.pop(("admin", probe)).removeprefix(refused)
+    assert set(said.values()) == {refused}
+    assert f"Plugin {VERSION}; its guard is" in status
+    assert "one token" in status
+    assert guard_url in status
 
 
 async def test_it_is_reported_again_after_the_guard_has_worked(stub: StubGuard, guard_url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from guard_server.install.options import HostKind, Options, Protect
 from guard_server.install.pipelines_plan import _REFUSAL_ENTRY, guarded_id
 from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, PIPELINES_MODELS, plugin_file
 from guard_server.install.setting_places import PipelinesConnection
+from guard_server.install.steps import PutSecret
 from guard_server.install.undo_record import UndoRecord
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import EVERYBODY, ModelRecord, PipelinesServer, WebuiConnection, WebuiModel
@@ -130,6 +132,21 @@ def test_a_plan_changes_nothing(installing: Installing) -> None:
     assert any("Close open to users" in line for line in installing.said)
 
 
+def test_a_model_of_a_function_is_closed_by_taking_away_its_entry_and_keeps_its_system_prompt(
+    installing: Installing,
+) -> None:
+    api = installing.api
+    api.functions["clock"] = {"id": "clock", "name": "Clock", "type": "pipe", "is_active": True, "is_global": False}
+    api.functions["clock"] |= {"content": "class Pipe: ...", "valves": {}, "meta": {}}
+    api.records["clock.open"] = api.records["open"] | {"id": "clock.open", "name": "Clock"}
+    before = api.state()
+    installing.install()
+    assert "clock.open" not in api.records
+    assert api.records[f"{FUNCTION_MODELS}.clock.open"]["params"]["system"] == "Be kind."
+    assert installing.uninstall()
+    assert api.state() == before
+
+
 def test_another_way_to_protect_asks_to_undo_the_first(installing: Installing) -> None:
     installing.install(Protect.FILTER)
     with pytest.raises(CannotInstall, match="--protect filter is installed here"):
@@ -183,13 +200,21 @@ SERVER, MODELS = "http://pipelines:9099", "http://models/v1"
 
 
 def seen(settings: dict[str, Any] | None = None, **more: Any) -> Survey:
-    """A Pipelines server after a server of models and before another one, and Ollama."""
+    """A Pipelines server after a server of models and before another one, and two servers of Ollama that are on."""
     connections = (
         WebuiConnection(0, MODELS, "sk-upstream-secret", {"prefix_id": "home"}),
         WebuiConnection(1, SERVER, "sk-pipelines-secret", {}),
         WebuiConnection(2, "http://other/v1", "", settings or {}),
     )
-    listed = [("home.qwen/qwen3", 0, "openai"), ("gpt", 2, "openai"), ("llama:8b", None, "ollama")]
+    ollama = (
+        WebuiConnection(0, "http://ollama:11434/", "", {}),
+        WebuiConnection(1, "http://off:11434", "", {"enable": False}),
+        WebuiConnection(2, "http://proxy/ollama", "sk-ollama-secret", {"prefix_id": "lab", "key": "sk-ollama-secret"}),
+    )
+    listed = [
+        *(("home.qwen/qwen3", 0, "openai"), ("gpt", 2, "openai")),
+        *(("llama:8b", 0, "ollama"), ("lab.llama:8b", 2, "ollama")),
+    ]
     records: list[dict[str, Any]] = [
         {"id": name, "name": name, "base_model_id": None, "meta": {}, "params": {}, "access_grants": [EVERYBODY]}
         for name, _, _ in listed
@@ -201,7 +226,7 @@ def seen(settings: dict[str, Any] | None = None, **more: Any) -> Survey:
         "openai_enabled": True,
         "connections": connections,
         "ollama_enabled": True,
-        "ollama_urls": ("http://ollama:11434/",),
+        "ollama": ollama,
         "pipelines": (PipelinesServer(connections[1], ()),),
         "functions": (),
         "models": tuple(WebuiModel(name, name, owner, index) for name, index, owner in listed),
@@ -230,6 +255,7 @@ def test_direct_connections_are_switched_off_when_all_users_have_guarded_models(
         "qwen3guard_models.qwen~2Fqwen3",
         "qwen3guard_models.gpt~~2",
         "qwen3guard_models.llama:8b~~3",
+        "qwen3guard_models.llama:8b~~4",
     ]
     assert planned.index("Wait until Open WebUI lists the guarded models") < planned.index(offered[0])
 
@@ -245,19 +271,50 @@ def test_no_step_shows_a_key() -> None:
         assert "secret" not in shown
 
 
+def test_the_addresses_and_keys_of_all_servers_of_models_are_set() -> None:
+    steps = list(pipelines_plan.steps(seen(), Options(HostKind.PIPELINES, Protect.MODELS, GUARD)))
+    (told,) = [step.wanted for step in steps if isinstance(step, PutSecret)]
+    urls = (MODELS, "http://other/v1", "http://ollama:11434/v1", "http://proxy/ollama/v1")
+    assert told["upstream_base_urls"] == ", ".join(urls)
+    assert told["upstream_api_keys"] == "sk-upstream-secret, none, none, sk-ollama-secret"
+
+
+def test_connections_that_were_off_with_all_others_stay_off() -> None:
+    planned = titles(seen(openai_enabled=False), Protect.FILTER)
+    on = planned.index("Allow OpenAI-compatible connections")
+    assert planned[:on] == [f"Keep the connection {MODELS} off", "Keep the connection http://other/v1 off"]
+
+
+def of_another_plugin() -> Survey:
+    made = seen()
+    pipe = WebuiModel("clock.now", "Clock", "openai", None, "clock", "pipe")
+    record = ModelRecord(pipe.id, pipe.name, None, True, (EVERYBODY,), {})
+    return replace(made, models=(*made.models, pipe), records=(*made.records, record))
+
+
+def connected(**settings: Any) -> Survey:
+    made = seen()
+    server = WebuiConnection(1, SERVER, "sk-pipelines-secret", settings)
+    return replace(made, connections=(server,), pipelines=(PipelinesServer(server, ()),))
+
+
 @pytest.mark.parametrize(
-    ("survey", "says"),
+    ("survey", "protect", "says"),
     [
-        (seen({"headers": {"api-key": "x"}}), "has settings of its own (headers)"),
-        (seen(pipelines=()), "No Pipelines server is connected"),
+        (seen({"headers": {"api-key": "x"}}), Protect.MODELS, "has settings of its own (headers)"),
+        (seen(pipelines=()), Protect.MODELS, "No Pipelines server is connected"),
+        (of_another_plugin(), Protect.MODELS, "cannot guard models of other plugins: clock.now"),
+        (seen(), Protect.BOTH, "its first connection only: not home.qwen/qwen3"),
+        (connected(prefix_id="x"), Protect.FILTER, f"{SERVER} has a prefix"),
+        (connected(enable=False, model_ids=["a"]), Protect.FILTER, "is switched off and has a list of model ids"),
     ],
 )
-def test_what_a_pipelines_server_cannot_be_told_is_said_before_any_change(
-    installing: Installing, survey: Survey, says: str
+def test_what_a_pipelines_server_cannot_do_is_said_before_any_change(
+    installing: Installing, survey: Survey, protect: Protect, says: str
 ) -> None:
     installing.api.verified = {"data": [], "pipelines": True}
     with pytest.raises(CannotInstall) as raised:
-        pipelines_plan.check(installing.client, survey, Options(HostKind.PIPELINES, Protect.MODELS, GUARD))
+        pipelines_plan.check(installing.client, survey, Options(HostKind.PIPELINES, protect, GUARD))
     assert says in raised.value.cause
 
 

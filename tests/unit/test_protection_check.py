@@ -23,17 +23,20 @@ from typer.testing import CliRunner
 
 from guard_server import __version__, cli
 from guard_server.doctor.examination import Level
-from guard_server.doctor.protection import protection_watch, webui_replies
+from guard_server.doctor.protection import protection_watch
 from guard_server.doctor.protection.check import check_protection
+from guard_server.doctor.protection.notice_reader import Meaning, NoticeReader
 from guard_server.doctor.protection.outcome import Said, outcome
-from guard_server.doctor.protection.paths import NEUTRAL_TITLE, ProbePrompts
+from guard_server.doctor.protection.paths import NEUTRAL_TITLE
+from guard_server.doctor.protection.plugin_answers import answer_findings
 from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
 from guard_server.doctor.protection.protection_settings import PUBLIC_KEY, setting_findings
 from guard_server.doctor.protection.protection_table import show_protection
 from guard_server.doctor.protection.routes import ROUTES
 from guard_server.doctor.protection.valves import Plugin
-from guard_server.doctor.protection.webui_replies import Meaning, NoticeReader, Reply
 from guard_server.errors import WebuiError, WebuiUnreachable
+from guard_server.open_webui import chat_replies
+from guard_server.open_webui.chat_replies import Reply
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import (
     EVERYBODY,
@@ -44,10 +47,12 @@ from guard_server.open_webui.records import (
     WebuiModel,
 )
 from guard_server.open_webui.survey import Survey
+from guard_server.probe_prompts import ProbePrompts
 from moderation.audit.audit import Audit
 from moderation.audit.audit_record import AuditEntry, AuditRecord
 from moderation.conversation import Turn
 from moderation.endpoint.endpoint import Endpoint
+from moderation.endpoint.server_facts import ServerFacts, Style
 from moderation.guard import Guard
 from moderation.notices.notice import NoticeKind
 from moderation.notices.notice_texts import TEXTS
@@ -58,6 +63,7 @@ from tests.stands.admin_api import TOKEN, AdminApi
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
 from webui.bodies import neutral_answer
+from webui.plugin_status import plugin_status
 
 EN = TEXTS["en"]
 PROMPTS = ProbePrompts("1a2b")
@@ -166,16 +172,16 @@ def whole(text: str) -> httpx.Response:
     ],
 )
 def test_a_reply_is_understood(response: httpx.Response, meaning: Meaning) -> None:
-    assert NoticeReader([]).meaning(webui_replies.chat_reply(response)) is meaning
+    assert NoticeReader([]).meaning(chat_replies.chat_reply(response)) is meaning
 
 
 @given(st.text())
 def test_no_reply_is_too_odd(text: str) -> None:
     for read in (
-        webui_replies.chat_reply,
-        webui_replies.message_reply,
-        webui_replies.output_reply,
-        webui_replies.title_reply,
+        chat_replies.chat_reply,
+        chat_replies.message_reply,
+        chat_replies.output_reply,
+        chat_replies.title_reply,
     ):
         NoticeReader([]).meaning(read(httpx.Response(200, text=text)))
 
@@ -189,19 +195,19 @@ def test_the_other_apis_are_understood() -> None:
         {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}} for text in ("Not ", "here.")
     ]
     for reply in (
-        webui_replies.message_reply(anthropic),
-        webui_replies.message_reply(sse(*events)),
-        webui_replies.output_reply(responses),
-        webui_replies.stored_reply(stored),
-        webui_replies.stored_reply({"content": "Not here. (Violent)"}),
-        webui_replies.stored_reply({"content": "", "error": {"content": "Not here."}}),
+        chat_replies.message_reply(anthropic),
+        chat_replies.message_reply(sse(*events)),
+        chat_replies.output_reply(responses),
+        chat_replies.stored_reply(stored),
+        chat_replies.stored_reply({"content": "Not here. (Violent)"}),
+        chat_replies.stored_reply({"content": "", "error": {"content": "Not here."}}),
     ):
         assert reader.meaning(reply) is Meaning.PROMPT_REFUSED
 
 
 def test_a_refused_title_is_known_by_the_neutral_one() -> None:
-    assert webui_replies.title_reply(whole(neutral_answer("title_generation", ""))).text == NEUTRAL_TITLE
-    assert webui_replies.title_reply(whole("Paris")).text == "Paris"
+    assert chat_replies.title_reply(whole(neutral_answer("title_generation", ""))).text == NEUTRAL_TITLE
+    assert chat_replies.title_reply(whole("Paris")).text == "Paris"
 
 
 # Outcomes.
@@ -273,7 +279,7 @@ def pipelines(
 
 def survey(**found: Any) -> Survey:
     nothing: dict[str, Any] = dict.fromkeys(
-        ("connections", "ollama_urls", "pipelines", "functions", "models", "records"), ()
+        ("connections", "ollama", "pipelines", "functions", "models", "records"), ()
     )
     fixed: dict[str, Any] = {
         "url": "http://webui",
@@ -341,6 +347,8 @@ def test_workers_that_differ_are_found() -> None:
     found, server = pipelines()
     (failed,) = failures(found, Plugin(FILTER, True, SOUND, server, workers_agree=False))
     assert "different valves" in failed
+    (failed,) = failures(found, Plugin(FILTER, True, SOUND, server, in_all_workers=False))
+    assert "not all workers" in failed
 
 
 def function(*, active: bool = True, everywhere: bool = True, version: str = __version__) -> Plugin:
@@ -361,6 +369,33 @@ def test_a_list_of_model_ids_is_found_though_open_webui_shows_no_plugin_then() -
     listed = WebuiConnection(1, "http://pipelines:9099", "sk-own", {"model_ids": [FILTER]})
     found = failures(survey(connections=(listed,)))
     assert "list of model ids" in found[0]
+
+
+WAYS: list[dict[str, Any]] = [
+    {"style": Style.ONE_TOKEN},
+    {"style": Style.FULL_WITH_LOGPROBS},
+    {"style": Style.FULL},
+    {"lean": True},
+    {"streams": True},
+]
+
+
+def test_the_answer_of_a_plugin_has_its_version_and_the_way_to_its_guard() -> None:
+    url = "http://me:secret@guard:8000/v1"
+    facts = [ServerFacts(number=1, learnt_at=0, model="Qwen3Guard-Gen-4B", owner="vllm", **way) for way in WAYS]
+    answers = {plugin_status(url, one) for one in (*facts, None)}
+    assert len(answers) == len(WAYS) + 1
+    for one in answer_findings(answers):
+        assert (one.level, one.remedy) == (Level.OK, None)
+        assert "guard:8000" in one.found
+        assert "secret" not in one.found
+
+
+@pytest.mark.parametrize("said", ["", "Plugin 0.0.1; its guard is asked somehow."])
+def test_a_plugin_of_another_version_is_a_warning(said: str) -> None:
+    (found,) = answer_findings({said})
+    assert found.level is Level.WARNING
+    assert "--upgrade" in str(found.remedy)
 
 
 def test_no_plugin_and_direct_connections_are_found() -> None:

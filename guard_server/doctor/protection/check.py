@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from guard_server.doctor.protection.account import ordinary_user
+from guard_server.doctor.protection.notice_reader import NoticeReader
 from guard_server.doctor.protection.paths import PathCheck, ProbedModel
+from guard_server.doctor.protection.plugin_answers import answer_findings
 from guard_server.doctor.protection.protection_report import ProtectionReport
 from guard_server.doctor.protection.protection_settings import setting_findings
 from guard_server.doctor.protection.valves import Plugin, our_plugins
-from guard_server.doctor.protection.webui_replies import NoticeReader
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import Survey, survey
 
@@ -38,11 +39,12 @@ def check_protection(
         models = _models(found, plugins, user)
         paths = sum(len(model.routes) for model in models)
         say(f"Asking {len(models)} models in {paths} ways …")
-        findings = PathCheck(user, admin, reader, _counting(paths, say)).find(models)
+        check = PathCheck(user, admin, reader, _counting(paths, say))
+        findings = check.find(models)
     return ProtectionReport(
         url=admin.url,
         version=found.version,
-        settings=setting_findings(found, plugins, direct=direct),
+        settings=(*setting_findings(found, plugins, direct=direct), *answer_findings(check.plugin_answers)),
         paths=findings,
     )
 

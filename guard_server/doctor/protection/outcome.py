@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from guard_server.doctor.examination import Level
+from guard_server.doctor.protection.notice_reader import Meaning
 from guard_server.doctor.protection.protection_report import PathState
 from guard_server.doctor.protection.routes import Route
-from guard_server.doctor.protection.webui_replies import Meaning, Reply
+from guard_server.open_webui.chat_replies import Reply
 
 _GRANT = "Take away the right to use this model (Admin Panel > Settings > Models), and offer a guarded one."
 _AROUND = f"{_GRANT} Or block this route in a reverse proxy: no page uses it."
@@ -54,20 +55,24 @@ def outcome(route: Route, unsafe: Said, harmless: Said, *, offered: bool, cause:
     if harmless.meaning is Meaning.NO_ACCESS and not offered:
         return Outcome(PathState.CLOSED, Level.OK, "users may not use it")
     if harmless.meaning in (Meaning.ERROR, Meaning.NO_ACCESS):
-        words = harmless.reply.words or f"status {harmless.reply.status}"
+        words = harmless.reply.words or _no_words(harmless.reply)
         if offered and route.name in _NEEDED:
             return Outcome(PathState.CLOSED, Level.FAILURE, f"the answer is: {words}", _BROKEN)
         return Outcome(PathState.CLOSED, Level.OK, f"the answer is: {words}")
     if harmless.meaning is Meaning.PROMPT_REFUSED:
         return Outcome(PathState.CLOSED, Level.FAILURE, "a harmless prompt was refused", _STRICT)
     if unsafe.meaning not in _WITHHELD:
-        words = unsafe.reply.words or f"status {unsafe.reply.status}"
+        words = unsafe.reply.words or _no_words(unsafe.reply)
         return Outcome(PathState.NOT_SEEN, Level.WARNING, f"the answer to an unsafe prompt is: {words}", _BROKEN)
     if route.is_task:
         return Outcome(PathState.PROTECTED, Level.OK, "no model was asked about an unsafe prompt")
     if harmless.meaning is Meaning.ANSWERED:
         return Outcome(PathState.NOT_SEEN, Level.WARNING, "the model did not say the test answer", _SEEN_BY_HAND)
     return Outcome(PathState.PROTECTED, Level.OK, "an unsafe prompt was refused, and the test answer withheld")
+
+
+def _no_words(reply: Reply) -> str:
+    return f"status {reply.status}" if reply.is_error else "empty"
 
 
 def _remedy(route: Route, usual: str) -> str:

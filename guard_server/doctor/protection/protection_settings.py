@@ -104,7 +104,7 @@ def _function(plugin: Plugin) -> Iterator[SettingFinding]:
 def _pipeline(found: Survey, plugin: Plugin) -> Iterator[SettingFinding]:
     assert plugin.server is not None
     connection, record = plugin.server.connection, found.record(plugin.id)
-    if plugin.is_filter and connection.prefix:
+    if connection.prefix:
         yield _failure(
             plugin.id,
             f"its connection has the prefix {connection.prefix!r}: Open WebUI calls it by a name that it does not have",
@@ -114,6 +114,12 @@ def _pipeline(found: Survey, plugin: Plugin) -> Iterator[SettingFinding]:
         yield _failure(plugin.id, "it is switched off among the models", f"Switch it on ({_MODELS}).")
     elif plugin.is_filter and not any(model.id == plugin.id for model in found.models):
         yield _failure(plugin.id, "Open WebUI does not list it, so it never calls it", f"See {_CONNECTIONS}.")
+    if not plugin.in_all_workers:
+        yield _failure(
+            plugin.id,
+            "not all workers of its server have loaded it",
+            "Restart the server: an upload reaches one worker only.",
+        )
     if not plugin.workers_agree:
         yield _failure(
             plugin.id,

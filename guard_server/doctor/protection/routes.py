@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from guard_server.doctor.protection.webui_replies import (
+from guard_server.open_webui.chat_replies import (
     Reply,
     body_of,
     chat_reply,
@@ -34,6 +34,7 @@ class Route:
         around: Open WebUI passes requests on without calling any filter.
         is_task: it asks for something about a chat, such as its title, and not for an answer.
         owner: only models of this kind can be asked.
+        asks_admin: the plugin that refuses a prompt there tells an admin about itself; one way to each model is enough.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Route:
     around: bool = False
     is_task: bool = False
     owner: str | None = None
+    asks_admin: bool = False
 
 
 def _chat(path: str, client: WebuiClient, model: str, prompt: str, *, stream: bool = False) -> Reply:
@@ -128,7 +130,7 @@ def _messages(prompt: str) -> list[dict[str, str]]:
 ROUTES = (
     Route("chat page", _page),
     Route("API", partial(_chat, "/api/chat/completions")),
-    Route("API, streamed", partial(_chat, "/api/chat/completions", stream=True)),
+    Route("API, streamed", partial(_chat, "/api/chat/completions", stream=True), asks_admin=True),
     Route("messages API", _anthropic),
     Route("title", _title, is_task=True),
     Route("/openai", partial(_chat, "/openai/chat/completions"), around=True),

@@ -1,13 +1,13 @@
 """The plugins of ours that an Open WebUI has, with the values of their valves."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from guard_server.errors import WebuiRefused
 from guard_server.open_webui.client import WebuiClient
-from guard_server.open_webui.records import Function, PipelinesServer
+from guard_server.open_webui.records import Function, Pipeline, PipelinesServer
 from guard_server.open_webui.survey import Survey
 from moderation.notices.notice import NoticeKind
 
@@ -16,6 +16,8 @@ OURS = "qwen3guard"
 # Requests for the valves of one plugin: each may reach another worker.
 _READS = 8
 _PAUSE_SECONDS = 0.05
+# Workers that share a folder follow each other within one second (pipelines/lifecycle/shared_valves.py).
+_FOLLOW_SECONDS = 2
 _NOTICE_VALVES = {
     "notice_prompt": NoticeKind.PROMPT_REFUSED,
     "notice_answer": NoticeKind.ANSWER_WITHHELD,
@@ -35,6 +37,8 @@ class Plugin:
     function: Function | None = None
     workers_agree: bool = True
     """Whether all reads of its valves gave the same."""
+    in_all_workers: bool = True
+    """Whether none of those reads came to a worker that has not loaded it."""
 
     def notices(self) -> Iterator[tuple[NoticeKind, str]]:
         """The admin's own texts."""
@@ -52,7 +56,7 @@ def our_plugins(client: WebuiClient, found: Survey) -> tuple[Plugin, ...]:
         if _is_ours(one.id) or _is_ours(str((one.meta.get("manifest") or {}).get("title") or ""))
     ]
     piped = [
-        _piped(client, server, pipeline.id, is_filter=pipeline.type == "filter")
+        _piped(client, server, pipeline)
         for server in found.pipelines
         for pipeline in server.pipelines
         if _is_ours(pipeline.id)
@@ -60,17 +64,39 @@ def our_plugins(client: WebuiClient, found: Survey) -> tuple[Plugin, ...]:
     return (*functions, *piped)
 
 
-def _piped(client: WebuiClient, server: PipelinesServer, plugin: str, *, is_filter: bool) -> Plugin:
-    reads: list[dict[str, Any]] = []
-    for number in range(_READS):
+def _piped(client: WebuiClient, server: PipelinesServer, pipeline: Pipeline) -> Plugin:
+    reads: list[dict[str, Any] | None] = [{}]
+    if pipeline.has_valves:
+        reads = _reads(client, server, pipeline.id)
+        if _differ(reads):
+            # Something was saved a moment ago.
+            time.sleep(_FOLLOW_SECONDS)
+            reads = _reads(client, server, pipeline.id)
+    loaded = [read for read in reads if read is not None]
+    return Plugin(
+        pipeline.id,
+        pipeline.type == "filter",
+        loaded[-1] if loaded else {},
+        server,
+        workers_agree=not _differ(loaded),
+        in_all_workers=len(loaded) == len(reads),
+    )
+
+
+def _reads(client: WebuiClient, server: PipelinesServer, plugin: str) -> list[dict[str, Any] | None]:
+    """The valves, as the workers that answered have them; None for one that has not loaded the plugin."""
+    reads: list[dict[str, Any] | None] = []
+    for _ in range(_READS):
+        time.sleep(_PAUSE_SECONDS)
         try:
             reads.append(client.get(f"/api/v1/pipelines/{plugin}/valves", urlIdx=server.connection.index))
         except WebuiRefused:
-            # A pipe without valves.
-            return Plugin(plugin, is_filter, {}, server)
-        if number < _READS - 1:
-            time.sleep(_PAUSE_SECONDS)
-    return Plugin(plugin, is_filter, reads[-1], server, workers_agree=all(read == reads[0] for read in reads))
+            reads.append(None)
+    return reads
+
+
+def _differ(reads: Sequence[object]) -> bool:
+    return any(read != reads[0] for read in reads)
 
 
 def _is_ours(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""A model server of two other kinds that Open WebUI connects to: OpenAI's Responses API, and Ollama."""
+"""A model server of another kind that Open WebUI connects to: OpenAI's Responses API."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -9,26 +9,25 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-_RESPONDING, _OLLAMA = "responding", "ollama:1b"
+_RESPONDING = "responding"
 
 
-class OtherApis:
-    """Says `text`. `requests` holds what it was asked."""
-
-    responding, ollama = _RESPONDING, _OLLAMA
+class ResponsesApi:
+    """`requests` holds what it was asked."""
 
     def __init__(self) -> None:
-        self.text = "Hello there."
+        self.models = [_RESPONDING]
+        self.says("Hello there.")
         self.requests: list[dict[str, Any]] = []
         routes = [
             Route("/v1/models", self._models),
             Route("/v1/responses", self._respond, methods=["POST"]),
-            Route("/api/version", self._version),
-            Route("/api/tags", self._tags),
-            Route("/api/ps", self._running),
-            Route("/api/chat", self._chat, methods=["POST"]),
         ]
         self.app = Starlette(routes=routes)
+
+    def says(self, text: str) -> None:
+        """Answer `text`."""
+        self.text = text
 
     async def _models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": _RESPONDING, "object": "model"}]})
@@ -56,28 +55,6 @@ class OtherApis:
         ]
         lines = (f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
         return StreamingResponse(_each(lines), media_type="text/event-stream")
-
-    async def _version(self, request: Request) -> Response:
-        return JSONResponse({"version": "0.12.0"})
-
-    async def _tags(self, request: Request) -> Response:
-        return JSONResponse({"models": [{"name": _OLLAMA, "model": _OLLAMA, "details": {}}]})
-
-    async def _running(self, request: Request) -> Response:
-        return JSONResponse({"models": []})
-
-    async def _chat(self, request: Request) -> Response:
-        body = await request.json()
-        self.requests.append(body)
-        said = {"model": _OLLAMA, "created_at": "2026-01-01T00:00:00Z", "done": False}
-        done = {**said, "done": True, "done_reason": "stop", "eval_count": 1, "prompt_eval_count": 1}
-        if not body.get("stream"):
-            return JSONResponse({**done, "message": {"role": "assistant", "content": self.text}})
-        words = ({**said, "message": {"role": "assistant", "content": word}} for word in _pieces(self.text))
-        lines = (
-            f"{json.dumps(line)}\n" for line in (*words, {**done, "message": {"role": "assistant", "content": ""}})
-        )
-        return StreamingResponse(_each(lines), media_type="application/x-ndjson")
 
 
 def _pieces(text: str, size: int = 6) -> Iterator[str]:

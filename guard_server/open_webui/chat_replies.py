@@ -1,32 +1,14 @@
-"""What a user of Open WebUI gets in reply: an answer, an error, or one of our notices."""
+"""What Open WebUI answers on its ways to a model: an answer, or an error."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import httpx
 
-from moderation.notices.notice import NoticeKind, Notices
-from moderation.probe import PROBE_ANSWER
+from moderation.probe import ADMINS_ONLY
 
-# Under a notice, for admins.
-_CAUSE = "Only admins read this:"
 _LONGEST_WORDS = 200
-
-
-class Meaning(StrEnum):
-    """What a reply says of its path."""
-
-    ANSWERED = "answered"
-    UNJUDGED_ANSWER = "unjudged answer"
-    """It holds the test answer, which no plugin of ours lets pass."""
-    PROMPT_REFUSED = "prompt refused"
-    ANSWER_WITHHELD = "answer withheld"
-    NO_VERDICT = "no verdict"
-    NO_ACCESS = "no access"
-    ERROR = "error"
 
 
 @dataclass(frozen=True)
@@ -46,44 +28,9 @@ class Reply:
         return " ".join(self.text.split())[:_LONGEST_WORDS]
 
     @property
-    def cause(self) -> str:
-        """What the plugin says to admins of a missing verdict; empty if it says nothing."""
-        return " ".join(self.text.partition(_CAUSE)[2].split())
-
-
-class NoticeReader:
-    """Recognises notices, the admin's own included.
-
-    Args:
-        texts: the admin's own texts, by the kinds of the notices.
-    """
-
-    def __init__(self, texts: Iterable[tuple[NoticeKind, str]]) -> None:
-        self._own = list(texts)
-        self._known = Notices()
-
-    def meaning(self, reply: Reply) -> Meaning:
-        if PROBE_ANSWER in reply.text:
-            return Meaning.UNJUDGED_ANSWER
-        if self._says(reply, NoticeKind.NOT_CHECKED):
-            return Meaning.NO_VERDICT
-        # An admin may have one text for both: then a harmless prompt passed, for all that can be seen.
-        if self._says(reply, NoticeKind.ANSWER_WITHHELD):
-            return Meaning.ANSWER_WITHHELD
-        if self._says(reply, NoticeKind.PROMPT_REFUSED):
-            return Meaning.PROMPT_REFUSED
-        if not reply.is_error:
-            # Of an empty answer nothing can be said.
-            return Meaning.ANSWERED if reply.text.strip() else Meaning.ERROR
-        denied = reply.status in (401, 403, 404) or "not found" in reply.text.lower()
-        return Meaning.NO_ACCESS if denied else Meaning.ERROR
-
-    def _says(self, reply: Reply, kind: NoticeKind) -> bool:
-        own = [words for its, words in self._own if its is kind]
-        text = reply.text.partition(_CAUSE)[0].strip()
-        # An answer that was cut off ends with its notice, in a paragraph of its own.
-        said = (text, text.rpartition("\n\n")[2])
-        return any(self._known.recognises(one, (kind,)) or one.startswith(tuple(own)) for one in said)
+    def told_admin(self) -> str:
+        """What a plugin of ours tells admins only; empty if it tells nothing."""
+        return " ".join(self.text.partition(ADMINS_ONLY)[2].replace("`", "").split())
 
 
 def chat_reply(response: httpx.Response) -> Reply:
