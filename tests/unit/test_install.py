@@ -1,4 +1,4 @@
-"""`qwen3guard install`: what goes wrong, and what is left then. The real programs are in tests/e2e/test_install.py."""
+"""`qwen3guard install`: what goes wrong, and what is left then. The real programs are in tests/e2e/test_strangers_walk.py."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
