@@ -45,7 +45,7 @@ class ModelGrants:
 
 @dataclass(frozen=True)
 class ModelField:
-    """`hidden` or `base_model_id` of a model that has a record."""
+    """`hidden`, `base_model_id` or `is_active` of a model that has a record."""
 
     kind: ClassVar[str] = "setting of a model"
     model: str

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from guard_server.install.model_places import ModelRecordPlace
 from guard_server.open_webui.client import WebuiClient
 
 _NO_KEYS = {"guard_api_key": "EMPTY", "upstream_api_keys": "none", "upstream_headers": "none"}
@@ -26,10 +25,6 @@ class PipelineFile:
         if value is None:
             self._forget_keys(client)
             client.delete("/api/v1/pipelines/delete", {"id": self.plugin, "urlIdx": _index(client, self.server)})
-            # Its switch among the models made one, which would switch it off when it is uploaded again.
-            record = ModelRecordPlace(self.plugin)
-            if record.read(client) is not None:
-                record.write(client, None)
 
     def _forget_keys(self, client: WebuiClient) -> None:
         """The server keeps the valves of a plugin that it deletes."""

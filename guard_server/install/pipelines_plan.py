@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from guard_server.errors import CannotInstall
+from guard_server.install.model_places import ModelField, ModelRecordPlace
 from guard_server.install.moving import Moving, hidden_record
 from guard_server.install.options import Options, Protect
 from guard_server.install.pipeline_places import PipelineFile, PipelineValves
@@ -12,11 +13,12 @@ from guard_server.install.plugin_files import PIPELINES_FILTER, PIPELINES_MODELS
 from guard_server.install.setting_places import OLLAMA, ConnectionSwitch, PipelinesConnection
 from guard_server.install.steps import Put, PutSecret, SetupStep, Upload, WaitForModels
 from guard_server.open_webui.client import WebuiClient
-from guard_server.open_webui.records import WebuiConnection
+from guard_server.open_webui.records import Body, WebuiConnection
 from guard_server.open_webui.survey import Survey
 
 _REFUSAL_ENTRY = f"{PIPELINES_MODELS}.~refusal"
 _REFUSAL_NAME = "Qwen3Guard refusal"
+_FILTER_NAME = "Qwen3Guard filter (keep this on: if it is off, nothing is judged)"
 _NO_SERVER = "Name it with --pipelines, and set PIPELINES_API_KEY; or use --host functions, which needs none."
 # What guarded models cannot be told, or only by hand.
 _OWN_WAYS = ("azure", "provider", "headers", "auth_type", "api_type")
@@ -77,6 +79,7 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
         yield hidden_record(refusal, _REFUSAL_NAME)
         if not both:
             yield _upload(url, PIPELINES_REFUSAL, options)
+        yield from _switch_among_the_models()
         closing = tuple(ConnectionSwitch(one.url) for one in _upstreams(survey, url))
         yield _upload(url, PIPELINES_FILTER, options, closing)
         valves = {"refusal_model": refusal} | ({"reroute": True} if both else {})
@@ -84,6 +87,14 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
         yield WaitForModels(
             "Wait until Open WebUI lists the filter", (PIPELINES_FILTER,), "The Pipelines server's log."
         )
+
+
+def _switch_among_the_models() -> Iterator[SetupStep]:
+    """Open WebUI lists the filter as a model, whose switch ends moderation, and which stays off over an upload."""
+    form: Body = {"id": PIPELINES_FILTER, "base_model_id": None, "name": _FILTER_NAME, "params": {}, "is_active": True}
+    form |= {"meta": {}, "access_grants": []}
+    yield Put("List the filter among the models", ModelRecordPlace(PIPELINES_FILTER), form, True)
+    yield Put("Switch the filter on among the models", ModelField(PIPELINES_FILTER, "is_active"), True)
 
 
 def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:

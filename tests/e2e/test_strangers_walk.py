@@ -228,7 +228,7 @@ def test_the_filter_in_a_pipelines_server_judges_direct_models_until_it_is_switc
     show_check(browser, off, "filter-switched-off-check")
     assert (off.status, off.failed_settings()) == (1, {PIPELINES_FILTER: "it is switched off among the models"})
     assert off.states(OPEN)["chat page"] == "open"
-    page.switch(PIPELINES_FILTER, on=True)
+    assert "Switch the filter on among the models\n1 steps done" in command.run()
     assert ask(plain, OPEN)[0] == REFUSED
 
     # This filter sees the prompts of programs, not their answers.
@@ -239,5 +239,4 @@ def test_the_filter_in_a_pipelines_server_judges_direct_models_until_it_is_switc
     assert REFUSED in asking.last
     assert PIPELINES_FILTER in {one["id"] for one in plain.objects()["pipelines"]}
     command.run("--uninstall")
-    # Also the record that the switch made.
     assert plain.objects() == before
