@@ -17,6 +17,9 @@ class ModelRecordPlace:
     kind: ClassVar[str] = "model record"
     model: str
 
+    def __str__(self) -> str:
+        return f"the entry of {self.model} among the models"
+
     def read(self, client: WebuiClient) -> Any:
         record = _record(client, self.model)
         return None if record is None else form_of(record) | {"access_grants": grants_of(record)}
@@ -35,6 +38,9 @@ class ModelGrants:
     kind: ClassVar[str] = "access to a model"
     model: str
 
+    def __str__(self) -> str:
+        return f"who may use {self.model}"
+
     def read(self, client: WebuiClient) -> Any:
         record = _record(client, self.model)
         return None if record is None else grants_of(record)
@@ -50,6 +56,9 @@ class ModelField:
     kind: ClassVar[str] = "setting of a model"
     model: str
     name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} of the model {self.model}"
 
     def read(self, client: WebuiClient) -> Any:
         record = _record(client, self.model)

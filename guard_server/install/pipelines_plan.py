@@ -108,7 +108,7 @@ def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
     if addresses:
         where = PipelineValves(url, PIPELINES_MODELS, ("upstream_base_urls", "upstream_api_keys"))
         wanted = {"upstream_base_urls": ", ".join(addresses), "upstream_api_keys": ", ".join(keys)}
-        yield PutSecret("Tell the guarded models where the models are", where, wanted)
+        yield PutSecret("Give the guarded models the addresses and keys of the models' servers", where, wanted)
     yield from _valves(url, PIPELINES_MODELS, options, {"refusal_entry": True} if both else {})
     moving = Moving(survey, _guarded(survey, upstreams), own_system_prompt=True)
     wanted_models = tuple(moving.guarded[one.id] for one in moving.used)
@@ -163,7 +163,9 @@ def _valves(url: str, plugin: str, options: Options, valves: dict[str, Any]) -> 
     if options.guard_url is not None:
         valves = valves | {"guard_base_url": options.guard_url}
     if valves:
-        yield Put(f"Set {', '.join(valves)} of {plugin}", PipelineValves(url, plugin, tuple(valves)), valves)
+        yield Put(
+            f"Set {', '.join(valves)} in the valves of {plugin}", PipelineValves(url, plugin, tuple(valves)), valves
+        )
     if options.guard_key is not None:
         key = {"guard_api_key": options.guard_key}
-        yield PutSecret(f"Set the guard's key of {plugin}", PipelineValves(url, plugin, tuple(key)), key)
+        yield PutSecret(f"Set the guard's key in the valves of {plugin}", PipelineValves(url, plugin, tuple(key)), key)

@@ -119,7 +119,7 @@ def test_guarded_models_as_functions_take_the_place_of_direct_models_and_give_it
     assert plain.objects() == installed
 
     make_older(plain, FUNCTION_MODELS)
-    assert "1 steps done" in upgrade(plain, command, entry)
+    assert "1 step done" in upgrade(plain, command, entry)
     assert (
         plain.objects()["/api/v1/functions/export"][0]["content"] == (ROOT / f"dist/{FUNCTION_MODELS}.py").read_text()
     )
@@ -228,7 +228,7 @@ def test_the_filter_in_a_pipelines_server_judges_direct_models_until_it_is_switc
     show_check(browser, off, "filter-switched-off-check")
     assert (off.status, off.failed_settings()) == (1, {PIPELINES_FILTER: "it is switched off among the models"})
     assert off.states(OPEN)["chat page"] == "open"
-    assert "Switch the filter on among the models\n1 steps done" in command.run()
+    assert "Switch the filter on among the models\n1 step done" in command.run()
     assert ask(plain, OPEN)[0] == REFUSED
 
     # This filter sees the prompts of programs, not their answers.
