@@ -42,6 +42,7 @@ class InstallCommand:
         )
         self.shown = done.stdout + done.stderr
         said = Text.from_ansi(self.shown).plain
+        print(said)
         assert done.returncode == status, said
         for secret in (*secrets.values(), UPSTREAM_KEY, stack.pipelines.key):
             assert secret not in said

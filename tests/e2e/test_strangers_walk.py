@@ -57,13 +57,12 @@ def ask(plain: PlainWebui, model: str, prompt: str = UNSAFE_PROMPT) -> tuple[str
     return seen.text.strip(), seen.error
 
 
-def see_a_refusal(plain: PlainWebui, page: Page, name: str) -> None:
-    """A user opens a new chat, and reads the notice. `name`: of the picture."""
+def see_a_refusal(plain: PlainWebui, page: Page) -> None:
+    """A user opens a new chat, and reads the notice."""
     chat = ChatPage(page, plain.user)
     chat.open()
     chat.ask(UNSAFE_PROMPT)
     expect(chat.answers).to_have_text([REFUSED])
-    picture(page, name)
 
 
 def make_older(plain: PlainWebui, plugin: str) -> None:
@@ -94,7 +93,6 @@ def test_guarded_models_as_functions_take_the_place_of_direct_models_and_give_it
     before, models = plain.objects(), plain.models(plain.user)
     assert models == {OPEN, PRESET}
     plan = command.run("--dry-run")
-    terminal_picture(browser, "qwen3guard install --dry-run", command.shown, "install-plan")
     assert f"Close {OPEN} to users" in plan
     assert plain.objects() == before
     assert not command.record.exists()
@@ -107,7 +105,9 @@ def test_guarded_models_as_functions_take_the_place_of_direct_models_and_give_it
     assert plain.models(plain.team) == {entry, teams, PRESET}
     assert plain.admin.get("/api/v1/configs/models")["DEFAULT_MODELS"] == entry
     assert plain.admin.get("/api/v1/tasks/config")["TASK_MODEL_EXTERNAL"] == entry
-    see_a_refusal(plain, open_page(plain.user), "install-refusal")
+    page = open_page(plain.user)
+    see_a_refusal(plain, page)
+    picture(page, "install-refusal")
     assert ask(plain, PRESET)[0] == REFUSED
     plain.guarded.model.says(CALM)
     assert ask(plain, entry, SEA_PROMPT)[0] == CALM.strip()
@@ -124,7 +124,6 @@ def test_guarded_models_as_functions_take_the_place_of_direct_models_and_give_it
         plain.objects()["/api/v1/functions/export"][0]["content"] == (ROOT / f"dist/{FUNCTION_MODELS}.py").read_text()
     )
     command.run("--uninstall")
-    terminal_picture(browser, "qwen3guard install --uninstall", command.shown, "uninstall")
     assert plain.objects() == before
     assert plain.models(plain.user) == models
     assert not command.record.exists()
@@ -191,7 +190,7 @@ def test_guarded_models_in_a_pipelines_server_take_the_place_of_direct_connectio
     for model in (entry, PRESET):
         states = on.states(model)
         assert {states[path] for path in (*SEEN_BY_A_FILTER, *AROUND, "title")} == {"protected"}
-    see_a_refusal(plain, open_page(plain.user), "install-refusal-pipelines")
+    see_a_refusal(plain, open_page(plain.user))
     assert ask(plain, PRESET)[0] == REFUSED
     upgrade(plain, command, entry)
     plain.guarded.stop_guard()
