@@ -58,7 +58,7 @@ class ModelField:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.name} of the model {self.model}"
+        return f"the setting {self.name} of {self.model}"
 
     def read(self, client: WebuiClient) -> Any:
         record = _record(client, self.model)

@@ -12,13 +12,15 @@ from rich.text import Text
 from demo.state import ROOT
 from tests.e2e.guarded_stack import UPSTREAM_KEY
 from tests.e2e.plain_webui import PlainWebui
+from tests.e2e.protection_check import DOCUMENTED
 
 _GUARD_KEY = "sk-guard-secret"
 _SECONDS = 300
+_DOCUMENTED_RECORD = "~/.local/state/qwen3guard/install-localhost-3000.json"
 
 
 class InstallCommand:
-    """The command for one Open WebUI. `shown` is the last output with its colours."""
+    """The command for one Open WebUI. `shown` is the last output with its colours, at the address of the guides."""
 
     def __init__(self, plain: PlainWebui, folder: Path) -> None:
         self.plain = plain
@@ -40,8 +42,9 @@ class InstallCommand:
             text=True,
             timeout=_SECONDS,
         )
-        self.shown = done.stdout + done.stderr
-        said = Text.from_ansi(self.shown).plain
+        shown = done.stdout + done.stderr
+        self.shown = shown.replace(stack.webui_url, DOCUMENTED).replace(str(self.record), _DOCUMENTED_RECORD)
+        said = Text.from_ansi(shown).plain
         print(said)
         assert done.returncode == status, said
         for secret in (*secrets.values(), UPSTREAM_KEY, stack.pipelines.key):

@@ -15,6 +15,7 @@ from guard_server.doctor.protection.protection_report import ProtectionReport
 from guard_server.doctor.protection.protection_table import show_protection
 
 SEEN_BY_A_FILTER = {"chat page", "API", "API, streamed", "messages API"}
+DOCUMENTED = "http://localhost:3000"
 AROUND = {"/openai", "/openai, streamed"}
 
 
@@ -27,10 +28,10 @@ class Checked:
 
     @property
     def shown(self) -> str:
-        """The table that an admin reads in a terminal, with its colours."""
+        """The table that an admin reads in a terminal, with its colours, at the address of the guides."""
         console = Console(width=100, force_terminal=True, highlight=False)
         with console.capture() as captured:
-            show_protection(ProtectionReport.model_validate(self.report), console)
+            show_protection(ProtectionReport.model_validate(self.report | {"url": DOCUMENTED}), console)
         return captured.get()
 
     def states(self, model: str) -> dict[str, str]:
