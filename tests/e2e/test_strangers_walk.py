@@ -27,6 +27,7 @@ from tests.e2e.protection_check import AROUND, SEEN_BY_A_FILTER, Checked, check
 from tests.e2e.screenshots import picture, terminal_picture
 from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
 from tests.stands.chats import CALM, user
+from tests.stands.waiting import wait_until
 
 REFUSED = EN["prompt_refused"]
 UNANSWERED = "marmalade"
@@ -58,11 +59,19 @@ def ask(plain: PlainWebui, model: str, prompt: str = UNSAFE_PROMPT) -> tuple[str
 
 
 def see_a_refusal(plain: PlainWebui, page: Page) -> None:
-    """A user opens a new chat, and reads the notice."""
+    """A user opens a new chat with the model that has the name of the direct one, and reads the notice."""
     chat = ChatPage(page, plain.user)
     chat.open()
+    expect(page.get_by_role("button", name=f"Selected model: {OPEN}", exact=True)).to_be_visible()
     chat.ask(UNSAFE_PROMPT)
     expect(chat.answers).to_have_text([REFUSED])
+
+
+def probed(plain: PlainWebui) -> set[str]:
+    """What the Functions' audit has of the check's own prompts and answers."""
+    files = plain.stack.state.webui.rglob("*.jsonl")
+    audit = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return {record["direction"] for record in audit if record.get("probe")}
 
 
 def make_older(plain: PlainWebui, plugin: str) -> None:
@@ -147,9 +156,7 @@ def test_both_functions_judge_models_under_their_own_names_until_the_filter_is_s
     assert {guarded[path] for path in AROUND} == {"closed"}
     assert "reverse proxy" in on.why(OPEN, "/openai")
     assert plain.admin.get("/api/v1/users/")["total"] == accounts
-    files = plain.stack.state.webui.rglob("*.jsonl")
-    audit = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    assert {record["direction"] for record in audit if record.get("probe")} >= {"prompt", "response"}
+    wait_until(lambda: probed(plain) >= {"prompt", "response"})
     assert PROBE_MARK not in str(plain.user.get("/api/v1/chats/", page=1))
 
     page = FunctionsPage(open_page(plain.admin), plain.admin)
