@@ -15,6 +15,9 @@ class FunctionFile:
     kind: ClassVar[str] = "function"
     plugin: str
 
+    def __str__(self) -> str:
+        return f"the Function {self.plugin}"
+
     def read(self, client: WebuiClient) -> Any:
         found = _function(client, self.plugin)
         if found is None:
@@ -40,6 +43,9 @@ class FunctionSwitch:
     kind: ClassVar[str] = "function is on"
     plugin: str
 
+    def __str__(self) -> str:
+        return f"the switch of the Function {self.plugin}"
+
     def read(self, client: WebuiClient) -> Any:
         found = _function(client, self.plugin)
         return None if found is None else {"active": found.is_active, "global": found.is_global}
@@ -62,6 +68,9 @@ class FunctionValves:
     kind: ClassVar[str] = "valves of a function"
     plugin: str
     names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"valves of the Function {self.plugin}"
 
     def read(self, client: WebuiClient) -> Any:
         found = _function(client, self.plugin)

@@ -71,10 +71,10 @@ def _file(survey: Survey, options: Options, plugin: str, valves: dict[str, Any])
     if options.guard_url is not None:
         valves = valves | {"guard_base_url": options.guard_url}
     if valves:
-        yield Put(f"Set {', '.join(valves)} of {plugin}", FunctionValves(plugin, tuple(valves)), valves)
+        yield Put(f"Set {', '.join(valves)} in the valves of {plugin}", FunctionValves(plugin, tuple(valves)), valves)
     if options.guard_key is not None:
         key = {"guard_api_key": options.guard_key}
-        yield PutSecret(f"Set the guard's key of {plugin}", FunctionValves(plugin, tuple(key)), key)
+        yield PutSecret(f"Set the guard's key in the valves of {plugin}", FunctionValves(plugin, tuple(key)), key)
 
 
 def _check_guard(client: WebuiClient, url: str, key: str | None) -> None:

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from guard_server.errors import CannotInstall, RecordUnusable, WebuiRefused
 from guard_server.install import functions_plan, pipelines_plan
-from guard_server.install.options import HostKind, Options
+from guard_server.install.options import HostKind, Options, Protect
 from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
 from guard_server.install.steps import Say, SetupStep, carry_out, undo
 from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import Survey, survey
 
-_BY_HAND = "Users' own default models, and those of groups, name models too: docs/install.md."
+_BY_HAND = (
+    "By hand: a user or a group may have a default model of its own, which still names a direct one (docs/install.md)."
+)
 
 
 def open_record(client: WebuiClient, path: Path | None) -> UndoRecord:
@@ -43,8 +45,9 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
         raise CannotInstall(
             refused.cause, f"{refused.remedy} What was done is in {record.path}: run the command again, or --uninstall."
         ) from None
-    say(f"{done} steps done. {record.path} has what was before; --uninstall puts it back.")
-    say(_BY_HAND)
+    say(f"{_counted(done, 'step')} done. {record.path} has what was before; --uninstall puts it back.")
+    if options.protect is Protect.MODELS:
+        say(_BY_HAND)
 
 
 def plan(client: WebuiClient, seen: Survey, options: Options) -> list[SetupStep]:
@@ -90,12 +93,16 @@ def _check_earlier(record: UndoRecord, options: Options) -> None:
 
 
 def _say_what_is_there(seen: Survey, say: Say) -> None:
-    servers = f"{len(seen.connections)} connections" + (", Ollama" if seen.ollama_enabled else "")
-    models = f"{len(seen.models)} models, {len(seen.presets)} presets"
-    say(
-        f"Open WebUI {seen.version}: {seen.users} users, {servers}, {models}, "
-        f"{len(seen.pipelines)} Pipelines servers, {len(seen.functions)} Functions."
-    )
+    found = [
+        _counted(seen.users, "account"),
+        _counted(len(seen.connections), "connection"),
+        *(["Ollama"] if seen.ollama_enabled else []),
+        _counted(len(seen.models), "model"),
+        _counted(len(seen.presets), "preset"),
+        _counted(len(seen.pipelines), "Pipelines server"),
+        _counted(len(seen.functions), "Function"),
+    ]
+    say(f"Open WebUI {seen.version}: {', '.join(found)}.")
 
 
 def _say_what_is_old(seen: Survey, options: Options, say: Say) -> None:
@@ -103,13 +110,18 @@ def _say_what_is_old(seen: Survey, options: Options, say: Say) -> None:
     for plugin in (FUNCTION_MODELS, FUNCTION_FILTER):
         there, new = seen.function(plugin), plugin_file(plugin)
         if there and there.version != new.version and not options.upgrade:
-            say(f"{plugin} {there.version} is installed: --upgrade replaces it by {new.version}.")
+            version = there.version or "of an unknown version"
+            say(f"{plugin} {version} is installed: --upgrade replaces it by {new.version}.")
 
 
 def _show(client: WebuiClient, steps: Sequence[SetupStep], say: Say) -> None:
-    say("The plan, of which nothing was done:")
+    say("The plan. Nothing was changed.")
     for step in steps:
         say(f"  {'(done) ' if _is_done(client, step) else ''}{step.title}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _is_done(client: WebuiClient, step: SetupStep) -> bool:

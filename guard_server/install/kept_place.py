@@ -15,7 +15,7 @@ from guard_server.open_webui.records import Body
 
 
 class KeptPlace(Protocol):
-    """Each is a dataclass, whose fields and `kind` name it in a file."""
+    """Each is a dataclass, whose fields and `kind` name it in a file, and whose `str` names it to an admin."""
 
     kind: ClassVar[str]
 

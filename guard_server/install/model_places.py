@@ -17,6 +17,9 @@ class ModelRecordPlace:
     kind: ClassVar[str] = "model record"
     model: str
 
+    def __str__(self) -> str:
+        return f"the entry of {self.model} among the models"
+
     def read(self, client: WebuiClient) -> Any:
         record = _record(client, self.model)
         return None if record is None else form_of(record) | {"access_grants": grants_of(record)}
@@ -35,6 +38,9 @@ class ModelGrants:
     kind: ClassVar[str] = "access to a model"
     model: str
 
+    def __str__(self) -> str:
+        return f"who may use {self.model}"
+
     def read(self, client: WebuiClient) -> Any:
         record = _record(client, self.model)
         return None if record is None else grants_of(record)
@@ -45,11 +51,14 @@ class ModelGrants:
 
 @dataclass(frozen=True)
 class ModelField:
-    """`hidden` or `base_model_id` of a model that has a record."""
+    """`hidden`, `base_model_id` or `is_active` of a model that has a record."""
 
     kind: ClassVar[str] = "setting of a model"
     model: str
     name: str
+
+    def __str__(self) -> str:
+        return f"the setting {self.name} of {self.model}"
 
     def read(self, client: WebuiClient) -> Any:
         record = _record(client, self.model)

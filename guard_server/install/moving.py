@@ -9,7 +9,9 @@ from guard_server.open_webui.records import EVERYBODY, Body, ModelRecord
 from guard_server.open_webui.survey import Survey
 
 _GUARD = "Run the command again, with a --guard-url and --guard-key that work where the plugins run."
-_TASK_MODELS = ("TASK_MODEL", "TASK_MODEL_EXTERNAL")
+_DEFAULT_MODELS = {"DEFAULT_MODELS": "default models", "DEFAULT_PINNED_MODELS": "pinned models"}
+# Open WebUI has one for the models of Ollama, and one for all others.
+_TASK_MODELS = {"TASK_MODEL": "local", "TASK_MODEL_EXTERNAL": "external"}
 
 
 class Moving:
@@ -46,9 +48,12 @@ class Moving:
         for direct in self.used:
             model = self.guarded[direct.id]
             yield Put(
-                f"Offer {model} to the users of {direct.id}", ModelRecordPlace(model), self._form(direct, hidden), True
+                f"Offer {model} under the name of {direct.id}",
+                ModelRecordPlace(model),
+                self._form(direct, hidden),
+                True,
             )
-            yield Put(f"Give {model} the access of {direct.id}", ModelGrants(model), grants_of(direct.raw))
+            yield Put(f"Give {model} to the users of {direct.id}", ModelGrants(model), grants_of(direct.raw))
 
     def move_presets(self) -> Iterator[SetupStep]:
         for preset in self.survey.presets:
@@ -61,19 +66,19 @@ class Moving:
         yield from self.move_presets()
         moved = {direct.id: self.guarded[direct.id] for direct in self.used}
         settings = self.survey.model_settings
-        for name in ("DEFAULT_MODELS", "DEFAULT_PINNED_MODELS"):
+        for name, words in _DEFAULT_MODELS.items():
             told = str(settings.get(name) or "")
             new = ",".join(moved.get(model, model) for model in told.split(","))
             if new != told:
-                yield Put(f"Set {name} to {new}", model_setting(name), new)
+                yield Put(f"Set the {words} to {new}", model_setting(name), new)
         order = settings.get("MODEL_ORDER_LIST") or []
         new_order = [moved.get(model, model) for model in order]
         if new_order != order:
             yield Put("Keep the order of the models", model_setting("MODEL_ORDER_LIST"), new_order)
-        for name in _TASK_MODELS:
+        for name, whose in _TASK_MODELS.items():
             model = str(self.survey.task_settings.get(name) or "")
             if model in self.guarded:
-                yield Put(f"Let {self.guarded[model]} write titles and tags", task_setting(name), self.guarded[model])
+                yield _write_titles(self.guarded[model], whose, name)
         # An arena asks any model, whoever may use it.
         yield Put("Switch arena models off", ARENA, False)
 
@@ -84,7 +89,7 @@ class Moving:
                 yield Put(f"Close {direct.id} to users, by taking away its entry", ModelRecordPlace(direct.id), None)
                 continue
             yield Put(f"Close {direct.id} to users", ModelGrants(direct.id), [])
-            yield Put(f"Hide {direct.id}", ModelField(direct.id, "hidden"), True)
+            yield Put(f"Hide {direct.id} in the list of models", ModelField(direct.id, "hidden"), True)
 
     def judge_tasks(self) -> Iterator[SetupStep]:
         """Titles and tags of direct models are written by a guarded one that everybody may use."""
@@ -92,11 +97,11 @@ class Moving:
         first = next((one for one in public if one.id in self.survey.default_models), public[0] if public else None)
         if first is None:
             return
-        for name in _TASK_MODELS:
+        for name, whose in _TASK_MODELS.items():
             told = str(self.survey.task_settings.get(name) or "")
             if not told or told in self.guarded:
                 model = self.guarded[told if told in {one.id for one in public} else first.id]
-                yield Put(f"Let {model} write titles and tags", task_setting(name), model)
+                yield _write_titles(model, whose, name)
 
     def _form(self, direct: ModelRecord, hidden: bool) -> Body:
         form = form_of(direct.raw) | {"id": self.guarded[direct.id], "base_model_id": None}
@@ -116,8 +121,12 @@ def ask_filter(survey: Survey) -> Iterator[SetupStep]:
         yield AskForVerdict("Ask through the filter: it must get a verdict", model, remedy)
 
 
+def _write_titles(model: str, whose: str, setting: str) -> Put:
+    return Put(f"Let {model} write titles and tags for {whose} models", task_setting(setting), model)
+
+
 def hidden_record(model: str, name: str) -> Put:
     """A model that everybody may use, and that no list shows."""
     form: Body = {"id": model, "base_model_id": None, "name": name, "params": {}, "is_active": True}
     form |= {"meta": {"hidden": True}, "access_grants": [EVERYBODY]}
-    return Put(f"Let everybody use {model}, hidden", ModelRecordPlace(model), form, True)
+    return Put(f"Let everybody use {model}, hidden in the list of models", ModelRecordPlace(model), form, True)

@@ -23,6 +23,9 @@ class PipelineFile:
     server: str
     plugin: str
 
+    def __str__(self) -> str:
+        return f"{self.plugin} in the Pipelines server"
+
     def read(self, client: WebuiClient) -> Any:
         listed = client.get("/api/v1/pipelines/", urlIdx=_index(client, self.server))["data"]
         return True if self.plugin in {one["id"] for one in listed} else None
@@ -57,6 +60,9 @@ class PipelineValves:
     server: str
     plugin: str
     names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"valves of {self.plugin} in the Pipelines server"
 
     def read(self, client: WebuiClient) -> Any:
         valves = client.get(f"/api/v1/pipelines/{self.plugin}/valves", urlIdx=_index(client, self.server))

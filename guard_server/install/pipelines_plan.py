@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from guard_server.errors import CannotInstall
+from guard_server.install.model_places import ModelField, ModelRecordPlace
 from guard_server.install.moving import Moving, ask_filter, hidden_record
 from guard_server.install.options import Options, Protect
 from guard_server.install.pipeline_places import PipelineFile, PipelineValves
@@ -13,11 +14,12 @@ from guard_server.install.setting_places import OLLAMA, OPENAI, ConnectionSwitch
 from guard_server.install.steps import Put, PutSecret, SetupStep, Upload, WaitForModels
 from guard_server.open_webui.chat_replies import body_of
 from guard_server.open_webui.client import WebuiClient
-from guard_server.open_webui.records import WebuiConnection
+from guard_server.open_webui.records import Body, WebuiConnection
 from guard_server.open_webui.survey import Survey
 
 _REFUSAL_ENTRY = f"{PIPELINES_MODELS}.~refusal"
 _REFUSAL_NAME = "Qwen3Guard refusal"
+_FILTER_NAME = "Qwen3Guard filter (keep this on: if it is off, nothing is judged)"
 _NO_SERVER = "Name it with --pipelines, and set PIPELINES_API_KEY; or use --host functions, which needs none."
 _ITS_KEY = (
     "The server was started with another PIPELINES_API_KEY than the one in Open WebUI (Admin Panel > Settings > "
@@ -126,6 +128,7 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
         yield hidden_record(refusal, _REFUSAL_NAME)
         if not both:
             yield _upload(url, PIPELINES_REFUSAL, options)
+        yield from _switch_among_the_models()
         closing = tuple(ConnectionSwitch(one.url) for one in _upstreams(survey, url))
         yield _upload(url, PIPELINES_FILTER, options, closing)
         # The server keeps the valves of a plugin that was deleted.
@@ -134,6 +137,14 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
             "Wait until Open WebUI lists the filter", (PIPELINES_FILTER,), "The Pipelines server's log."
         )
         yield from ask_filter(survey)
+
+
+def _switch_among_the_models() -> Iterator[SetupStep]:
+    """Open WebUI lists the filter as a model, whose switch ends moderation, and which stays off over an upload."""
+    form: Body = {"id": PIPELINES_FILTER, "base_model_id": None, "name": _FILTER_NAME, "params": {}, "is_active": True}
+    form |= {"meta": {}, "access_grants": []}
+    yield Put("List the filter among the models", ModelRecordPlace(PIPELINES_FILTER), form, True)
+    yield Put("Switch the filter on among the models", ModelField(PIPELINES_FILTER, "is_active"), True)
 
 
 def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
@@ -147,7 +158,7 @@ def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
     if addresses:
         where = PipelineValves(url, PIPELINES_MODELS, ("upstream_base_urls", "upstream_api_keys"))
         wanted = {"upstream_base_urls": ", ".join(addresses), "upstream_api_keys": ", ".join(keys)}
-        yield PutSecret("Tell the guarded models where the models are", where, wanted)
+        yield PutSecret("Give the guarded models the addresses and keys of the models' servers", where, wanted)
     yield from _valves(url, PIPELINES_MODELS, options, {"refusal_entry": both})
     moving = Moving(survey, _guarded(survey, upstreams), own_system_prompt=True)
     wanted_models = tuple(moving.guarded[one.id] for one in moving.used)
@@ -210,7 +221,9 @@ def _valves(url: str, plugin: str, options: Options, valves: dict[str, Any]) -> 
     if options.guard_url is not None:
         valves = valves | {"guard_base_url": options.guard_url}
     if valves:
-        yield Put(f"Set {', '.join(valves)} of {plugin}", PipelineValves(url, plugin, tuple(valves)), valves)
+        yield Put(
+            f"Set {', '.join(valves)} in the valves of {plugin}", PipelineValves(url, plugin, tuple(valves)), valves
+        )
     if options.guard_key is not None:
         key = {"guard_api_key": options.guard_key}
-        yield PutSecret(f"Set the guard's key of {plugin}", PipelineValves(url, plugin, tuple(key)), key)
+        yield PutSecret(f"Set the guard's key in the valves of {plugin}", PipelineValves(url, plugin, tuple(key)), key)

@@ -16,6 +16,9 @@ class Setting:
     write_path: str
     name: str
 
+    def __str__(self) -> str:
+        return f"the setting {self.name}"
+
     def read(self, client: WebuiClient) -> Any:
         return client.get(self.read_path).get(self.name)
 
@@ -47,6 +50,9 @@ class ConnectionSwitch:
     kind: ClassVar[str] = "connection is on"
     url: str
 
+    def __str__(self) -> str:
+        return f"the switch of the connection {self.url}"
+
     def read(self, client: WebuiClient) -> Any:
         config = client.get("/openai/config")
         if self.url not in config["OPENAI_API_BASE_URLS"]:
@@ -75,6 +81,9 @@ class PipelinesConnection:
     kind: ClassVar[str] = "connection to a Pipelines server"
     url: str
     key: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return f"the connection to the Pipelines server {self.url}"
 
     def read(self, client: WebuiClient) -> Any:
         return True if self.url in client.get("/openai/config")["OPENAI_API_BASE_URLS"] else None

@@ -191,15 +191,15 @@ def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
         try:
             now = place.read(client)
             if now is not None and change.before is None:
-                say(f"Removing: {_words(place)}")
+                say(f"Undoing: {place}")
                 place.write(client, None)
             elif now != change.before and change.is_ours(now):
-                say(f"Putting back: {_words(place)}")
+                say(f"Undoing: {place}")
                 place.write(client, change.before)
             elif now != change.before:
-                left.append(f"{_words(place)}: it was changed since, and is left as it is")
+                left.append(f"{place}: it was changed since, and is left as it is")
         except WebuiRefused as refused:
-            left.append(f"{_words(place)}: {refused.cause}")
+            left.append(f"{place}: {refused.cause}")
             continue
         record.forget(change)
     return left
@@ -207,11 +207,6 @@ def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
 
 def _is_plugin(change: Any) -> bool:
     return change.place.kind in ("function", "pipeline")
-
-
-def _words(place: KeptPlace) -> str:
-    names = ("model", "plugin", "url", "name")
-    return " ".join([place.kind, *(str(getattr(place, name)) for name in names if hasattr(place, name))])
 
 
 def _wait_for(client: WebuiClient, wanted: set[str]) -> set[str]:

@@ -144,8 +144,8 @@ class WebuiClient:
         if response.status_code == 403:
             raise TokenRefused(
                 f"Open WebUI does not let this token in: {reason}",
-                "Allow API keys, without restricted endpoints (Admin Panel > Settings > General), or give the session "
-                "token of the page: the value of `token` in the browser's local storage.",
+                "Allow API keys, without restricted endpoints (Admin Panel > Settings > Authentication), or give the "
+                "session token of the page: the value of `token` in the browser's local storage.",
             )
         if self.reply("GET", "/api/v1/users/user/settings").is_success:
             raise NotAnAdmin("The token is that of an account that is no admin's.", "Give the token of an admin.")

@@ -22,6 +22,11 @@ class ApiClient:
         answer = self.api.http.post(path, json=body).raise_for_status()
         if not stream:
             return str(answer.json()["choices"][0]["message"]["content"])
-        lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
-        choices = [choice for line in lines for choice in json.loads(line).get("choices", [])]
-        return "".join(choice["delta"].get("content") or "" for choice in choices)
+        return streamed_text(answer.text)
+
+
+def streamed_text(body: str) -> str:
+    """The answer in the body of a streamed reply."""
+    lines = [line.removeprefix("data: ") for line in body.splitlines() if line.startswith("data: {")]
+    choices = [choice for line in lines for choice in json.loads(line).get("choices", [])]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)

@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from demo.webui_client.webui_api import WebuiApi
 from tests.e2e.saving import saved
+from tests.stands.waiting import wait_until
 
 # What the browser does with what the admin copied.
 _PASTE = """
@@ -49,9 +50,10 @@ class FunctionsPage:
         link = self.page.locator(f'a[href="/admin/functions/edit?id={plugin}"]')
         return link.locator("xpath=ancestor::div[@role='presentation'][1]")
 
-    def switch_on(self, plugin: str) -> None:
+    def switch(self, plugin: str, *, on: bool) -> None:
+        """Switches a Function on or off, and waits until Open WebUI has saved that."""
         self.row(plugin).get_by_role("switch").click()
-        expect(self.row(plugin).get_by_role("switch")).to_be_checked()
+        wait_until(lambda: self.api.get(f"/api/v1/functions/id/{plugin}")["is_active"] is on)
 
     def make_global(self, plugin: str) -> None:
         """A filter is on for every model then."""

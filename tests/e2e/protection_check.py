@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from typer.testing import CliRunner
 
 from demo.stack.stack import Stack
 from guard_server import cli
+from guard_server.doctor.protection.protection_report import ProtectionReport
+from guard_server.doctor.protection.protection_table import show_protection
 from tests.stands.waiting import PATIENCE
 
 SEEN_BY_A_FILTER = {"chat page", "API", "API, streamed", "messages API"}
+DOCUMENTED = "http://localhost:3000"
 AROUND = {"/openai", "/openai, streamed"}
 
 
@@ -22,6 +26,14 @@ class Checked:
     def __init__(self, status: int, report: dict[str, Any]) -> None:
         self.status = status
         self.report = report
+
+    @property
+    def shown(self) -> str:
+        """The table that an admin reads in a terminal, with its colours, at the address of the guides."""
+        console = Console(width=100, force_terminal=True, highlight=False)
+        with console.capture() as captured:
+            show_protection(ProtectionReport.model_validate(self.report | {"url": DOCUMENTED}), console)
+        return captured.get()
 
     def states(self, model: str) -> dict[str, str]:
         return {one["path"]: one["state"] for one in self.report["paths"] if one["model"] == model}

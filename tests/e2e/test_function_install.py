@@ -56,7 +56,7 @@ def test_an_admin_pastes_both_files_and_users_are_protected(
             if (plugin, name) == (FUNCTION_FILTER, "guard_base_url"):
                 picture(page.page, "functions-valves")
         page.save_valves()
-        page.switch_on(plugin)
+        page.switch(plugin, on=True)
     page.make_global(FUNCTION_FILTER)
     picture(page.page, "functions-list")
     stored = {plugin: stack.plugins.valves(plugin) for plugin in PLUGINS}

@@ -1,6 +1,7 @@
 """The part of Open WebUI's API that an admin's program uses, for failures that a real one cannot be made to have.
 
-tests/e2e/test_install.py does the same with a real one. As strict as that: an unknown id is 401, a second one too.
+tests/e2e/test_strangers_walk.py does the same with a real one. As strict as that: an unknown id is 401, and so is a
+second one.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""`qwen3guard install`: what goes wrong, and what is left then. The real programs are in tests/e2e/test_install.py."""
+"""`qwen3guard install`: what goes wrong, and what is left then.
+
+The real programs are in tests/e2e/test_strangers_walk.py.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +23,14 @@ from guard_server.errors import CannotInstall, RecordUnusable
 from guard_server.install import installation, pipelines_plan
 from guard_server.install.functions_plan import _HIDDEN_ENTRY
 from guard_server.install.options import HostKind, Options, Protect
-from guard_server.install.pipelines_plan import _REFUSAL_ENTRY, guarded_id
-from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, PIPELINES_MODELS, plugin_file
+from guard_server.install.pipelines_plan import _FILTER_NAME, _REFUSAL_ENTRY, guarded_id
+from guard_server.install.plugin_files import (
+    FUNCTION_FILTER,
+    FUNCTION_MODELS,
+    PIPELINES_FILTER,
+    PIPELINES_MODELS,
+    plugin_file,
+)
 from guard_server.install.setting_places import PipelinesConnection
 from guard_server.install.steps import PutSecret
 from guard_server.install.undo_record import UndoRecord
@@ -188,10 +197,11 @@ def test_no_record_holds_a_key_and_a_foreign_one_is_refused(installing: Installi
 
 
 @given(st.text(min_size=1, max_size=50), st.integers(1, 20))
-def test_ids_of_guarded_models_are_those_of_the_plugins(model: str, place: int) -> None:
+def test_ids_and_names_are_those_of_the_plugins(model: str, place: int) -> None:
     assert guarded_id(model, place) == f"{PIPELINES_MODELS}.{encoded(model, place)}"
     assert f"{PIPELINES_MODELS}.{REFUSAL_ENTRY}" == _REFUSAL_ENTRY
     assert check_model(FUNCTION_MODELS) == _HIDDEN_ENTRY
+    assert f'"{_FILTER_NAME}"' in plugin_file(PIPELINES_FILTER).text
 
 
 # ---- the plan for a Pipelines server ----

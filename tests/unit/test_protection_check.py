@@ -1,6 +1,6 @@
 """`doctor --webui`: what replies and settings mean, and when a change is reported.
 
-The real programs are in tests/e2e/test_protection_check.py.
+The real programs are in tests/e2e/test_strangers_walk.py.
 """
 
 import asyncio

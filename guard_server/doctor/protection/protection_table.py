@@ -5,6 +5,7 @@ from itertools import groupby
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -28,8 +29,9 @@ def show_protection(report: ProtectionReport, console: Console) -> None:
         table.add_row(Text(model, "bold"))
         for alike in _alike(list(paths)):
             one = alike[0]
-            names = ", ".join(path.path for path in alike)
-            table.add_row(f"  {names}", Text(one.state.value, _STYLES[one.level]), _words(one.why, one.remedy))
+            # Some names have commas.
+            names = Padding(Text(" · ".join(path.path for path in alike)), (0, 0, 0, 2))
+            table.add_row(names, Text(one.state.value, _STYLES[one.level]), _words(one.why, one.remedy))
     console.print(table, soft_wrap=False)
     console.print(_conclusion(report), style="green" if report.protected else "red", markup=False)
 

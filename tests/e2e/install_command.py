@@ -1,0 +1,53 @@
+"""`qwen3guard install` in a process of its own, as an admin runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.text import Text
+
+from demo.state import ROOT
+from tests.e2e.guarded_stack import UPSTREAM_KEY
+from tests.e2e.plain_webui import PlainWebui
+from tests.e2e.protection_check import DOCUMENTED
+from tests.stands.waiting import PATIENCE
+
+_GUARD_KEY = "sk-guard-secret"
+_DOCUMENTED_RECORD = "~/.local/state/qwen3guard/install-localhost-3000.json"
+
+
+class InstallCommand:
+    """The command for one Open WebUI. `shown` is the last output with its colours, at the address of the guides."""
+
+    def __init__(self, plain: PlainWebui, folder: Path) -> None:
+        self.plain = plain
+        self.record = folder / "record.json"
+        self.shown = ""
+
+    def run(self, *options: str, status: int = 0) -> str:
+        """What it says. The protection check at its end is left out, unless the options want it."""
+        stack = self.plain.stack
+        arguments = [sys.executable, "-m", "guard_server", "install", "--webui", stack.webui_url, "--no-check"]
+        arguments += ["--record", str(self.record), "--guard-url", stack.guard_url, *options]
+        secrets = {"OPEN_WEBUI_TOKEN": self.plain.admin.token, "GUARD_API_KEY": _GUARD_KEY}
+        terminal = {"FORCE_COLOR": "1", "COLUMNS": "100"}
+        done = subprocess.run(
+            arguments,
+            cwd=ROOT,
+            env={**os.environ, **secrets, **terminal},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        shown = done.stdout + done.stderr
+        self.shown = shown.replace(stack.webui_url, DOCUMENTED).replace(str(self.record), _DOCUMENTED_RECORD)
+        said = Text.from_ansi(shown).plain
+        print(said)
+        assert done.returncode == status, said
+        for secret in (*secrets.values(), UPSTREAM_KEY, stack.pipelines.key):
+            assert secret not in said
+            assert not self.record.exists() or secret not in self.record.read_text()
+        return said
