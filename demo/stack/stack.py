@@ -134,7 +134,7 @@ class Stack:
             time.sleep(1)
 
     def move(self, host: Host) -> None:
-        """Lets another host run the plugins, as an admin who moves over. The servers go on: a Pipelines server must run."""
+        """Lets another host run the plugins, as an admin who moves over. Nothing is started for it."""
         self.host = host
         self.setup = self._setup()
         self._provision()

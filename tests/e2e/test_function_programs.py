@@ -144,7 +144,7 @@ def test_a_whole_answer_in_place_of_a_stream_reaches_no_program_unjudged(guarded
 
 @pytest.mark.on("functions-filter")
 def test_gap_a_whole_answer_of_tool_calls_in_place_of_a_stream_reaches_a_program(guarded: GuardedStack) -> None:
-    """Open WebUI calls an outlet for an answer with words only."""
+    """Open WebUI calls an outlet for an answer with words only. With the guarded models in between, nothing passes."""
     call = {
         "id": "call_1",
         "type": "function",
@@ -155,6 +155,20 @@ def test_gap_a_whole_answer_of_tool_calls_in_place_of_a_stream_reaches_a_program
     guarded.model.reply = {"id": "1", "object": "chat.completion", "choices": choices}
     body = {"model": guarded.models[0], "stream": True, "messages": [user(SEA_PROMPT)]}
     assert leaks(guarded.stack.user.http.post("/api/chat/completions", json=body).text)
+    with guarded.valves(answers="models"):
+        assert not leaks(guarded.stack.user.http.post("/api/chat/completions", json=body).text)
+
+
+@pytest.mark.on("functions-filter")
+def test_gap_a_program_loses_the_last_words_of_an_answer_without_a_finish_reason(guarded: GuardedStack) -> None:
+    """Nobody calls a filter after the last event. With the guarded models in between, nothing is lost."""
+    guarded.model.says(CALM)
+    guarded.model.finish = None
+    client = ApiClient(guarded.stack.user, guarded.models[0])
+    heard = client.ask(SEA_PROMPT, stream=True)
+    assert (CALM.startswith(heard), 0 < len(heard) < len(CALM)) == (True, True)
+    with guarded.valves(answers="models"):
+        assert client.ask(SEA_PROMPT, stream=True) == CALM
 
 
 @pytest.mark.on("functions-filter")
