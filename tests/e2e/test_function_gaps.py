@@ -13,7 +13,7 @@ from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.texts import EN, SEA_PROMPT
 from tests.stands.chats import BOMB, CALM
-from tests.stands.waiting import PATIENCE, wait_until
+from tests.stands.waiting import PATIENCE
 
 
 @pytest.mark.on("functions-filter")
@@ -44,7 +44,7 @@ def test_gap_an_answer_that_a_model_server_sends_in_one_piece_is_on_screen_until
     guarded.guard.silent_about = BOMB
     with guarded.valves(timeout_seconds=PATIENCE):
         guarded_page.send(SEA_PROMPT)
-        wait_until(lambda: guarded_page.recorder.showed(BOMB))
+        expect(guarded_page.answers).to_have_text([BOMB])
         guarded.guard.silent_about = None
         expect(guarded_page.answers).to_have_text([EN["answer_withheld"]])
         stored = guarded_page.settled(answers=1)
