@@ -189,9 +189,14 @@ def test_an_arena_of_guarded_models_is_guarded(guarded: GuardedStack) -> None:
 # ---- every kind of model ----
 
 
+def others(guarded: GuardedStack) -> list[str]:
+    """The ids under which users chat with those models."""
+    return [f"{FUNCTION}.{name}" if guarded.host.guards_models else name for name in OtherApis.names]
+
+
 @pytest.fixture
 def other_apis(guarded: GuardedStack) -> Iterator[OtherApis]:
-    """Models of the Responses API and of Ollama, with guarded ones around them."""
+    """Models of the Responses API and of Ollama: for everybody themselves, or guarded ones around them."""
     other, admin = OtherApis(), guarded.stack.admin
     openai, ollama = admin.get("/openai/config"), admin.get("/ollama/config")
     with serve(other.app) as url:
@@ -206,9 +211,9 @@ def other_apis(guarded: GuardedStack) -> Iterator[OtherApis]:
         )
         admin.post("/ollama/config/update", ollama | {"ENABLE_OLLAMA_API": True, "OLLAMA_BASE_URLS": [url]})
         listed = {one["id"] for one in admin.get("/api/models", refresh=True)["data"]}
-        for name in (other.responding, other.ollama):
-            assert f"{FUNCTION}.{name}" in listed
-            form = {"id": f"{FUNCTION}.{name}", "name": name, "access_grants": [EVERYBODY]}
+        for name in others(guarded):
+            assert name in listed
+            form = {"id": name, "name": name, "access_grants": [EVERYBODY]}
             admin.post("/api/v1/models/model/access/update", form)
         try:
             yield other
@@ -218,17 +223,18 @@ def other_apis(guarded: GuardedStack) -> Iterator[OtherApis]:
             admin.get("/api/models", refresh=True)
 
 
-@GUARDED
-def test_models_of_the_responses_api_and_of_ollama_are_guarded(guarded: GuardedStack, other_apis: OtherApis) -> None:
-    for name in (other_apis.responding, other_apis.ollama):
+@pytest.mark.on("functions-models", "functions-filter")
+def test_models_of_the_responses_api_and_of_ollama_are_judged(guarded: GuardedStack, other_apis: OtherApis) -> None:
+    for name in others(guarded):
         for stream in (True, False):
             other_apis.text = CALM
-            seen = ask(guarded, f"{SEA_PROMPT} {name} {stream}", f"{FUNCTION}.{name}", stream=stream)
+            seen = ask(guarded, f"{SEA_PROMPT} {name} {stream}", name, stream=stream)
             assert (seen.text.strip(), seen.error) == (CALM.strip(), ""), name
             other_apis.text = CALM + UNSAFE
-            seen = ask(guarded, f"{SEA_PROMPT} And {name} {stream}?", f"{FUNCTION}.{name}", stream=stream)
+            seen = ask(guarded, f"{SEA_PROMPT} And {name} {stream}?", name, stream=stream)
             assert (seen.text.endswith(WITHHELD), leaks(seen.answer)) == (True, False), name
-    assert {bool(body.get("stream")) for body in other_apis.requests} == {True, False}
+    streamed = {bool(body.get("stream")) for body in other_apis.requests if not holds(body, "### Task:")}
+    assert streamed == {guarded.host.streams(True), guarded.host.streams(False)}
 
 
 # Open WebUI stores the code of Functions, and other tests look for unsafe words in all that it has stored.

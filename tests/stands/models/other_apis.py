@@ -15,7 +15,7 @@ _RESPONDING, _OLLAMA = "responding", "ollama:1b"
 class OtherApis:
     """Says `text`. `requests` holds what it was asked."""
 
-    responding, ollama = _RESPONDING, _OLLAMA
+    names = (_RESPONDING, _OLLAMA)
 
     def __init__(self) -> None:
         self.text = "Hello there."
