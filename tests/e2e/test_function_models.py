@@ -215,6 +215,8 @@ def other_apis(guarded: GuardedStack) -> Iterator[OtherApis]:
             assert name in listed
             form = {"id": name, "name": name, "access_grants": [EVERYBODY]}
             admin.post("/api/v1/models/model/access/update", form)
+        # Open WebUI stores grants after its reply.
+        wait_until(lambda: {*others(guarded)} <= {one["id"] for one in guarded.stack.user.get("/api/models")["data"]})
         try:
             yield other
         finally:

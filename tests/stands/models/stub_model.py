@@ -57,6 +57,7 @@ class StubModel:
         routes = [
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._complete, methods=["POST"]),
+            Route("/v1/responses", self._respond, methods=["POST"]),
             Route("/v1/messages", self._message, methods=["POST"]),
             Route("/v1/messages/count_tokens", self._count, methods=["POST"]),
         ]
@@ -105,11 +106,17 @@ class StubModel:
         choice = {"index": 0, "message": message, "finish_reason": self.finish}
         return JSONResponse({**HEAD, "object": "chat.completion", "choices": [choice], "usage": USAGE})
 
+    async def _respond(self, request: Request) -> Response:
+        """OpenAI's Responses API. Like llama.cpp, it answers for any model."""
+        self.requests.append(await request.json())
+        text = "".join(delta.get("content") or "" for delta in self.deltas)
+        item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+        return JSONResponse({"id": "resp_1", "object": "response", "status": "completed", "output": [item]})
+
     async def _message(self, request: Request) -> Response:
         """Anthropic's API, as LiteLLM has it too."""
-        body = await request.json()
-        self.requests.append(body)
-        text = "".join(delta.get("content") or "" for delta in self.answer_to(body))
+        self.requests.append(await request.json())
+        text = "".join(delta.get("content") or "" for delta in self.deltas)
         said = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": text}]}
         usage = {"input_tokens": 1, "output_tokens": 2}
         return JSONResponse({"id": "msg_1", "model": "stub", **said, "stop_reason": "end_turn", "usage": usage})
