@@ -213,10 +213,7 @@ def other_apis(guarded: GuardedStack) -> Iterator[OtherApis]:
         listed = {one["id"] for one in admin.get("/api/models", refresh=True)["data"]}
         for name in others(guarded):
             assert name in listed
-            form = {"id": name, "name": name, "access_grants": [EVERYBODY]}
-            admin.post("/api/v1/models/model/access/update", form)
-        # Open WebUI stores grants after its reply.
-        wait_until(lambda: {*others(guarded)} <= {one["id"] for one in guarded.stack.user.get("/api/models")["data"]})
+            guarded.grant(name, EVERYBODY)
         try:
             yield other
         finally:
@@ -280,8 +277,7 @@ def test_another_function_is_guarded_and_cannot_write_into_the_page(guarded: Gua
         seen = {}
         for what in ("writes", "raises", "says"):
             name = f"{FUNCTION}.theirs.{what}"
-            form = {"id": name, "name": name, "access_grants": [EVERYBODY]}
-            guarded.stack.admin.post("/api/v1/models/model/access/update", form)
+            guarded.grant(name, EVERYBODY)
             seen[what] = ask(guarded, f"{SEA_PROMPT} {what}", name)
     assert seen["writes"].text.strip() == CALM.strip()
     assert seen["says"].text.endswith(WITHHELD)
@@ -334,7 +330,7 @@ def test_an_arena_of_picked_models_is_guarded(guarded: GuardedStack) -> None:
 def test_the_hidden_entry_gives_nobody_a_model(guarded: GuardedStack) -> None:
     user_api, admin = guarded.stack.user, guarded.stack.admin
     assert HIDDEN in {one["id"] for one in admin.get("/api/models", refresh=True)["data"]}
-    admin.post("/api/v1/models/model/access/update", {"id": OTHER, "access_grants": []})
+    guarded.grant(OTHER)
     permissions = admin.get("/api/v1/users/default/permissions")
     own = {**permissions, "workspace": {**permissions["workspace"], "models": True}}
     admin.post("/api/v1/users/default/permissions", own)
@@ -353,7 +349,7 @@ def test_the_hidden_entry_gives_nobody_a_model(guarded: GuardedStack) -> None:
             pairs = [ask_two(guarded, BASE, name) for name in (HIDDEN, preset, OTHER)]
     finally:
         admin.post("/api/v1/users/default/permissions", permissions)
-        admin.post("/api/v1/models/model/access/update", {"id": OTHER, "access_grants": [EVERYBODY]})
+        guarded.grant(OTHER, EVERYBODY)
     assert [reply.text for reply in replies if holds(reply.text, "calm day")] == []
     # The first of each pair of models, which the user may use.
     assert [[CALM.strip() in answer["content"] for answer in pair] for pair in pairs] == [[True, False]] * 3

@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.chat_host import EVERY_HOST
+from tests.e2e.chat_host import EVERY_HOST, FUNCTIONS
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import UPSTREAM_KEY, GuardedStack
 from tests.e2e.stored_chat import StoredChat, holds
@@ -51,21 +51,33 @@ def directions(guarded: GuardedStack, stored: StoredChat) -> list[str]:
     return found()
 
 
-@pytest.mark.on(*EVERY_HOST)
-def test_stop_shows_and_keeps_nothing_unsafe(guarded: GuardedStack, guarded_page: ChatPage) -> None:
-    """At each moment, in one turn after another of one chat."""
-    for turns, moment in enumerate(MOMENTS, 1):
-        begin(guarded, guarded_page)
-        guarded_page.page.wait_for_timeout(moment * 1000)
-        guarded_page.stop()
-        stopped = time.monotonic()
-        wait_until(lambda: not guarded.model.streaming)
-        assert guarded.model.closed[-1] - stopped < SOON
-        stored = guarded_page.settled(answers=turns)
-        assert directions(guarded, stored) == ["prompt", "response"]
+def stop_at(moment: float, guarded: GuardedStack, guarded_page: ChatPage) -> None:
+    """Presses Stop so many seconds after the model began to write, and looks for what stays."""
+    begin(guarded, guarded_page)
+    guarded_page.page.wait_for_timeout(moment * 1000)
+    guarded_page.stop()
+    stopped = time.monotonic()
+    wait_until(lambda: not guarded.model.streaming)
+    assert guarded.model.closed[-1] - stopped < SOON
+    stored = guarded_page.settled(answers=1)
     guarded_page.page.reload()
-    expect(guarded_page.prompts).to_have_text([SEA_PROMPT] * len(MOMENTS))
+    expect(guarded_page.prompts).to_have_text([SEA_PROMPT])
     assert guarded.leaked(guarded_page.recorder) == set()
+    assert directions(guarded, stored) == ["prompt", "response"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_stop_shows_and_keeps_nothing_unsafe(guarded: GuardedStack, guarded_page: ChatPage, moment: float) -> None:
+    stop_at(moment, guarded, guarded_page)
+
+
+# Before the answer turns unsafe, and while a flag waits to be confirmed: the hold-back is the same on every host.
+@pytest.mark.on(*FUNCTIONS)
+@pytest.mark.parametrize("moment", [MOMENTS[0], MOMENTS[-1]])
+def test_stop_shows_and_keeps_nothing_unsafe_of_a_functions_answer(
+    guarded: GuardedStack, guarded_page: ChatPage, moment: float
+) -> None:
+    stop_at(moment, guarded, guarded_page)
 
 
 @pytest.mark.on(*EVERY_HOST)
