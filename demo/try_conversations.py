@@ -202,7 +202,7 @@ def _summary(received: list[dict[str, Any]]) -> str:
     chats = [body for body in received if not _is_task(body)]
     said = "\n".join(str(body["messages"][-1]["content"]) for body in chats) or "no chat request"
     tasks = len(received) - len(chats)
-    return f"{said}\n(+ {tasks} task prompts)" if tasks else said
+    return f"{said}\n(+ {tasks} of Open WebUI's tasks)" if tasks else said
 
 
 def _fate(one: Played) -> str:
