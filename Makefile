@@ -6,7 +6,7 @@ DEV := .venvs/dev/bin
 TEST_PROCESSES ?= 6
 # What runs the plugins. Some shells export HOST as the name of the machine: from there, only a name of ours counts.
 ifneq ($(origin HOST),command line)
-override HOST := $(or $(filter pipelines functions,$(HOST)),pipelines)
+override HOST := $(filter pipelines functions,$(HOST))
 endif
 export HOST
 SHELL := bash
@@ -23,7 +23,7 @@ help: ## show this
 run: env-all ## the whole demo on http://127.0.0.1:3000; MODEL=gen-0.6b and UPSTREAM_BASE_URL=… put real models in; HOST=functions needs no Pipelines server
 	@exec $(DEV)/python -m demo.run
 
-try: env-all ## play three conversations through the whole demo and check them
+try: env-all ## play three conversations through the whole demo, with each host, and check them
 	@exec $(DEV)/python -m demo.try_conversations
 
 install: env-all ## build the environments, but start nothing

@@ -26,24 +26,26 @@ from demo.webui_client.provision import Connection
 FOLDER = ROOT / ".run"
 
 _GUARDED = """\
-The models are guarded: answers are judged while they stream.
-PROTECTION=both make run also connects the same model behind the filter alone, to compare."""
+The models are guarded: answers are judged while they stream. To compare with the same model and
+the filter alone: {both}"""
 _PROTECTION = {
     (Host.PIPELINES, Protection.GUARDED): _GUARDED,
     (Host.PIPELINES, Protection.FILTER): """\
 The models are connected directly, and the filter checks them: it sees an answer only when it is
-complete, so an unsafe answer is on screen until then. PROTECTION=guarded make run is safer.""",
+complete, so an unsafe answer is on screen until then. Safer: {guarded}""",
     (Host.PIPELINES, Protection.BOTH): """\
 Choose a model on the page: the guarded one judges answers while they stream. For the other
 one, the filter checks an answer when it is complete, so an unsafe answer is on screen until then.""",
     (Host.FUNCTIONS, Protection.GUARDED): _GUARDED,
     (Host.FUNCTIONS, Protection.FILTER): """\
-The filter judges prompts, and answers while they stream. It does not see titles and other tasks:
-PROTECTION=guarded make run covers them too.""",
+The filter judges prompts, and answers while they stream. It does not see titles and other tasks.
+To cover them too: {guarded}""",
     (Host.FUNCTIONS, Protection.BOTH): """\
 Choose a model on the page: the guarded one, or the same model with the filter. The answers of both
 are judged while they stream.""",
 }
+_PLUGINS = {Host.PIPELINES: "Admin Panel > Settings > Pipelines", Host.FUNCTIONS: "Admin Panel > Functions"}
+_SETTINGS = ("HOST", "PROTECTION", "MODEL", "UPSTREAM_BASE_URL")
 
 
 def main() -> int:
@@ -86,8 +88,13 @@ def _welcome(console: Console, stack: Stack) -> None:
         lines.append(f"  {UNSAFE_ANSWER_PROMPT:<46} the answer is withheld")
     lines += [
         "",
-        _PROTECTION[stack.host, stack.protection],
+        _PROTECTION[stack.host, stack.protection].format(
+            guarded=command(os.environ, PROTECTION="guarded"), both=command(os.environ, PROTECTION="both")
+        ),
         *(f"[yellow]Also connected, without guarded models: {url}[/yellow]" for url in stack.others),
+        "",
+        f"As the admin, find the plugins and their settings under {_PLUGINS[stack.host]}.",
+        "To protect an Open WebUI of your own, see docs/install.md.",
         "",
         f"Logs: {_short(stack.state.logs)}   Audit: {_short(stack.state.audit)}",
         "Ctrl-C stops everything. The next `make run` keeps all chats and settings.",
@@ -97,18 +104,22 @@ def _welcome(console: Console, stack: Stack) -> None:
         console.print(note, markup=False)
 
 
+def command(environment: Mapping[str, str], **changed: str) -> str:
+    """How to start the same with other settings."""
+    settings = {name: environment[name] for name in _SETTINGS if environment.get(name)} | changed
+    return " ".join([*(f"{name}={settings[name]}" for name in _SETTINGS if name in settings), "make run"])
+
+
 def guard_note(environment: Mapping[str, str]) -> str:
     """What to expect of the demo guard, and what to run instead; empty if another guard is chosen."""
     if (environment.get("MODEL") or "demo") != "demo":
         return ""
-    instead = "`MODEL=gen-0.6b make run`"
     own = ""
-    if url := environment.get("UPSTREAM_BASE_URL"):
+    if environment.get("UPSTREAM_BASE_URL"):
         own = "With a chat model of your own, it withholds about one harmless answer in ten. "
-        instead = f"`MODEL=gen-0.6b UPSTREAM_BASE_URL={url} make run`"
     return (
         "The guard is the demo model, which is no protection: it recognises plain cases in English and Chinese; in "
-        f"other languages far less. {own}{instead} uses Qwen3Guard-Gen-0.6B instead."
+        f"other languages far less. {own}`{command(environment, MODEL='gen-0.6b')}` uses Qwen3Guard-Gen-0.6B instead."
     )
 
 

@@ -1,7 +1,8 @@
 """`make try`: plays three conversations of an ordinary user through the whole stack, and checks each of them.
 
 Each is played twice: with the guarded model, and with the same model connected directly and checked by the filter.
-HOST=pipelines|functions chooses what runs the plugins.
+All of it is played with the plugins in a Pipelines server, and again in Open WebUI's own process;
+HOST=pipelines|functions chooses one of them.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ CONVERSATIONS = [
 class Played:
     """A played conversation: what the user saw, what the chat model got, and all faults."""
 
+    host: Host
     protection: Protection
     conversation: Conversation
     seen: Seen
@@ -68,28 +70,43 @@ def main() -> int:
     """Returns the exit status: 0 if every conversation went as expected."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = Screen()
+    played: list[Played] = []
     try:
+        # The first one decides what is started, and Functions need no server of their own.
+        first, *others = [Host.from_environment()] if os.environ.get("HOST") else [Host.PIPELINES, Host.FUNCTIONS]
         with Stack(
             FOLDER,
             ports=Ports.free(),
             fresh=True,
             guard=os.environ.get("MODEL") or "demo",
-            host=Host.from_environment(),
+            host=first,
             protection=Protection.BOTH,
             say=screen.say,
         ) as stack:
-            played = [*play(stack, Protection.GUARDED, screen), *play(stack, Protection.FILTER, screen)]
+            played += play_both(stack, screen)
+            for host in others:
+                screen.say(f"moving over to {host}")
+                stack.move(host)
+                played += play_both(stack, screen)
     except KeyboardInterrupt:
         return 130
     except StackError as error:
         screen.fail(error)
         return 1
-    screen.console.print(table(played))
-    faults = [f"{one.protection}: {one.conversation.what}: {fault}" for one in played for fault in one.faults]
+    for host in dict.fromkeys(one.host for one in played):
+        screen.console.print(table(host, [one for one in played if one.host is host]))
+    faults = [
+        f"{one.host}, {one.protection}: {one.conversation.what}: {fault}" for one in played for fault in one.faults
+    ]
     for fault in faults:
         screen.fail(StackError(fault))
     screen.say("everything is stopped; " + ("each conversation went as expected" if not faults else "see above"))
     return 1 if faults else 0
+
+
+def play_both(stack: Stack, screen: Screen) -> list[Played]:
+    """With the guarded model, and with the filter."""
+    return [*play(stack, Protection.GUARDED, screen), *play(stack, Protection.FILTER, screen)]
 
 
 def play(stack: Stack, protection: Protection, screen: Screen) -> list[Played]:
@@ -105,6 +122,7 @@ def play(stack: Stack, protection: Protection, screen: Screen) -> list[Played]:
     titles, log = visitor.sidebar(), stack.chat_log()
     return [
         Played(
+            stack.host,
             protection,
             conversation,
             one,
@@ -153,9 +171,10 @@ def _holds(body: object, text: str) -> bool:
     return json.dumps(text, ensure_ascii=False)[1:-1] in json.dumps(body, ensure_ascii=False)
 
 
-def table(played: list[Played]) -> Table:
-    """One row per conversation, for the terminal."""
-    rows = Table(show_lines=True)
+def table(host: Host, played: list[Played]) -> Table:
+    """One row per conversation with the plugins of this host, for the terminal."""
+    place = "a Pipelines server" if host is Host.PIPELINES else "Open WebUI itself, as Functions"
+    rows = Table(title=f"The plugins run in {place}", show_lines=True)
     for heading in (
         "protection",
         "conversation",
@@ -183,7 +202,7 @@ def _summary(received: list[dict[str, Any]]) -> str:
     chats = [body for body in received if not _is_task(body)]
     said = "\n".join(str(body["messages"][-1]["content"]) for body in chats) or "no chat request"
     tasks = len(received) - len(chats)
-    return f"{said}\n(+ {tasks} task prompts)" if tasks else said
+    return f"{said}\n(+ {tasks} of Open WebUI's tasks)" if tasks else said
 
 
 def _fate(one: Played) -> str:

@@ -153,6 +153,64 @@ def output_item(name: Any, text: str) -> Body:
     }
 
 
+# ---- webui.chat_completions ----
+
+def completion_head(model: str) -> Body:
+    """What tells one completion from another."""
+    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+
+def completion(head: Body, choices: list[Body]) -> Body:
+    """A whole `chat.completion`."""
+    return {**head, "object": "chat.completion", "choices": choices}
+
+
+def message_choice(text: str, finish_reason: str, number: int = 0) -> Body:
+    """A choice of a whole completion that says `text`."""
+    return {"index": number, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+
+
+def delta_choice(delta: Body, number: int = 0, finish_reason: str | None = None) -> Body:
+    """A choice of a chunk."""
+    return {"index": number, "delta": delta, "finish_reason": finish_reason}
+
+
+def chunk_head(model: str) -> Body:
+    """The envelope of an answer that we write alone."""
+    return {**completion_head(model), "object": "chat.completion.chunk"}
+
+
+def chunk(envelope: Body, *choices: Body) -> Body:
+    """A chunk of a streamed answer.
+
+    Args:
+        envelope: what every chunk of the answer repeats.
+        choices: see `delta_choice`.
+    """
+    return {**envelope, "choices": list(choices)}
+
+
+def end_chunk(envelope: Body, reason: str) -> Body:
+    """The last chunk of an answer."""
+    return chunk(envelope, delta_choice({}, finish_reason=reason))
+
+
+def text_chunk(envelope: Body, text: str) -> Body:
+    """A chunk that adds `text` to the first choice."""
+    return chunk(envelope, delta_choice({"content": text}))
+
+
+def with_role(first: Body) -> Body:
+    """The first chunk of an answer, which says who speaks."""
+    choices = [{**choice, "delta": {"role": "assistant", **choice["delta"]}} for choice in first["choices"]]
+    return {**first, "choices": choices}
+
+
+def error_chunk(message: str, status: int) -> Body:
+    """What a stream says of an error, in place of a chunk."""
+    return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
+
+
 # ---- webui.guarded.upstream ----
 
 class UpstreamFailed(Exception):
@@ -188,6 +246,10 @@ class Upstream(Protocol):
 
 # ---- functions.answers.failure ----
 
+# Open WebUI's routes with Anthropic's API.
+_MESSAGES = ("/api/message", "/api/v1/messages")
+
+
 class Failure(StreamingResponse):
     """A reply with a status of its own: Open WebUI makes a plain object out of all others, with status 200."""
 
@@ -196,6 +258,14 @@ class Failure(StreamingResponse):
         self.body = json.dumps({"error": error}).encode()
         """Where Open WebUI looks for the text that the page shows."""
         super().__init__(self._parts(), failed.status, media_type="application/json")
+
+    @classmethod
+    def of(cls, failed: UpstreamFailed, request: Request) -> "Failure | Body":
+        """The error for those who sent this request."""
+        if request.scope["path"].endswith(_MESSAGES):
+            # Open WebUI would make an empty answer of an error there, but passes on what a model says.
+            return completion(completion_head(""), [message_choice(str(failed), "stop")])
+        return cls(failed)
 
     async def _parts(self) -> AsyncIterator[bytes]:
         yield bytes(self.body)
@@ -1032,64 +1102,6 @@ async def _lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             raise StreamUnreadable(_TOO_LARGE)
     if rest:
         yield bytes(rest)
-
-
-# ---- webui.chat_completions ----
-
-def completion_head(model: str) -> Body:
-    """What tells one completion from another."""
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
-
-
-def completion(head: Body, choices: list[Body]) -> Body:
-    """A whole `chat.completion`."""
-    return {**head, "object": "chat.completion", "choices": choices}
-
-
-def message_choice(text: str, finish_reason: str, number: int = 0) -> Body:
-    """A choice of a whole completion that says `text`."""
-    return {"index": number, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
-
-
-def delta_choice(delta: Body, number: int = 0, finish_reason: str | None = None) -> Body:
-    """A choice of a chunk."""
-    return {"index": number, "delta": delta, "finish_reason": finish_reason}
-
-
-def chunk_head(model: str) -> Body:
-    """The envelope of an answer that we write alone."""
-    return {**completion_head(model), "object": "chat.completion.chunk"}
-
-
-def chunk(envelope: Body, *choices: Body) -> Body:
-    """A chunk of a streamed answer.
-
-    Args:
-        envelope: what every chunk of the answer repeats.
-        choices: see `delta_choice`.
-    """
-    return {**envelope, "choices": list(choices)}
-
-
-def end_chunk(envelope: Body, reason: str) -> Body:
-    """The last chunk of an answer."""
-    return chunk(envelope, delta_choice({}, finish_reason=reason))
-
-
-def text_chunk(envelope: Body, text: str) -> Body:
-    """A chunk that adds `text` to the first choice."""
-    return chunk(envelope, delta_choice({"content": text}))
-
-
-def with_role(first: Body) -> Body:
-    """The first chunk of an answer, which says who speaks."""
-    choices = [{**choice, "delta": {"role": "assistant", **choice["delta"]}} for choice in first["choices"]]
-    return {**first, "choices": choices}
-
-
-def error_chunk(message: str, status: int) -> Body:
-    """What a stream says of an error, in place of a chunk."""
-    return {"error": {"message": message, "type": "upstream_error", "param": None, "code": status}}
 
 
 # ---- webui.guarded.responses_events ----
@@ -11093,7 +11105,7 @@ class Pipe:
             answer = LiveAnswer()
             return _streaming(answer, Streamed(request, answer))
         except UpstreamFailed as failed:
-            return _failing(failed) if body.get("stream") else Failure(failed)
+            return _failing(failed) if body.get("stream") else Failure.of(failed, __request__)
 
     async def _offer_hidden_entry(self) -> None:
         known = _MODULE.fullmatch(type(self).__module__)

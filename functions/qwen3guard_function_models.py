@@ -71,7 +71,7 @@ class Pipe:
             answer = LiveAnswer()
             return _streaming(answer, Streamed(request, answer))
         except UpstreamFailed as failed:
-            return _failing(failed) if body.get("stream") else Failure(failed)
+            return _failing(failed) if body.get("stream") else Failure.of(failed, __request__)
 
     async def _offer_hidden_entry(self) -> None:
         known = _MODULE.fullmatch(type(self).__module__)

@@ -89,7 +89,7 @@ _PAIRS = (_pair("0.6B", 751_632_384, 28), _pair("4B", 4_022_468_096, 36), _pair(
 DEMO_FOLDER = Path(__file__).parent / "demo_guard/gen"
 DEMO_STREAM_FOLDER = Path(__file__).parent / "demo_guard/stream"
 DEMO_TOKENIZER = Path(__file__).parent / "demo_guard/tokenizer"
-"""The two files of the tokenizer that both demo guards share."""
+"""The tokenizer that both demo guards share. vLLM looks for a config next to it, and waits if there is none."""
 
 MODELS: dict[str, Model] = {
     model.name: model

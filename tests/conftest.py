@@ -37,8 +37,10 @@ _SHARED = {
     "stack": (
         *("test_admin_page", "test_answers", "test_bystanders", "test_gaps", "test_guard_trouble", "test_paths"),
         *("test_prompts", "test_upload"),
+        # A guard costs more to start than what these need next to it: the servers of both hosts.
+        *("test_guarded_page_real_guard", "test_guarded_page_stream"),
     ),
-    "plain": ("test_install", "test_install_surroundings"),
+    "plain": ("test_strangers_walk", "test_install_surroundings"),
     "guarded_stack": (
         *("test_guarded_page", "test_guarded_page_dialects", "test_guarded_page_limits", "test_guarded_page_tasks"),
         *("test_guarded_page_real_guard", "test_guarded_page_retract", "test_guarded_page_stream"),
@@ -83,8 +85,9 @@ class _ByServer(LoadScopeScheduling):  # type: ignore[misc]
         if path.parent.name not in _FOLDERS:
             return nodeid
         shared = next((fixture for fixture, files in _SHARED.items() if path.stem in files), path.stem)
-        # The hosts of one file's tests have servers of their own: see the mark `on`.
-        return f"functions_{shared}" if "functions-" in nodeid.partition("[")[2] else shared
+        # The hosts have servers of their own: see the mark `on`.
+        apart = shared == "guarded_stack" and "functions-" in nodeid.partition("[")[2]
+        return f"functions_{shared}" if apart else shared
 
 
 @pytest.fixture

@@ -79,14 +79,7 @@ class Stack:
         self.protection = protection
         self.pipelines = Connection(f"http://{HOST}:{self.ports.pipelines}", self.state.secret("pipelines_key"))
         self.webui_url = f"http://{HOST}:{self.ports.webui}"
-        self.setup = Setup(
-            host=host,
-            protection=protection,
-            chat=self.chat,
-            pipelines=self.pipelines,
-            valves=self._wiring(),
-            suggestions=[SAFE_PROMPT, UNSAFE_PROMPT, UNSAFE_ANSWER_PROMPT],
-        )
+        self.setup = self._setup()
         scripted = [] if upstream else [children.chat(self.ports, self.state, list(chat_models), token_delay, script)]
         guards = [children.guard(self.ports, guard)] if guard else []
         servers = [children.pipelines(self.ports, self.state)] if host is Host.PIPELINES else []
@@ -140,6 +133,12 @@ class Stack:
             self.processes.check()
             time.sleep(1)
 
+    def move(self, host: Host) -> None:
+        """Lets another host run the plugins, as an admin who moves over. Nothing is started for it."""
+        self.host = host
+        self.setup = self._setup()
+        self._provision()
+
     @property
     def admin_account(self) -> Account:
         return Account.admin(self.state)
@@ -182,6 +181,16 @@ class Stack:
     def set_valves(self, plugin: str, **valves: Any) -> None:
         """Changes valves, as the admin's page does."""
         self.plugins.set_valves(plugin, valves)
+
+    def _setup(self) -> Setup:
+        return Setup(
+            host=self.host,
+            protection=self.protection,
+            chat=self.chat,
+            pipelines=self.pipelines,
+            valves=self._wiring(),
+            suggestions=[SAFE_PROMPT, UNSAFE_PROMPT, UNSAFE_ANSWER_PROMPT],
+        )
 
     def _wiring(self) -> dict[str, dict[str, Any]]:
         both = {"guard_base_url": self.guard_url, "audit_path": str(self.state.audit / "audit.jsonl")}

@@ -193,11 +193,16 @@ class Provisioner:
         self.api.post("/api/v1/configs/suggestions", {"suggestions": suggestions})
 
     def _prefer_guarded(self, models: list[str]) -> None:
-        """Make the first guarded model the default for new chats, if there is a choice and the admin made none."""
+        """Make the first guarded model the default for new chats, if there is a choice and the admin made none.
+
+        What an earlier start with another host or protection made the default is replaced.
+        """
         guarded = [name for name in models if self.setup.is_guarded(name)]
-        chosen = self.api.get("/api/v1/configs/models")
-        if 0 < len(guarded) < len(models) and not chosen["DEFAULT_MODELS"]:
-            self.api.post("/api/v1/configs/models", chosen | {"DEFAULT_MODELS": guarded[0]})
+        settings = self.api.get("/api/v1/configs/models")
+        chosen = settings["DEFAULT_MODELS"] or ""
+        gone = chosen not in models and chosen.partition(".")[0] in {host.models for host in Host}
+        if gone or (0 < len(guarded) < len(models) and not chosen):
+            self.api.post("/api/v1/configs/models", settings | {"DEFAULT_MODELS": [*guarded, *models][0]})
 
     def _models(self) -> tuple[dict[str, str], dict[str, str]]:
         """Ids and names of the guarded models, and of the direct ones.

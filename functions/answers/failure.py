@@ -3,9 +3,15 @@
 import json
 from collections.abc import AsyncIterator
 
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
+from webui.bodies import Body
+from webui.chat_completions import completion, completion_head, message_choice
 from webui.guarded.upstream import UpstreamFailed
+
+# Open WebUI's routes with Anthropic's API.
+_MESSAGES = ("/api/message", "/api/v1/messages")
 
 
 class Failure(StreamingResponse):
@@ -16,6 +22,14 @@ class Failure(StreamingResponse):
         self.body = json.dumps({"error": error}).encode()
         """Where Open WebUI looks for the text that the page shows."""
         super().__init__(self._parts(), failed.status, media_type="application/json")
+
+    @classmethod
+    def of(cls, failed: UpstreamFailed, request: Request) -> "Failure | Body":
+        """The error for those who sent this request."""
+        if request.scope["path"].endswith(_MESSAGES):
+            # Open WebUI would make an empty answer of an error there, but passes on what a model says.
+            return completion(completion_head(""), [message_choice(str(failed), "stop")])
+        return cls(failed)
 
     async def _parts(self) -> AsyncIterator[bytes]:
         yield bytes(self.body)

@@ -84,9 +84,20 @@ class GuardedStack:
         # Base models without a grant are closed to users.
         grants = [] if host.guards_models else [EVERYBODY]
         for model in CHAT_MODELS:
-            self.stack.admin.post("/api/v1/models/model/access/update", {"id": model, "access_grants": grants})
+            self.grant(model, *grants)
         path = "/api/v1/configs/models"
         self.stack.admin.post(path, self.stack.admin.get(path) | {"DEFAULT_MODELS": host.models[0]})
+
+    def grant(self, model: str, *grants: dict[str, str]) -> None:
+        """Lets users have a model. Open WebUI stores that after its reply, and can store nothing else meanwhile."""
+        form = {"id": model, "name": model, "access_grants": grants}
+        self.stack.admin.post("/api/v1/models/model/access/update", form)
+
+        def stored() -> bool:
+            known = self.stack.admin.get("/api/v1/models/base")
+            return [len(one["access_grants"]) for one in known if one["id"] == model] == [len(grants)]
+
+        wait_until(stored)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from demo.webui_client.protection import Protection
 from tests.e2e.chat_host import CHAT_MODELS
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds
-from tests.e2e.texts import EN, SEA_PROMPT
+from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE
 from tests.stands.chats import BOMB, CALM, user
 from tests.stands.waiting import PATIENCE, wait_until
 
@@ -214,6 +214,18 @@ def test_gap_several_workers_share_all_and_one_that_cannot_load_switches_the_fil
                 assert answers_of_all(BOMB) == {"Not today."}
                 asked += len(pids.read_text().split())
             wait_until(lambda: len(prompts(guarded, before)) == asked)
+            guarded.model.says(CALM + UNSAFE)
+            with guarded.valves(FUNCTION_MODELS, notice_answer="Not this."):
+                pids.write_text("")
+
+                def both_withhold() -> bool:
+                    with ThreadPoolExecutor(4) as threads:
+                        answers = list(threads.map(lambda _: ask(guarded, SEA_PROMPT, GUARDED).text, range(4)))
+                    assert all("Not this." in answer for answer in answers)
+                    return len(set(pids.read_text().split())) == 2
+
+                wait_until(both_withhold)
+            guarded.model.says(CALM)
         source = (ROOT / f"dist/{FUNCTION_FILTER}.py").read_text()
         write_source(guarded, FAILS_ONCE.format(mark=str(tmp_path / "failed")) + source)
         answers = [ask(guarded, BOMB) for _ in range(8)]

@@ -11,8 +11,9 @@ from playwright.sync_api import expect
 
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
-from tests.e2e.texts import SEA_PROMPT
+from tests.e2e.texts import EN, SEA_PROMPT
 from tests.stands.chats import BOMB, CALM
+from tests.stands.waiting import PATIENCE
 
 
 @pytest.mark.on("functions-filter")
@@ -31,3 +32,20 @@ def test_gap_a_function_filter_sees_no_merger(guarded: GuardedStack, guarded_win
     guarded_window.settled(answers=2)
     guarded.model.says(CALM + BOMB)
     expect(guarded_window.merge()).to_contain_text(BOMB)
+
+
+@pytest.mark.on("functions-filter")
+def test_gap_an_answer_that_a_model_server_sends_in_one_piece_is_on_screen_until_it_is_judged(
+    guarded: GuardedStack, guarded_page: ChatPage
+) -> None:
+    """Open WebUI shows it before it calls an outlet, and calls nothing before that."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": BOMB}, "finish_reason": "stop"}
+    guarded.model.reply = {"id": "1", "object": "chat.completion", "choices": [choice]}
+    guarded.guard.silent_about = BOMB
+    with guarded.valves(timeout_seconds=PATIENCE):
+        guarded_page.send(SEA_PROMPT)
+        expect(guarded_page.answers).to_have_text([BOMB])
+        guarded.guard.silent_about = None
+        expect(guarded_page.answers).to_have_text([EN["answer_withheld"]])
+        stored = guarded_page.settled(answers=1)
+    assert stored.last("assistant")["content"] == EN["answer_withheld"]

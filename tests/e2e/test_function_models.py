@@ -193,9 +193,15 @@ def test_an_arena_of_guarded_models_is_guarded(guarded: GuardedStack) -> None:
 OtherApi = ResponsesApi | OllamaApi
 
 
+def in_use(guarded: GuardedStack, other: OtherApi) -> str:
+    """The id under which users chat with its model."""
+    (name,) = other.models
+    return f"{FUNCTION}.{name}" if guarded.host.guards_models else name
+
+
 @pytest.fixture
 def other_apis(guarded: GuardedStack) -> Iterator[tuple[OtherApi, ...]]:
-    """Models of the Responses API and of Ollama, with guarded ones around them."""
+    """Models of the Responses API and of Ollama: for everybody themselves, or guarded ones around them."""
     responses, own, admin = ResponsesApi(), OllamaApi(), guarded.stack.admin
     openai, ollama = admin.get("/openai/config"), admin.get("/ollama/config")
     with serve(responses.app) as url, serve(own.app) as ollama_url:
@@ -210,10 +216,9 @@ def other_apis(guarded: GuardedStack) -> Iterator[tuple[OtherApi, ...]]:
         )
         admin.post("/ollama/config/update", ollama | {"ENABLE_OLLAMA_API": True, "OLLAMA_BASE_URLS": [ollama_url]})
         listed = {one["id"] for one in admin.get("/api/models", refresh=True)["data"]}
-        for name in (*responses.models, *own.models):
-            assert f"{FUNCTION}.{name}" in listed
-            form = {"id": f"{FUNCTION}.{name}", "name": name, "access_grants": [EVERYBODY]}
-            admin.post("/api/v1/models/model/access/update", form)
+        for name in (in_use(guarded, responses), in_use(guarded, own)):
+            assert name in listed
+            guarded.grant(name, EVERYBODY)
         try:
             yield responses, own
         finally:
@@ -222,20 +227,21 @@ def other_apis(guarded: GuardedStack) -> Iterator[tuple[OtherApi, ...]]:
             admin.get("/api/models", refresh=True)
 
 
-@GUARDED
-def test_models_of_the_responses_api_and_of_ollama_are_guarded(
+@pytest.mark.on("functions-models", "functions-filter")
+def test_models_of_the_responses_api_and_of_ollama_are_judged(
     guarded: GuardedStack, other_apis: tuple[OtherApi, ...]
 ) -> None:
     for other in other_apis:
-        (name,) = other.models
+        name = in_use(guarded, other)
         for stream in (True, False):
             other.says(CALM)
-            seen = ask(guarded, f"{SEA_PROMPT} {name} {stream}", f"{FUNCTION}.{name}", stream=stream)
+            seen = ask(guarded, f"{SEA_PROMPT} {name} {stream}", name, stream=stream)
             assert (seen.text.strip(), seen.error) == (CALM.strip(), ""), name
             other.says(CALM + UNSAFE)
-            seen = ask(guarded, f"{SEA_PROMPT} And {name} {stream}?", f"{FUNCTION}.{name}", stream=stream)
+            seen = ask(guarded, f"{SEA_PROMPT} And {name} {stream}?", name, stream=stream)
             assert (seen.text.endswith(WITHHELD), leaks(seen.answer)) == (True, False), name
-        assert {bool(body.get("stream")) for body in other.requests} == {True, False}
+        streamed = {bool(body.get("stream")) for body in other.requests if not holds(body, "### Task:")}
+        assert streamed == {guarded.host.streams(True), guarded.host.streams(False)}
 
 
 # Open WebUI stores the code of Functions, and other tests look for unsafe words in all that it has stored.
@@ -279,8 +285,7 @@ def test_another_function_is_guarded_and_cannot_write_into_the_page(guarded: Gua
         seen = {}
         for what in ("writes", "raises", "says"):
             name = f"{FUNCTION}.theirs.{what}"
-            form = {"id": name, "name": name, "access_grants": [EVERYBODY]}
-            guarded.stack.admin.post("/api/v1/models/model/access/update", form)
+            guarded.grant(name, EVERYBODY)
             seen[what] = ask(guarded, f"{SEA_PROMPT} {what}", name)
     assert seen["writes"].text.strip() == CALM.strip()
     assert seen["says"].text.endswith(WITHHELD)
@@ -334,7 +339,7 @@ def test_an_arena_of_picked_models_is_guarded(guarded: GuardedStack) -> None:
 def test_the_hidden_entry_gives_nobody_a_model(guarded: GuardedStack) -> None:
     user_api, admin = guarded.stack.user, guarded.stack.admin
     assert HIDDEN in {one["id"] for one in admin.get("/api/models", refresh=True)["data"]}
-    admin.post("/api/v1/models/model/access/update", {"id": OTHER, "access_grants": []})
+    guarded.grant(OTHER)
     permissions = admin.get("/api/v1/users/default/permissions")
     own = {**permissions, "workspace": {**permissions["workspace"], "models": True}}
     admin.post("/api/v1/users/default/permissions", own)
@@ -353,7 +358,7 @@ def test_the_hidden_entry_gives_nobody_a_model(guarded: GuardedStack) -> None:
             pairs = [ask_two(guarded, BASE, name) for name in (HIDDEN, preset, OTHER)]
     finally:
         admin.post("/api/v1/users/default/permissions", permissions)
-        admin.post("/api/v1/models/model/access/update", {"id": OTHER, "access_grants": [EVERYBODY]})
+        guarded.grant(OTHER, EVERYBODY)
     assert [reply.text for reply in replies if holds(reply.text, "calm day")] == []
     # The first of each pair of models, which the user may use.
     assert [[CALM.strip() in answer["content"] for answer in pair] for pair in pairs] == [[True, False]] * 3

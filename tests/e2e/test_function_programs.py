@@ -5,17 +5,19 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
 from tests.e2e.api_client import ApiClient
-from tests.e2e.chat_host import FUNCTIONS
+from tests.e2e.chat_host import CHAT_MODELS, FUNCTIONS
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.program import Program
 from tests.e2e.stored_chat import holds
 from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
 from tests.stands.chats import BOMB, CALM, user
 
+DIRECT = CHAT_MODELS[0]
 REFUSED, WITHHELD = EN["prompt_refused"], EN["answer_withheld"]
 Body = dict[str, Any]
 
@@ -69,15 +71,49 @@ def test_an_answer_that_is_not_streamed_may_be_refused_instead(guarded: GuardedS
     assert [body["stream"] for body in guarded.model.requests] == [True]
 
 
+def message(model: str, prompt: str, *, stream: bool = False) -> Body:
+    """A request of Anthropic's API."""
+    return {"model": model, "max_tokens": 500, "stream": stream, "messages": [user(prompt)]}
+
+
+def read(answer: httpx.Response) -> tuple[int, str, str | None]:
+    """What a client of that API gets: the status, the text or the error, and why the answer ended."""
+    if not answer.is_success:
+        return answer.status_code, answer.json()["detail"], None
+    if "event-stream" not in answer.headers["content-type"]:
+        whole = answer.json()
+        return 200, "".join(block.get("text", "") for block in whole["content"]), whole["stop_reason"]
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+    text = "".join(event["delta"].get("text", "") for event in events if event["type"] == "content_block_delta")
+    (reason,) = [event["delta"]["stop_reason"] for event in events if event["type"] == "message_delta"]
+    return 200, text, reason
+
+
 @pytest.mark.on(*FUNCTIONS)
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "not streamed"])
-def test_clients_of_anthropics_api_get_nothing_unsafe(guarded: GuardedStack, stream: bool) -> None:
+def test_clients_of_anthropics_api_get_nothing_unsafe_and_read_why(guarded: GuardedStack, stream: bool) -> None:
+    http = guarded.stack.user.http
+
+    def ask(prompt: str) -> tuple[int, str, str | None]:
+        return read(http.post("/api/v1/messages", json=message(guarded.models[0], prompt, stream=stream)))
+
+    guarded.model.says(CALM)
+    assert ask(SEA_PROMPT) == (200, CALM, "end_turn")
+    told = (200, REFUSED, "end_turn") if guarded.host.guards_models else (400, REFUSED, None)
+    assert ask(BOMB) == told
+    # A guard of its own, which has not failed before.
+    with guarded.judging_first(timeout_seconds=7 + stream):
+        guarded.guard.status = 500
+        assert ask(f"{SEA_PROMPT} Again.") == (told[0], EN["not_checked"], told[2])
+        guarded.guard.status = 200
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded.model.delay = 0.02
-    body = {"model": guarded.models[0], "max_tokens": 500, "stream": stream, "messages": [user(SEA_PROMPT)]}
-    answer = guarded.stack.user.http.post("/api/v1/messages", json=body).raise_for_status()
-    assert not leaks(answer.text)
-    assert WITHHELD in answer.text
+    status, text, reason = ask(f"{SEA_PROMPT} And again.")
+    assert (status, reason, leaks(text), text.endswith(WITHHELD)) == (200, "end_turn", False, True)
+    if not stream:
+        # Open WebUI makes an empty answer of every error of a Function.
+        guarded.model.reply = {"error": {"message": "no luck"}}
+        assert ask(f"{SEA_PROMPT} Are you there?") == (200, "The model server failed: no luck", "end_turn")
 
 
 @pytest.mark.on(*FUNCTIONS)
@@ -144,7 +180,7 @@ def test_a_whole_answer_in_place_of_a_stream_reaches_no_program_unjudged(guarded
 
 @pytest.mark.on("functions-filter")
 def test_gap_a_whole_answer_of_tool_calls_in_place_of_a_stream_reaches_a_program(guarded: GuardedStack) -> None:
-    """Open WebUI calls an outlet for an answer with words only."""
+    """Open WebUI calls an outlet for an answer with words only. With the guarded models in between, nothing passes."""
     call = {
         "id": "call_1",
         "type": "function",
@@ -155,6 +191,20 @@ def test_gap_a_whole_answer_of_tool_calls_in_place_of_a_stream_reaches_a_program
     guarded.model.reply = {"id": "1", "object": "chat.completion", "choices": choices}
     body = {"model": guarded.models[0], "stream": True, "messages": [user(SEA_PROMPT)]}
     assert leaks(guarded.stack.user.http.post("/api/chat/completions", json=body).text)
+    with guarded.valves(answers="models"):
+        assert not leaks(guarded.stack.user.http.post("/api/chat/completions", json=body).text)
+
+
+@pytest.mark.on("functions-filter")
+def test_gap_a_program_loses_the_last_words_of_an_answer_without_a_finish_reason(guarded: GuardedStack) -> None:
+    """Nobody calls a filter after the last event. With the guarded models in between, nothing is lost."""
+    guarded.model.says(CALM)
+    guarded.model.finish = None
+    client = ApiClient(guarded.stack.user, guarded.models[0])
+    heard = client.ask(SEA_PROMPT, stream=True)
+    assert (CALM.startswith(heard), 0 < len(heard) < len(CALM)) == (True, True)
+    with guarded.valves(answers="models"):
+        assert client.ask(SEA_PROMPT, stream=True) == CALM
 
 
 @pytest.mark.on("functions-filter")
@@ -162,4 +212,43 @@ def test_gap_the_pass_through_route_reaches_the_model_past_the_function_filter(g
     guarded.model.says(CALM + UNSAFE + CALM)
     client = ApiClient(guarded.stack.user, guarded.models[0])
     assert leaks(client.ask(BOMB, stream=False, path="/openai/chat/completions"))
+    assert holds(guarded.model.requests, BOMB)
+
+
+@pytest.mark.on(*FUNCTIONS)
+def test_gap_anthropics_route_passes_by_the_function_filter_if_the_connection_speaks_anthropics_api(
+    guarded: GuardedStack,
+) -> None:
+    """Open WebUI hands the request on as it is. A guarded model has no such connection."""
+    guarded.model.says(CALM + UNSAFE)
+    admin, http = guarded.stack.admin, guarded.stack.user.http
+    before = admin.get("/openai/config")
+    configs = before["OPENAI_API_CONFIGS"] | {"0": {"enable": True, "provider": "litellm"}}
+    admin.post("/openai/config/update", before | {"OPENAI_API_CONFIGS": configs})
+    try:
+        direct, chosen = (
+            http.post("/api/v1/messages", json=message(model, BOMB)) for model in (DIRECT, guarded.models[0])
+        )
+    finally:
+        admin.post("/openai/config/update", before)
+    assert (direct.is_success, leaks(direct.text)) == (not guarded.host.guards_models,) * 2
+    if guarded.host.guards_models:
+        assert REFUSED in chosen.text
+
+
+@pytest.mark.on(*FUNCTIONS)
+def test_gap_a_model_server_counts_the_tokens_of_a_prompt_of_anthropics_api_before_a_filter_sees_it(
+    guarded: GuardedStack,
+) -> None:
+    """A guarded model is no model of that server."""
+    guarded.stack.user.http.post("/api/v1/messages", json=message(guarded.models[0], BOMB))
+    assert holds(guarded.model.counted, BOMB) == (not guarded.host.guards_models)
+
+
+@pytest.mark.on(*FUNCTIONS)
+def test_gap_the_responses_route_hands_every_model_to_the_first_connection(guarded: GuardedStack) -> None:
+    """Open WebUI does not look whether that connection has the model. Some servers do not look either, and answer."""
+    guarded.model.says(CALM + UNSAFE)
+    body = {"model": guarded.models[0], "input": BOMB}
+    assert leaks(guarded.stack.user.http.post("/openai/responses", json=body).raise_for_status().text)
     assert holds(guarded.model.requests, BOMB)

@@ -6,6 +6,7 @@ import pytest
 
 from demo.stack.stack import UNSAFE_ANSWER_PROMPT
 from guard_server.catalog import MODELS
+from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.streamed_answers import AFTER_ALL_DOUBT_ZH, a_safe_answer_is_shown, an_unsafe_answer_is_withheld
@@ -16,13 +17,15 @@ from tests.stands.waiting import wait_until
 (NAME,) = MODELS["demo-stream"].served_names
 
 
-@pytest.fixture(scope="module")
+# Not for the module: the tests of both modules with a real guard run host by host.
+@pytest.fixture(scope="package")
 def stream_guard() -> Iterator[GuardProcess]:
     with guard_process("demo-stream") as guard:
         guard.wait_for("Try it:")
         yield guard
 
 
+@pytest.mark.on(*EVERY_HOST)
 @pytest.mark.parametrize(
     ("prompt", "unsafe", "notice"),
     [

@@ -34,14 +34,6 @@ UNANSWERED = "marmalade"
 OpenPage = Callable[[WebuiApi], Page]
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainWebui]:
-    with PlainWebui.running(tmp_path_factory.mktemp("plain")) as plain:
-        # Else an admin who comes for the first time is shown what is new in Open WebUI.
-        plain.admin.post("/api/v1/users/user/settings/update", {"ui": {"showChangelog": False}})
-        yield plain
-
-
 @pytest.fixture
 def command(plain: PlainWebui, tmp_path: Path) -> Iterator[InstallCommand]:
     plain.guarded.as_new()

@@ -245,6 +245,12 @@ FUNCTIONS = [
         "functions/answers/failure.py",
     ),
     Line("utils/misc.py", "get_response_error_detail", "body = response.body", "functions/answers/failure.py"),
+    # The route decides before it looks at a status.
+    *(
+        Line("main.py", "", f"@app.post('{path}')\n", "functions/answers/failure.py")
+        for path in ("/api/message", "/api/v1/messages")
+    ),
+    Line("main.py", "generate_messages", "if isinstance(response, StreamingResponse):", "functions/answers/failure.py"),
     Line(
         PIPES,
         CALLED,

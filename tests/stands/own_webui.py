@@ -67,10 +67,10 @@ class OwnWebui:
     def record(self, model: str, **more: Any) -> None:
         self.records[model] = _Record(**{"id": model, "name": model, **more})
 
-    def request(self, **state: Any) -> Request:
+    def request(self, path: str = "/api/chat/completions", **state: Any) -> Request:
         """A request that a user made."""
         self.app.state.MODELS = {name: {"id": name} for name in {*self.records, *(one["id"] for one in self.listed)}}
-        return Request({"type": "http", "app": self.app, "method": "POST", "path": "/", "headers": [], "state": state})
+        return Request({"type": "http", "app": self.app, "method": "POST", "path": path, "headers": [], "state": state})
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -280,6 +280,16 @@ async def test_every_failure_of_a_model_is_said_in_plain_words(pipe: Any, webui:
     assert answer.finish == ["error"]
 
 
+async def test_a_failure_is_said_as_an_answer_where_open_webui_would_make_an_empty_one_of_it(
+    pipe: Any, webui: OwnWebui
+) -> None:
+    webui.reply = lambda body: JSONResponse(SERVER, 429)
+    for path in ("/api/message", "/api/v1/messages"):
+        answer = await complete(pipe, webui, __request__=webui.request(path))
+        (choice,) = answer["choices"]
+        assert choice["message"]["content"] == "The model server answered 429: no luck"
+
+
 STREAM_FAILURES: dict[str, tuple[Callable[[], AsyncIterator[Any]], str]] = {
     "breaks off": (lambda: each(events(CALM)[:2]), "ended before its answer was complete"),
     "raises": (lambda: each(events(CALM)[:2], OSError("secret")), "broke off its answer"),

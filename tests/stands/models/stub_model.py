@@ -45,6 +45,8 @@ class StubModel:
         self.status = 200
         self.error = "provoked"
         self.requests: list[dict[str, Any]] = []
+        self.counted: list[dict[str, Any]] = []
+        """The requests of Anthropic's API whose tokens it was to count."""
         self.keys: list[str | None] = []
         self.headers: list[dict[str, str]] = []
         self.queries: list[dict[str, str]] = []
@@ -57,6 +59,9 @@ class StubModel:
         routes = [
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._complete, methods=["POST"]),
+            Route("/v1/responses", self._respond, methods=["POST"]),
+            Route("/v1/messages", self._message, methods=["POST"]),
+            Route("/v1/messages/count_tokens", self._count, methods=["POST"]),
         ]
         self.app = Starlette(routes=routes)
 
@@ -102,6 +107,25 @@ class StubModel:
             call.pop("index")
         choice = {"index": 0, "message": message, "finish_reason": self.finish}
         return JSONResponse({**HEAD, "object": "chat.completion", "choices": [choice], "usage": USAGE})
+
+    async def _respond(self, request: Request) -> Response:
+        """OpenAI's Responses API. Like llama.cpp, it answers for any model."""
+        self.requests.append(await request.json())
+        text = "".join(delta.get("content") or "" for delta in self.deltas)
+        item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+        return JSONResponse({"id": "resp_1", "object": "response", "status": "completed", "output": [item]})
+
+    async def _message(self, request: Request) -> Response:
+        """Anthropic's API, as LiteLLM has it too."""
+        self.requests.append(await request.json())
+        text = "".join(delta.get("content") or "" for delta in self.deltas)
+        said = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": text}]}
+        usage = {"input_tokens": 1, "output_tokens": 2}
+        return JSONResponse({"id": "msg_1", "model": "stub", **said, "stop_reason": "end_turn", "usage": usage})
+
+    async def _count(self, request: Request) -> Response:
+        self.counted.append(await request.json())
+        return JSONResponse({"input_tokens": 1})
 
     async def events_to(self, body: dict[str, Any]) -> AsyncIterator[str | bytes]:
         """The events of a streamed answer, at its pace."""
