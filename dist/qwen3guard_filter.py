@@ -3754,13 +3754,15 @@ class QuickPost:
         }
 
     async def __call__(self, path: str, body: dict[str, Any]) -> str:
-        """The body of the reply. Raises as the SDK's client does."""
+        """The body of the reply. Raises as the SDK's client does, and EndpointDown if that was closed meanwhile."""
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         outcome = await self._transport.outcome(
             "POST", self._base_url + path, self._headers, content, self._timeout, self._timeout
         )
         if isinstance(outcome, WireReply) and outcome.status == 200:
             return outcome.content.decode("utf-8", "replace")
+        if self._client.is_closed():
+            raise EndpointDown("the connection to the guard was closed while it was asked")
         with already_sent(outcome):
             return await self._client.post(path, cast_to=str, body=body)
 

@@ -18,7 +18,7 @@ import pytest
 
 from moderation.endpoint.quick_post import QuickPost
 from moderation.endpoint.transport import AiohttpTransport, new_client
-from moderation.errors import EndpointRefused
+from moderation.errors import EndpointDown, EndpointRefused
 from tests.stands.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
@@ -276,6 +276,17 @@ async def test_a_cancelled_request_closes_its_connection_and_the_next_one_is_ser
         assert await asked.post("/chat/completions", {}) == BODY.decode()
         await asked.close()
     assert wire.connections == 2
+
+
+async def test_a_client_that_is_closed_meanwhile_is_a_lost_connection() -> None:
+    wire = Wire(silent)
+    async with listening(wire) as url:
+        asked = Poster(url)
+        asking = asyncio.ensure_future(asked.post("/chat/completions", {}))
+        await until(lambda: wire.heads)
+        await asked.close()
+        with pytest.raises((openai.APIConnectionError, EndpointDown)):
+            await asking
 
 
 async def test_concurrent_requests_get_their_own_replies() -> None:
