@@ -240,7 +240,8 @@ def test_a_pipelines_server_that_is_killed_ends_answers_safely_and_comes_back(gu
     before = len(guarded.stack.audit())
 
     def decided() -> list[Body]:
-        return [record for record in guarded.stack.audit()[before:] if record["direction"] != "task"]
+        # Open WebUI's own tools are judged once, perhaps by an earlier test.
+        return [record for record in guarded.stack.audit()[before:] if record["direction"] not in ("task", "tools")]
 
     with ThreadPoolExecutor() as threads:
         parts: list[list[str]] = [[] for _ in paths]
