@@ -70,7 +70,9 @@ class GuardedStack:
 
     def as_new(self) -> None:
         """Reset guard and model once they are idle; their servers continue."""
-        wait_until(lambda: not self.model.streaming)
+        self.guard.release()
+        self.model.release()
+        wait_until(lambda: not (self.model.streaming or self.guard.at_once))
         for stub, fresh in ((self.guard, StubGuard()), (self.model, ChattingModel())):
             vars(stub).update({name: value for name, value in vars(fresh).items() if name != "app"})
 

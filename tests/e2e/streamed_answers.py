@@ -11,7 +11,7 @@ from demo.stack.stack import SAFE_PROMPT
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds
-from tests.e2e.texts import SAFE_ANSWER, UNSAFE_START
+from tests.e2e.texts import SAFE_ANSWER
 from tests.stands.waiting import wait_until
 
 AFTER_ALL_DOUBT_ZH = "指纹"
@@ -19,15 +19,17 @@ AFTER_ALL_DOUBT_ZH = "指纹"
 clause on, which has these words, they do not."""
 
 
+BEGINNING = 20
+"""Chunks of an answer in which a whole sentence has not come yet."""
+
+
 @contextmanager
-def shown_before_the_verdict(
-    guarded: GuardedStack, page: ChatPage, *words: str, on: str = UNSAFE_START
-) -> Iterator[None]:
-    """Sends a prompt inside the context. The guard gives no verdict on text with `on` before the page shows `words`."""
-    guarded.guard.silent_about = on
+def shown_before_the_rest(guarded: GuardedStack, page: ChatPage, *words: str) -> Iterator[None]:
+    """Sends a prompt inside the context. The model writes no more than a beginning before the page shows `words`."""
+    guarded.model.stops_after = BEGINNING
     yield
     wait_until(lambda: page.recorder.showed(*words) == set(words))
-    guarded.guard.silent_about = None
+    guarded.model.stops_after = None
 
 
 def an_unsafe_answer_is_withheld(guarded: GuardedStack, page: ChatPage, prompt: str, unsafe: str, notice: str) -> None:

@@ -28,7 +28,7 @@ def down(guarded: GuardedStack) -> Iterator[None]:
 
 @contextmanager
 def slow(guarded: GuardedStack) -> Iterator[None]:
-    guarded.guard.delay = 4 * LIMIT
+    guarded.guard.silent_about = SEA_PROMPT
     yield
 
 

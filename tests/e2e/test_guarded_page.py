@@ -12,15 +12,14 @@ from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import StoredChat, holds, said
-from tests.e2e.streamed_answers import shown_before_the_verdict
-from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_START, UNSAFE_WORDS
+from tests.e2e.streamed_answers import BEGINNING, shown_before_the_rest
+from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
 from tests.e2e.user_settings import interface
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
 
 NOTICE = EN["answer_withheld"]
 CALM_WORDS = "calm day"
-ENDING = "Then it rained."
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +52,7 @@ def test_an_unsafe_answer_is_never_on_screen(
     guarded.model.says(answer, reasoning=reasoning)
     streams = guarded.host.streams(streamed)
     # The safe beginning, if the page gets it before the whole answer.
-    with shown_before_the_verdict(guarded, guarded_page, *([CALM_WORDS] if streams else [])):
+    with shown_before_the_rest(guarded, guarded_page, *([CALM_WORDS] if streams else [])):
         guarded_page.send(SEA_PROMPT)
     stored = guarded_page.settled(answers=1)
     expect(guarded_page.answers).to_have_text([NOTICE])
@@ -70,14 +69,14 @@ def test_an_unsafe_answer_is_never_on_screen(
 
 @pytest.mark.on(*EVERY_HOST)
 def test_a_safe_answer_is_shown_while_it_is_written(guarded: GuardedStack, guarded_window: ChatPage) -> None:
-    guarded.model.says(CALM * 2 + ENDING, reasoning=CALM * 2)
+    guarded.model.says(CALM * 2, reasoning=CALM * 2)
     with interface(guarded.stack.user, expandDetails=True):
         guarded_window.open()
-        with shown_before_the_verdict(guarded, guarded_window, CALM_WORDS, on="rained"):
+        with shown_before_the_rest(guarded, guarded_window, CALM_WORDS):
             guarded_window.send(SEA_PROMPT)
         stored = guarded_window.settled(answers=1)
-    assert [text.strip() for text in said(stored.last("assistant"))] == [(CALM * 2).strip(), CALM * 2 + ENDING]
-    expect(guarded_window.answers).to_contain_text([CALM * 2 + ENDING])
+    assert [text.strip() for text in said(stored.last("assistant"))] == [(CALM * 2).strip()] * 2
+    expect(guarded_window.answers).to_contain_text([(CALM * 2).strip()])
     counts = {screen.count("the sea, and") for screen in guarded_window.recorder.screens}
     # Two in the reasoning, two in the answer.
     assert {0, 4} <= counts
@@ -87,7 +86,7 @@ def test_a_safe_answer_is_shown_while_it_is_written(guarded: GuardedStack, guard
 def test_a_temporary_chat_shows_no_word_of_an_unsafe_answer(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_window.open("/?temporary-chat=true")
-    with shown_before_the_verdict(guarded, guarded_window, CALM_WORDS):
+    with shown_before_the_rest(guarded, guarded_window, CALM_WORDS):
         guarded_window.send(SEA_PROMPT)
     expect(guarded_window.answers).to_have_text([NOTICE])
     assert guarded.leaked(guarded_window.recorder) == set()
@@ -97,7 +96,7 @@ def test_a_temporary_chat_shows_no_word_of_an_unsafe_answer(guarded: GuardedStac
 def test_a_channel_shows_no_word_of_an_unsafe_answer(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
-        with shown_before_the_verdict(guarded, guarded_window, CALM_WORDS):
+        with shown_before_the_rest(guarded, guarded_window, CALM_WORDS):
             channel.ask(guarded.host.model_name, SEA_PROMPT)
         expect(channel.messages.last).to_have_text(NOTICE)
         wait_until(lambda: channel.stored()[0]["meta"].get("done"))
@@ -111,7 +110,7 @@ def test_a_channel_shows_no_word_of_an_unsafe_answer(guarded: GuardedStack, guar
 def test_two_models_at_once_show_no_word_of_an_unsafe_answer(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_window.open(f"/?models={','.join(guarded.models)}")
-    with shown_before_the_verdict(guarded, guarded_window, CALM_WORDS):
+    with shown_before_the_rest(guarded, guarded_window, CALM_WORDS):
         guarded_window.send(SEA_PROMPT)
     stored = guarded_window.settled(answers=2)
     expect(guarded_window.answers).to_have_text([NOTICE] * 2)
@@ -127,10 +126,10 @@ def test_an_unsafe_merger_of_several_answers_is_withheld(guarded: GuardedStack, 
     guarded_window.settled(answers=2)
     expect(guarded_window.answers).to_have_text([CALM.strip()] * 2)
     guarded.model.says(CALM + UNSAFE + CALM)
-    guarded.guard.silent_about = UNSAFE_START
+    guarded.model.stops_after = BEGINNING
     merged = guarded_window.merge()
     expect(merged).to_contain_text(CALM_WORDS)
-    guarded.guard.silent_about = None
+    guarded.model.stops_after = None
     expect(merged).to_contain_text(NOTICE)
     assert CALM_WORDS in merged.inner_text()
     wait_until(lambda: holds(StoredChat.read(guarded_window.api, guarded_window.chat_id).chat, NOTICE))

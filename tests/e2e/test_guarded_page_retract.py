@@ -10,7 +10,6 @@ from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds, said
-from tests.e2e.streamed_answers import shown_before_the_verdict
 from tests.e2e.texts import EN, MOMENTARY_WORDS, SEA_PROMPT, UNSAFE_FOR_A_MOMENT
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
@@ -30,10 +29,16 @@ def unhurried(guarded: GuardedStack) -> None:
     guarded.model.delay = 0.03
 
 
+def sees_the_unsafe_part_before_its_verdict(guarded: GuardedStack, page: ChatPage) -> None:
+    wait_until(lambda: page.recorder.showed(*MOMENTARY_WORDS) == MOMENTARY_WORDS)
+    guarded.guard.silent_about = None
+
+
 @pytest.mark.on(*EVERY_HOST)
 def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded_page: ChatPage) -> None:
-    with shown_before_the_verdict(guarded, guarded_page, *MOMENTARY_WORDS, on="hairpin"):
-        guarded_page.send(SEA_PROMPT)
+    guarded.guard.silent_about = "hairpin"
+    guarded_page.send(SEA_PROMPT)
+    sees_the_unsafe_part_before_its_verdict(guarded, guarded_page)
     stored = guarded_page.settled(answers=1)
     expect(guarded_page.answers).to_have_text([NOTICE])
     now = len(guarded_page.recorder.screens)
@@ -49,8 +54,9 @@ def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded
 @pytest.mark.on("pipelines", "functions-models")
 def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
-        with shown_before_the_verdict(guarded, guarded_window, *MOMENTARY_WORDS, on="hairpin"):
-            channel.ask(guarded.host.model_name, SEA_PROMPT)
+        guarded.guard.silent_about = "hairpin"
+        channel.ask(guarded.host.model_name, SEA_PROMPT)
+        sees_the_unsafe_part_before_its_verdict(guarded, guarded_window)
         expect(channel.messages.last).to_have_text(NOTICE)
         wait_until(lambda: channel.stored()[0]["meta"].get("done"))
         assert channel.stored()[0]["content"] == NOTICE

@@ -7,6 +7,7 @@ from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import UPSTREAM_KEY, GuardedStack
 from tests.e2e.stored_chat import StoredChat, holds
+from tests.e2e.streamed_answers import BEGINNING
 from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_START
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
@@ -23,8 +24,8 @@ def unhurried(guarded: GuardedStack) -> None:
 
 
 def begin(guarded: GuardedStack, page: ChatPage) -> None:
-    """The page shows the beginning of the answer to the first prompt, and the guard is silent about its unsafe part."""
-    guarded.guard.silent_about = UNSAFE_START
+    """The page shows the beginning of the answer to the first prompt, and the model has stopped there."""
+    guarded.model.stops_after = BEGINNING
     page.send(SEA_PROMPT)
     page.page.wait_for_url("**/c/*")
     wait_until(lambda: page.recorder.showed(CALM_WORDS))
@@ -64,7 +65,6 @@ def asked_about_the_unsafe_part(guarded: GuardedStack) -> bool:
 
 @pytest.mark.on(*EVERY_HOST)
 def test_stop_in_the_safe_beginning_keeps_nothing_unsafe(guarded: GuardedStack, guarded_page: ChatPage) -> None:
-    guarded.model.stops_after = len(CALM) // 4
     begin(guarded, guarded_page)
     stop(guarded, guarded_page)
 
@@ -73,6 +73,8 @@ def test_stop_while_the_unsafe_part_waits_for_its_verdict_keeps_nothing_of_it(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
     begin(guarded, guarded_page)
+    guarded.guard.silent_about = UNSAFE_START
+    guarded.model.stops_after = None
     wait_until(lambda: asked_about_the_unsafe_part(guarded))
     stop(guarded, guarded_page)
 
@@ -81,11 +83,10 @@ def test_stop_while_the_unsafe_part_waits_for_its_verdict_keeps_nothing_of_it(
 def test_stop_while_a_flag_waits_to_be_confirmed_keeps_nothing_unsafe(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
+    begin(guarded, guarded_page)
     # A flag is confirmed on more text, which does not come.
     guarded.model.stops_after = len(CALM * 2 + UNSAFE) // 4
-    begin(guarded, guarded_page)
     wait_until(lambda: asked_about_the_unsafe_part(guarded))
-    guarded.guard.silent_about = None
     wait_until(lambda: not guarded.guard.at_once)
     stop(guarded, guarded_page)
 
@@ -95,7 +96,7 @@ def test_after_a_closed_tab_the_stored_chat_has_the_notice(guarded: GuardedStack
     begin(guarded, guarded_page)
     chat_id = guarded_page.chat_id
     guarded_page.page.close()
-    guarded.guard.silent_about = None
+    guarded.model.stops_after = None
     stored = StoredChat.settled(guarded.stack.user, chat_id)
     assert stored.last("assistant")["content"] == NOTICE
     assert guarded.leaked(guarded_page.recorder) == set()
@@ -111,7 +112,7 @@ def test_a_page_that_is_reloaded_during_the_answer_shows_the_notice(
 ) -> None:
     begin(guarded, guarded_page)
     guarded_page.page.reload()
-    guarded.guard.silent_about = None
+    guarded.model.stops_after = None
     expect(guarded_page.answers).to_have_text([NOTICE])
     stored = guarded_page.settled(answers=1)
     assert stored.last("assistant")["content"] == NOTICE
@@ -173,11 +174,11 @@ def test_if_the_guard_dies_during_an_answer_the_rest_is_withheld(guarded: Guarde
     guarded.model.says(CALM * 5 + UNSAFE)
     begin(guarded, guarded_page)
     guarded.stop_guard()
+    guarded.model.stops_after = None
     try:
         expect(guarded_page.answers).to_have_text([EN["not_checked"]])
         stored = guarded_page.settled(answers=1)
     finally:
-        guarded.guard.silent_about = None
         guarded.start_guard()
     guarded_page.reload()
     expect(guarded_page.answers).to_have_text([EN["not_checked"]])

@@ -13,6 +13,7 @@ from demo.chat_model.completion import tokens
 from demo.chat_model.script import Script
 from demo.chat_model.server import MODEL, SCRIPT, ChatModel, RequestLog
 from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 WRITE_NOTE = {"type": "function", "function": {"name": "write_note", "parameters": {"type": "object"}}}
 
@@ -111,12 +112,12 @@ def test_a_tool_is_called_once_and_only_if_it_is_offered(client: openai.OpenAI) 
 
 def test_it_logs_requests_until_the_log_is_cleared(client: openai.OpenAI, url: str, requests_file: Path) -> None:
     ask(client, "Good morning", temperature=0.5)
-    (entry,) = httpx.get(f"{url}/log").json()
+    (entry,) = httpx.get(f"{url}/log", timeout=PATIENCE).json()
     assert entry["body"]["messages"] == [{"role": "user", "content": "Good morning"}]
     assert entry["body"]["temperature"] == 0.5
     assert json.loads(requests_file.read_text()) == entry
     httpx.delete(f"{url}/log").raise_for_status()
-    assert httpx.get(f"{url}/log").json() == []
+    assert httpx.get(f"{url}/log", timeout=PATIENCE).json() == []
 
 
 def test_an_unknown_model_is_an_error_that_names_the_known_ones(client: openai.OpenAI) -> None:

@@ -37,7 +37,7 @@ def ask(url: str, body: Any, *, key: str | None = KEY, action: str | None = None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     params = {"action": action} if action else {}
     # Escaped to ASCII, as `requests` and Dify write it.
-    return httpx.post(url, content=json.dumps(body), headers=headers, params=params, trust_env=False, timeout=20)
+    return httpx.post(url, content=json.dumps(body), headers=headers, params=params, trust_env=False, timeout=PATIENCE)
 
 
 def check_input(url: str, query: str | None = "", *, action: str | None = None, **inputs: Any) -> dict[str, Any]:

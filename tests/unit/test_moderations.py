@@ -218,7 +218,7 @@ def test_without_the_key_nothing_is_judged(url: str, stub: StubGuard) -> None:
 def test_another_path_or_method_gets_the_same_error_as_from_openai(url: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     for path, status in (("engines", 404), ("moderations", 405)):
-        reply = httpx.get(f"{url}/{path}", headers=headers, trust_env=False)
+        reply = httpx.get(f"{url}/{path}", headers=headers, timeout=PATIENCE, trust_env=False)
         assert reply.status_code == status
         assert "POST /v1/moderations" in reply.json()["error"]["message"]
 

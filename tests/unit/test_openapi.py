@@ -21,6 +21,7 @@ from moderation.guard import Guard
 from tests.stands.guards.stub_judge import StubJudge
 from tests.stands.guards.stub_stream import StubStream
 from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = json.loads((ROOT / "docs/reference/openapi.json").read_text(encoding="utf-8"))
@@ -91,7 +92,9 @@ def test_every_route_is_described_and_nothing_else(app: Starlette) -> None:
 )
 def test_requests_and_replies_match_their_descriptions(app: Starlette, path: str, body: Any, query: str) -> None:
     with serve(app) as url:
-        reply = httpx.post(url + path, json=body, params={"action": query} if query else {}, trust_env=False)
+        reply = httpx.post(
+            url + path, json=body, params={"action": query} if query else {}, timeout=PATIENCE, trust_env=False
+        )
     described = operation("post", path)
     check(described["responses"][str(reply.status_code)], reply.json())
     if reply.status_code == 200:
@@ -101,7 +104,9 @@ def test_requests_and_replies_match_their_descriptions(app: Starlette, path: str
 @pytest.mark.parametrize("path", ["/v1/guard/verdicts", "/v1/guard/stream", "/health", "/v1/models"])
 def test_offers_match_their_descriptions(app: Starlette, path: str) -> None:
     with serve(app) as url:
-        check(operation("get", path)["responses"]["200"], httpx.get(url + path, trust_env=False).json())
+        check(
+            operation("get", path)["responses"]["200"], httpx.get(url + path, timeout=PATIENCE, trust_env=False).json()
+        )
 
 
 def test_the_examples_of_the_lean_route_in_the_docs_match_its_description() -> None:

@@ -62,6 +62,7 @@ from moderation.verdict import Severity
 from tests.stands.admin_api import TOKEN, AdminApi
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 from webui.bodies import neutral_answer
 from webui.plugin_status import plugin_status
 
@@ -74,7 +75,7 @@ ROUTE = {route.name: route for route in ROUTES}
 
 
 async def judged(url: str, *turns: Turn) -> Severity | None:
-    guard = Guard(Endpoint(url, "EMPTY", "auto", 5), timeout=5)
+    guard = Guard(Endpoint(url, "EMPTY", "auto", PATIENCE), timeout=PATIENCE)
     try:
         verdicts = [(await guard.judge(list(turns))).severity for _ in range(2)]
     finally:
@@ -104,7 +105,7 @@ def test_without_a_guard_the_test_answer_has_no_verdict(stub: StubGuard, guard_u
 
 def test_no_policy_lets_the_test_answer_pass_that_refuses_anything(guard_url: str) -> None:
     async def verdict() -> Any:
-        guard = Guard(Endpoint(guard_url, "EMPTY", "auto", 5), timeout=5)
+        guard = Guard(Endpoint(guard_url, "EMPTY", "auto", PATIENCE), timeout=PATIENCE)
         try:
             return await guard.judge([Turn("user", "hello"), Turn("assistant", PROBE_ANSWER)])
         finally:

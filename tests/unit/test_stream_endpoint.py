@@ -169,7 +169,7 @@ async def test_the_number_of_concurrent_streams_is_limited(serve: Serve) -> None
 
 
 async def test_a_silent_stream_is_closed(serve: Serve) -> None:
-    async with serve(idle_seconds=0.2) as served, served.socket() as socket:
+    async with serve(idle_seconds=1) as served, served.socket() as socket:
         key = (await served.post(messages=HELLO))["id"]
         opened = await exchange(socket, messages=HELLO)
         assert not opened["final"]

@@ -51,7 +51,6 @@ async def stopped(sent: list[int]) -> bool:
 
 async def flooded(served: Served, count: int, most: int, text: str = PART) -> int:
     """Let `count` sockets send as much as they can while nothing is judged; returns the most bytes held."""
-    highest = 0
     sent: list[int] = []
     clients = [await served.socket(compression=None) for _ in range(count)]
     for client in clients:
@@ -60,6 +59,7 @@ async def flooded(served: Served, count: int, most: int, text: str = PART) -> in
     tasks = [asyncio.create_task(flood(client, sent, text)) for client in clients]
     try:
         await until(lambda: served.sessions.in_flight.held > most // 2)
+        highest = served.sessions.in_flight.held
         while not await stopped(sent):
             highest = max(highest, served.sessions.in_flight.held)
         return max(highest, served.sessions.in_flight.held)

@@ -210,7 +210,7 @@ async def test_a_silent_server_is_a_time_out_of_the_sdk(answer: Answer) -> None:
 async def test_a_broken_reply_is_a_lost_connection_of_the_sdk(answer: bytes | Answer) -> None:
     async with listening(Wire(answer)) as url:
         with pytest.raises(openai.APIConnectionError) as caught:
-            await ask(url, seconds=5)
+            await ask(url, seconds=PATIENCE)
     assert not isinstance(caught.value, openai.APITimeoutError)
 
 

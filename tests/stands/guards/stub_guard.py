@@ -71,6 +71,10 @@ class StubGuard:
         """The last turn of each request for a verdict."""
         return [request["messages"][-1]["content"] for request in self.requests]
 
+    def release(self) -> None:
+        """Answer all requests that wait."""
+        self.waits_for = self.silent_about = None
+
     async def _models(self, request: Request) -> Response:
         if refusal := self._refusal(request):
             return refusal

@@ -71,6 +71,10 @@ class StubModel:
         self.deltas += [{"reasoning_content": reasoning[at : at + size]} for at in range(0, len(reasoning), size)]
         self.deltas += [{"content": text[at : at + size]} for at in range(0, len(text), size)]
 
+    def release(self) -> None:
+        """Go on with all answers that wait."""
+        self.holds, self.stops_after = False, None
+
     def answer_to(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The deltas of the answer to a request."""
         return self.deltas

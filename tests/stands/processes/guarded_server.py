@@ -15,7 +15,7 @@ from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.stub_model import StubModel
 from tests.stands.processes.pipelines_server import PipelinesServer, pipelines_server
 from tests.stands.servers import serve
-from tests.stands.waiting import PATIENCE
+from tests.stands.waiting import PATIENCE, wait_until
 
 MODELS = "qwen3guard_models"
 MODEL = f"{MODELS}.qwen~2Fqwen3"
@@ -31,7 +31,10 @@ class GuardedServer:
         self._audit = audit
 
     def as_new(self) -> None:
-        """Reset guard and upstream, and clear the audit."""
+        """Reset guard and upstream once they are idle, and clear the audit."""
+        self.guard.release()
+        self.upstream.release()
+        wait_until(lambda: not (self.upstream.streaming or self.guard.at_once))
         # Their apps are still served, by methods of the same objects.
         vars(self.guard).update(vars(StubGuard()))
         vars(self.upstream).update(vars(StubModel()))
