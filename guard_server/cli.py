@@ -185,7 +185,7 @@ def examine(
     ] = None,
     watch: Annotated[
         float | None,
-        typer.Option(min=10, help="With --webui: repeat after so many seconds.", show_default=False),
+        typer.Option(min=1, help="With --webui: repeat after so many seconds.", show_default=False),
     ] = None,
     webhook: Annotated[
         str | None,

@@ -21,7 +21,7 @@ GuardServerError            a cause in one sentence, and the remedy
     ├── WebuiTooOld         a version without what is needed
     ├── TokenMissing        no token was given, or its file cannot be read
     ├── TokenRefused        a token that is wrong, has expired, or is not allowed here
-    ├── NotAnAdmin          a token of an account that is no admin's
+    ├── NotAnAdmin          a token of an account that is not an admin
     ├── WebuiRefused        any other reply that is an error
     ├── PluginFileMissing   a file that is to be installed
     ├── RecordUnusable      the record of an installation is missing, broken, or of another Open WebUI

@@ -7,7 +7,7 @@ from guard_server.errors import CannotInstall, RecordUnusable, WebuiRefused
 from guard_server.install import functions_plan, pipelines_plan
 from guard_server.install.options import HostKind, Options, Protect
 from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
-from guard_server.install.steps import Say, SetupStep, carry_out, undo
+from guard_server.install.steps import AskForVerdict, Say, SetupStep, carry_out, undo
 from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import Survey, survey
@@ -125,6 +125,9 @@ def _counted(number: int, what: str) -> str:
 
 
 def _is_done(client: WebuiClient, step: SetupStep) -> bool:
+    if isinstance(step, AskForVerdict):
+        # A plan asks no model.
+        return False
     try:
         return step.is_done(client)
     except (WebuiRefused, ValueError):

@@ -148,7 +148,7 @@ class WebuiClient:
                 "session token of the page: the value of `token` in the browser's local storage.",
             )
         if self.reply("GET", "/api/v1/users/user/settings").is_success:
-            raise NotAnAdmin("The token is that of an account that is no admin's.", "Give the token of an admin.")
+            raise NotAnAdmin("This token belongs to an account that is not an admin.", "Give the token of an admin.")
         raise TokenRefused(
             f"Open WebUI does not know this token ({response.status_code}): {reason}",
             "It may have expired, or be cut off: copy it again. An account that waits for approval has no access.",

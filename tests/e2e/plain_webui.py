@@ -78,7 +78,6 @@ class PlainWebui:
 
     def objects(self) -> Body:
         """Everything that an installation may touch, object by object."""
-        index = self.stack.setup.pipelines_index
         paths = (
             "/openai/config",
             "/ollama/config",
@@ -90,7 +89,9 @@ class PlainWebui:
             "/api/v1/evaluations/config",
         )
         found = {path: self.admin.get(path) for path in paths}
-        found["pipelines"] = self.admin.get("/api/v1/pipelines/", urlIdx=index)["data"]
+        urls = found["/openai/config"]["OPENAI_API_BASE_URLS"]
+        if (server := self.stack.pipelines.url) in urls:
+            found["pipelines"] = self.admin.get("/api/v1/pipelines/", urlIdx=urls.index(server))["data"]
         for path in ("/api/v1/models/base", "/api/v1/models/export"):
             found[path] = {one["id"]: _lasting(one) for one in found[path]}
         return found

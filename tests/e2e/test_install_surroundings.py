@@ -246,7 +246,7 @@ def test_the_watch_reports_each_change_once_also_that_all_is_well_again(
     arguments = [sys.executable, "-m", "guard_server", "doctor", "--webui", plain.stack.webui_url, "--json"]
     arguments += ["--token-file", str(tmp_path / "admin"), "--user-token-file", str(tmp_path / "user")]
     with serve(webhook.app) as url, (tmp_path / "reports").open("w+") as reports:
-        watch = subprocess.Popen([*arguments, "--watch", "0.1", "--webhook", url], cwd=ROOT, stdout=reports)
+        watch = subprocess.Popen([*arguments, "--watch", "1", "--webhook", url], cwd=ROOT, stdout=reports)
         try:
             wait_until(lambda: len(webhook.got) == 3 or watch.poll() is not None)
         finally:

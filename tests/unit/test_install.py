@@ -389,7 +389,7 @@ def _no_keys(api: AdminApi) -> None:
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [(_too_old, "is 0.10.9"), (_no_admin, "no admin's"), (_no_keys, "does not let this token in")],
+    [(_too_old, "is 0.10.9"), (_no_admin, "not an admin"), (_no_keys, "does not let this token in")],
 )
 def test_an_account_or_a_version_that_cannot_do_it(
     api: AdminApi, tmp_path: Path, change: Callable[[AdminApi], None], says: str

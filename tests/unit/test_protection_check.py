@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from guard_server import __version__, cli
 from guard_server.doctor.examination import Level
-from guard_server.doctor.protection import protection_watch
+from guard_server.doctor.protection import protection_watch, valves
 from guard_server.doctor.protection.check import check_protection
 from guard_server.doctor.protection.notice_reader import Meaning, NoticeReader
 from guard_server.doctor.protection.outcome import Said, outcome
@@ -42,6 +42,7 @@ from guard_server.open_webui.records import (
     EVERYBODY,
     Function,
     ModelRecord,
+    Pipeline,
     PipelinesServer,
     WebuiConnection,
     WebuiModel,
@@ -321,16 +322,16 @@ def test_what_switches_the_filter_off_is_found(changed: dict[str, Any], says: st
 
 
 @pytest.mark.parametrize(
-    ("valves", "says"),
+    ("changed", "says"),
     [
         ({"pipelines": ["*", "x"]}, "it is on for ['*', 'x'] only"),
         ({"mode": "monitor"}, "it refuses nothing"),
         ({"refusal_model": "another"}, "cannot be read by all users"),
     ],
 )
-def test_valves_that_open_are_found(valves: dict[str, Any], says: str) -> None:
+def test_valves_that_open_are_found(changed: dict[str, Any], says: str) -> None:
     found, server = pipelines()
-    (failed,) = failures(found, Plugin(FILTER, True, SOUND | valves, server))
+    (failed,) = failures(found, Plugin(FILTER, True, SOUND | changed, server))
     assert says in failed
 
 
@@ -350,6 +351,38 @@ def test_workers_that_differ_are_found() -> None:
     assert "different valves" in failed
     (failed,) = failures(found, Plugin(FILTER, True, SOUND, server, in_all_workers=False))
     assert "not all workers" in failed
+
+
+STRICT, LOOSE = {"strictness": "strict"}, {"strictness": "loose"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "agree", "everywhere"),
+    [
+        ([STRICT], True, True),
+        # Saved a moment ago: the other worker follows.
+        ([STRICT, LOOSE, LOOSE, STRICT, LOOSE, LOOSE, LOOSE, LOOSE, LOOSE], True, True),
+        ([STRICT, LOOSE] * 8, False, True),
+        ([STRICT, None] * 8, True, False),
+    ],
+)
+def test_workers_are_asked_again_before_they_are_said_to_differ(
+    answers: list[dict[str, Any] | None], agree: bool, everywhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = iter(answers)
+
+    async def answer(request: Request) -> Response:
+        found = next(coming, answers[-1])
+        return JSONResponse(found) if found is not None else JSONResponse({"detail": "Pipeline not found"}, 404)
+
+    for name in ("_FOLLOW_SECONDS", "_PAUSE_SECONDS"):
+        monkeypatch.setattr(valves, name, 0)
+    connection = WebuiConnection(0, "http://pipelines:9099", "sk-own", {})
+    server = PipelinesServer(connection, (Pipeline(FILTER, FILTER, "filter", has_valves=True),))
+    app = Starlette(routes=[HttpRoute(f"/api/v1/pipelines/{FILTER}/valves", answer)])
+    with serve(app) as url, WebuiClient(url, TOKEN, 10) as admin:
+        (plugin,) = valves.our_plugins(admin, survey(pipelines=(server,)))
+    assert (plugin.workers_agree, plugin.in_all_workers) == (agree, everywhere)
 
 
 def function(*, active: bool = True, everywhere: bool = True, version: str = __version__) -> Plugin:
