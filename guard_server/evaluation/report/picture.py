@@ -66,9 +66,7 @@ def _reliability(axes: Axes, report: EvaluationReport) -> None:
                 axes.scatter(scores, harmful, sizes, color=_TASK_COLOURS[task], alpha=0.3)
     if report.reliability:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=9, frameon=False)
-    axes.set(
-        title="Reliability", xlabel="score", ylabel="share that is harmful", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
-    )
+    axes.set(title="Reliability", xlabel="score", ylabel="harmful share", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.grid(alpha=0.3)
 
 
