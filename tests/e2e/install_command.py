@@ -22,22 +22,23 @@ _DOCUMENTED_RECORD = "~/.local/state/qwen3guard/install-localhost-3000.json"
 class InstallCommand:
     """The command for one Open WebUI. `shown` is the last output with its colours, at the address of the guides."""
 
-    def __init__(self, plain: PlainWebui, folder: Path) -> None:
+    def __init__(self, plain: PlainWebui, folder: Path, columns: int = 100) -> None:
         self.plain = plain
         self.record = folder / "record.json"
         self.shown = ""
+        self._columns = columns
 
-    def run(self, *options: str, status: int = 0) -> str:
+    def run(self, *options: str, status: int = 0, **environment: str) -> str:
         """What it says. The protection check at its end is left out, unless the options want it."""
         stack = self.plain.stack
         arguments = [sys.executable, "-m", "guard_server", "install", "--webui", stack.webui_url, "--no-check"]
         arguments += ["--record", str(self.record), "--guard-url", stack.guard_url, *options]
         secrets = {"OPEN_WEBUI_TOKEN": self.plain.admin.token, "GUARD_API_KEY": _GUARD_KEY}
-        terminal = {"FORCE_COLOR": "1", "COLUMNS": "100"}
+        terminal = {"FORCE_COLOR": "1", "COLUMNS": str(self._columns)}
         done = subprocess.run(
             arguments,
             cwd=ROOT,
-            env={**os.environ, **secrets, **terminal},
+            env={**os.environ, **secrets, **terminal, **environment},
             capture_output=True,
             text=True,
             timeout=PATIENCE,

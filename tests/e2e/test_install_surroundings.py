@@ -18,16 +18,16 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from typer.testing import CliRunner
 
 from demo.stack.stack import UNSAFE_PROMPT
 from demo.state import ROOT
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.visitor import Visitor
-from guard_server import __version__, cli
+from guard_server import __version__
 from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, PIPELINES_FILTER, PIPELINES_MODELS
 from guard_server.open_webui.records import EVERYBODY
 from moderation.probe import PROBE_ANSWER
+from tests.e2e.install_command import InstallCommand
 from tests.e2e.plain_webui import OPEN, PRESET, PlainWebui
 from tests.e2e.protection_check import AROUND, SEEN_BY_A_FILTER, Checked, check
 from tests.e2e.texts import EN
@@ -48,35 +48,11 @@ class Pipe:
 """
 
 
-class Installer:
-    """The command, for an admin whose token is in the environment."""
-
-    def __init__(self, plain: PlainWebui, folder: Path) -> None:
-        self.plain = plain
-        self.token = folder / "token"
-        self.record = folder / "record.json"
-
-    def run(self, *options: str, status: int = 0, **environment: str) -> str:
-        stack = self.plain.stack
-        arguments = ["install", "--webui", stack.webui_url, "--record", str(self.record), "--no-check"]
-        arguments += ["--guard-url", stack.guard_url, *options]
-        result = CliRunner().invoke(
-            cli.app, arguments, env={"OPEN_WEBUI_TOKEN": self.plain.admin.token, "COLUMNS": "300"} | environment
-        )
-        print(result.output)
-        assert result.exit_code == status, result.output
-        assert stack.pipelines.key not in result.output
-        return result.output
-
-    def check(self) -> Checked:
-        return check(self.plain.stack, self.token)
-
-
 @pytest.fixture
-def installer(plain: PlainWebui, tmp_path: Path) -> Iterator[Installer]:
+def installer(plain: PlainWebui, tmp_path: Path) -> Iterator[InstallCommand]:
     plain.guarded.as_new()
     plain.guarded.model.says(PROBE_ANSWER)
-    installer = Installer(plain, tmp_path)
+    installer = InstallCommand(plain, tmp_path, columns=300)
     yield installer
     # So that a test that failed leaves nothing to the next one.
     if installer.record.exists():
@@ -151,7 +127,7 @@ def ask(plain: PlainWebui, model: str) -> str:
 
 @pytest.mark.usefixtures("unconnected")
 def test_a_pipelines_server_that_is_not_connected_is_connected_and_taken_away_again(
-    plain: PlainWebui, installer: Installer
+    plain: PlainWebui, installer: InstallCommand, tmp_path: Path
 ) -> None:
     before, server = plain.objects(), plain.stack.pipelines
     both = ("--host", "pipelines", "--protect", "both")
@@ -165,7 +141,7 @@ def test_a_pipelines_server_that_is_not_connected_is_connected_and_taken_away_ag
     installer.run(*both, "--pipelines", server.url, PIPELINES_API_KEY=server.key)
     assert plain.models(plain.user) == {OPEN, PRESET}
     assert ask(plain, OPEN) == REFUSED
-    checked = installer.check()
+    checked = check(plain.stack, tmp_path / "token")
     assert checked.failed_settings() == {}
     (told,) = judged_by(checked)
     assert f"Plugin {__version__}; its guard is" in told
@@ -177,14 +153,14 @@ def test_a_pipelines_server_that_is_not_connected_is_connected_and_taken_away_ag
 
 
 def test_models_of_ollama_and_of_another_plugin_are_guarded_by_functions(
-    plain: PlainWebui, installer: Installer, llama: OllamaApi, clock: str
+    plain: PlainWebui, installer: InstallCommand, tmp_path: Path, llama: OllamaApi, clock: str
 ) -> None:
     before = plain.objects()
     plain.admin.get("/api/models", refresh=True)
     installer.run()
     guarded = [f"{FUNCTION_MODELS}.{model}" for model in (OPEN, LLAMA, clock)]
     assert plain.models(plain.user) == {*guarded, PRESET}
-    checked = installer.check()
+    checked = check(plain.stack, tmp_path / "token")
     assert (checked.status, checked.failed_settings()) == (0, {})
     for model in guarded:
         states = checked.states(model)
@@ -196,7 +172,7 @@ def test_models_of_ollama_and_of_another_plugin_are_guarded_by_functions(
 
 
 def test_models_of_ollama_are_guarded_by_a_pipelines_server_and_those_of_another_plugin_are_not(
-    plain: PlainWebui, installer: Installer, llama: OllamaApi, clock: str
+    plain: PlainWebui, installer: InstallCommand, tmp_path: Path, llama: OllamaApi, clock: str
 ) -> None:
     before = plain.objects()
     plain.admin.get("/api/models", refresh=True)
@@ -210,7 +186,7 @@ def test_models_of_ollama_are_guarded_by_a_pipelines_server_and_those_of_another
     # The third server of models; without the prefix that Open WebUI puts before its ids.
     model = f"{PIPELINES_MODELS}.llama:1b~~3"
     assert plain.models(plain.user) == {f"{PIPELINES_MODELS}.{OPEN}", model, PRESET}
-    checked = installer.check()
+    checked = check(plain.stack, tmp_path / "token")
     assert (checked.status, checked.failed_settings()) == (0, {})
     states = checked.states(model)
     assert {states[path] for path in (*SEEN_BY_A_FILTER, *AROUND, "title")} == {"protected"}
@@ -236,7 +212,7 @@ class SwitchingWebhook:
 
 
 def test_the_watch_reports_each_change_once_also_that_all_is_well_again(
-    plain: PlainWebui, installer: Installer, tmp_path: Path
+    plain: PlainWebui, installer: InstallCommand, tmp_path: Path
 ) -> None:
     installer.run("--protect", "both")
     accounts = plain.admin.get("/api/v1/users/")["total"]
@@ -268,7 +244,7 @@ def test_the_watch_reports_each_change_once_also_that_all_is_well_again(
 
 
 def test_a_prefix_or_a_list_of_ids_on_the_connection_is_found_and_stops_an_installation(
-    plain: PlainWebui, installer: Installer
+    plain: PlainWebui, installer: InstallCommand, tmp_path: Path
 ) -> None:
     installer.run("--host", "pipelines", "--protect", "filter")
     url = plain.stack.pipelines.url
@@ -281,18 +257,18 @@ def test_a_prefix_or_a_list_of_ids_on_the_connection_is_found_and_stops_an_insta
     ]:
         configs = config["OPENAI_API_CONFIGS"] | {place: settings}
         with setting(plain, "/openai/config", OPENAI_API_CONFIGS=configs):
-            checked = installer.check()
+            checked = check(plain.stack, tmp_path / "token")
             assert checked.status == 1
             assert checked.failed_settings() != {}
             assert checked.states(OPEN)["chat page"] != "protected"
             assert says in installer.run("--pipelines", url, status=1)
-    assert installer.check().failed_settings() == {}
+    assert check(plain.stack, tmp_path / "token").failed_settings() == {}
     installer.run("--uninstall")
 
 
 @pytest.mark.parametrize("host", ["functions", "pipelines"])
 def test_a_guard_that_gives_no_verdict_is_said_before_anything_is_taken_from_users(
-    plain: PlainWebui, installer: Installer, host: str
+    plain: PlainWebui, installer: InstallCommand, host: str
 ) -> None:
     before, models = plain.objects(), plain.models(plain.user)
     with serve(plain.guarded.model.app) as no_guard:
