@@ -150,7 +150,7 @@ def test_a_request_for_a_direct_model_goes_to_its_guarded_one_on_request(guarded
 
 
 def chat_records(guarded: GuardedStack, seen: Seen) -> list[Body]:
-    """The decisions on one chat's turns, without Open WebUI's own tasks."""
+    """The decisions on one chat's turns, without Open WebUI's own tasks and tools."""
     return [record for record in guarded.audit(seen.chat_id) if record["direction"] not in ("task", "tools")]
 
 
