@@ -3361,7 +3361,7 @@ class TokenCandidate(BaseModel):
 
 
 class ReplyToken(BaseModel):
-    """A token that came; `top_logprobs` are those that could have, None where they are not told or make no sense."""
+    """A token that came; `top_logprobs` are those that could have, None if they are not sent or make no sense."""
 
     token: str
     top_logprobs: Annotated[list[TokenCandidate] | None, _Lenient] = None
@@ -3415,7 +3415,7 @@ class GuardChoice(BaseModel):
 
 
 class GuardUsage(BaseModel):
-    """Tokens that a request cost; 0 where that is not told."""
+    """Tokens that a request cost; 0 if it is not reported."""
 
     prompt_tokens: Annotated[int, Field(ge=0, le=2**31)] = 0
     completion_tokens: Annotated[int, Field(ge=0, le=2**31)] = 0
@@ -3437,7 +3437,7 @@ class GuardCompletion(BaseModel):
 
     @property
     def tokens(self) -> list[ReplyToken]:
-        """The first ones, with what else could have come; empty where that is not told, up to one without sense."""
+        """The first ones, with what else could have come; empty if it is not sent, and up to one that makes no sense."""
         logprobs = self.choices[0].logprobs
         found: list[ReplyToken] = []
         for token in logprobs.content if logprobs else ():
@@ -4126,8 +4126,8 @@ class ServerTokens:
     async def count(self, facts: ServerFacts, conversation: Conversation) -> int | None:
         """Number of tokens of `conversation` as a prompt, template included; None if the server cannot count."""
         if facts.owner == _LLAMA_CPP:
-            told = await self._ask(facts, {"content": "\n".join(turn.text for turn in conversation)}, TokenIds)
-            return len(told.tokens) + TEMPLATE_TOKENS if told else None
+            read = await self._ask(facts, {"content": "\n".join(turn.text for turn in conversation)}, TokenIds)
+            return len(read.tokens) + TEMPLATE_TOKENS if read else None
         counted = await self._ask(facts, {"messages": as_messages(conversation)}, TokenCount)
         return counted.count if counted else None
 
@@ -4689,9 +4689,9 @@ class Endpoint:
                 self._record.forget(facts, model_too=missing)
             raise named(error, self.base_url, self._key) from error
         except OddReply as odd:
-            told = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
+            said = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
             address = shown_address(self.base_url)
-            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{told}") from odd
+            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{said}") from odd
         except StreamLost as lost:
             raise StreamLost(without_key(str(lost), self._key)) from lost
 

@@ -3624,22 +3624,22 @@ class Upstream(Protocol):
 _MOST_WORDS = 300
 
 
-def server_words(told: Any, blanked: Callable[[str], str] = str) -> str:
+def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
     """The server's own words about its failure, on one line.
 
     Args:
-        told: what it sent.
+        reply: what it sent.
         blanked: removes keys, which the server may quote.
     """
-    error = told.get("error", told) if isinstance(told, dict) else told
+    error = reply.get("error", reply) if isinstance(reply, dict) else reply
     said = object_or_empty(error)
     message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
     return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
 
 
-def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
+def raise_error_in(reply: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
     """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
-    value = object_or_empty(told)
+    value = object_or_empty(reply)
     in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
     error = value.get("error") or in_choices
     is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
@@ -3648,11 +3648,11 @@ def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = s
         raise UpstreamFailed("The model server failed", 502, words)
 
 
-def checked_completion(told: Any) -> Body:
+def checked_completion(reply: Any) -> Body:
     """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
-    if not list(objects_in(object_or_empty(told).get("choices"))):
+    if not list(objects_in(object_or_empty(reply).get("choices"))):
         raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-    return object_or_empty(told)
+    return object_or_empty(reply)
 
 
 class ChunkReader:
@@ -4265,7 +4265,7 @@ class TokenCandidate(BaseModel):
 
 
 class ReplyToken(BaseModel):
-    """A token that came; `top_logprobs` are those that could have, None where they are not told or make no sense."""
+    """A token that came; `top_logprobs` are those that could have, None if they are not sent or make no sense."""
 
     token: str
     top_logprobs: Annotated[list[TokenCandidate] | None, _Lenient] = None
@@ -4319,7 +4319,7 @@ class GuardChoice(BaseModel):
 
 
 class GuardUsage(BaseModel):
-    """Tokens that a request cost; 0 where that is not told."""
+    """Tokens that a request cost; 0 if it is not reported."""
 
     prompt_tokens: Annotated[int, Field(ge=0, le=2**31)] = 0
     completion_tokens: Annotated[int, Field(ge=0, le=2**31)] = 0
@@ -4341,7 +4341,7 @@ class GuardCompletion(BaseModel):
 
     @property
     def tokens(self) -> list[ReplyToken]:
-        """The first ones, with what else could have come; empty where that is not told, up to one without sense."""
+        """The first ones, with what else could have come; empty if it is not sent, and up to one that makes no sense."""
         logprobs = self.choices[0].logprobs
         found: list[ReplyToken] = []
         for token in logprobs.content if logprobs else ():
@@ -4781,8 +4781,8 @@ class ServerTokens:
     async def count(self, facts: ServerFacts, conversation: Conversation) -> int | None:
         """Number of tokens of `conversation` as a prompt, template included; None if the server cannot count."""
         if facts.owner == _LLAMA_CPP:
-            told = await self._ask(facts, {"content": "\n".join(turn.text for turn in conversation)}, TokenIds)
-            return len(told.tokens) + TEMPLATE_TOKENS if told else None
+            read = await self._ask(facts, {"content": "\n".join(turn.text for turn in conversation)}, TokenIds)
+            return len(read.tokens) + TEMPLATE_TOKENS if read else None
         counted = await self._ask(facts, {"messages": as_messages(conversation)}, TokenCount)
         return counted.count if counted else None
 
@@ -8220,9 +8220,9 @@ class Endpoint:
                 self._record.forget(facts, model_too=missing)
             raise named(error, self.base_url, self._key) from error
         except OddReply as odd:
-            told = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
+            said = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
             address = shown_address(self.base_url)
-            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{told}") from odd
+            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{said}") from odd
         except StreamLost as lost:
             raise StreamLost(without_key(str(lost), self._key)) from lost
 

@@ -169,12 +169,12 @@ async def _only(chunk: Body) -> AsyncIterator[Body]:
     yield chunk
 
 
-def _answered(status: int, told: Any) -> UpstreamFailed:
+def _answered(status: int, reply: Any) -> UpstreamFailed:
     if status in (401, 403):
         # The words of such a server may quote a part of the key.
         said = f"The model server refuses its key ({status}): an admin must set the key of its connection."
         return UpstreamFailed(said, status)
-    return UpstreamFailed(f"The model server answered {status}", status, server_words(told))
+    return UpstreamFailed(f"The model server answered {status}", status, server_words(reply))
 
 
 async def _text_of_reply(reply: Response) -> Any:

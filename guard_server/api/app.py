@@ -56,9 +56,9 @@ def build(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        beside = asyncio.create_task(first())
+        beginning = asyncio.create_task(first())
         yield
-        beside.cancel()
+        beginning.cancel()
         await guard.aclose()
 
     return Starlette(

@@ -15,13 +15,13 @@ _VERDICTS = 10
 
 async def prefix_cache(examined: ExaminedEndpoint) -> str:
     reply = await examined.server.get(f"{examined.server.root}/metrics")
-    told = re.search(r'^vllm:cache_config_info\{.*enable_prefix_caching="(\w+)"', reply.text, re.MULTILINE)
-    if reply.status != 200 or told is None:
+    found = re.search(r'^vllm:cache_config_info\{.*enable_prefix_caching="(\w+)"', reply.text, re.MULTILINE)
+    if reply.status != 200 or found is None:
         raise Notable(
             "unknown: there are no metrics of vLLM",
             "Without it every check of a growing answer starts over. vLLM has it by default.",
         )
-    if told[1] != "True":
+    if found[1] != "True":
         raise Notable("off", "Every check of a growing answer starts over: serve without --no-enable-prefix-caching.")
     return "on"
 

@@ -67,9 +67,9 @@ class Moving:
         moved = {direct.id: self.guarded[direct.id] for direct in self.used}
         settings = self.survey.model_settings
         for name, words in _DEFAULT_MODELS.items():
-            told = str(settings.get(name) or "")
-            new = ",".join(moved.get(model, model) for model in told.split(","))
-            if new != told:
+            chosen = str(settings.get(name) or "")
+            new = ",".join(moved.get(model, model) for model in chosen.split(","))
+            if new != chosen:
                 yield Put(f"Set the {words} to {new}", model_setting(name), new)
         order = settings.get("MODEL_ORDER_LIST") or []
         new_order = [moved.get(model, model) for model in order]
@@ -98,9 +98,9 @@ class Moving:
         if first is None:
             return
         for name, whose in _TASK_MODELS.items():
-            told = str(self.survey.task_settings.get(name) or "")
-            if not told or told in self.guarded:
-                model = self.guarded[told if told in {one.id for one in public} else first.id]
+            chosen = str(self.survey.task_settings.get(name) or "")
+            if not chosen or chosen in self.guarded:
+                model = self.guarded[chosen if chosen in {one.id for one in public} else first.id]
                 yield _write_titles(model, whose, name)
 
     def _form(self, direct: ModelRecord, hidden: bool) -> Body:

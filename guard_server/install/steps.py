@@ -148,14 +148,14 @@ class AskForVerdict:
     place: None = None
 
     def is_done(self, client: WebuiClient) -> bool:
-        return self._told(client).startswith(_JUDGED)
+        return self._answer(client).startswith(_JUDGED)
 
     def do(self, client: WebuiClient) -> None:
-        told = self._told(client)
-        if told and not told.startswith(_JUDGED):
-            raise CannotInstall(f"The plugin gets no verdict: {told}", self.remedy)
+        answer = self._answer(client)
+        if answer and not answer.startswith(_JUDGED):
+            raise CannotInstall(f"The plugin gets no verdict: {answer}", self.remedy)
 
-    def _told(self, client: WebuiClient) -> str:
+    def _answer(self, client: WebuiClient) -> str:
         prompt = ProbePrompts(secrets.token_hex(4)).unsafe
         body = {"model": self.model, "stream": True, "messages": [{"role": "user", "content": prompt}]}
         return chat_reply(client.reply("POST", "/api/chat/completions", json=body)).told_admin

@@ -123,13 +123,13 @@ class _Reaper:
         self._wait()
         if self.status is None:
             _send(signal.SIGTERM, {self._leader})
-        told = False
+        reported = False
         deadline = time.monotonic() + seconds
         while (left := members(os.getpid())) and time.monotonic() < deadline:
-            if self.status is not None and not told:
+            if self.status is not None and not reported:
                 # The program can no longer end them.
                 _send(signal.SIGTERM, left)
-                told = True
+                reported = True
             time.sleep(_POLL_SECONDS)
             self._reap()
         if left := kill_all(os.getpid(), self._reap):

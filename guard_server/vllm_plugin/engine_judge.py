@@ -96,9 +96,9 @@ class EngineJudge:
     def _probabilities(self, output: CompletionOutput) -> dict[Severity, float] | None:
         if not output.logprobs:
             return None
-        told = output.logprobs[0]
+        logprobs = output.logprobs[0]
         return severity_probabilities(
-            {severity: math.exp(told[token].logprob) for token, severity in self._severities.items()}
+            {severity: math.exp(logprobs[token].logprob) for token, severity in self._severities.items()}
         )
 
     async def _go_on(self, prompt: RenderedPrompt, start: str, most: int) -> str:

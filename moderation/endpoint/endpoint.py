@@ -197,9 +197,9 @@ class Endpoint:
                 self._record.forget(facts, model_too=missing)
             raise named(error, self.base_url, self._key) from error
         except OddReply as odd:
-            told = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
+            said = f": {without_key(str(odd), self._key)[:200]}" if str(odd) else ""
             address = shown_address(self.base_url)
-            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{told}") from odd
+            raise EndpointRefused(f"{address} does not answer like an OpenAI-compatible server{said}") from odd
         except StreamLost as lost:
             raise StreamLost(without_key(str(lost), self._key)) from lost
 

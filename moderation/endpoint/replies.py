@@ -93,7 +93,7 @@ class TokenCandidate(BaseModel):
 
 
 class ReplyToken(BaseModel):
-    """A token that came; `top_logprobs` are those that could have, None where they are not told or make no sense."""
+    """A token that came; `top_logprobs` are those that could have, None if they are not sent or make no sense."""
 
     token: str
     top_logprobs: Annotated[list[TokenCandidate] | None, _Lenient] = None
@@ -147,7 +147,7 @@ class GuardChoice(BaseModel):
 
 
 class GuardUsage(BaseModel):
-    """Tokens that a request cost; 0 where that is not told."""
+    """Tokens that a request cost; 0 if it is not reported."""
 
     prompt_tokens: Annotated[int, Field(ge=0, le=2**31)] = 0
     completion_tokens: Annotated[int, Field(ge=0, le=2**31)] = 0
@@ -169,7 +169,7 @@ class GuardCompletion(BaseModel):
 
     @property
     def tokens(self) -> list[ReplyToken]:
-        """The first ones, with what else could have come; empty where that is not told, up to one without sense."""
+        """The first ones, with what else could have come; empty if it is not sent, and up to one that makes no sense."""
         logprobs = self.choices[0].logprobs
         found: list[ReplyToken] = []
         for token in logprobs.content if logprobs else ():

@@ -33,8 +33,8 @@ class ServerTokens:
     async def count(self, facts: ServerFacts, conversation: Conversation) -> int | None:
         """Number of tokens of `conversation` as a prompt, template included; None if the server cannot count."""
         if facts.owner == _LLAMA_CPP:
-            told = await self._ask(facts, {"content": "\n".join(turn.text for turn in conversation)}, TokenIds)
-            return len(told.tokens) + TEMPLATE_TOKENS if told else None
+            read = await self._ask(facts, {"content": "\n".join(turn.text for turn in conversation)}, TokenIds)
+            return len(read.tokens) + TEMPLATE_TOKENS if read else None
         counted = await self._ask(facts, {"messages": as_messages(conversation)}, TokenCount)
         return counted.count if counted else None
 

@@ -11,22 +11,22 @@ from webui.guarded.upstream import UpstreamFailed
 _MOST_WORDS = 300
 
 
-def server_words(told: Any, blanked: Callable[[str], str] = str) -> str:
+def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
     """The server's own words about its failure, on one line.
 
     Args:
-        told: what it sent.
+        reply: what it sent.
         blanked: removes keys, which the server may quote.
     """
-    error = told.get("error", told) if isinstance(told, dict) else told
+    error = reply.get("error", reply) if isinstance(reply, dict) else reply
     said = object_or_empty(error)
     message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
     return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
 
 
-def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
+def raise_error_in(reply: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
     """Raises UpstreamFailed for an error that came with status 200, as many servers send it."""
-    value = object_or_empty(told)
+    value = object_or_empty(reply)
     in_choices = next((choice["error"] for choice in objects_in(value.get("choices")) if choice.get("error")), None)
     error = value.get("error") or in_choices
     is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
@@ -35,11 +35,11 @@ def raise_error_in(told: Any, event: str = "", blanked: Callable[[str], str] = s
         raise UpstreamFailed("The model server failed", 502, words)
 
 
-def checked_completion(told: Any) -> Body:
+def checked_completion(reply: Any) -> Body:
     """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
-    if not list(objects_in(object_or_empty(told).get("choices"))):
+    if not list(objects_in(object_or_empty(reply).get("choices"))):
         raise UpstreamFailed("The model server's answer is no chat completion.", 502)
-    return object_or_empty(told)
+    return object_or_empty(reply)
 
 
 class ChunkReader:

@@ -71,10 +71,10 @@ class PathCheck:
         prompts = self._prompts
         unsafe = self._said(model, route, prompts.unsafe)
         if route.asks_admin and unsafe.meaning is Meaning.PROMPT_REFUSED:
-            told = route.send(self._admin, model.id, prompts.unsafe)
+            reply = route.send(self._admin, model.id, prompts.unsafe)
             # A plugin that does not judge admins tells nothing.
-            if self._reader.meaning(told) is Meaning.PROMPT_REFUSED:
-                self.plugin_answers.add(told.told_admin)
+            if self._reader.meaning(reply) is Meaning.PROMPT_REFUSED:
+                self.plugin_answers.add(reply.told_admin)
         harmless = self._said(model, route, prompts.harmless_chat if route.is_task else prompts.harmless)
         cause = ""
         if harmless.meaning is Meaning.NO_VERDICT:
