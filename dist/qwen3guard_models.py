@@ -4341,7 +4341,7 @@ class GuardCompletion(BaseModel):
 
     @property
     def tokens(self) -> list[ReplyToken]:
-        """The first ones, with what else could have come; empty if it is not sent, and up to one that makes no sense."""
+        """The first ones, up to one that makes no sense, with what else could have come; empty if it is not sent."""
         logprobs = self.choices[0].logprobs
         found: list[ReplyToken] = []
         for token in logprobs.content if logprobs else ():
