@@ -63,23 +63,6 @@ def asked_about_the_unsafe_part(guarded: GuardedStack) -> bool:
     return any(UNSAFE_START in text for text in guarded.guard.judged)
 
 
-# A Function filter judges the prompt before Open WebUI begins the answer that Stop would end.
-@pytest.mark.on("pipelines", "functions-models")
-def test_stop_while_the_prompt_waits_for_its_verdict_shows_nothing(
-    guarded: GuardedStack, guarded_page: ChatPage
-) -> None:
-    guarded.guard.silent_about = SEA_PROMPT
-    guarded_page.send(SEA_PROMPT)
-    guarded_page.page.wait_for_url("**/c/*")
-    wait_until(lambda: guarded.guard.judged)
-    guarded_page.stop()
-    wait_until(lambda: not guarded.model.streaming)
-    guarded_page.settled(answers=1)
-    guarded_page.page.reload()
-    expect(guarded_page.prompts).to_have_text([SEA_PROMPT])
-    assert guarded_page.recorder.received(CALM_WORDS) == set()
-
-
 def test_stop_while_the_first_words_wait_for_their_verdict_shows_nothing(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
