@@ -249,6 +249,7 @@ def test_gap_a_model_server_counts_the_tokens_of_a_prompt_of_anthropics_api_befo
 def test_gap_the_responses_route_hands_every_model_to_the_first_connection(guarded: GuardedStack) -> None:
     """Open WebUI does not look whether that connection has the model. Some servers do not look either, and answer."""
     guarded.model.says(CALM + UNSAFE)
+    guarded.model.answers_for_any_model = True
     body = {"model": guarded.models[0], "input": BOMB}
     assert leaks(guarded.stack.user.http.post("/openai/responses", json=body).raise_for_status().text)
     assert holds(guarded.model.requests, BOMB)

@@ -10,6 +10,10 @@ from guard_server.open_webui.chat_replies import Reply
 
 _GRANT = "Take away the right to use this model (Admin Panel > Settings > Models), and offer a guarded one."
 _AROUND = f"{_GRANT} Or block this route in a reverse proxy: no page uses it."
+_ANY_MODEL = (
+    "Block this route in a reverse proxy: no page uses it, and Open WebUI gives requests for guarded models to the "
+    "first connection."
+)
 _TASK = "Make a guarded model the task model (Admin Panel > Settings > Interface), or offer guarded models only."
 _PROMPTS = "Nothing judged this prompt: see the settings above, or run: qwen3guard install"
 _ANSWERS = "The filter cannot change what is sent here: offer guarded models, or use the filter as a Function."
@@ -76,4 +80,6 @@ def _no_words(reply: Reply) -> str:
 
 
 def _remedy(route: Route, usual: str) -> str:
+    if route.any_model:
+        return _ANY_MODEL
     return _AROUND if route.around else _TASK if route.is_task else usual

@@ -32,6 +32,7 @@ class Route:
     Attributes:
         name: as the table says it.
         around: Open WebUI passes requests on without calling any filter.
+        any_model: a request for a model that no connection has goes to the first connection.
         is_task: it asks for something about a chat, such as its title, and not for an answer.
         owner: only models of this kind can be asked.
         asks_admin: the plugin that refuses a prompt there tells an admin about itself; one way to each model is enough.
@@ -40,6 +41,7 @@ class Route:
     name: str
     send: Send
     around: bool = False
+    any_model: bool = False
     is_task: bool = False
     owner: str | None = None
     asks_admin: bool = False
@@ -135,6 +137,6 @@ ROUTES = (
     Route("title", _title, is_task=True),
     Route("/openai", partial(_chat, "/openai/chat/completions"), around=True),
     Route("/openai, streamed", partial(_chat, "/openai/chat/completions", stream=True), around=True),
-    Route("/openai/responses", _responses, around=True),
+    Route("/openai/responses", _responses, around=True, any_model=True),
     Route("/ollama", _ollama, around=True, owner="ollama"),
 )

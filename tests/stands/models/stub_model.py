@@ -42,6 +42,8 @@ class StubModel:
         """A streamed answer stops after this number of chunks, and goes on when this is None."""
         self.abort_after: int | None = None
         """Breaks the connection after this number of chunks."""
+        self.answers_for_any_model = False
+        """The Responses API looks at no model's name, as in llama.cpp. vLLM, Ollama and OpenAI do."""
         self.status = 200
         self.error = "provoked"
         self.requests: list[dict[str, Any]] = []
@@ -113,8 +115,11 @@ class StubModel:
         return JSONResponse({**HEAD, "object": "chat.completion", "choices": [choice], "usage": USAGE})
 
     async def _respond(self, request: Request) -> Response:
-        """OpenAI's Responses API. Like llama.cpp, it answers for any model."""
-        self.requests.append(await request.json())
+        """OpenAI's Responses API."""
+        body = await request.json()
+        if body["model"] not in self.models and not self.answers_for_any_model:
+            return JSONResponse({"error": {"message": f"The model `{body['model']}` does not exist."}}, 404)
+        self.requests.append(body)
         text = "".join(delta.get("content") or "" for delta in self.deltas)
         item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
         return JSONResponse({"id": "resp_1", "object": "response", "status": "completed", "output": [item]})
