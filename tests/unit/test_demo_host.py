@@ -32,8 +32,8 @@ def test_a_host_that_nobody_knows_is_an_error(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("exported", "given", "used"),
     [
-        (None, None, "pipelines"),
-        ("my-computer", None, "pipelines"),
+        (None, None, ""),
+        ("my-computer", None, ""),
         ("functions", None, "functions"),
         ("my-computer", "functions", "functions"),
         ("functions", "functoins", "functoins"),
