@@ -37,10 +37,7 @@ _SHARED = {
     "stack": (
         *("test_admin_page", "test_answers", "test_bystanders", "test_gaps", "test_guard_trouble", "test_paths"),
         *("test_prompts", "test_upload"),
-        # A guard costs more to start than what these need next to it: the servers of both hosts.
-        *("test_guarded_page_real_guard", "test_guarded_page_stream"),
     ),
-    "plain": ("test_strangers_walk", "test_install_surroundings"),
     "guarded_stack": (
         *("test_guarded_page", "test_guarded_page_dialects", "test_guarded_page_limits", "test_guarded_page_tasks"),
         *("test_guarded_page_real_guard", "test_guarded_page_retract", "test_guarded_page_stream"),

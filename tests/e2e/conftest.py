@@ -127,7 +127,7 @@ def functions_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarde
         yield guarded
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainWebui]:
     """An Open WebUI with nothing of ours, and a Pipelines server without plugins."""
     with PlainWebui.running(tmp_path_factory.mktemp("plain")) as plain:

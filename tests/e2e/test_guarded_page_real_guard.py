@@ -1,22 +1,27 @@
 """An unsafe answer, judged by the real guard while it streams: no word of its unsafe part is on screen."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from demo.stack.stack import UNSAFE_ANSWER_PROMPT, Stack
-from tests.e2e.chat_host import EVERY_HOST
+from demo.stack.stack import UNSAFE_ANSWER_PROMPT
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.streamed_answers import AFTER_ALL_DOUBT_ZH, a_safe_answer_is_shown, an_unsafe_answer_is_withheld
 from tests.e2e.texts import EN, LOCK, UNSAFE_ANSWER_PROMPT_ZH, UNSAFE_REASONING_PROMPT, ZH
+from tests.stands.processes.guard_process import GuardProcess, guard_process
 
 
-@pytest.fixture
-def gen_guard_url(stack: Stack) -> str:
-    """A guard takes minutes to start on busy cores, so this is the one that the filter's tests have."""
-    return stack.guard_url
+@pytest.fixture(scope="module")
+def gen_guard() -> Iterator[GuardProcess]:
+    with guard_process("demo") as guard:
+        guard.wait_for("Try it:")
+        yield guard
 
 
-@pytest.mark.on(*EVERY_HOST)
+# Of the Functions, one has a real Gen guard in the tests, and the other one a Stream guard: each guard takes minutes to
+# start on busy cores, and gigabytes of memory.
+@pytest.mark.on("pipelines", "functions-filter")
 @pytest.mark.parametrize(
     ("prompt", "unsafe", "notice"),
     [
@@ -27,8 +32,8 @@ def gen_guard_url(stack: Stack) -> str:
     ids=["English", "Chinese", "reasoning only"],
 )
 def test_an_unsafe_answer_is_withheld_while_it_streams(
-    gen_guard_url: str, guarded: GuardedStack, guarded_page: ChatPage, prompt: str, unsafe: str, notice: str
+    gen_guard: GuardProcess, guarded: GuardedStack, guarded_page: ChatPage, prompt: str, unsafe: str, notice: str
 ) -> None:
-    with guarded.valves(guard_base_url=gen_guard_url):
+    with guarded.valves(guard_base_url=gen_guard.url):
         an_unsafe_answer_is_withheld(guarded, guarded_page, prompt, unsafe, notice)
         a_safe_answer_is_shown(guarded, guarded_page)

@@ -6,7 +6,6 @@ import pytest
 
 from demo.stack.stack import UNSAFE_ANSWER_PROMPT
 from guard_server.catalog import MODELS
-from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.streamed_answers import AFTER_ALL_DOUBT_ZH, a_safe_answer_is_shown, an_unsafe_answer_is_withheld
@@ -17,15 +16,14 @@ from tests.stands.waiting import wait_until
 (NAME,) = MODELS["demo-stream"].served_names
 
 
-# Not for the module: the tests of both modules with a real guard run host by host.
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def stream_guard() -> Iterator[GuardProcess]:
     with guard_process("demo-stream") as guard:
         guard.wait_for("Try it:")
         yield guard
 
 
-@pytest.mark.on(*EVERY_HOST)
+@pytest.mark.on("pipelines", "functions-models")
 @pytest.mark.parametrize(
     ("prompt", "unsafe", "notice"),
     [
