@@ -1,6 +1,7 @@
 """Marks tests by their folder, groups those that share servers, and gives all tests a stub guard."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE
 
 parse_without_collections()
+
+# A shell that runs tests in the background lets them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example may take any time: a slow machine is no error.
 settings.register_profile("project", deadline=None)
