@@ -22,6 +22,9 @@ from webui.log import log
 _WRITES_INTO_PAGE = ("session_id",)
 # What is true of the outer request only. A direct connection's models live in the user's browser.
 _OF_OUTER = ("metadata", "direct", "model", "bypass_filter", "bypass_system_prompt")
+# Far more than Open WebUI's queries take.
+_QUERIES_SECONDS = 1.0
+_ending: "set[asyncio.Future[None]]" = set()
 _UNREACHED = "The model cannot be reached, or broke off its answer. Please try again."
 
 
@@ -78,15 +81,12 @@ class OwnUpstream:
         # What Open WebUI writes into a message must not be there when it sends the conversation again.
         messages = [dict(message) for message in body.get("messages") or []]
         sent = {**body, "messages": messages, "metadata": dict(self._metadata)}
+        call = asyncio.ensure_future(
+            ask(self._own_request(), sent, self._user, bypass_filter=True, bypass_system_prompt=not self._system)
+        )
         try:
             async with asyncio.timeout(self._timeout):
-                reply = await ask(
-                    self._own_request(),
-                    sent,
-                    self._user,
-                    bypass_filter=True,
-                    bypass_system_prompt=not self._system,
-                )
+                reply = await _unless_given_up(call)
         except TimeoutError:
             raise self._too_slow() from None
         except HTTPException as error:
@@ -144,6 +144,30 @@ class OwnUpstream:
 
     def _too_slow(self) -> UpstreamFailed:
         return UpstreamFailed(f"The model did not answer within {self._timeout:g} s. Please try again.", 504)
+
+
+async def _unless_given_up(call: "asyncio.Future[Any]") -> Any:
+    """What the call gives. If its caller is cancelled, it ends a little later."""
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        ending = asyncio.ensure_future(_end_given_up(call))
+        _ending.add(ending)
+        ending.add_done_callback(_ending.discard)
+        raise
+
+
+async def _end_given_up(call: "asyncio.Future[Any]") -> None:
+    """Ends it, but not while Open WebUI asks its database, which it does before it asks the model.
+
+    A query that is cancelled leaves its connection in Open WebUI's pool with an old state of the database, for whoever
+    gets it next (0.12.4 with SQLite: `_keep_connection_on_cancel` in internal/db.py).
+    """
+    await asyncio.wait({call}, timeout=_QUERIES_SECONDS)
+    call.cancel()
+    reply = (await asyncio.gather(call, return_exceptions=True))[0]
+    if isinstance(reply, StreamingResponse):
+        await _close(reply)
 
 
 async def _translated(events: AsyncIterator[Event]) -> AsyncIterator[Event]:

@@ -186,6 +186,24 @@ async def test_a_refused_prompt_is_answered_with_the_notice(pipe: Any, webui: Ow
     assert choice["message"]["content"] == EN["prompt_refused"]
 
 
+async def test_a_call_that_a_refusal_ends_is_not_cancelled_during_open_webuis_queries(
+    pipe: Any, webui: OwnWebui, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(type(pipe).pipe.__globals__, "_QUERIES_SECONDS", PATIENCE)
+    queried, closed = asyncio.Event(), asyncio.Event()
+
+    async def asked() -> StreamingResponse:
+        await queried.wait()
+        return StreamingResponse(each([]), background=BackgroundTask(closed.set))
+
+    webui.reply = lambda body: asked()
+    answer = await stream(pipe, webui, user(BOMB))
+    assert answer.said() == EN["prompt_refused"]
+    assert not closed.is_set()
+    queried.set()
+    await asyncio.wait_for(closed.wait(), PATIENCE)
+
+
 async def test_a_guard_that_is_away_withholds_all(pipe: Any, webui: OwnWebui, stub: StubGuard) -> None:
     stub.status = 500
     answer = await stream(pipe, webui)
