@@ -15,6 +15,8 @@ from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
 
 NOTICE = EN["answer_withheld"]
+# The word that is flagged. It comes first, so nothing is taken back while the guard is silent about it.
+FLAGGED = "Padlock"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,7 +38,7 @@ def sees_the_unsafe_part_before_its_verdict(guarded: GuardedStack, page: ChatPag
 
 @pytest.mark.on(*EVERY_HOST)
 def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded_page: ChatPage) -> None:
-    guarded.guard.silent_about = "hairpin"
+    guarded.guard.silent_about = FLAGGED
     guarded_page.send(SEA_PROMPT)
     sees_the_unsafe_part_before_its_verdict(guarded, guarded_page)
     stored = guarded_page.settled(answers=1)
@@ -54,7 +56,7 @@ def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded
 @pytest.mark.on("pipelines", "functions-models")
 def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
-        guarded.guard.silent_about = "hairpin"
+        guarded.guard.silent_about = FLAGGED
         channel.ask(guarded.host.model_name, SEA_PROMPT)
         sees_the_unsafe_part_before_its_verdict(guarded, guarded_window)
         expect(channel.messages.last).to_have_text(NOTICE)
@@ -78,7 +80,7 @@ def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window:
 @pytest.mark.on(*EVERY_HOST)
 def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     # Stop comes before the verdict, on any machine.
-    guarded.guard.silent_about = "hairpin"
+    guarded.guard.silent_about = FLAGGED
     guarded_page.send(SEA_PROMPT)
     expect(guarded_page.answers).to_contain_text(["hairpin"])
     guarded_page.stop()

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.chat_host import EVERY_HOST
+from tests.e2e.chat_host import EVERY_HOST, FUNCTIONS
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import UPSTREAM_KEY, GuardedStack
 from tests.e2e.stored_chat import StoredChat, holds
@@ -91,13 +91,13 @@ def test_stop_while_the_unsafe_part_waits_for_its_verdict_keeps_nothing_of_it(
     stop(guarded, guarded_page)
 
 
-@pytest.mark.on(*EVERY_HOST)
+@pytest.mark.on(*FUNCTIONS)
 def test_stop_while_a_flag_waits_to_be_confirmed_keeps_nothing_unsafe(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
     begin(guarded, guarded_page)
-    # A flag is confirmed on more text, which does not come.
-    guarded.model.stops_after = len(CALM * 2 + UNSAFE) // 4
+    # A flag is confirmed on more text, and no other word comes.
+    guarded.model.stops_after = 2 + len(f"{CALM * 2}{UNSAFE_START} ") // 4
     wait_until(lambda: asked_about_the_unsafe_part(guarded))
     wait_until(lambda: not guarded.guard.at_once)
     stop(guarded, guarded_page)
