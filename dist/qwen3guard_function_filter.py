@@ -8225,7 +8225,7 @@ VERSION = "0.1.0"
 # ---- webui.plugin_status ----
 
 def plugin_status(address: str, facts: ServerFacts | None) -> str:
-    """One line. `guard_server/doctor/protection/plugin_answers.py` reads the version in it."""
+    """One line. `guard_server/open_webui/chat_replies.py` reads the version in it."""
     if facts is None:
         return f"Plugin {VERSION}; its guard at {shown_address(address)} was not asked yet."
     owner = f", {facts.owner}" if facts.owner else ""

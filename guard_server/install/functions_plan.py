@@ -1,6 +1,7 @@
 """The plan for Functions: Open WebUI itself runs the plugins."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -10,7 +11,8 @@ from guard_server.install.function_places import FunctionFile, FunctionSwitch, F
 from guard_server.install.moving import Moving, ask_filter, hidden_record
 from guard_server.install.options import Options, Protect
 from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
-from guard_server.install.steps import Put, PutSecret, SetupStep, WaitForModels
+from guard_server.install.steps import Put, SetupStep, WaitForModels
+from guard_server.install.valve_steps import valve_steps
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import Survey
 
@@ -68,13 +70,7 @@ def _file(survey: Survey, options: Options, plugin: str, valves: dict[str, Any])
     value = {"name": there.name if there else plugin, "content": file.text, "description": file.description}
     title = f"Save the Function {plugin} {file.version}"
     yield Put(title, FunctionFile(plugin), value, keep=not options.upgrade)
-    if options.guard_url is not None:
-        valves = valves | {"guard_base_url": options.guard_url}
-    if valves:
-        yield Put(f"Set {', '.join(valves)} in the valves of {plugin}", FunctionValves(plugin, tuple(valves)), valves)
-    if options.guard_key is not None:
-        key = {"guard_api_key": options.guard_key}
-        yield PutSecret(f"Set the guard's key in the valves of {plugin}", FunctionValves(plugin, tuple(key)), key)
+    yield from valve_steps(plugin, options, valves, partial(FunctionValves, plugin))
 
 
 def _check_guard(client: WebuiClient, url: str, key: str | None) -> None:

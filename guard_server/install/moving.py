@@ -56,6 +56,7 @@ class Moving:
             yield Put(f"Give {model} to the users of {direct.id}", ModelGrants(model), grants_of(direct.raw))
 
     def move_presets(self) -> Iterator[SetupStep]:
+        """Builds presets on guarded models, under their own ids."""
         for preset in self.survey.presets:
             base = self.guarded.get(preset.base or "")
             if base is not None:

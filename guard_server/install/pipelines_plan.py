@@ -1,7 +1,7 @@
 """The plan for a Pipelines server."""
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 from urllib.parse import quote
 
 from guard_server.errors import CannotInstall
@@ -12,6 +12,7 @@ from guard_server.install.pipeline_places import PipelineFile, PipelineValves
 from guard_server.install.plugin_files import PIPELINES_FILTER, PIPELINES_MODELS, PIPELINES_REFUSAL, plugin_file
 from guard_server.install.setting_places import OLLAMA, OPENAI, ConnectionSwitch, PipelinesConnection
 from guard_server.install.steps import Put, PutSecret, SetupStep, Upload, WaitForModels
+from guard_server.install.valve_steps import valve_steps
 from guard_server.open_webui.chat_replies import body_of
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import Body, WebuiConnection
@@ -132,7 +133,12 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
         closing = tuple(ConnectionSwitch(one.url) for one in _upstreams(survey, url))
         yield _upload(url, PIPELINES_FILTER, options, closing)
         # The server keeps the valves of a plugin that was deleted.
-        yield from _valves(url, PIPELINES_FILTER, options, {"refusal_model": refusal, "reroute": both})
+        yield from valve_steps(
+            PIPELINES_FILTER,
+            options,
+            {"refusal_model": refusal, "reroute": both},
+            partial(PipelineValves, url, PIPELINES_FILTER),
+        )
         yield WaitForModels(
             "Wait until Open WebUI lists the filter", (PIPELINES_FILTER,), "The Pipelines server's log."
         )
@@ -159,7 +165,9 @@ def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
         where = PipelineValves(url, PIPELINES_MODELS, ("upstream_base_urls", "upstream_api_keys"))
         wanted = {"upstream_base_urls": ", ".join(addresses), "upstream_api_keys": ", ".join(keys)}
         yield PutSecret("Give the guarded models the addresses and keys of the models' servers", where, wanted)
-    yield from _valves(url, PIPELINES_MODELS, options, {"refusal_entry": both})
+    yield from valve_steps(
+        PIPELINES_MODELS, options, {"refusal_entry": both}, partial(PipelineValves, url, PIPELINES_MODELS)
+    )
     moving = Moving(survey, _guarded(survey, upstreams), own_system_prompt=True)
     wanted_models = tuple(moving.guarded[one.id] for one in moving.used)
     remedy = (
@@ -215,15 +223,3 @@ def _upload(url: str, plugin: str, options: Options, closing: tuple[ConnectionSw
     file = plugin_file(plugin)
     title = f"Upload {plugin} {file.version} to the Pipelines server"
     return Upload(title, PipelineFile(url, plugin), file.text, options.upgrade, closing if options.upgrade else ())
-
-
-def _valves(url: str, plugin: str, options: Options, valves: dict[str, Any]) -> Iterator[SetupStep]:
-    if options.guard_url is not None:
-        valves = valves | {"guard_base_url": options.guard_url}
-    if valves:
-        yield Put(
-            f"Set {', '.join(valves)} in the valves of {plugin}", PipelineValves(url, plugin, tuple(valves)), valves
-        )
-    if options.guard_key is not None:
-        key = {"guard_api_key": options.guard_key}
-        yield PutSecret(f"Set the guard's key in the valves of {plugin}", PipelineValves(url, plugin, tuple(key)), key)

@@ -11,7 +11,7 @@ from guard_server.install.kept_place import KeptPlace
 from guard_server.install.pipeline_places import PipelineFile
 from guard_server.install.setting_places import ConnectionSwitch
 from guard_server.install.undo_record import UndoRecord
-from guard_server.open_webui.chat_replies import chat_reply
+from guard_server.open_webui.chat_replies import chat_reply, plugin_version
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import models
 from guard_server.probe_prompts import ProbePrompts
@@ -22,8 +22,6 @@ Say = Callable[[str], None]
 _LIST_SECONDS = 90
 # Requests for one list: each may reach another worker of a Pipelines server.
 _READS = 8
-# The first word of what a plugin tells an admin who asks with the probe's mark (webui/plugin_status.py).
-_JUDGED = "Plugin "
 
 
 class SetupStep(Protocol):
@@ -148,11 +146,11 @@ class AskForVerdict:
     place: None = None
 
     def is_done(self, client: WebuiClient) -> bool:
-        return self._answer(client).startswith(_JUDGED)
+        return plugin_version(self._answer(client)) is not None
 
     def do(self, client: WebuiClient) -> None:
         answer = self._answer(client)
-        if answer and not answer.startswith(_JUDGED):
+        if answer and plugin_version(answer) is None:
             raise CannotInstall(f"The plugin gets no verdict: {answer}", self.remedy)
 
     def _answer(self, client: WebuiClient) -> str:

@@ -1,6 +1,7 @@
 """What Open WebUI answers on its ways to a model: an answer, or an error."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,14 @@ import httpx
 from moderation.probe import ADMINS_ONLY
 
 _LONGEST_WORDS = 200
+# The words of webui/plugin_status.py.
+_VERSION = re.compile(r"Plugin (\S+);")
+
+
+def plugin_version(told_admin: str) -> str | None:
+    """The version of the plugin that judged and told an admin so; None if nothing of the kind was said."""
+    found = _VERSION.match(told_admin)
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)

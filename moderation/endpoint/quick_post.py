@@ -1,4 +1,4 @@
-"""A request whose first attempt is made below the `openai` SDK, which takes three quarters of a check's processor time.
+"""A request whose first attempt is made below the `openai` SDK, which takes two thirds of a check's processor time.
 
 What is not simply a reply is handed to the SDK as what became of its own first attempt, so that errors, retries and
 waits are the SDK's as ever.

@@ -3,15 +3,13 @@
 A Pipelines server reports neither of them in its own API.
 """
 
-import re
 from collections.abc import Iterator
 
 from guard_server import __version__
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection.protection_report import SettingFinding
+from guard_server.open_webui.chat_replies import plugin_version
 
-# The words of webui/plugin_status.py.
-_VERSION = re.compile(r"^Plugin (\S+);")
 _UPGRADE = "Run: qwen3guard install --upgrade"
 
 
@@ -22,12 +20,12 @@ def answer_findings(answers: set[str]) -> Iterator[SettingFinding]:
         answers: what the plugins said; an empty one is of a plugin that refused the prompt and told nothing.
     """
     for said in sorted(answers):
-        version = _VERSION.match(said)
+        version = plugin_version(said)
         if version is None:
             found = "a plugin told the admin nothing about itself"
             remedy = f"It is older than this check, or Open WebUI does not tell it who asks: see above. {_UPGRADE}"
             yield SettingFinding(setting="judged by", level=Level.WARNING, found=found, remedy=remedy)
-        elif version[1] != __version__:
+        elif version != __version__:
             found = f"{said} This check is {__version__}."
             yield SettingFinding(setting="judged by", level=Level.WARNING, found=found, remedy=_UPGRADE)
         else:
