@@ -15,7 +15,7 @@ from demo.webui_client.provision import Connection
 from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.chat_host import CHAT_HOSTS, CHAT_MODELS, ChatHost
 from tests.e2e.recorder import Recorder
-from tests.e2e.texts import UNSAFE_WORDS
+from tests.e2e.texts import SEA_PROMPT, UNSAFE_WORDS
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.chatting_model import ChattingModel
 from tests.stands.servers import free_port, free_ports, serve
@@ -33,6 +33,9 @@ class GuardedStack:
         """What users chat with, and so what the tests set valves of."""
         self.guard = StubGuard()
         self.model = ChattingModel()
+        self.prompt = SEA_PROMPT
+        """Another one for each test: the guard is not asked again about a conversation that an earlier test had."""
+        self._tests = 0
         self._guard_port = guard_port
         self._guard_server = ExitStack()
 
@@ -70,6 +73,8 @@ class GuardedStack:
 
     def as_new(self) -> None:
         """Reset guard and model once they are idle; their servers continue."""
+        self._tests += 1
+        self.prompt = f"{SEA_PROMPT} This is question {self._tests}."
         self.guard.release()
         self.model.release()
         wait_until(lambda: not (self.model.streaming or self.guard.at_once))

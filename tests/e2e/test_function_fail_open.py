@@ -3,9 +3,7 @@
 A test `test_gap_…` shows that it passes, and what closes that: guarded models with `require_filter`.
 """
 
-import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -21,8 +19,9 @@ from demo.webui_client.host import FUNCTION_FILTER, FUNCTION_MODELS, Host
 from demo.webui_client.protection import Protection
 from tests.e2e.chat_host import CHAT_MODELS
 from tests.e2e.guarded_stack import GuardedStack
+from tests.e2e.restarting import restarted
 from tests.e2e.stored_chat import holds
-from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE
+from tests.e2e.texts import EN, UNSAFE
 from tests.stands.chats import BOMB, CALM, user
 from tests.stands.waiting import PATIENCE, wait_until
 
@@ -71,31 +70,6 @@ def guarded(own: GuardedStack) -> GuardedStack:
 
 
 @contextmanager
-def restarted(guarded: GuardedStack, **variables: str) -> Iterator[None]:
-    """Open WebUI started anew, with further environment variables, on the same data."""
-    stack = guarded.stack
-    stack.stop_child("webui")
-    child = stack.processes.children["webui"]
-    environment = {**os.environ, **child.environment, **variables}
-    with stack.state.log("restarted").open("ab") as log:
-        process = subprocess.Popen(child.argv, cwd=child.cwd, env=environment, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: answers(child.health) or process.poll() is not None)
-        assert process.poll() is None, stack.state.log("restarted").read_text()[-4000:]
-        yield
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False, timeout=5).is_success
-    except httpx.TransportError:
-        return False
-
-
-@contextmanager
 def other_filter(guarded: GuardedStack, does: str, *, priority: int, hook: str = "inlet") -> Iterator[None]:
     """A second filter that is on for every model, for a while."""
     functions, argument = FunctionsHost(guarded.stack.admin), "event" if hook == "stream" else "body"
@@ -124,7 +98,7 @@ def switch_on(guarded: GuardedStack) -> None:
 
 def passes_unjudged(guarded: GuardedStack) -> bool:
     """Whether an unsafe prompt to a direct model passes; to a guarded one it must not."""
-    closed = ask(guarded, SEA_PROMPT, GUARDED)
+    closed = ask(guarded, guarded.prompt, GUARDED)
     assert CALM[:20] not in closed.text
     guarded.model.requests.clear()
     answer = ask(guarded, BOMB)
@@ -141,14 +115,14 @@ def test_both_functions_protect_while_nothing_is_wrong(guarded: GuardedStack) ->
     assert ask(guarded, BOMB).json() == {"detail": EN["prompt_refused"]}
     assert holds(ask(guarded, BOMB, GUARDED).text, EN["prompt_refused"])
     for model in (DIRECT, GUARDED):
-        assert ask(guarded, SEA_PROMPT, model).text.count("data: {") > 1
+        assert ask(guarded, guarded.prompt, model).text.count("data: {") > 1
 
 
 def test_gap_a_filter_that_is_switched_off_judges_nothing(guarded: GuardedStack) -> None:
     FunctionsHost(guarded.stack.admin).switch(FUNCTION_FILTER, active=False)
     assert passes_unjudged(guarded)
     # In plain words, for the user and the admin.
-    assert holds(ask(guarded, SEA_PROMPT, GUARDED).text, "filter")
+    assert holds(ask(guarded, guarded.prompt, GUARDED).text, "filter")
     switch_on(guarded)
     assert ask(guarded, BOMB).json() == {"detail": EN["prompt_refused"]}
 
@@ -156,28 +130,28 @@ def test_gap_a_filter_that_is_switched_off_judges_nothing(guarded: GuardedStack)
 @pytest.mark.parametrize("hook", ["inlet", "request"])
 def test_a_filter_before_ours_that_fails_lets_nothing_pass(guarded: GuardedStack, hook: str) -> None:
     with other_filter(guarded, "raise RuntimeError('provoked')", priority=0, hook=hook):
-        answer = ask(guarded, SEA_PROMPT)
+        answer = ask(guarded, guarded.prompt)
     assert (answer.status_code, guarded.model.requests) == (400, [])
 
 
 def test_gap_a_filter_after_ours_changes_what_was_judged(guarded: GuardedStack) -> None:
     does = f"body['messages'][-1]['content'] = {BOMB!r}"
     with other_filter(guarded, does, priority=2_000_000, hook="request"):
-        assert ask(guarded, SEA_PROMPT).is_success
+        assert ask(guarded, guarded.prompt).is_success
     assert holds(guarded.model.requests, BOMB)
 
 
 def test_gap_without_functions_the_direct_models_go_on(guarded: GuardedStack) -> None:
-    with restarted(guarded, ENABLE_FUNCTIONS="false"):
+    with restarted(guarded.stack, ENABLE_FUNCTIONS="false"):
         # Open WebUI knows no guarded model then.
-        assert not ask(guarded, SEA_PROMPT, GUARDED).is_success
+        assert not ask(guarded, guarded.prompt, GUARDED).is_success
         assert ask(guarded, BOMB).is_success
     assert holds(guarded.model.requests, BOMB)
 
 
 def test_gap_a_file_that_does_not_load_at_a_start_is_off_for_good(guarded: GuardedStack) -> None:
     write_source(guarded, "raise ImportError('provoked')")
-    with restarted(guarded):
+    with restarted(guarded.stack):
         assert passes_unjudged(guarded)
         assert is_off(guarded)
         switch_on(guarded)
@@ -190,7 +164,7 @@ def test_gap_several_workers_share_all_and_one_that_cannot_load_switches_the_fil
     pids = tmp_path / "pids"
     pids.touch()
     does = f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n')"
-    with restarted(guarded, UVICORN_WORKERS="2"):
+    with restarted(guarded.stack, UVICORN_WORKERS="2"):
         with other_filter(guarded, does, priority=0):
 
             def answers_of_all(prompt: str) -> set[str]:
@@ -220,7 +194,7 @@ def test_gap_several_workers_share_all_and_one_that_cannot_load_switches_the_fil
 
                 def both_withhold() -> bool:
                     with ThreadPoolExecutor(4) as threads:
-                        answers = list(threads.map(lambda _: ask(guarded, SEA_PROMPT, GUARDED).text, range(4)))
+                        answers = list(threads.map(lambda _: ask(guarded, guarded.prompt, GUARDED).text, range(4)))
                     assert all("Not this." in answer for answer in answers)
                     return len(set(pids.read_text().split())) == 2
 

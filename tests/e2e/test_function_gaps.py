@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
-from tests.e2e.texts import EN, SEA_PROMPT
+from tests.e2e.texts import EN
 from tests.stands.chats import BOMB, CALM
 from tests.stands.waiting import PATIENCE
 
@@ -20,7 +20,7 @@ from tests.stands.waiting import PATIENCE
 def test_gap_a_function_filter_sees_no_task(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM)
     guarded.model.task_answer = json.dumps({"title": BOMB, "tags": [], "follow_ups": []})
-    stored = guarded_page.ask(SEA_PROMPT)
+    stored = guarded_page.ask(guarded.prompt)
     assert stored.title == BOMB
 
 
@@ -28,7 +28,7 @@ def test_gap_a_function_filter_sees_no_task(guarded: GuardedStack, guarded_page:
 def test_gap_a_function_filter_sees_no_merger(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM)
     guarded_window.open(f"/?models={','.join(guarded.models)}")
-    guarded_window.send(SEA_PROMPT)
+    guarded_window.send(guarded.prompt)
     guarded_window.settled(answers=2)
     guarded.model.says(CALM + BOMB)
     expect(guarded_window.merge()).to_contain_text(BOMB)
@@ -43,7 +43,7 @@ def test_gap_an_answer_that_a_model_server_sends_in_one_piece_is_on_screen_until
     guarded.model.reply = {"id": "1", "object": "chat.completion", "choices": [choice]}
     guarded.guard.silent_about = BOMB
     with guarded.valves(timeout_seconds=PATIENCE):
-        guarded_page.send(SEA_PROMPT)
+        guarded_page.send(guarded.prompt)
         expect(guarded_page.answers).to_have_text([BOMB])
         guarded.guard.silent_about = None
         expect(guarded_page.answers).to_have_text([EN["answer_withheld"]])

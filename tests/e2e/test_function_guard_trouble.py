@@ -9,7 +9,7 @@ import pytest
 from demo.webui_client.visitor import Visitor
 from tests.e2e.chat_host import FUNCTIONS
 from tests.e2e.guarded_stack import GuardedStack
-from tests.e2e.texts import EN, SEA_PROMPT
+from tests.e2e.texts import EN
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
 
@@ -28,7 +28,7 @@ def down(guarded: GuardedStack) -> Iterator[None]:
 
 @contextmanager
 def slow(guarded: GuardedStack) -> Iterator[None]:
-    guarded.guard.silent_about = SEA_PROMPT
+    guarded.guard.silent_about = guarded.prompt
     yield
 
 
@@ -49,7 +49,7 @@ def talking_nonsense(guarded: GuardedStack) -> Iterator[None]:
 def test_a_prompt_without_a_verdict_is_withheld(guarded: GuardedStack, number: int) -> None:
     guarded.model.says(CALM)
     trouble = (down, slow, failing, talking_nonsense)[number]
-    prompt = f"{SEA_PROMPT} {trouble.__name__}"
+    prompt = f"{guarded.prompt} {trouble.__name__}"
     # With settings of its own each has a guard that has not failed before.
     with guarded.judging_first(timeout_seconds=LIMIT + number / 10):
         with trouble(guarded):

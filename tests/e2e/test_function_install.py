@@ -16,7 +16,7 @@ from tests.e2e.chat_page import ChatPage
 from tests.e2e.functions_page import FunctionsPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.screenshots import picture
-from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE
+from tests.e2e.texts import EN, UNSAFE
 from tests.stands.chats import CALM
 
 PLUGINS = (FUNCTION_FILTER, FUNCTION_MODELS)
@@ -67,7 +67,7 @@ def test_an_admin_pastes_both_files_and_users_are_protected(
     guarded.model.says(CALM + UNSAFE + CALM)
     for host in ("functions-filter", "functions-models"):
         visitor = Visitor(stack.user, CHAT_HOSTS[host].models[0])
-        assert visitor.ask(SEA_PROMPT).text == EN["answer_withheld"]
+        assert visitor.ask(guarded.prompt).text == EN["answer_withheld"]
         # A filter that is global refuses a prompt to a guarded model too.
         assert guarded.host.refusal(visitor.ask(UNSAFE_PROMPT)) == EN["prompt_refused"]
 
@@ -85,6 +85,6 @@ def test_a_refused_prompt_shows_the_notice_and_the_chat_goes_on(guarded: Guarded
     expect(guarded_page.prompts).to_have_text([EN["turn_removed"]])
     guarded.model.says(CALM)
     guarded.model.requests.clear()
-    guarded_page.ask(SEA_PROMPT)
+    guarded_page.ask(guarded.prompt)
     expect(guarded_page.answers.last).to_have_text(CALM.strip())
     assert UNSAFE_PROMPT not in str(guarded.model.requests)

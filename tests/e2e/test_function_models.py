@@ -40,13 +40,13 @@ def ask(guarded: GuardedStack, prompt: str, model: str = ENTRY, **more: Any) -> 
 
 def post(guarded: GuardedStack, path: str, **body: Any) -> httpx.Response:
     """The reply to the ordinary user."""
-    return guarded.stack.user.http.post(path, json={"model": BASE, "messages": [user(SEA_PROMPT)], **body})
+    return guarded.stack.user.http.post(path, json={"model": BASE, "messages": [user(guarded.prompt)], **body})
 
 
 def ask_two(guarded: GuardedStack, *models: str) -> list[Body]:
     """The answers of two models to one prompt of the ordinary user."""
     answers = [{"model_id": name, "message_id": str(uuid.uuid4())} for name in models]
-    question = {"id": str(uuid.uuid4()), "role": "user", "content": SEA_PROMPT, "models": models}
+    question = {"id": str(uuid.uuid4()), "role": "user", "content": guarded.prompt, "models": models}
     more = {"stream": True, "session_id": "s", "parent_id": None, "user_message": question, "message_ids": answers}
     chat = post(guarded, "/api/chat/completions", model=models[0], **more).raise_for_status().json()["chat_id"]
     wait_until(lambda: not guarded.stack.user.get(f"/api/tasks/chat/{chat}")["task_ids"])
@@ -99,7 +99,7 @@ CLOSED: dict[str, Body] = {
 @GUARDED
 def test_users_reach_models_without_a_grant_through_guarded_ones_only(guarded: GuardedStack) -> None:
     guarded.model.says(CALM)
-    assert ask(guarded, SEA_PROMPT).text.strip() == CALM.strip()
+    assert ask(guarded, guarded.prompt).text.strip() == CALM.strip()
     guarded.model.requests.clear()
     replies = {path: post(guarded, path, **body) for path, body in CLOSED.items()}
     assert {
@@ -127,7 +127,7 @@ def test_programs_get_nothing_unsafe_and_a_failed_models_status(guarded: Guarded
     # A stream has begun before its model is asked.
     assert failed.status_code == (200 if stream else 429)
     assert "The model server answered 429: provoked" in failed.text
-    seen = ask(guarded, f"{SEA_PROMPT} {stream}", stream=stream)
+    seen = ask(guarded, f"{guarded.prompt} {stream}", stream=stream)
     assert "The model server answered 429: provoked" in json.dumps(seen.answer)
 
 
@@ -154,7 +154,7 @@ def check_rounds(guarded: GuardedStack, name: str) -> None:
     guarded.model.after_tools = CALM
     bystanders = Bystanders(guarded.stack, tool_result="half past five")
     with bystanders.running():
-        seen = ask(guarded, f"{SEA_PROMPT} {uuid.uuid4()}", name, tool_ids=["clock"])
+        seen = ask(guarded, f"{guarded.prompt} {uuid.uuid4()}", name, tool_ids=["clock"])
     assert (bystanders.served, CALM.strip() in seen.text) == ({"tool"}, True)
     first, second = asked(guarded)
     assert second["messages"][-1]["role"] == "tool"
@@ -183,7 +183,7 @@ def arena(guarded: GuardedStack, *models: str) -> Iterator[str]:
 def test_an_arena_of_guarded_models_is_guarded(guarded: GuardedStack) -> None:
     guarded.model.says(CALM + UNSAFE)
     with arena(guarded, ENTRY) as name:
-        seen = ask(guarded, SEA_PROMPT, name)
+        seen = ask(guarded, guarded.prompt, name)
     assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (True, False, ENTRY)
 
 
@@ -235,10 +235,10 @@ def test_models_of_the_responses_api_and_of_ollama_are_judged(
         name = in_use(guarded, other)
         for stream in (True, False):
             other.says(CALM)
-            seen = ask(guarded, f"{SEA_PROMPT} {name} {stream}", name, stream=stream)
+            seen = ask(guarded, f"{guarded.prompt} {name} {stream}", name, stream=stream)
             assert (seen.text.strip(), seen.error) == (CALM.strip(), ""), name
             other.says(CALM + UNSAFE)
-            seen = ask(guarded, f"{SEA_PROMPT} And {name} {stream}?", name, stream=stream)
+            seen = ask(guarded, f"{guarded.prompt} And {name} {stream}?", name, stream=stream)
             assert (seen.text.endswith(WITHHELD), leaks(seen.answer)) == (True, False), name
         streamed = {bool(body.get("stream")) for body in other.requests if not holds(body, "### Task:")}
         assert streamed == {guarded.host.streams(True), guarded.host.streams(False)}
@@ -286,7 +286,7 @@ def test_another_function_is_guarded_and_cannot_write_into_the_page(guarded: Gua
         for what in ("writes", "raises", "says"):
             name = f"{FUNCTION}.theirs.{what}"
             guarded.grant(name, EVERYBODY)
-            seen[what] = ask(guarded, f"{SEA_PROMPT} {what}", name)
+            seen[what] = ask(guarded, f"{guarded.prompt} {what}", name)
     assert seen["writes"].text.strip() == CALM.strip()
     assert seen["says"].text.endswith(WITHHELD)
     assert "no luck" in json.dumps(seen["raises"].answer)
@@ -304,10 +304,10 @@ def test_a_picked_model_answers_under_its_own_name_through_the_guarded_models(
 ) -> None:
     with names_stay(guarded):
         guarded.model.says(CALM)
-        seen = ask(guarded, f"{SEA_PROMPT} {stream}", BASE, stream=stream)
+        seen = ask(guarded, f"{guarded.prompt} {stream}", BASE, stream=stream)
         program = post(guarded, "/api/chat/completions", stream=stream)
         guarded.model.says(CALM + UNSAFE)
-        unsafe = ask(guarded, f"{SEA_PROMPT} Again {stream}.", BASE, stream=stream)
+        unsafe = ask(guarded, f"{guarded.prompt} Again {stream}.", BASE, stream=stream)
         unsafe_program = post(guarded, "/api/chat/completions", stream=stream, messages=[user(f"Waves? {stream}")])
         refused = ask(guarded, f"{BOMB} {stream}", BASE, stream=stream)
     assert (seen.text.strip(), seen.answer["model"]) == (CALM.strip(), BASE)
@@ -328,11 +328,11 @@ def test_a_picked_preset_keeps_its_system_prompt_in_every_round_of_a_tool(guarde
 def test_an_arena_of_picked_models_is_guarded(guarded: GuardedStack) -> None:
     guarded.model.says(CALM + UNSAFE)
     with names_stay(guarded), arena(guarded, BASE) as name:
-        seen = ask(guarded, SEA_PROMPT, name)
+        seen = ask(guarded, guarded.prompt, name)
     assert (seen.text.endswith(WITHHELD), leaks(seen.answer), seen.answer["selectedModelId"]) == (True, False, BASE)
     # The hidden entry answers no request of which the filter did not say where it goes.
     with names_stay(guarded), arena(guarded, HIDDEN) as name:
-        assert ask(guarded, SEA_PROMPT, name).text == EN["not_checked"]
+        assert ask(guarded, guarded.prompt, name).text == EN["not_checked"]
 
 
 @FILTERED
@@ -373,7 +373,7 @@ def test_without_the_guarded_models_nothing_passes(guarded: GuardedStack) -> Non
         functions.switch(FUNCTION, active=False)
         guarded.stack.admin.get("/api/models", refresh=True)
         try:
-            seen = ask(guarded, SEA_PROMPT, BASE)
+            seen = ask(guarded, guarded.prompt, BASE)
             program = post(guarded, "/api/chat/completions")
         finally:
             functions.switch(FUNCTION, active=True)
@@ -397,7 +397,7 @@ class Filter:
 def test_of_a_request_that_a_later_filter_sends_elsewhere_nothing_is_shown(guarded: GuardedStack) -> None:
     guarded.model.says(CALM + UNSAFE)
     with names_stay(guarded), function(guarded, "diverts", DIVERTS):
-        seen = ask(guarded, SEA_PROMPT, BASE)
+        seen = ask(guarded, guarded.prompt, BASE)
         program = post(guarded, "/api/chat/completions", stream=True)
     assert asked(guarded)
     assert not leaks([seen.answer, program.text])
@@ -411,7 +411,7 @@ def test_of_a_request_that_a_later_filter_sends_elsewhere_nothing_is_shown(guard
 def test_guarded_models_refuse_while_the_filter_that_must_be_on_is_off(guarded: GuardedStack) -> None:
     guarded.model.says(CALM)
     with guarded.valves(require_filter=FILTER):
-        seen = ask(guarded, SEA_PROMPT)
+        seen = ask(guarded, guarded.prompt)
         assert f"the filter {FILTER} is off" in json.dumps(seen.answer)
         program = post(guarded, "/api/chat/completions", model=ENTRY)
         assert (program.status_code, f"the filter {FILTER} is off" in program.text) == (503, True)
@@ -419,7 +419,7 @@ def test_guarded_models_refuse_while_the_filter_that_must_be_on_is_off(guarded: 
         functions = FunctionsHost(guarded.stack.admin)
         functions.switch(FILTER, active=True)
         try:
-            assert ask(guarded, SEA_PROMPT).text.strip() == CALM.strip()
+            assert ask(guarded, guarded.prompt).text.strip() == CALM.strip()
         finally:
             functions.switch(FILTER, active=False)
 

@@ -14,7 +14,7 @@ from tests.e2e.chat_host import CHAT_MODELS, FUNCTIONS
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.program import Program
 from tests.e2e.stored_chat import holds
-from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.e2e.texts import EN, UNSAFE, UNSAFE_WORDS
 from tests.stands.chats import BOMB, CALM, user
 
 DIRECT = CHAT_MODELS[0]
@@ -37,10 +37,10 @@ def program(guarded: GuardedStack) -> Program:
 def test_a_program_gets_nothing_of_an_unsafe_answer(guarded: GuardedStack, program: Program, stream: bool) -> None:
     guarded.model.says(CALM)
     with program.client:
-        safe = program.ask(user(SEA_PROMPT), stream=stream)
+        safe = program.ask(user(guarded.prompt), stream=stream)
         guarded.model.says(CALM + UNSAFE + CALM)
         guarded.model.delay = 0.02
-        unsafe = program.ask(user(f"{SEA_PROMPT} Again."), stream=stream)
+        unsafe = program.ask(user(f"{guarded.prompt} Again."), stream=stream)
     assert (safe["content"].strip(), safe["finish_reason"]) == (CALM.strip(), "stop")
     assert not leaks(unsafe)
     assert (unsafe["content"].endswith(WITHHELD), unsafe["finish_reason"]) == (True, "content_filter")
@@ -65,8 +65,8 @@ def test_an_answer_that_is_not_streamed_may_be_refused_instead(guarded: GuardedS
     guarded.model.says(CALM)
     with program.client, guarded.valves(unstreamed="refuse"):
         with pytest.raises(openai.BadRequestError) as caught:
-            program.ask(user(SEA_PROMPT), stream=False)
-        assert program.ask(user(SEA_PROMPT), stream=True)["content"].strip() == CALM.strip()
+            program.ask(user(guarded.prompt), stream=False)
+        assert program.ask(user(guarded.prompt), stream=True)["content"].strip() == CALM.strip()
     assert "stream" in str(caught.value.body)
     assert [body["stream"] for body in guarded.model.requests] == [True]
 
@@ -98,22 +98,22 @@ def test_clients_of_anthropics_api_get_nothing_unsafe_and_read_why(guarded: Guar
         return read(http.post("/api/v1/messages", json=message(guarded.models[0], prompt, stream=stream)))
 
     guarded.model.says(CALM)
-    assert ask(SEA_PROMPT) == (200, CALM, "end_turn")
+    assert ask(guarded.prompt) == (200, CALM, "end_turn")
     told = (200, REFUSED, "end_turn") if guarded.host.guards_models else (400, REFUSED, None)
     assert ask(BOMB) == told
     # A guard of its own, which has not failed before.
     with guarded.judging_first(timeout_seconds=7 + stream):
         guarded.guard.status = 500
-        assert ask(f"{SEA_PROMPT} Again.") == (told[0], EN["not_checked"], told[2])
+        assert ask(f"{guarded.prompt} Again.") == (told[0], EN["not_checked"], told[2])
         guarded.guard.status = 200
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded.model.delay = 0.02
-    status, text, reason = ask(f"{SEA_PROMPT} And again.")
+    status, text, reason = ask(f"{guarded.prompt} And again.")
     assert (status, reason, leaks(text), text.endswith(WITHHELD)) == (200, "end_turn", False, True)
     if not stream:
         # Open WebUI makes an empty answer of every error of a Function.
         guarded.model.reply = {"error": {"message": "no luck"}}
-        assert ask(f"{SEA_PROMPT} Are you there?") == (200, "The model server failed: no luck", "end_turn")
+        assert ask(f"{guarded.prompt} Are you there?") == (200, "The model server failed: no luck", "end_turn")
 
 
 @pytest.mark.on(*FUNCTIONS)
@@ -134,7 +134,7 @@ def test_a_safe_tool_call_passes_and_an_unsafe_one_is_withheld(guarded: GuardedS
         answers = []
         for text in (CALM, UNSAFE):
             guarded.model.deltas, guarded.model.finish = calling(text), "tool_calls"
-            answers.append(program.ask(user(f"Write of {SEA_PROMPT} {text[:4]}"), stream=True, tools=tools))
+            answers.append(program.ask(user(f"Write of {guarded.prompt} {text[:4]}"), stream=True, tools=tools))
     safe, unsafe = answers
     arguments = "".join(call["function"].get("arguments", "") for call in safe["tool_calls"])
     assert (json.loads(arguments), safe["finish_reason"]) == ({"text": CALM}, "tool_calls")
@@ -171,7 +171,7 @@ def test_a_whole_answer_in_place_of_a_stream_reaches_no_program_unjudged(guarded
     message = {"role": "assistant", "content": CALM + UNSAFE}
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
     guarded.model.reply = {"id": "1", "object": "chat.completion", "choices": choices}
-    body = {"model": guarded.models[0], "stream": True, "messages": [user(SEA_PROMPT)]}
+    body = {"model": guarded.models[0], "stream": True, "messages": [user(guarded.prompt)]}
     answer = guarded.stack.user.http.post("/api/chat/completions", json=body)
     assert not leaks(answer.text)
     assert answer.status_code == (200 if guarded.host.guards_models else 500)
@@ -189,7 +189,7 @@ def test_gap_a_whole_answer_of_tool_calls_in_place_of_a_stream_reaches_a_program
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     choices = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
     guarded.model.reply = {"id": "1", "object": "chat.completion", "choices": choices}
-    body = {"model": guarded.models[0], "stream": True, "messages": [user(SEA_PROMPT)]}
+    body = {"model": guarded.models[0], "stream": True, "messages": [user(guarded.prompt)]}
     assert leaks(guarded.stack.user.http.post("/api/chat/completions", json=body).text)
     with guarded.valves(answers="models"):
         assert not leaks(guarded.stack.user.http.post("/api/chat/completions", json=body).text)
@@ -201,10 +201,10 @@ def test_gap_a_program_loses_the_last_words_of_an_answer_without_a_finish_reason
     guarded.model.says(CALM)
     guarded.model.finish = None
     client = ApiClient(guarded.stack.user, guarded.models[0])
-    heard = client.ask(SEA_PROMPT, stream=True)
+    heard = client.ask(guarded.prompt, stream=True)
     assert (CALM.startswith(heard), 0 < len(heard) < len(CALM)) == (True, True)
     with guarded.valves(answers="models"):
-        assert client.ask(SEA_PROMPT, stream=True) == CALM
+        assert client.ask(guarded.prompt, stream=True) == CALM
 
 
 @pytest.mark.on("functions-filter")

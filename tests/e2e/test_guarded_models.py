@@ -19,7 +19,7 @@ from pipelines.upstreams.model_ids import guarded as guarded_id
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.program import Program
 from tests.e2e.stored_chat import StoredChat, holds
-from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.e2e.texts import EN, UNSAFE, UNSAFE_WORDS
 from tests.stands.chats import CALM, user
 from tests.stands.waiting import wait_until
 
@@ -65,7 +65,7 @@ def program(guarded: GuardedStack, request: pytest.FixtureRequest) -> Iterator[P
 
 def test_a_safe_answer_is_shown_whole(guarded: GuardedStack) -> None:
     guarded.model.says(CALM)
-    seen = ask(guarded, SEA_PROMPT)
+    seen = ask(guarded, guarded.prompt)
     assert (seen.text.strip(), seen.error) == (CALM.strip(), "")
 
 
@@ -80,7 +80,7 @@ def test_a_refused_prompt_shows_the_notice_and_a_neutral_title(guarded: GuardedS
 def test_programs_get_nothing_unsafe(guarded: GuardedStack, program: Program, stream: bool) -> None:
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded.model.delay = 0.02
-    answer = program.ask(user(SEA_PROMPT), stream=stream)
+    answer = program.ask(user(guarded.prompt), stream=stream)
     assert not leaks(answer)
     assert answer["content"].endswith(WITHHELD)
     assert answer["finish_reason"] == "content_filter"
@@ -119,7 +119,7 @@ def test_a_safe_tool_call_passes_and_an_unsafe_one_is_withheld(
             guarded.model.deltas = [
                 {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": whole}]}
             ]
-        answer = program.ask(user(f"Write of {SEA_PROMPT}"), stream=stream, tools=tools)
+        answer = program.ask(user(f"Write of {guarded.prompt}"), stream=stream, tools=tools)
         arguments = "".join(call["function"]["arguments"] for call in answer.get("tool_calls", []))
         if passes:
             assert json.loads(arguments) == {"text": text}
@@ -133,7 +133,7 @@ def test_a_safe_tool_call_passes_and_an_unsafe_one_is_withheld(
 def test_a_request_for_a_direct_model_goes_to_its_guarded_one_on_request(guarded: GuardedStack, stream: bool) -> None:
     with guarded.valves(FILTER, reroute=True):
         guarded.model.says(CALM)
-        seen = ask(guarded, f"{SEA_PROMPT} {stream}", DIRECT, stream=stream)
+        seen = ask(guarded, f"{guarded.prompt} {stream}", DIRECT, stream=stream)
         guarded.model.says(CALM + UNSAFE + CALM)
         unsafe = ask(guarded, f"And the night? {stream}", DIRECT, after=seen, stream=stream)
         refused = ask(guarded, f"{UNSAFE_PROMPT} {stream}", DIRECT, stream=stream)
@@ -146,7 +146,7 @@ def test_a_request_for_a_direct_model_goes_to_its_guarded_one_on_request(guarded
     assert said == [(*turn, DIRECT) for turn in turns]
     # By the guarded model, and again by the filter's outlet, which does not get the model that answered.
     judged = guarded.guard.judged
-    assert [judged.count(text) for text in (f"{SEA_PROMPT} {stream}", f"And the night? {stream}")] == [2, 2]
+    assert [judged.count(text) for text in (f"{guarded.prompt} {stream}", f"And the night? {stream}")] == [2, 2]
 
 
 def chat_records(guarded: GuardedStack, seen: Seen) -> list[Body]:

@@ -13,7 +13,7 @@ from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import StoredChat, holds, said
 from tests.e2e.streamed_answers import BEGINNING, shown_before_the_rest
-from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_WORDS
+from tests.e2e.texts import EN, UNSAFE, UNSAFE_WORDS
 from tests.e2e.user_settings import interface
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
@@ -53,7 +53,7 @@ def test_an_unsafe_answer_is_never_on_screen(
     streams = guarded.host.streams(streamed)
     # The safe beginning, if the page gets it before the whole answer.
     with shown_before_the_rest(guarded, guarded_page, *([CALM_WORDS] if streams else [])):
-        guarded_page.send(SEA_PROMPT)
+        guarded_page.send(guarded.prompt)
     stored = guarded_page.settled(answers=1)
     expect(guarded_page.answers).to_have_text([NOTICE])
     guarded_page.reload()
@@ -63,7 +63,7 @@ def test_an_unsafe_answer_is_never_on_screen(
     kept = stored.last("assistant")
     assert (kept["content"], said(kept)) == (NOTICE, [NOTICE])
     assert stored.texts("originalContent") == []
-    asked = [body["stream"] for body in guarded.model.requests if body["messages"][-1]["content"] == SEA_PROMPT]
+    asked = [body["stream"] for body in guarded.model.requests if body["messages"][-1]["content"] == guarded.prompt]
     assert asked == [streams]
 
 
@@ -73,7 +73,7 @@ def test_a_safe_answer_is_shown_while_it_is_written(guarded: GuardedStack, guard
     with interface(guarded.stack.user, expandDetails=True):
         guarded_window.open()
         with shown_before_the_rest(guarded, guarded_window, CALM_WORDS):
-            guarded_window.send(SEA_PROMPT)
+            guarded_window.send(guarded.prompt)
         stored = guarded_window.settled(answers=1)
     assert [text.strip() for text in said(stored.last("assistant"))] == [(CALM * 2).strip()] * 2
     expect(guarded_window.answers).to_contain_text([(CALM * 2).strip()])
@@ -87,7 +87,7 @@ def test_a_temporary_chat_shows_no_word_of_an_unsafe_answer(guarded: GuardedStac
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_window.open("/?temporary-chat=true")
     with shown_before_the_rest(guarded, guarded_window, CALM_WORDS):
-        guarded_window.send(SEA_PROMPT)
+        guarded_window.send(guarded.prompt)
     expect(guarded_window.answers).to_have_text([NOTICE])
     assert guarded.leaked(guarded_window.recorder) == set()
 
@@ -97,7 +97,7 @@ def test_a_channel_shows_no_word_of_an_unsafe_answer(guarded: GuardedStack, guar
     guarded.model.says(CALM + UNSAFE + CALM)
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
         with shown_before_the_rest(guarded, guarded_window, CALM_WORDS):
-            channel.ask(guarded.host.model_name, SEA_PROMPT)
+            channel.ask(guarded.host.model_name, guarded.prompt)
         expect(channel.messages.last).to_have_text(NOTICE)
         wait_until(lambda: channel.stored()[0]["meta"].get("done"))
         channel.reload()
@@ -111,7 +111,7 @@ def test_two_models_at_once_show_no_word_of_an_unsafe_answer(guarded: GuardedSta
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_window.open(f"/?models={','.join(guarded.models)}")
     with shown_before_the_rest(guarded, guarded_window, CALM_WORDS):
-        guarded_window.send(SEA_PROMPT)
+        guarded_window.send(guarded.prompt)
     stored = guarded_window.settled(answers=2)
     expect(guarded_window.answers).to_have_text([NOTICE] * 2)
     assert [message["content"] for message in stored.messages if message["role"] == "assistant"] == [NOTICE] * 2
@@ -122,7 +122,7 @@ def test_two_models_at_once_show_no_word_of_an_unsafe_answer(guarded: GuardedSta
 def test_an_unsafe_merger_of_several_answers_is_withheld(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM)
     guarded_window.open(f"/?models={','.join(guarded.models)}")
-    guarded_window.send(SEA_PROMPT)
+    guarded_window.send(guarded.prompt)
     guarded_window.settled(answers=2)
     expect(guarded_window.answers).to_have_text([CALM.strip()] * 2)
     guarded.model.says(CALM + UNSAFE + CALM)
@@ -141,7 +141,7 @@ def test_an_unsafe_merger_of_several_answers_is_withheld(guarded: GuardedStack, 
 @pytest.mark.on(*EVERY_HOST)
 def test_a_regenerated_answer_that_is_unsafe_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM)
-    guarded_page.ask(SEA_PROMPT)
+    guarded_page.ask(guarded.prompt)
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_page.regenerate()
     stored = guarded_page.settled(answers=2)
@@ -153,7 +153,7 @@ def test_a_regenerated_answer_that_is_unsafe_is_withheld(guarded: GuardedStack, 
 @pytest.mark.on(*EVERY_HOST)
 def test_an_unsafe_continuation_of_an_answer_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.says(CALM)
-    guarded_page.ask(SEA_PROMPT)
+    guarded_page.ask(guarded.prompt)
     guarded.model.says(CALM + UNSAFE + CALM)
     guarded_page.proceed()
     expect(guarded_page.answers).to_contain_text([NOTICE])

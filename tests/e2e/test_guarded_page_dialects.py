@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
-from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE
+from tests.e2e.texts import EN, UNSAFE
 from tests.stands.chats import CALM
 from tests.stands.models.upstream_dialects import chunk, spoken
 
@@ -26,7 +26,7 @@ def test_an_unsafe_answer_is_never_on_screen(
 ) -> None:
     guarded.model.chunks = spoken(dialect, **said)
     guarded.model.delay, guarded.guard.delay = 0.03, 0.05
-    guarded_page.ask(SEA_PROMPT)
+    guarded_page.ask(guarded.prompt)
     expect(guarded_page.answers).to_have_text([EN["answer_withheld"]])
     guarded_page.reload()
     expect(guarded_page.answers).to_have_text([EN["answer_withheld"]])
@@ -44,6 +44,6 @@ def test_nothing_that_open_webui_would_act_on_passes_from_a_model(
         {"selected_model_id": UNSAFE},
     ]
     guarded.model.chunks = [chunk({"content": CALM}), *acting, chunk({}, "stop")]
-    guarded_page.ask(SEA_PROMPT)
+    guarded_page.ask(guarded.prompt)
     expect(guarded_page.answers).to_contain_text([CALM.strip()])
     assert guarded.leaked(guarded_page.recorder) == set()

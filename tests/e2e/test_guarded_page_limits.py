@@ -16,7 +16,7 @@ from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds
 from tests.e2e.streamed_answers import shown_before_the_rest
-from tests.e2e.texts import BOMB, EN, SEA_PROMPT, UNSAFE
+from tests.e2e.texts import BOMB, EN, UNSAFE
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
 
@@ -39,7 +39,7 @@ def test_a_preset_is_guarded_too(guarded: GuardedStack, preset: str, guarded_win
     guarded.model.delay = 0.03
     guarded_window.open(f"/?models={preset}")
     with shown_before_the_rest(guarded, guarded_window, "calm day"):
-        guarded_window.send(SEA_PROMPT)
+        guarded_window.send(guarded.prompt)
     expect(guarded_window.answers).to_have_text([EN["answer_withheld"]])
     assert guarded.leaked(guarded_window.recorder) == set()
 

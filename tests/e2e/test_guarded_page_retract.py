@@ -10,7 +10,7 @@ from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.stored_chat import holds, said
-from tests.e2e.texts import EN, MOMENTARY_WORDS, SEA_PROMPT, UNSAFE_FOR_A_MOMENT
+from tests.e2e.texts import EN, MOMENTARY_WORDS, UNSAFE_FOR_A_MOMENT
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
 
@@ -39,7 +39,7 @@ def sees_the_unsafe_part_before_its_verdict(guarded: GuardedStack, page: ChatPag
 @pytest.mark.on(*EVERY_HOST)
 def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.guard.silent_about = FLAGGED
-    guarded_page.send(SEA_PROMPT)
+    guarded_page.send(guarded.prompt)
     sees_the_unsafe_part_before_its_verdict(guarded, guarded_page)
     stored = guarded_page.settled(answers=1)
     expect(guarded_page.answers).to_have_text([NOTICE])
@@ -57,7 +57,7 @@ def test_an_unsafe_answer_is_shown_and_taken_back(guarded: GuardedStack, guarded
 def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     with ChannelPage.opened(guarded_window.page, guarded_window.api, guarded.stack.admin) as channel:
         guarded.guard.silent_about = FLAGGED
-        channel.ask(guarded.host.model_name, SEA_PROMPT)
+        channel.ask(guarded.host.model_name, guarded.prompt)
         sees_the_unsafe_part_before_its_verdict(guarded, guarded_window)
         expect(channel.messages.last).to_have_text(NOTICE)
         wait_until(lambda: channel.stored()[0]["meta"].get("done"))
@@ -70,7 +70,7 @@ def test_a_channel_takes_it_back_too(guarded: GuardedStack, guarded_window: Chat
 def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window: ChatPage) -> None:
     guarded.model.says(CALM)
     guarded_window.open(f"/?models={','.join(guarded.models)}")
-    guarded_window.send(SEA_PROMPT)
+    guarded_window.send(guarded.prompt)
     guarded_window.settled(answers=2)
     guarded.model.says(CALM + UNSAFE_FOR_A_MOMENT + CALM)
     expect(guarded_window.merge()).to_contain_text(NOTICE)
@@ -81,7 +81,7 @@ def test_a_merger_of_answers_is_held_back(guarded: GuardedStack, guarded_window:
 def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     # Stop comes before the verdict, on any machine.
     guarded.guard.silent_about = FLAGGED
-    guarded_page.send(SEA_PROMPT)
+    guarded_page.send(guarded.prompt)
     expect(guarded_page.answers).to_contain_text(["hairpin"])
     guarded_page.stop()
     guarded_page.settled(answers=1)

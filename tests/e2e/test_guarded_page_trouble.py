@@ -3,12 +3,12 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.chat_host import EVERY_HOST, FUNCTIONS
+from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import UPSTREAM_KEY, GuardedStack
 from tests.e2e.stored_chat import StoredChat, holds
 from tests.e2e.streamed_answers import BEGINNING
-from tests.e2e.texts import EN, SEA_PROMPT, UNSAFE, UNSAFE_START
+from tests.e2e.texts import EN, UNSAFE, UNSAFE_START
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
 
@@ -26,7 +26,7 @@ def unhurried(guarded: GuardedStack) -> None:
 def begin(guarded: GuardedStack, page: ChatPage) -> None:
     """The page shows the beginning of the answer to the first prompt, and the model has stopped there."""
     guarded.model.stops_after = BEGINNING
-    page.send(SEA_PROMPT)
+    page.send(guarded.prompt)
     page.page.wait_for_url("**/c/*")
     wait_until(lambda: page.recorder.showed(CALM_WORDS))
 
@@ -54,7 +54,7 @@ def stop(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     assert guarded.model.whole == [False]
     stored = guarded_page.settled(answers=1)
     guarded_page.page.reload()
-    expect(guarded_page.prompts).to_have_text([SEA_PROMPT])
+    expect(guarded_page.prompts).to_have_text([guarded.prompt])
     assert guarded.leaked(guarded_page.recorder) == set()
     assert directions(guarded, stored) == ["prompt", "response"]
 
@@ -67,7 +67,7 @@ def test_stop_while_the_first_words_wait_for_their_verdict_shows_nothing(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
     guarded.guard.silent_about = CALM_WORDS
-    guarded_page.send(SEA_PROMPT)
+    guarded_page.send(guarded.prompt)
     guarded_page.page.wait_for_url("**/c/*")
     wait_until(lambda: any(CALM_WORDS in text for text in guarded.guard.judged))
     stop(guarded, guarded_page)
@@ -91,7 +91,7 @@ def test_stop_while_the_unsafe_part_waits_for_its_verdict_keeps_nothing_of_it(
     stop(guarded, guarded_page)
 
 
-@pytest.mark.on(*FUNCTIONS)
+@pytest.mark.on(*EVERY_HOST)
 def test_stop_while_a_flag_waits_to_be_confirmed_keeps_nothing_unsafe(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
@@ -148,7 +148,7 @@ def test_a_failing_model_server_is_reported_in_words_and_may_be_asked_again(
     guarded.model.status, guarded.model.error = status, f"too busy for {UPSTREAM_KEY}"
     # If it answers at all, it breaks off before the answer turns unsafe.
     guarded.model.abort_after = 40
-    stored = guarded_page.ask(SEA_PROMPT)
+    stored = guarded_page.ask(guarded.prompt)
     expect(guarded_page.page.locator("#messages-container").get_by_text(words)).to_be_visible()
     assert "{" not in guarded_page.screen()
     assert guarded_page.recorder.showed(UPSTREAM_KEY) == set()
@@ -165,7 +165,7 @@ def test_a_failing_model_server_is_reported_in_words_and_may_be_asked_again(
 @pytest.mark.on("pipelines", "functions-models")
 def test_an_interrupted_unsafe_answer_is_withheld(guarded: GuardedStack, guarded_page: ChatPage) -> None:
     guarded.model.abort_after = 55
-    guarded_page.ask(SEA_PROMPT)
+    guarded_page.ask(guarded.prompt)
     expect(guarded_page.answers).to_have_text([NOTICE])
     assert guarded.leaked(guarded_page.recorder) == set()
 
@@ -176,7 +176,7 @@ def test_of_an_answer_that_breaks_off_only_what_was_judged_is_shown(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
     guarded.model.abort_after = 55
-    guarded_page.ask(SEA_PROMPT)
+    guarded_page.ask(guarded.prompt)
     expect(guarded_page.answers).to_contain_text(["Response payload is not completed"])
     assert guarded.leaked(guarded_page.recorder) == set()
 
