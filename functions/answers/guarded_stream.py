@@ -134,9 +134,9 @@ class GuardedStream:
         """Show what came, and judge it afterwards."""
         if (withheld := await self._read()) is not None:
             return withheld
-        shown = self._shown.of(self._held.release_all())
+        shown = await self._shown.of(self._held.release_all())
         if self._check is not None and self._check.done():
-            settled = self._settle(self._check.result())
+            settled = await self._settle(self._check.result())
             return settled if self.ended else shown
         if self._check is None and self._progress.has_more() and self._clock() >= self._progress.due:
             self._start(self._progress.reading())
@@ -198,9 +198,9 @@ class GuardedStream:
 
     async def _settled(self) -> Body:
         assert self._check is not None
-        return self._settle(await self._check)
+        return await self._settle(await self._check)
 
-    def _settle(self, judged: Judged) -> Body:
+    async def _settle(self, judged: Judged) -> Body:
         """Show what a check cleared, or what is shown instead of the answer."""
         reading, self._check, self._reading = self._reading, None, None
         assert reading is not None
@@ -211,7 +211,7 @@ class GuardedStream:
         if end is None or end is End.COMPLETE:
             if end is not None:
                 self._end()
-            return self._shown.of(released)
+            return await self._shown.of(released)
         review = Review(judged.verdict, decision, 0, True)
         return self._concluded(self._notices.withheld(review, self._held.text))
 
