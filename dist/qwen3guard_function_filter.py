@@ -4480,7 +4480,7 @@ def _without_marks(word: re.Match[str]) -> str:
 
 def plain_letters(text: str) -> str:
     """`text` with words in look-alikes, in leetspeak or in letters drawn with signs replaced by plain letters."""
-    if not text.isascii():
+    if not text.isascii() and _LOOK.search(text):
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
         looked_at = _LOOKING_WORD.sub(lambda word: _plain_lookalikes(word, alphabet_meant), text)
         # If there are such words, the short words in look-alikes are treated alike.
