@@ -42,7 +42,7 @@ def vllm(stub: StubGuard, *routes: Route, **said: str) -> Iterator[str]:
 
 
 def diagnose(url: str, **options: Any) -> tuple[DoctorReport, dict[str, Level]]:
-    report = asyncio.run(examine(url, **{"seconds": 5, **options}))
+    report = asyncio.run(examine(url, **{"seconds": PATIENCE, **options}))
     assert [finding.check for finding in report.findings] == [check.name for check in CHECKS]
     for finding in report.findings:
         assert (finding.remedy is not None) is (finding.level in (Level.WARNING, Level.FAILURE)), finding

@@ -176,7 +176,7 @@ async def test_slow_long_turns_do_not_turn_others_away(guard_url: str, stub: Stu
     stub.delay = 0.3
     async with Endpoint(guard_url, timeout=PATIENCE) as endpoint:
         # Long enough for some replies: the guard is slow, and not dead.
-        guard = Guard(endpoint, timeout=5, concurrency=1, context_tokens=1500)
+        guard = Guard(endpoint, timeout=8, concurrency=1, context_tokens=1500)
         huge = await asyncio.gather(*(guard.judge(prompt(f"{n} calm " * 9000)) for n in range(3)))
         assert not any(verdict.reached for verdict in huge)
         stub.delay = 0

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from guard_server.api import verdicts
 from moderation.conversation import Conversation, Turn
+from moderation.endpoint import verdict_schema
 from moderation.endpoint.endpoint import Endpoint
 from moderation.endpoint.server_facts import Style
 from moderation.guard import Guard
@@ -150,7 +151,8 @@ async def test_without_the_lean_route_chat_completions_are_used(offer: Answer) -
     assert odd.stub.requests
 
 
-async def test_a_proxy_that_delays_the_offer_costs_seconds_only_once() -> None:
+async def test_a_proxy_that_delays_the_offer_costs_seconds_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict_schema, "_OFFER_SECONDS", 0.2)
     odd = Odd()
 
     async def silent(request: Request) -> Response:

@@ -39,6 +39,8 @@ class StubGuard:
         self.strict_fields = False
         """Rejects fields that OpenAI does not know, with 400."""
         self.delay = 0.0
+        self.slow_about = ""
+        """Only turns with this text take that long."""
         self.waits_for: str | None = None
         """Answers no request before it was asked about this turn."""
         self.silent_about: str | None = None
@@ -95,11 +97,12 @@ class StubGuard:
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()
-        self.requests.append(body)
+        # Before a test can see the request, so that none that it sees seems to be answered already.
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
+        self.requests.append(body)
         try:
-            await asyncio.sleep(self.delay)
+            await asyncio.sleep(self.delay if self.slow_about in body["messages"][-1]["content"] else 0)
             while self.waits_for and self.waits_for not in self.judged:
                 await asyncio.sleep(0.01)
             while self.silent_about and self.silent_about in body["messages"][-1]["content"]:
