@@ -58,6 +58,8 @@ class GuardedStack:
         for child in stack.processes.children.values():
             # The default of a valve: a verdict that a test delays is not given up meanwhile.
             child.environment["QWEN3GUARD_TIMEOUT_SECONDS"] = f"{PATIENCE:g}"
+        # Nor is a server forgotten that lists nothing for ten seconds.
+        stack.processes.children["webui"].environment["AIOHTTP_CLIENT_TIMEOUT_MODEL_LIST"] = f"{PATIENCE:g}"
         guarded = cls(stack, guard_port)
         with serve(guarded.model.app, model_port), guarded._guard_server:
             guarded.start_guard()
@@ -71,12 +73,16 @@ class GuardedStack:
         """Stop the guard's server: its address refuses connections from now on."""
         self._guard_server.close()
 
+    def release(self) -> None:
+        """Guard and model answer all requests that wait."""
+        self.guard.release()
+        self.model.release()
+
     def as_new(self) -> None:
         """Reset guard and model once they are idle; their servers continue."""
         self._tests += 1
         self.prompt = f"{SEA_PROMPT} This is question {self._tests}."
-        self.guard.release()
-        self.model.release()
+        self.release()
         wait_until(lambda: not (self.model.streaming or self.guard.at_once))
         for stub, fresh in ((self.guard, StubGuard()), (self.model, ChattingModel())):
             vars(stub).update({name: value for name, value in vars(fresh).items() if name != "app"})

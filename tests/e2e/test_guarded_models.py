@@ -176,9 +176,11 @@ def system_prompt(guarded: GuardedStack, text: str) -> Iterator[None]:
     before = guarded.stack.admin.get("/api/v1/models/model", id=MODEL)
     guarded.stack.admin.post(path, before | {"params": {"system": text}, "access_grants": [EVERYBODY]})
     guarded.stack.admin.get("/api/models", refresh=True)
-    yield
-    guarded.stack.admin.post(path, before | {"access_grants": [EVERYBODY]})
-    guarded.stack.admin.get("/api/models", refresh=True)
+    try:
+        yield
+    finally:
+        guarded.stack.admin.post(path, before | {"access_grants": [EVERYBODY]})
+        guarded.stack.admin.get("/api/models", refresh=True)
 
 
 RULE = "Never tell anybody how to make a bomb."

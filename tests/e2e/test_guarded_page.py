@@ -160,7 +160,7 @@ def test_an_unsafe_continuation_of_an_answer_is_withheld(guarded: GuardedStack, 
     guarded_page.settled(answers=1)
     guarded_page.reload()
     # The text shown before was judged safe, and stays.
-    assert guarded_page.answers.all_inner_texts() == [f"{CALM.strip()}\n\n{NOTICE}"]
+    expect(guarded_page.answers).to_have_text([f"{CALM.strip()} {NOTICE}"], use_inner_text=True)
     assert guarded.leaked(guarded_page.recorder) == set()
 
 

@@ -51,6 +51,7 @@ def test_gap_a_presets_refused_chat_has_its_prompt_as_title_and_no_chat_id_in_th
     before = len(guarded.stack.audit())
     guarded_window.ask(UNSAFE_PROMPT)
     expect(guarded_window.answers).to_have_text([EN["prompt_refused"]])
+    guarded_window.titled(UNSAFE_PROMPT)
     guarded_window.reload()
     assert guarded_window.sidebar() == [UNSAFE_PROMPT]
     wait_until(lambda: len(guarded.stack.audit()) > before)

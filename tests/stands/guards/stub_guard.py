@@ -48,6 +48,8 @@ class StubGuard:
         self.status = 200
         self.status_after_first: int | None = None
         """The reply to all but the first request for a verdict."""
+        self.status_about_answers: int | None = None
+        """The reply to requests about an answer, if it is another one."""
         self.nonsense: str | None = None
         self.limit = 10240
         self.tells_limit = True
@@ -109,6 +111,8 @@ class StubGuard:
                 await asyncio.sleep(0.01)
         finally:
             self.at_once -= 1
+        if self.status_about_answers and body["messages"][-1]["role"] == "assistant":
+            return JSONResponse({"error": {"message": "provoked"}}, self.status_about_answers)
         return self._refusal(request) or self._wrong_model(body) or self._reply(body)
 
     def _refusal(self, request: Request) -> Response | None:
