@@ -1,8 +1,8 @@
 """The scripted chat model: an OpenAI-compatible HTTP server whose answers come from `script.toml`.
 
 It replaces a real chat model, so that the demo needs no download and a test knows the answers in advance. `GET /log`
-returns the requests that it got, and `DELETE /log` clears them. After `POST /stop {"after": words}` streamed answers stop
-when they have said these words; with no words they go on.
+returns the requests that it got, and `DELETE /log` clears them. After `POST /stop {"after": words}` streamed answers
+stop when they have said these words; with no words they go on.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class ChatModel:
         self.log = log
         self.models = models
         self.delay = delay
-        self.stops_after = ""
+        self._stops_after = ""
+        self._goes_on = asyncio.Event()
 
     def app(self) -> Starlette:
         return Starlette(
@@ -95,8 +96,8 @@ class ChatModel:
             yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
             said += "".join(choice["delta"].get("content", "") for choice in chunk["choices"])
             await asyncio.sleep(self.delay)
-            while self.stops_after and self.stops_after in said:
-                await asyncio.sleep(0.05)
+            if self._stops_after and self._stops_after in said:
+                await self._goes_on.wait()
         yield "data: [DONE]\n\n"
 
     async def show_log(self, request: Request) -> Response:
@@ -107,7 +108,8 @@ class ChatModel:
         return Response(status_code=204)
 
     async def stop(self, request: Request) -> Response:
-        self.stops_after = str((await request.json())["after"])
+        self._stops_after = str((await request.json())["after"])
+        (self._goes_on.clear if self._stops_after else self._goes_on.set)()
         return Response(status_code=204)
 
 

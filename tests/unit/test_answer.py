@@ -83,7 +83,7 @@ async def test_a_stop_of_the_process_is_no_absence_of_its_readers() -> None:
     watching = asyncio.create_task(writer.abandoned())
     await asyncio.sleep(0)
     # Nobody can read meanwhile.
-    time.sleep(2 * module._PATIENCE_SECONDS)
+    time.sleep(2 * module._PATIENCE_SECONDS)  # noqa: ASYNC251
     for _ in range(10):
         await asyncio.sleep(0)
     assert not watching.done()
