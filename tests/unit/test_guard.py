@@ -159,7 +159,7 @@ async def test_a_server_that_is_no_guard_is_recognised(listed: object, answer: o
 
     routes = [Route("/v1/models", models), Route("/v1/chat/completions", complete, methods=["POST"])]
     with serve(Starlette(routes=routes)) as url:
-        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE))
+        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE), timeout=PATIENCE)
         verdict = await guard.judge(prompt("hello"))
         await guard.aclose()
     assert (verdict.reached, said in str(verdict.problem)) == (False, True)

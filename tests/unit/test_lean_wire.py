@@ -114,10 +114,10 @@ async def test_a_turn_that_does_not_fit_is_judged_in_windows_by_the_servers_limi
 
 async def test_a_configured_style_uses_chat_completions(ours: Starlette, judge: StubJudge, stub: StubGuard) -> None:
     with serve(ours) as url:
-        async with Endpoint(f"{url}/v1") as endpoint:
+        async with Endpoint(f"{url}/v1", timeout=PATIENCE) as endpoint:
             endpoint.style = Style.FULL
             assert (await endpoint.ask(BOMB)).severity is Severity.UNSAFE
-        async with Endpoint(f"{url}/v1") as endpoint:
+        async with Endpoint(f"{url}/v1", timeout=PATIENCE) as endpoint:
             await endpoint.learn()
             endpoint.style = Style.ONE_TOKEN
             assert (await endpoint.ask(BOMB)).severity is Severity.UNSAFE
