@@ -99,10 +99,9 @@ class StubGuard:
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()
-        # Before a test can see the request, so that none that it sees seems to be answered already.
+        self.requests.append(body)
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
-        self.requests.append(body)
         try:
             await asyncio.sleep(self.delay if self.slow_about in body["messages"][-1]["content"] else 0)
             while self.waits_for and self.waits_for not in self.judged:
