@@ -151,10 +151,7 @@ def guarded_stack(request: pytest.FixtureRequest) -> GuardedStack:
 @pytest.fixture
 def guarded(guarded_stack: GuardedStack) -> GuardedStack:
     """The same, with the stubs reset."""
-    guarded_stack.release()
-    wait_for_tasks(guarded_stack.stack.admin)
-    guarded_stack.as_new()
-    return guarded_stack
+    return guarded_stack.settled()
 
 
 @pytest.fixture(scope="package")

@@ -14,6 +14,7 @@ from demo.webui_client.protection import Protection
 from demo.webui_client.provision import Connection
 from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.chat_host import CHAT_HOSTS, CHAT_MODELS, ChatHost
+from tests.e2e.chat_tasks import wait_for_tasks
 from tests.e2e.recorder import Recorder
 from tests.e2e.texts import SEA_PROMPT, UNSAFE_WORDS
 from tests.stands.guards.stub_guard import StubGuard
@@ -77,6 +78,13 @@ class GuardedStack:
         """Guard and model answer all requests that wait."""
         self.guard.release()
         self.model.release()
+
+    def settled(self) -> GuardedStack:
+        """The same as new, once Open WebUI has nothing to do for the chats of the test before. It must run."""
+        self.release()
+        wait_for_tasks(self.stack.admin)
+        self.as_new()
+        return self
 
     def as_new(self) -> None:
         """Reset guard and model once they are idle; their servers continue."""

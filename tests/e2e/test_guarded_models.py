@@ -38,8 +38,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedStack]:
 
 @pytest.fixture
 def guarded(both: GuardedStack) -> GuardedStack:
-    both.as_new()
-    return both
+    return both.settled()
 
 
 def ask(guarded: GuardedStack, prompt: str, model: str = MODEL, **more: Any) -> Seen:

@@ -125,8 +125,7 @@ def after(direct: GuardedStack, stranger: WebuiApi, old_chats: dict[str, Seen]) 
 
 @pytest.fixture
 def guarded(after: GuardedStack) -> GuardedStack:
-    after.as_new()
-    return after
+    return after.settled()
 
 
 def usable(api: WebuiApi) -> set[str]:
