@@ -52,7 +52,7 @@ class Pipe:
 
 @pytest.fixture
 def installer(plain: PlainWebui, tmp_path: Path) -> Iterator[InstallCommand]:
-    plain.guarded.as_new()
+    plain.guarded.settled()
     plain.guarded.model.says(PROBE_ANSWER)
     installer = InstallCommand(plain, tmp_path, columns=300)
     yield installer

@@ -96,6 +96,7 @@ async def test_the_last_check_does_not_wait_for_the_one_before(guard: Guard, stu
 async def test_a_tool_call_is_emitted_whole_or_not_at_all(guard: Guard) -> None:
     async def calling(arguments: str) -> AsyncIterator[Piece]:
         yield Piece(CONTENT, "Let me see. ")
+        await until(lambda: out)
         for part in arguments.split():
             yield Piece(CALL, f"{part} ")
             await asyncio.sleep(0.15)
