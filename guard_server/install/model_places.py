@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from guard_server.errors import CannotInstall, WebuiRefused
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import Body
-from guard_server.open_webui.survey import records
 
 _FORM = ("id", "base_model_id", "name", "meta", "params", "is_active")
 
@@ -93,4 +93,19 @@ def grants_of(record: Body) -> list[Body]:
 
 
 def _record(client: WebuiClient, model: str) -> Body | None:
-    return next((record.raw for record in records(client) if record.id == model), None)
+    """One model: the lists of all have no background images, and are long."""
+    try:
+        record: Body = client.get("/api/v1/models/model", id=model)
+    except WebuiRefused as refused:
+        if refused.status == 404:
+            return None
+        raise
+    if not record["write_access"]:
+        # Its settings were left out, and would be lost when it is saved.
+        raise CannotInstall(
+            f"This account may not change the model {model}.",
+            "Give the token of the admin who made it, or start Open WebUI with BYPASS_ADMIN_ACCESS_CONTROL=true.",
+        )
+    # Made from the system prompt for the page, not kept.
+    record["meta"] = {name: one for name, one in (record["meta"] or {}).items() if name != "chat_variables_schema"}
+    return record

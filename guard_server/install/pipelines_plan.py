@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import quote
 
+from guard_server.console_output import enumerated
 from guard_server.errors import CannotInstall
 from guard_server.install.model_places import ModelField, ModelRecordPlace
 from guard_server.install.moving import Moving, ask_filter, hidden_record
@@ -96,7 +97,7 @@ def _check_models(survey: Survey, options: Options, url: str) -> None:
     direct = [one.id for one in offered if one.plugin != PIPELINES_MODELS]
     if foreign := [name for name in direct if name not in guarded]:
         raise CannotInstall(
-            f"A Pipelines server cannot guard models of other plugins: {', '.join(foreign)}.", _OTHER_HOST
+            f"A Pipelines server cannot guard models of other plugins: {enumerated(foreign)}.", _OTHER_HOST
         )
     # The filter sends requests on to the guarded model whose id has the direct one's.
     if options.protect is Protect.BOTH and (other := [name for name in direct if guarded[name] != guarded_id(name)]):
@@ -119,7 +120,7 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
     if not survey.openai_enabled:
         for one in survey.connections:
             if one.url != url and one.is_enabled:
-                yield Put(f"Keep the connection {one.url} off", ConnectionSwitch(one.url), False)
+                yield Put(f"Keep the connection {one.url} off", _switch(survey, one), False)
         yield Put("Allow OpenAI-compatible connections", OPENAI, True)
     yield Put(f"Connect the Pipelines server {url}", PipelinesConnection(url, options.pipelines_key or ""), True)
     if options.has_models:
@@ -130,7 +131,7 @@ def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
         if not both:
             yield _upload(url, PIPELINES_REFUSAL, options)
         yield from _switch_among_the_models()
-        closing = tuple(ConnectionSwitch(one.url) for one in _upstreams(survey, url))
+        closing = tuple(_switch(survey, one) for one in _upstreams(survey, url))
         yield _upload(url, PIPELINES_FILTER, options, closing)
         # The server keeps the valves of a plugin that was deleted.
         yield from valve_steps(
@@ -184,7 +185,7 @@ def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
         return
     yield from moving.move()
     for one in upstreams:
-        yield Put(f"Switch the direct connection {one.url} off", ConnectionSwitch(one.url), False)
+        yield Put(f"Switch the direct connection {one.url} off", _switch(survey, one), False)
     if ollama:
         yield Put("Switch the direct connection to Ollama off", OLLAMA, False)
 
@@ -193,6 +194,11 @@ def _upstreams(survey: Survey, url: str) -> list[WebuiConnection]:
     """The connections that are on, without Pipelines servers."""
     servers = {server.connection.url for server in survey.pipelines} | {url}
     return [one for one in survey.connections if survey.openai_enabled and one.is_enabled and one.url not in servers]
+
+
+def _switch(survey: Survey, connection: WebuiConnection) -> ConnectionSwitch:
+    alike = [one for one in survey.connections if one.url == connection.url and one.index < connection.index]
+    return ConnectionSwitch(connection.url, len(alike))
 
 
 def _ollama(survey: Survey) -> list[WebuiConnection]:

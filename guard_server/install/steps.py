@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from guard_server.console_output import enumerated
 from guard_server.errors import CannotInstall, WebuiRefused
 from guard_server.install.kept_place import KeptPlace
 from guard_server.install.pipeline_places import PipelineFile
@@ -33,7 +34,8 @@ class SetupStep(Protocol):
     @property
     def place(self) -> KeptPlace | None: ...
 
-    def is_done(self, client: WebuiClient) -> bool: ...
+    def is_done(self, client: WebuiClient) -> bool | None:
+        """None of what changes nothing, and is tried in each run."""
 
     def do(self, client: WebuiClient) -> None: ...
 
@@ -127,7 +129,7 @@ class WaitForModels:
     def do(self, client: WebuiClient) -> None:
         missing = _wait_for(client, set(self.wanted))
         if missing:
-            raise CannotInstall(f"Open WebUI does not list {', '.join(sorted(missing))}.", self.remedy)
+            raise CannotInstall(f"Open WebUI does not list {enumerated(sorted(missing))}.", self.remedy)
 
     def _missing(self, client: WebuiClient) -> set[str]:
         return set(self.wanted) - {model.id for model in models(client)}
@@ -145,25 +147,23 @@ class AskForVerdict:
     remedy: str
     place: None = None
 
-    def is_done(self, client: WebuiClient) -> bool:
-        return plugin_version(self._answer(client)) is not None
+    def is_done(self, client: WebuiClient) -> None:
+        return None
 
     def do(self, client: WebuiClient) -> None:
-        answer = self._answer(client)
+        prompt = ProbePrompts(secrets.token_hex(4)).unsafe
+        body = {"model": self.model, "stream": True, "messages": [{"role": "user", "content": prompt}]}
+        answer = chat_reply(client.reply("POST", "/api/chat/completions", json=body)).told_admin
         if answer and plugin_version(answer) is None:
             raise CannotInstall(f"The plugin gets no verdict: {answer}", self.remedy)
 
-    def _answer(self, client: WebuiClient) -> str:
-        prompt = ProbePrompts(secrets.token_hex(4)).unsafe
-        body = {"model": self.model, "stream": True, "messages": [{"role": "user", "content": prompt}]}
-        return chat_reply(client.reply("POST", "/api/chat/completions", json=body)).told_admin
-
 
 def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecord, say: Say) -> int:
-    """Does what is not done yet, and returns how many steps that were."""
-    done = 0
+    """Does what is not done yet, and returns how many changes that were."""
+    changes = 0
     for step in steps:
-        if step.is_done(client):
+        was_done = step.is_done(client)
+        if was_done:
             continue
         say(step.title)
         if step.place is not None:
@@ -171,8 +171,8 @@ def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecor
         step.do(client)
         if step.place is not None:
             record.settle(step.place, step.place.read(client))
-        done += 1
-    return done
+        changes += was_done is not None
+    return changes
 
 
 def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
@@ -196,7 +196,7 @@ def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
                 place.write(client, change.before)
             elif now != change.before:
                 left.append(f"{place}: it was changed since, and is left as it is")
-        except WebuiRefused as refused:
+        except (WebuiRefused, CannotInstall) as refused:
             left.append(f"{place}: {refused.cause}")
             continue
         record.forget(change)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from guard_server import __version__
 from guard_server.errors import RecordUnusable
 from guard_server.install.kept_place import KeptPlace, named, place_of
 from guard_server.open_webui.records import Body
@@ -49,15 +50,12 @@ class UndoRecord:
         self.path = path
         self.content: _Content | None = None
         if path.exists():
-            try:
-                self.content = _Content.model_validate_json(path.read_text(encoding="utf-8"))
-            except (OSError, ValidationError) as error:
-                raise RecordUnusable(
-                    f"{path} cannot be read as a record: {error}", "Restore it, or move it away."
-                ) from None
+            self.content = _read(path)
             if self.content.webui != webui:
                 raise RecordUnusable(
-                    f"{path} is the record of {self.content.webui}, not of {webui}.", "Name another file with --record."
+                    f"{path} is the record of {self.content.webui}, not of {webui}.",
+                    f"If that is the same Open WebUI, give that address: --webui {self.content.webui}. If not, name "
+                    "another file with --record.",
                 )
         self.webui = webui
 
@@ -90,7 +88,10 @@ class UndoRecord:
         if self._entries:
             self._save()
         else:
-            self.path.unlink(missing_ok=True)
+            self.remove()
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
 
     @property
     def _entries(self) -> list[_KeptValue]:
@@ -113,6 +114,22 @@ class UndoRecord:
             raise RecordUnusable(
                 f"The record {self.path} cannot be written: {error}", "Name another file with --record."
             ) from None
+
+
+def _read(path: Path) -> _Content:
+    try:
+        content = _Content.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordUnusable(f"{path} cannot be read as a record: {error}", "Restore it, or move it away.") from None
+    try:
+        for entry in content.entries:
+            place_of(entry.place)
+    except (LookupError, TypeError):
+        raise RecordUnusable(
+            f"{path} has changes that version {__version__} does not know.",
+            "It is of a newer version: use that one, or a newer one still.",
+        ) from None
+    return content
 
 
 def digest(value: Any) -> str:

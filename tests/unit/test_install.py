@@ -3,6 +3,7 @@
 The real programs are in tests/e2e/test_strangers_walk.py.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,12 +32,13 @@ from guard_server.install.plugin_files import (
     PIPELINES_MODELS,
     plugin_file,
 )
-from guard_server.install.setting_places import PipelinesConnection
+from guard_server.install.setting_places import ConnectionSwitch, PipelinesConnection
 from guard_server.install.steps import PutSecret
 from guard_server.install.undo_record import UndoRecord
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import EVERYBODY, ModelRecord, PipelinesServer, WebuiConnection, WebuiModel
 from guard_server.open_webui.survey import Survey
+from moderation.probe import ADMINS_ONLY
 from pipelines.upstreams.model_ids import REFUSAL_ENTRY, encoded
 from tests.stands.admin_api import TOKEN, AdminApi
 from tests.stands.servers import free_port, serve
@@ -173,6 +175,117 @@ def test_an_older_file_stays_until_an_upgrade(installing: Installing) -> None:
     assert installing.api.functions[FUNCTION_FILTER]["is_active"]
 
 
+def test_a_plugin_is_asked_for_a_verdict_once_in_each_run_and_never_for_a_plan(installing: Installing) -> None:
+    api = installing.api
+    installing.install(dry_run=True)
+    assert api.asked == []
+    # An older plugin says nothing about itself.
+    installing.install(Protect.FILTER)
+    installing.install(Protect.FILTER)
+    assert api.asked == ["open"] * 2
+    assert installing.said[-1].startswith("0 steps done")
+    api.answer = f"It was not checked.\n\n{ADMINS_ONLY} the guard refuses its key."
+    with pytest.raises(CannotInstall, match="gets no verdict: the guard refuses its key"):
+        installing.install(Protect.FILTER)
+
+
+def test_a_preset_keeps_what_the_list_of_presets_leaves_out(installing: Installing) -> None:
+    api = installing.api
+    api.records["preset"]["meta"]["background_image_url"] = "/api/v1/files/1/content"
+    before = api.state()
+    installing.install()
+    assert api.records["preset"]["base_model_id"] == f"{FUNCTION_MODELS}.open"
+    assert api.records["preset"]["meta"]["background_image_url"] == "/api/v1/files/1/content"
+    assert installing.uninstall()
+    assert api.state() == before
+
+
+def test_no_model_is_saved_without_the_settings_that_an_admin_may_not_see(installing: Installing) -> None:
+    installing.api.may_write = False
+    with pytest.raises(CannotInstall, match="may not change the model"):
+        installing.install()
+    assert installing.api.records["preset"]["base_model_id"] == "open"
+    assert installing.api.records["open"]["params"]
+
+
+def test_hundreds_of_models_are_not_listed_hundreds_of_times(api: AdminApi, tmp_path: Path) -> None:
+    def lists(folder: Path) -> int:
+        folder.mkdir()
+        with serve(api.app) as url:
+            installing = Installing(api, url, folder)
+            with installing.client:
+                installing.install()
+                assert installing.uninstall()
+        return api.requests.pop("/api/v1/models/export") + api.requests.pop("/api/v1/models/base")
+
+    few = lists(tmp_path / "few")
+    for number in range(30):
+        api.records[f"team/model:{number}%20ü"] = api.records["open"] | {"id": f"team/model:{number}%20ü"}
+    assert lists(tmp_path / "many") == few
+    assert api.records["team/model:7%20ü"]["access_grants"]
+
+
+def test_nothing_is_promised_of_what_was_here_before(installing: Installing, tmp_path: Path) -> None:
+    api = installing.api
+    before = api.state()
+    installing.install()
+    installed, first = api.state(), installing.path
+    # As from another machine.
+    installing.path = tmp_path / "elsewhere.json"
+    installing.install()
+    assert "puts nothing back" in installing.said[-2]
+    with pytest.raises(RecordUnusable, match="nothing to put back"):
+        installing.uninstall()
+    assert api.state() == installed
+    assert not installing.path.exists()
+    installing.path = first
+    assert installing.uninstall()
+    assert api.state() == before
+
+
+def test_a_preset_that_was_built_on_a_guarded_model_since_is_named_when_that_is_gone(installing: Installing) -> None:
+    installing.install()
+    base = f"{FUNCTION_MODELS}.open"
+    installing.api.records["later"] = installing.api.records["preset"] | {"id": "later", "base_model_id": base}
+    assert not installing.uninstall()
+    assert any(f"the preset later: its base {base} is gone" in line for line in installing.said)
+    assert installing.api.records["preset"]["base_model_id"] == "open"
+
+
+def test_an_open_webui_in_which_no_model_is_open_to_users_is_told_what_to_open(installing: Installing) -> None:
+    installing.install(dry_run=True)
+    assert not any("No model is open" in line for line in installing.said)
+    installing.api.records.clear()
+    installing.install()
+    assert any("No model is open to users" in line for line in installing.said)
+
+
+@pytest.mark.parametrize("model", ["open", "preset"])
+def test_model_controls_which_no_function_may_have_are_said_before_any_change(
+    installing: Installing, model: str
+) -> None:
+    api = installing.api
+    api.records[model]["params"] = {"model_controls": {"reasoning_effort": {}}}
+    before = api.state()
+    with pytest.raises(CannotInstall, match=f"cannot have model controls, as these have: {model}"):
+        installing.install()
+    assert api.state() == before
+    installing.install(Protect.BOTH)
+    assert "model_controls" not in api.records[f"{FUNCTION_MODELS}.open"]["params"]
+    assert "model_controls" in api.records[model]["params"]
+
+
+def test_a_proxy_that_asks_for_a_sign_in_in_between_is_a_cause_with_a_way_to_go_on(installing: Installing) -> None:
+    api = installing.api
+    before = api.state()
+    api.fails_at, api.failure = 3, PlainTextResponse("<html>")
+    with pytest.raises(CannotInstall, match="not JSON") as raised:
+        installing.install()
+    assert str(installing.path) in raised.value.remedy
+    assert installing.uninstall()
+    assert api.state() == before
+
+
 @pytest.mark.parametrize("status", [401, 502])
 def test_a_guard_that_open_webui_cannot_reach_is_said_before_any_change(installing: Installing, status: int) -> None:
     installing.api.guard_status = status
@@ -191,9 +304,17 @@ def test_no_record_holds_a_key_and_a_foreign_one_is_refused(installing: Installi
     assert installing.path.stat().st_mode & 0o077 == 0
     with pytest.raises(RecordUnusable, match="is the record of"):
         UndoRecord(installing.path, "http://elsewhere")
-    (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(RecordUnusable, match="cannot be read"):
-        UndoRecord(tmp_path / "broken.json", "http://elsewhere")
+    later = json.loads(text)
+    later["entries"][0]["place"] |= {"kind": "tool"}
+    for content, says in [
+        (b"{", "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (json.dumps(later).encode(), "does not know"),
+        (text.replace('"plugin"', '"name"').encode(), "does not know"),
+    ]:
+        (tmp_path / "broken.json").write_bytes(content)
+        with pytest.raises(RecordUnusable, match=says):
+            UndoRecord(tmp_path / "broken.json", installing.client.url)
 
 
 @given(st.text(min_size=1, max_size=50), st.integers(1, 20))
@@ -295,6 +416,27 @@ def test_connections_that_were_off_with_all_others_stay_off() -> None:
     assert planned[:on] == [f"Keep the connection {MODELS} off", "Keep the connection http://other/v1 off"]
 
 
+def test_each_of_several_connections_with_one_address_is_switched(installing: Installing) -> None:
+    first, server, _ = seen().connections
+    again = WebuiConnection(2, MODELS, "sk-another", {"prefix_id": "work"})
+    steps = pipelines_plan.steps(
+        seen(connections=(first, server, again)), Options(HostKind.PIPELINES, Protect.MODELS, GUARD)
+    )
+    switches = [step.place for step in steps if isinstance(step.place, ConnectionSwitch)]
+    assert switches == [ConnectionSwitch(MODELS), ConnectionSwitch(MODELS, 1)]
+    openai = installing.api.settings["openai"]
+    openai.update(
+        {"OPENAI_API_BASE_URLS": [MODELS, SERVER, MODELS], "OPENAI_API_CONFIGS": {"2": {"prefix_id": "work"}}}
+    )
+    for switch in switches:
+        switch.write(installing.client, False)
+    assert openai["OPENAI_API_CONFIGS"] == {"0": {"enable": False}, "2": {"prefix_id": "work", "enable": False}}
+    for switch in switches:
+        switch.write(installing.client, None)
+    assert openai["OPENAI_API_CONFIGS"] == {"0": {}, "2": {"prefix_id": "work"}}
+    assert ConnectionSwitch(MODELS, 2).read(installing.client) is None
+
+
 def of_another_plugin() -> Survey:
     made = seen()
     pipe = WebuiModel("clock.now", "Clock", "openai", None, "clock", "pipe")
@@ -355,6 +497,14 @@ async def _elsewhere(request: Any) -> RedirectResponse:
     return RedirectResponse("https://chat.example/api/version")
 
 
+async def _sign_in(request: Any) -> RedirectResponse:
+    return RedirectResponse("https://login.example/?next=%2Fapi%2Fversion&client=1")
+
+
+async def _without_webui(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("<h1>Bad Gateway</h1>", 502)
+
+
 async def _sign_in_page(request: Any) -> PlainTextResponse:
     return PlainTextResponse("<html>")
 
@@ -404,12 +554,17 @@ def test_a_wrong_token(api: AdminApi, tmp_path: Path) -> None:
         assert "does not know this token" in run(url, "sk-wrong", tmp_path)
         assert "No token was given" in run(url, "", tmp_path)
         assert "cannot be read" in run(url, "", tmp_path, "--token-file", str(tmp_path / "none"))
+        # Signs that no header may have; the message of the HTTP library would repeat the token.
+        for token in ("sk-line\nsk-another", "sk-tök", "sk one"):
+            assert "not one word" in run(url, token, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
         (_elsewhere, "--webui https://chat.example"),
+        (_sign_in, "a sign-in page before it"),
+        (_without_webui, "answers 502"),
         (_sign_in_page, "is no Open WebUI"),
         (_other_api, "is no Open WebUI"),
     ],
@@ -421,7 +576,25 @@ def test_an_address_where_something_else_answers(answer: Any, says: str, tmp_pat
 
 def test_an_address_where_nobody_answers(tmp_path: Path) -> None:
     assert "cannot be reached" in run(f"http://127.0.0.1:{free_port()}", TOKEN, tmp_path)
-    assert "is no address" in run("localhost:3000", TOKEN, tmp_path)
+    for address in ("localhost:3000", "http://", "http://localhost:port", "ftp://localhost", ""):
+        assert "is no address" in run(address, TOKEN, tmp_path)
+    said = run("https://me:hunter2@localhost", TOKEN, tmp_path) + run("https://me:hunter2@localhost:port", "", tmp_path)
+    assert "has a user name or a password" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("http://LocalHost:3000//", "http://localhost:3000"),
+        (" https://chat.example:443/ ", "https://chat.example"),
+        ("http://[::1]:3000/?models=a#b", "http://[::1]:3000"),
+        ("https://example/chat/", "https://example/chat"),
+    ],
+)
+def test_one_address_has_one_record_however_it_is_written(address: str, meant: str) -> None:
+    with WebuiClient(address) as client:
+        assert client.url == meant
 
 
 def test_what_was_never_installed_cannot_be_undone(api: AdminApi, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from guard_server.errors import TokenRefused
 from guard_server.open_webui.client import WebuiClient
 
 _NAME = "Qwen3Guard protection check"
@@ -22,6 +23,7 @@ def ordinary_user(admin: WebuiClient, token: str | None) -> Iterator[WebuiClient
     """
     if token is not None:
         with WebuiClient(admin.url, token, admin.seconds) as user:
+            user.check_user()
             yield user
         return
     _remove_left_behind(admin)
@@ -44,6 +46,11 @@ def ordinary_user(admin: WebuiClient, token: str | None) -> Iterator[WebuiClient
 
 def _signed_in(admin: WebuiClient, form: dict[str, str]) -> str:
     signed_in = admin.post("/api/v1/auths/signin", {"email": form["email"], "password": form["password"]})
+    if not signed_in.get("token"):
+        raise TokenRefused(
+            "This Open WebUI lets the check's own account in with a second factor only.",
+            "Give the token of a user to ask as: --user-token-file.",
+        )
     return str(signed_in["token"])
 
 
