@@ -197,7 +197,7 @@ class AdminApi:
         found = self.records.get(request.query_params["id"])
         if found is None:
             return JSONResponse({"detail": _ABSENT}, 404)
-        hidden = {} if self.may_write else {"params": {}}
+        hidden: Body = {} if self.may_write else {"params": {}}
         return JSONResponse(found | hidden | {"write_access": self.may_write})
 
     def _exported(self) -> list[Body]:
