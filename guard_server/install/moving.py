@@ -90,8 +90,9 @@ class Moving:
             if direct.id in self._functions:
                 yield Put(f"Close {direct.id} to users, by taking away its entry", ModelRecordPlace(direct.id), None)
                 continue
-            yield Put(f"Close {direct.id} to users", ModelGrants(direct.id), [])
+            # Closed last: a run that is continued finds only those that are still open.
             yield Put(f"Hide {direct.id} in the list of models", ModelField(direct.id, "hidden"), True)
+            yield Put(f"Close {direct.id} to users", ModelGrants(direct.id), [])
 
     def judge_tasks(self) -> Iterator[SetupStep]:
         """Titles and tags of direct models are written by a guarded one that everybody may use."""

@@ -163,15 +163,14 @@ def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecor
     changes = 0
     for step in steps:
         was_done = step.is_done(client)
-        if was_done:
-            continue
-        say(step.title)
-        if step.place is not None:
-            record.note(step.place, step.place.read(client))
-        step.do(client)
-        if step.place is not None:
+        if not was_done:
+            say(step.title)
+            if step.place is not None:
+                record.note(step.place, step.place.read(client))
+            step.do(client)
+            changes += was_done is not None
+        if step.place is not None and (not was_done or record.is_open(step.place)):
             record.settle(step.place, step.place.read(client))
-        changes += was_done is not None
     return changes
 
 

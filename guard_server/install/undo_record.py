@@ -20,7 +20,7 @@ class _KeptValue(BaseModel):
     place: Body
     before: Any
     after: str = ""
-    """The digest of what was written last."""
+    """The digest of what was written last; empty while it is being written."""
 
 
 class _Content(BaseModel):
@@ -39,8 +39,8 @@ class Change:
     after: str
 
     def is_ours(self, value: Any) -> bool:
-        """Whether a value is the one that we wrote last."""
-        return digest(value) == self.after
+        """Whether a value is the one that we wrote last. A run that ended while it wrote did not say which."""
+        return self.after in ("", digest(value))
 
 
 class UndoRecord:
@@ -66,13 +66,21 @@ class UndoRecord:
         self._save()
 
     def note(self, place: KeptPlace, before: Any) -> None:
-        """The first value of a place is the one that counts."""
-        if self._entry(place) is None:
+        """Before a change. The first value of a place is the one that counts."""
+        entry = self._entry(place)
+        if entry is None:
             self._entries.append(_KeptValue(place=named(place), before=before))
-            self._save()
+        else:
+            entry.after = ""
+        self._save()
+
+    def is_open(self, place: KeptPlace) -> bool:
+        """Whether a run ended before it said what the place holds."""
+        entry = self._entry(place)
+        return entry is not None and not entry.after
 
     def settle(self, place: KeptPlace, after: Any) -> None:
-        """What the place holds after a change."""
+        """After a change: what the place holds."""
         entry = self._entry(place)
         if entry is not None:
             entry.after = digest(after)

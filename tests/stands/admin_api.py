@@ -39,6 +39,8 @@ class AdminApi:
         self.verified: Body = {"data": [{"id": "Qwen3Guard-Gen-4B"}]}
         self.fails_at = 0
         """The number of the change, from 1 on, that fails; 0 for none."""
+        self.fails_late = False
+        """Makes the change all the same."""
         self.failure: Response = JSONResponse({"detail": "database is locked"}, 500)
         """What the client gets then."""
         self.changes = 0
@@ -161,8 +163,9 @@ class AdminApi:
                 return refused
             if changes:
                 self.changes += 1
-                if self.changes == self.fails_at:
-                    return self.failure
+            fails = changes and self.changes == self.fails_at
+            if fails and not self.fails_late:
+                return self.failure
             body = await request.json() if await request.body() else {}
             try:
                 answered = answer(body=body, **request.path_params)
@@ -170,7 +173,7 @@ class AdminApi:
                 return JSONResponse({"detail": _ABSENT}, 401)
             if changes:
                 self.after_change()
-            return JSONResponse(answered)
+            return self.failure if fails else JSONResponse(answered)
 
         return endpoint
 

@@ -76,11 +76,15 @@ def installing(api: AdminApi, tmp_path: Path) -> Iterator[Installing]:
             yield installing
 
 
-@pytest.mark.parametrize("protect", Protect)
+@pytest.mark.parametrize(
+    ("protect", "lost"), [*((protect, False) for protect in Protect), (Protect.MODELS, True), (Protect.FILTER, True)]
+)
 def test_an_installation_that_fails_at_any_change_can_be_continued_and_undone(
-    installing: Installing, protect: Protect
+    installing: Installing, protect: Protect, lost: bool
 ) -> None:
+    """`lost`: the change is made, but the command does not hear of it."""
     api = installing.api
+    api.fails_late = lost
     before = api.state()
     installing.install(protect)
     wanted, changes = api.state(), api.changes

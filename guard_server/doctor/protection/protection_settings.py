@@ -58,7 +58,8 @@ def _any_plugin(found: Survey, plugins: tuple[Plugin, ...]) -> Iterator[SettingF
             "plugins",
             "none of Qwen3Guard's is seen",
             "Run: qwen3guard install. If you did: a connection that is switched off, has a list of model ids or cannot "
-            f"be reached hides the plugins of its Pipelines server ({_CONNECTIONS}).",
+            f"be reached hides the plugins of its Pipelines server ({_CONNECTIONS}); ENABLE_FUNCTIONS=false hides "
+            "Functions.",
         )
 
 
