@@ -22,8 +22,13 @@ _FILTER_ON = {"active": True, "global": True}
 _MODELS_ON = {"active": True, "global": False}
 
 
-def check(client: WebuiClient, survey: Survey, options: Options) -> None:
-    """Raises CannotInstall for what would make a step fail, before anything is changed."""
+def plan(client: WebuiClient, survey: Survey, options: Options) -> list[SetupStep]:
+    """The steps, after a check that they can be done. Raises CannotInstall."""
+    _check(client, survey, options)
+    return list(_steps(survey, options))
+
+
+def _check(client: WebuiClient, survey: Survey, options: Options) -> None:
     features = client.get("/api/config").get("features") or {}
     if features.get("enable_functions") is False:
         raise CannotInstall(
@@ -36,7 +41,7 @@ def check(client: WebuiClient, survey: Survey, options: Options) -> None:
         _check_guard(client, options.guard_url, options.guard_key)
 
 
-def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
+def _steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
     """In an order in which users always have a model, and a filter is set before it is on."""
     if options.has_models:
         yield from _models(survey, options)

@@ -44,6 +44,7 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
         say(_NO_MODEL)
     _check_earlier(record, options)
     _say_what_is_old(seen, options, say)
+    plan = functions_plan.plan if options.host is HostKind.FUNCTIONS else pipelines_plan.plan
     steps = plan(client, seen, options)
     if dry_run:
         _show(client, steps, say)
@@ -59,15 +60,6 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
     say(f"{_counted(done, 'step')} done. {before}")
     if options.protect is Protect.MODELS:
         say(_BY_HAND)
-
-
-def plan(client: WebuiClient, seen: Survey, options: Options) -> list[SetupStep]:
-    """The steps, after a check that they can be done. Raises CannotInstall."""
-    if options.host is HostKind.FUNCTIONS:
-        functions_plan.check(client, seen, options)
-        return list(functions_plan.steps(seen, options))
-    pipelines_plan.check(client, seen, options)
-    return list(pipelines_plan.steps(seen, options))
 
 
 def uninstall(client: WebuiClient, record: UndoRecord, say: Say) -> bool:

@@ -4,7 +4,7 @@ The real programs are in tests/e2e/test_strangers_walk.py.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +23,9 @@ from guard_server import cli
 from guard_server.errors import CannotInstall, RecordUnusable
 from guard_server.install import installation, pipelines_plan
 from guard_server.install.functions_plan import _HIDDEN_ENTRY
+from guard_server.install.model_servers import ModelServer, direct_servers, guarded_id, joined, known_servers
 from guard_server.install.options import HostKind, Options, Protect
-from guard_server.install.pipelines_plan import _FILTER_NAME, _REFUSAL_ENTRY, guarded_id
+from guard_server.install.pipelines_plan import _FILTER_NAME, _REFUSAL_ENTRY
 from guard_server.install.plugin_files import (
     FUNCTION_FILTER,
     FUNCTION_MODELS,
@@ -33,7 +34,7 @@ from guard_server.install.plugin_files import (
     plugin_file,
 )
 from guard_server.install.setting_places import ConnectionSwitch, PipelinesConnection
-from guard_server.install.steps import PutSecret
+from guard_server.install.steps import PutSecret, SetupStep
 from guard_server.install.undo_record import UndoRecord
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import EVERYBODY, ModelRecord, PipelinesServer, WebuiConnection, WebuiModel
@@ -372,9 +373,16 @@ def seen(settings: dict[str, Any] | None = None, **more: Any) -> Survey:
     return Survey(**(found | more))
 
 
-def titles(survey: Survey, protect: Protect) -> list[str]:
-    options = Options(HostKind.PIPELINES, protect, GUARD)
-    return [step.title for step in pipelines_plan.steps(survey, options)]
+def planned_steps(
+    survey: Survey, protect: Protect, known: Sequence[ModelServer] = (), **options: Any
+) -> list[SetupStep]:
+    """`known`: the servers of models that the plugin has from an earlier run."""
+    wanted = Options(HostKind.PIPELINES, protect, GUARD, **options)
+    return list(pipelines_plan.steps(survey, wanted, joined(known, direct_servers(survey, SERVER))))
+
+
+def titles(survey: Survey, protect: Protect, known: Sequence[ModelServer] = ()) -> list[str]:
+    return [step.title for step in planned_steps(survey, protect, known)]
 
 
 def test_direct_connections_are_switched_off_when_all_users_have_guarded_models() -> None:
@@ -397,21 +405,56 @@ def test_direct_connections_are_switched_off_when_all_users_have_guarded_models(
 
 def test_no_step_shows_a_key() -> None:
     for protect in Protect:
-        steps = list(
-            pipelines_plan.steps(
-                seen(), Options(HostKind.PIPELINES, protect, GUARD, "sk-guard-secret", SERVER, "sk-server-secret")
-            )
-        )
+        secrets: dict[str, Any] = {
+            "guard_key": "sk-guard-secret",
+            "pipelines": SERVER,
+            "pipelines_key": "sk-server-secret",
+        }
+        steps = planned_steps(seen(), protect, **secrets)
         shown = f"{steps} {[step.title for step in steps]} {seen()}"
         assert "secret" not in shown
 
 
-def test_the_addresses_and_keys_of_all_servers_of_models_are_set() -> None:
-    steps = list(pipelines_plan.steps(seen(), Options(HostKind.PIPELINES, Protect.MODELS, GUARD)))
+def servers_set(steps: Sequence[SetupStep]) -> dict[str, str]:
     (told,) = [step.wanted for step in steps if isinstance(step, PutSecret)]
+    return dict(told)
+
+
+def test_the_addresses_and_keys_of_all_servers_of_models_are_set() -> None:
+    told = servers_set(planned_steps(seen(), Protect.MODELS))
     urls = (MODELS, "http://other/v1", "http://ollama:11434/v1", "http://proxy/ollama/v1")
     assert told["upstream_base_urls"] == ", ".join(urls)
     assert told["upstream_api_keys"] == "sk-upstream-secret, none, none, sk-ollama-secret"
+
+
+def test_servers_that_an_earlier_run_has_switched_off_keep_their_places() -> None:
+    first, server, other = seen().connections
+    off = WebuiConnection(0, MODELS, first.key, {"enable": False})
+    rotated = WebuiConnection(2, other.url, "sk-new", {})
+    new = WebuiConnection(3, "http://new/v1", "sk-3", {})
+    # As the plugin gives back what was saved, and one that an admin has added there by hand.
+    valves = {"upstream_base_urls": f"{MODELS},http://own/v1, {other.url}", "upstream_api_keys": "sk-1,sk-own, sk-2"}
+    connections = (off, server, rotated, new)
+    models = (WebuiModel("gpt", "gpt", "openai", 2), WebuiModel("neo", "neo", "openai", 3))
+    survey = seen(connections=connections, models=models, ollama_enabled=False)
+    steps = planned_steps(survey, Protect.MODELS, known_servers(valves))
+    told = servers_set(steps)
+    assert told["upstream_base_urls"] == f"{MODELS}, http://own/v1, {other.url}, http://new/v1"
+    assert told["upstream_api_keys"] == "sk-1, sk-own, sk-new, sk-3"
+    assert any(step.title == f"Offer {guarded_id('gpt', 3)} under the name of gpt" for step in steps)
+    # When all are off, nothing is left to be set.
+    finished = seen(connections=(off, server), ollama_enabled=False)
+    assert not any(
+        isinstance(step, PutSecret) for step in planned_steps(finished, Protect.MODELS, known_servers(valves))
+    )
+
+
+def test_one_address_with_several_keys_keeps_each_in_its_place() -> None:
+    one, two = ModelServer(MODELS, "sk-1"), ModelServer(MODELS, "sk-2")
+    on = replace(two, connection=WebuiConnection(1, MODELS, "sk-2", {}))
+    assert [server.key for server in joined((one, two), (on,))] == ["sk-1", "sk-2"]
+    # The address of a plugin that nobody has set is no server.
+    assert joined(known_servers({"upstream_base_urls": "http://localhost:11434/v1"}), (on,)) == (on,)
 
 
 def test_connections_that_were_off_with_all_others_stay_off() -> None:
@@ -423,9 +466,7 @@ def test_connections_that_were_off_with_all_others_stay_off() -> None:
 def test_each_of_several_connections_with_one_address_is_switched(installing: Installing) -> None:
     first, server, _ = seen().connections
     again = WebuiConnection(2, MODELS, "sk-another", {"prefix_id": "work"})
-    steps = pipelines_plan.steps(
-        seen(connections=(first, server, again)), Options(HostKind.PIPELINES, Protect.MODELS, GUARD)
-    )
+    steps = planned_steps(seen(connections=(first, server, again)), Protect.MODELS)
     switches = [step.place for step in steps if isinstance(step.place, ConnectionSwitch)]
     assert switches == [ConnectionSwitch(MODELS), ConnectionSwitch(MODELS, 1)]
     openai = installing.api.settings["openai"]
@@ -470,7 +511,7 @@ def test_what_a_pipelines_server_cannot_do_is_said_before_any_change(
 ) -> None:
     installing.api.verified = {"data": [], "pipelines": True}
     with pytest.raises(CannotInstall) as raised:
-        pipelines_plan.check(installing.client, survey, Options(HostKind.PIPELINES, protect, GUARD))
+        pipelines_plan.plan(installing.client, survey, Options(HostKind.PIPELINES, protect, GUARD))
     assert says in raised.value.cause
 
 
