@@ -47,6 +47,10 @@ class PlainWebui:
             plain.team.http.close()
 
     def make_plain(self) -> None:
+        # As strict as an admin may choose: the check makes its account all the same.
+        accounts = self.admin.get("/api/v1/auths/admin/config")
+        strict = {"ENABLE_SIGNUP": False, "ENABLE_API_KEYS": False, "DEFAULT_USER_ROLE": "pending"}
+        self.admin.post("/api/v1/auths/admin/config", accounts | strict)
         index = self.stack.setup.pipelines_index
         for plugin in (FILTER, FILTER_REFUSAL):
             reply = self.admin.http.request("DELETE", "/api/v1/pipelines/delete", json={"id": plugin, "urlIdx": index})

@@ -160,6 +160,8 @@ def test_both_functions_judge_models_under_their_own_names_until_the_filter_is_s
     plain.guarded.model.says(PROBE_ANSWER)
     on = check(plain.stack, tmp_path / "token")
     assert (on.status, on.failed_settings()) == (1, {})
+    (access,) = [one for one in on.report["settings"] if one["setting"] == "access to models"]
+    assert (access["level"], access["found"].endswith(f"not asked: {TEAMS}")) == ("warning", True)
     direct, guarded = on.states(OPEN), on.states(f"{FUNCTION_MODELS}.{OPEN}")
     for states in (direct, guarded):
         assert {states[path] for path in (*SEEN_BY_A_FILTER, "title")} == {"protected"}

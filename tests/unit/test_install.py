@@ -77,9 +77,7 @@ def installing(api: AdminApi, tmp_path: Path) -> Iterator[Installing]:
             yield installing
 
 
-@pytest.mark.parametrize(
-    ("protect", "lost"), [*((protect, False) for protect in Protect), (Protect.MODELS, True), (Protect.FILTER, True)]
-)
+@pytest.mark.parametrize(("protect", "lost"), [*((protect, False) for protect in Protect), (Protect.MODELS, True)])
 def test_an_installation_that_fails_at_any_change_can_be_continued_and_undone(
     installing: Installing, protect: Protect, lost: bool
 ) -> None:
