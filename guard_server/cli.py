@@ -279,10 +279,12 @@ def install(
     def say(line: str) -> None:
         out.print(line, markup=False)
 
+    if remove and upgrade:
+        raise typer.BadParameter("--upgrade and --uninstall exclude each other")
     with errors_reported(), WebuiClient(webui, read_token(token_file)) as client:
         undo_record = installation.open_record(client, record)
         if remove:
-            sys.exit(0 if installation.uninstall(client, undo_record, say) else 1)
+            sys.exit(0 if installation.uninstall(client, undo_record, say, dry_run=dry_run) else 1)
         earlier = undo_record.content
         options = Options(
             HostKind(host or (earlier.host if earlier else "functions")),

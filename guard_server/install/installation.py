@@ -62,7 +62,7 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
         say(_BY_HAND)
 
 
-def uninstall(client: WebuiClient, record: UndoRecord, say: Say) -> bool:
+def uninstall(client: WebuiClient, record: UndoRecord, say: Say, *, dry_run: bool = False) -> bool:
     """Puts back what was before. False if something was left: it is said, with the reason.
 
     Raises:
@@ -75,13 +75,19 @@ def uninstall(client: WebuiClient, record: UndoRecord, say: Say) -> bool:
             "Name its file with --record, or remove the plugins by hand: docs/functions.md, docs/guarded-models.md.",
         )
     if not record.changes():
-        record.remove()
+        if not dry_run:
+            record.remove()
         raise RecordUnusable(
-            f"{record.path} had nothing to put back: all was here before that run.",
+            f"{record.path} has nothing to put back: all was here before that run.",
             "If this Open WebUI was set up from another machine or under another address, name that record with "
             "--record. If not, remove the plugins by hand: docs/functions.md, docs/guarded-models.md.",
         )
-    left = undo(client, record, say)
+    left = undo(client, record, say, dry_run=dry_run)
+    if dry_run:
+        for line in left:
+            say(f"To be left: {line}")
+        say("This is the plan. Nothing was changed.")
+        return True
     left += [_REBUILD.format(one.id, one.base) for one in _presets_without_base(client)]
     for line in left:
         say(f"Left: {line}")

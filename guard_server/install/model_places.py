@@ -93,15 +93,20 @@ def grants_of(record: Body) -> list[Body]:
 
 
 def _record(client: WebuiClient, model: str) -> Body | None:
-    """One model: the lists of all have no background images, and are long."""
+    """One model: the list of presets has no background images, and lists are long."""
+    record: Body | None = None
     try:
-        record: Body = client.get("/api/v1/models/model", id=model)
+        record = client.get("/api/v1/models/model", id=model)
     except WebuiRefused as refused:
         if refused.status == 404:
             return None
-        raise
-    if not record["write_access"]:
-        # Its settings were left out, and would be lost when it is saved.
+        if refused.status != 401:
+            raise
+    if record is None or not record["write_access"]:
+        # Without BYPASS_ADMIN_ACCESS_CONTROL the settings of others' models are left out, and would be lost when they
+        # are saved. The list of all models but presets has them.
+        record = next((one for one in client.get("/api/v1/models/base") if one["id"] == model), None)
+    if record is None:
         raise CannotInstall(
             f"This account may not change the model {model}.",
             "Give the token of the admin who made it, or start Open WebUI with BYPASS_ADMIN_ACCESS_CONTROL=true.",

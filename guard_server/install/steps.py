@@ -11,7 +11,7 @@ from guard_server.errors import CannotInstall, WebuiRefused
 from guard_server.install.kept_place import KeptPlace
 from guard_server.install.pipeline_places import PipelineFile
 from guard_server.install.setting_places import ConnectionSwitch
-from guard_server.install.undo_record import UndoRecord
+from guard_server.install.undo_record import Change, UndoRecord
 from guard_server.open_webui.chat_replies import chat_reply, plugin_version
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import models
@@ -174,35 +174,45 @@ def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecor
     return changes
 
 
-def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
-    """Puts back what was before, the last change first, and returns what was left as it is, with the reason."""
+def undo(client: WebuiClient, record: UndoRecord, say: Say, *, dry_run: bool = False) -> list[str]:
+    """Puts back what was before, the last change first, and returns what was left as it is, with the reason.
+
+    Args:
+        dry_run: says it only.
+    """
     left = []
+
+    def put_back(change: Change) -> None:
+        say(f"{'To undo' if dry_run else 'Undoing'}: {change.place}")
+        if not dry_run:
+            change.place.write(client, change.before)
+
+    def forget(change: Change) -> None:
+        if not dry_run:
+            record.forget(change)
+
     changes = record.changes()
     made = {getattr(change.place, "plugin", None) for change in changes if _is_plugin(change) and change.before is None}
     for change in changes:
         place = change.place
         if not _is_plugin(change) and getattr(place, "plugin", None) in made:
             # It goes with its plugin.
-            record.forget(change)
+            forget(change)
             continue
         try:
             now = place.read(client)
-            if now is not None and change.before is None:
-                say(f"Undoing: {place}")
-                place.write(client, None)
-            elif now != change.before and change.is_ours(now):
-                say(f"Undoing: {place}")
-                place.write(client, change.before)
+            if (now is not None and change.before is None) or (now != change.before and change.is_ours(now)):
+                put_back(change)
             elif now != change.before:
                 left.append(f"{place}: it was changed since, and is left as it is")
         except (WebuiRefused, CannotInstall) as refused:
             left.append(f"{place}: {refused.cause}")
             continue
-        record.forget(change)
+        forget(change)
     return left
 
 
-def _is_plugin(change: Any) -> bool:
+def _is_plugin(change: Change) -> bool:
     return change.place.kind in ("function", "pipeline")
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from guard_server import __version__
 from guard_server.errors import RecordUnusable
 from guard_server.install.kept_place import KeptPlace, named, place_of
+from guard_server.install.options import HostKind, Protect
 from guard_server.open_webui.records import Body
 
 
@@ -25,8 +26,8 @@ class _KeptValue(BaseModel):
 
 class _Content(BaseModel):
     webui: str
-    host: str
-    protect: str
+    host: HostKind
+    protect: Protect
     entries: list[_KeptValue] = []
 
 
@@ -59,7 +60,7 @@ class UndoRecord:
                 )
         self.webui = webui
 
-    def begin(self, host: str, protect: str) -> None:
+    def begin(self, host: HostKind, protect: Protect) -> None:
         """Call it before the first change, and again when an installation is continued."""
         entries = self.content.entries if self.content else []
         self.content = _Content(webui=self.webui, host=host, protect=protect, entries=entries)

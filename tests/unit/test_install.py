@@ -23,6 +23,7 @@ from guard_server import cli
 from guard_server.errors import CannotInstall, RecordUnusable
 from guard_server.install import installation, pipelines_plan
 from guard_server.install.functions_plan import _HIDDEN_ENTRY
+from guard_server.install.kept_place import place_of
 from guard_server.install.model_servers import ModelServer, direct_servers, guarded_id, joined, known_servers
 from guard_server.install.options import HostKind, Options, Protect
 from guard_server.install.pipelines_plan import _FILTER_NAME, _REFUSAL_ENTRY
@@ -314,6 +315,7 @@ def test_no_record_holds_a_key_and_a_foreign_one_is_refused(installing: Installi
         (b"\xff", "cannot be read"),
         (json.dumps(later).encode(), "does not know"),
         (text.replace('"plugin"', '"name"').encode(), "does not know"),
+        (text.replace('"functions"', '"elsewhere"').encode(), "cannot be read"),
     ]:
         (tmp_path / "broken.json").write_bytes(content)
         with pytest.raises(RecordUnusable, match=says):
@@ -478,6 +480,8 @@ def test_each_of_several_connections_with_one_address_is_switched(installing: In
         switch.write(installing.client, None)
     assert openai["OPENAI_API_CONFIGS"] == {"0": {}, "2": {"prefix_id": "work"}}
     assert ConnectionSwitch(MODELS, 2).read(installing.client) is None
+    # As older records name it.
+    assert place_of({"kind": "connection is on", "url": MODELS}) == switches[0]
 
 
 def of_another_plugin() -> Survey:
@@ -600,6 +604,21 @@ def test_a_wrong_token(api: AdminApi, tmp_path: Path) -> None:
         # Signs that no header may have; the message of the HTTP library would repeat the token.
         for token in ("sk-line\nsk-another", "sk-tök", "sk one"):
             assert "not one word" in run(url, token, tmp_path)
+
+
+def test_a_plan_to_uninstall_changes_nothing(installing: Installing) -> None:
+    installing.install()
+    before, record = installing.api.state(), installing.path.read_text()
+    arguments = ["install", "--webui", installing.client.url, "--record", str(installing.path), "--uninstall"]
+    environment = {"OPEN_WEBUI_TOKEN": TOKEN}
+    planned = CliRunner().invoke(cli.app, [*arguments, "--dry-run"], env=environment)
+    assert planned.exit_code == 0, planned.output
+    assert "To undo: who may use open" in planned.stdout
+    assert (installing.api.state(), installing.path.read_text()) == (before, record)
+    both = CliRunner().invoke(cli.app, [*arguments, "--upgrade"], env=environment)
+    assert both.exit_code == 2
+    done = CliRunner().invoke(cli.app, arguments, env=environment)
+    assert planned.stdout.count("To undo: ") == done.stdout.count("Undoing: ") > 5
 
 
 @pytest.mark.parametrize(
