@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from guard_server.console_output import enumerated
 from guard_server.errors import CannotInstall, NotOpenWebui, RecordUnusable, WebuiRefused, WebuiUnreachable
 from guard_server.install import functions_plan, pipelines_plan
 from guard_server.install.options import HostKind, Options, Protect
@@ -10,7 +11,7 @@ from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, 
 from guard_server.install.steps import Say, SetupStep, carry_out, undo
 from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
-from guard_server.open_webui.records import ModelRecord
+from guard_server.open_webui.records import OURS, ModelRecord
 from guard_server.open_webui.survey import Survey, models, records, survey
 
 _BEFORE = "{} has what was before; --uninstall puts it back."
@@ -19,6 +20,10 @@ _REBUILD = "the preset {}: its base {} is gone; choose another (Workspace > Mode
 _NO_MODEL = (
     "No model is open to users, so none is moved. Open the guarded ones to them later, not the direct ones; or open "
     "the direct ones, and run this command again."
+)
+_AWAY = (
+    "Open to users, but not listed now, so not moved: {}. If their server is away, run this command again when it is "
+    "back. If they are gone, delete them (Admin Panel > Settings > Models)."
 )
 _BY_HAND = (
     "By hand: a user or a group may have a default model of its own, which still names a direct one (docs/install.md)."
@@ -40,8 +45,8 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
     say(f"Looking at {client.url}")
     seen = survey(client)
     _say_what_is_there(seen, say)
-    if options.has_models and not any(seen.may_read(one.id) for one in seen.chat_models):
-        say(_NO_MODEL)
+    if options.has_models:
+        _say_what_is_not_moved(seen, options, say)
     _check_earlier(record, options)
     _say_what_is_old(seen, options, say)
     plan = functions_plan.plan if options.host is HostKind.FUNCTIONS else pipelines_plan.plan
@@ -128,6 +133,17 @@ def _say_what_is_there(seen: Survey, say: Say) -> None:
         _counted(len(seen.functions), "Function"),
     ]
     say(f"Open WebUI {seen.version}: {', '.join(found)}.")
+
+
+def _say_what_is_not_moved(seen: Survey, options: Options, say: Say) -> None:
+    if not any(seen.may_read(one.id) for one in seen.chat_models):
+        say(_NO_MODEL)
+    listed = {one.id for one in seen.models}
+    away = [one.id for one in seen.records if not one.is_preset and one.is_active and one.readers]
+    away = [one for one in away if one not in listed and not one.startswith(OURS)]
+    # A Pipelines server guards all models of a connection, and the connection is switched off.
+    if away and options.host is HostKind.FUNCTIONS and options.protect is Protect.MODELS:
+        say(_AWAY.format(enumerated(away)))
 
 
 def _say_what_is_old(seen: Survey, options: Options, say: Say) -> None:

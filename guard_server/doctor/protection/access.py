@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator, Sequence
 from guard_server.console_output import enumerated
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection.protection_report import SettingFinding
-from guard_server.doctor.protection.valves import OURS, Plugin
+from guard_server.doctor.protection.valves import Plugin
+from guard_server.open_webui.records import OURS
 from guard_server.open_webui.survey import Survey
 
 _SETTING = "access to models"

@@ -8,8 +8,8 @@ import httpx
 from guard_server import __version__
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection.protection_report import SettingFinding
-from guard_server.doctor.protection.valves import OURS, Plugin
-from guard_server.open_webui.records import PipelinesServer
+from guard_server.doctor.protection.valves import Plugin
+from guard_server.open_webui.records import OURS, PipelinesServer
 from guard_server.open_webui.survey import Survey
 
 # The default in the Pipelines server's config.py. Plugins of ours trust no mark that it signs.

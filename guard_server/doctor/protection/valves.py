@@ -7,12 +7,10 @@ from typing import Any
 
 from guard_server.errors import WebuiRefused
 from guard_server.open_webui.client import WebuiClient
-from guard_server.open_webui.records import Function, Pipeline, PipelinesServer
+from guard_server.open_webui.records import OURS, Function, Pipeline, PipelinesServer
 from guard_server.open_webui.survey import Survey
 from moderation.notices.notice import NoticeKind
 
-OURS = "qwen3guard"
-"""The beginning of the ids and titles of our plugins."""
 # Requests for the valves of one plugin: each may reach another worker.
 _READS = 8
 _PAUSE_SECONDS = 0.05
