@@ -178,15 +178,25 @@ def test_a_reply_is_understood(response: httpx.Response, meaning: Meaning) -> No
     assert NoticeReader([]).meaning(chat_replies.chat_reply(response)) is meaning
 
 
-@given(st.text())
-def test_no_reply_is_too_odd(text: str) -> None:
+NAMES = ("choices", "message", "delta", "content", "output", "type", "text", "error", "detail", "title")
+ODD = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3) | st.just("message"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.text() | ODD.map(json.dumps), ODD, st.sampled_from(["application/json", "text/event-stream"]))
+def test_no_reply_is_too_odd(text: str, event: Any, kind: str) -> None:
+    body = text if kind == "application/json" else f"data: {text}\n\ndata: {json.dumps({'delta': event})}\n\n"
     for read in (
         chat_replies.chat_reply,
         chat_replies.message_reply,
         chat_replies.output_reply,
         chat_replies.title_reply,
     ):
-        NoticeReader([]).meaning(read(httpx.Response(200, text=text)))
+        NoticeReader([]).meaning(read(httpx.Response(200, headers={"content-type": kind}, text=body)))
+    NoticeReader([]).meaning(chat_replies.stored_reply({"output": event, "content": text}))
 
 
 def test_the_other_apis_are_understood() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from guard_server.open_webui.chat_replies import (
     Reply,
+    at,
     body_of,
     chat_reply,
     error_words,
@@ -76,7 +77,7 @@ def _ollama(client: WebuiClient, model: str, prompt: str) -> Reply:
     said = body_of(response)
     if response.is_error:
         return Reply(response.status_code, error_words(said))
-    return Reply(response.status_code, str((said.get("message") or {}).get("content") or ""))
+    return Reply(response.status_code, str(at(said, "message", "content") or ""))
 
 
 def _title(client: WebuiClient, model: str, prompt: str) -> Reply:
