@@ -15,6 +15,10 @@ err = Console(highlight=False, soft_wrap=True, emoji=False, stderr=True)
 _NAMED = 8
 
 
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def enumerated(names: Sequence[str]) -> str:
     """The first of them in one line: an Open WebUI may have hundreds of models."""
     more = len(names) - _NAMED

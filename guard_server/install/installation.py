@@ -3,28 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from guard_server.console_output import enumerated
+from guard_server.console_output import counted
 from guard_server.errors import CannotInstall, NotOpenWebui, RecordUnusable, WebuiRefused, WebuiUnreachable
 from guard_server.install import functions_plan, pipelines_plan
 from guard_server.install.options import HostKind, Options, Protect
-from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, PIPELINES_MODELS, plugin_file
+from guard_server.install.overview import overview
+from guard_server.install.plugin_files import FUNCTION_MODELS, PIPELINES_MODELS
 from guard_server.install.steps import Say, SetupStep, carry_out, undo
 from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
-from guard_server.open_webui.records import OURS, ModelRecord
-from guard_server.open_webui.survey import Survey, models, records, survey
+from guard_server.open_webui.records import ModelRecord
+from guard_server.open_webui.survey import models, records, survey
 
 _BEFORE = "{} has what was before; --uninstall puts it back."
 _ALL_THERE = "All of it was here before this command's first run: --uninstall puts nothing back."
 _REBUILD = "the preset {}: its base {} is gone; choose another (Workspace > Models)"
-_NO_MODEL = (
-    "No model is open to users, so none is moved. Open the guarded ones to them later, not the direct ones; or open "
-    "the direct ones, and run this command again."
-)
-_AWAY = (
-    "Open to users, but not listed now, so not moved: {}. If their server is away, run this command again when it is "
-    "back. If they are gone, delete them (Admin Panel > Settings > Models)."
-)
 _BY_HAND = (
     "By hand: a user or a group may have a default model of its own, which still names a direct one (docs/install.md)."
 )
@@ -44,11 +37,9 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
     client.check_admin()
     say(f"Looking at {client.url}")
     seen = survey(client)
-    _say_what_is_there(seen, say)
-    if options.has_models:
-        _say_what_is_not_moved(seen, options, say)
+    for line in overview(seen, options):
+        say(line)
     _check_earlier(record, options)
-    _say_what_is_old(seen, options, say)
     plan = functions_plan.plan if options.host is HostKind.FUNCTIONS else pipelines_plan.plan
     steps = plan(client, seen, options)
     if dry_run:
@@ -62,7 +53,7 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
             error.cause, f"{error.remedy} What was done is in {record.path}: run the command again, or --uninstall."
         ) from None
     before = _BEFORE.format(record.path) if record.changes() else _ALL_THERE
-    say(f"{_counted(done, 'step')} done. {before}")
+    say(f"{counted(done, 'step')} done. {before}")
     if options.protect is Protect.MODELS:
         say(_BY_HAND)
 
@@ -122,47 +113,10 @@ def _check_earlier(record: UndoRecord, options: Options) -> None:
         )
 
 
-def _say_what_is_there(seen: Survey, say: Say) -> None:
-    found = [
-        _counted(seen.users, "account"),
-        _counted(len(seen.connections), "connection"),
-        *(["Ollama"] if seen.ollama_enabled else []),
-        _counted(len(seen.models), "model"),
-        _counted(len(seen.presets), "preset"),
-        _counted(len(seen.pipelines), "Pipelines server"),
-        _counted(len(seen.functions), "Function"),
-    ]
-    say(f"Open WebUI {seen.version}: {', '.join(found)}.")
-
-
-def _say_what_is_not_moved(seen: Survey, options: Options, say: Say) -> None:
-    if not any(seen.may_read(one.id) for one in seen.chat_models):
-        say(_NO_MODEL)
-    listed = {one.id for one in seen.models}
-    away = [one.id for one in seen.records if not one.is_preset and one.is_active and one.readers]
-    away = [one for one in away if one not in listed and not one.startswith(OURS)]
-    # A Pipelines server guards all models of a connection, and the connection is switched off.
-    if away and options.host is HostKind.FUNCTIONS and options.protect is Protect.MODELS:
-        say(_AWAY.format(enumerated(away)))
-
-
-def _say_what_is_old(seen: Survey, options: Options, say: Say) -> None:
-    """Functions say their version; the plugins of a Pipelines server do not."""
-    for plugin in (FUNCTION_MODELS, FUNCTION_FILTER):
-        there, new = seen.function(plugin), plugin_file(plugin)
-        if there and there.version != new.version and not options.upgrade:
-            version = there.version or "of an unknown version"
-            say(f"{plugin} {version} is installed: --upgrade replaces it by {new.version}.")
-
-
 def _show(client: WebuiClient, steps: Sequence[SetupStep], say: Say) -> None:
     say("The plan. Nothing was changed.")
     for step in steps:
         say(f"  {'(done) ' if _is_done(client, step) else ''}{step.title}")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _is_done(client: WebuiClient, step: SetupStep) -> bool | None:

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from guard_server.console_output import counted
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
 
@@ -58,5 +59,4 @@ def _conclusion(report: ProtectionReport) -> str:
     states = ", ".join(f"{count[state]} {state.value}" for state in PathState if count[state])
     if report.protected:
         return f"Users are protected. Paths: {states}."
-    failed = f"{report.failures} failure{'s' if report.failures != 1 else ''}"
-    return f"{failed}. Paths: {states or 'none'}."
+    return f"{counted(report.failures, 'failure')}. Paths: {states or 'none'}."
