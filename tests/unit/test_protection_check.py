@@ -489,8 +489,8 @@ class ChattingApi(AdminApi):
         self.made = 0
         self.broken = False
         """Lists no models for users."""
-        self.second_factor = False
-        """No account is let in with a password only."""
+        self.policy = ""
+        """What a new account needs, beyond what the check can give."""
 
     @property
     def app(self) -> Starlette:
@@ -510,9 +510,11 @@ class ChattingApi(AdminApi):
     async def _add(self, request: Request) -> Response:
         form = await request.json()
         assert form["role"] == "user"
+        if self.policy == "14 digits":
+            return JSONResponse({"detail": "A password needs 14 digits."}, 400)
         self.made += 1
         self.accounts["temporary"] = {"id": "temporary", "email": form["email"], "created_at": time.time()}
-        return JSONResponse({"id": "temporary"} | ({} if self.second_factor else {"token": "sk-temporary"}))
+        return JSONResponse({"id": "temporary"} | ({} if self.policy else {"token": "sk-temporary"}))
 
     async def _sign_in(self, request: Request) -> Response:
         return JSONResponse({"mfa_required": True})
@@ -610,11 +612,15 @@ def test_only_an_ordinary_user_is_asked_as(chatting: tuple[ChattingApi, WebuiCli
     assert api.asked == []
 
 
-def test_an_account_that_needs_a_second_factor_is_removed_and_said(chatting: tuple[ChattingApi, WebuiClient]) -> None:
+@pytest.mark.parametrize(("policy", "says"), [("second factor", "second factor"), ("14 digits", "needs 14 digits")])
+def test_an_account_that_a_policy_refuses_is_removed_and_said(
+    chatting: tuple[ChattingApi, WebuiClient], policy: str, says: str
+) -> None:
     api, admin = chatting
-    api.second_factor = True
-    with pytest.raises(TokenRefused, match="second factor"):
+    api.policy = policy
+    with pytest.raises(WebuiError, match=says) as raised:
         check_protection(admin)
+    assert "--user-token-file" in raised.value.remedy
     assert set(api.accounts) == {"admin"}
 
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from guard_server import __version__
+from guard_server.console_output import counted
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection.protection_report import SettingFinding
 from guard_server.doctor.protection.valves import Plugin
@@ -38,7 +39,7 @@ def setting_findings(found: Survey, plugins: tuple[Plugin, ...], *, direct: bool
 
 
 def _version(found: Survey) -> SettingFinding:
-    what = f"{found.version}, {found.users} accounts"
+    what = f"{found.version}, {counted(found.users, 'account')}"
     if found.version.startswith(tuple(f"{tested}." for tested in _TESTED)):
         return _ok("Open WebUI", what)
     return _warning("Open WebUI", what, f"This check was tested with {', '.join(_TESTED)} only.")
@@ -77,7 +78,7 @@ def _server(server: PipelinesServer) -> Iterator[SettingFinding]:
             f"Start it with a PIPELINES_API_KEY of your own, and put that into {_CONNECTIONS}.",
         )
     else:
-        yield _ok(name, f"{len(server.pipelines)} plugins, and a key of its own")
+        yield _ok(name, f"{counted(len(server.pipelines), 'plugin')}, and a key of its own")
 
 
 def _plugin(found: Survey, plugin: Plugin) -> Iterator[SettingFinding]:
