@@ -208,6 +208,14 @@ def test_guarded_models_in_a_pipelines_server_take_the_place_of_direct_connectio
     see_a_refusal(plain, open_page(plain.user))
     assert ask(plain, PRESET)[0] == REFUSED
     upgrade(plain, command, entry)
+    # As if the command had been stopped before its last step.
+    config = plain.admin.get("/openai/config")
+    config["OPENAI_API_CONFIGS"]["0"]["enable"] = True
+    plain.admin.post("/openai/config/update", config)
+    said = command.run()
+    assert "Switch the direct connection" in said
+    assert "1 step done" in said
+    assert plain.models(plain.user) == {entry, PRESET}
     plain.guarded.stop_guard()
     try:
         without = check(plain.stack, tmp_path / "token")
