@@ -24,7 +24,14 @@ from guard_server.errors import CannotInstall, RecordUnusable
 from guard_server.install import installation, pipelines_plan
 from guard_server.install.functions_plan import _HIDDEN_ENTRY
 from guard_server.install.kept_place import place_of
-from guard_server.install.model_servers import ModelServer, direct_servers, guarded_id, joined, known_servers
+from guard_server.install.model_servers import (
+    SERVER_VALVES,
+    ModelServer,
+    direct_servers,
+    guarded_id,
+    joined,
+    known_servers,
+)
 from guard_server.install.options import HostKind, Options, Protect
 from guard_server.install.pipelines_plan import _FILTER_NAME, _REFUSAL_ENTRY
 from guard_server.install.plugin_files import (
@@ -41,6 +48,7 @@ from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import EVERYBODY, ModelRecord, PipelinesServer, WebuiConnection, WebuiModel
 from guard_server.open_webui.survey import Survey
 from moderation.probe import ADMINS_ONLY
+from pipelines.service import ModelsValves
 from pipelines.upstreams.model_ids import REFUSAL_ENTRY, encoded
 from tests.stands.admin_api import TOKEN, AdminApi
 from tests.stands.servers import free_port, serve
@@ -456,7 +464,8 @@ def test_one_address_with_several_keys_keeps_each_in_its_place() -> None:
     on = replace(two, connection=WebuiConnection(1, MODELS, "sk-2", {}))
     assert [server.key for server in joined((one, two), (on,))] == ["sk-1", "sk-2"]
     # The address of a plugin that nobody has set is no server.
-    assert joined(known_servers({"upstream_base_urls": "http://localhost:11434/v1"}), (on,)) == (on,)
+    unset = ModelsValves().model_dump(include=set(SERVER_VALVES))
+    assert joined(known_servers(unset), (on,)) == (on,)
 
 
 def test_connections_that_were_off_with_all_others_stay_off() -> None:
