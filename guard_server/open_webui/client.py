@@ -45,7 +45,14 @@ class WebuiClient:
         self.seconds = seconds
         # A cookie of an earlier reply would go on naming its account.
         none = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-        self.http = httpx.Client(base_url=self.url, timeout=seconds, trust_env=trust_env, cookies=none)
+        try:
+            self.http = httpx.Client(base_url=self.url, timeout=seconds, trust_env=trust_env, cookies=none)
+        except (ValueError, ImportError) as error:
+            # Such as a SOCKS proxy, for which httpx needs another package.
+            raise WebuiUnreachable(
+                f"The proxy that the environment names cannot be used: {error}",
+                "Correct or remove HTTP_PROXY, HTTPS_PROXY and ALL_PROXY for this command.",
+            ) from None
         self.use(token)
 
     def __enter__(self) -> Self:

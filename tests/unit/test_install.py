@@ -656,6 +656,13 @@ def test_an_address_where_nobody_answers(tmp_path: Path) -> None:
     assert "hunter2" not in said
 
 
+def test_a_proxy_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "gopher://proxy.example:70")
+    said = run(f"http://127.0.0.1:{free_port()}", TOKEN, tmp_path)
+    assert "The proxy that the environment names" in said
+    assert "ALL_PROXY" in said
+
+
 @pytest.mark.parametrize(
     ("address", "meant"),
     [
