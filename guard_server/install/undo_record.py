@@ -49,15 +49,13 @@ class UndoRecord:
 
     def __init__(self, path: Path, webui: str) -> None:
         self.path = path
-        self.content: _Content | None = None
-        if path.exists():
-            self.content = _read(path)
-            if self.content.webui != webui:
-                raise RecordUnusable(
-                    f"{path} is the record of {self.content.webui}, not of {webui}.",
-                    f"If that is the same Open WebUI, give that address: --webui {self.content.webui}. If not, name "
-                    "another file with --record.",
-                )
+        self.content = _read(path)
+        if self.content is not None and self.content.webui != webui:
+            raise RecordUnusable(
+                f"{path} is the record of {self.content.webui}, not of {webui}.",
+                f"If that is the same Open WebUI, give that address: --webui {self.content.webui}. If not, name "
+                "another file with --record.",
+            )
         self.webui = webui
 
     def begin(self, host: HostKind, protect: Protect) -> None:
@@ -125,9 +123,11 @@ class UndoRecord:
             ) from None
 
 
-def _read(path: Path) -> _Content:
+def _read(path: Path) -> _Content | None:
     try:
         content = _Content.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError) as error:
         raise RecordUnusable(f"{path} cannot be read as a record: {error}", "Restore it, or move it away.") from None
     try:
@@ -146,6 +146,11 @@ def digest(value: Any) -> str:
 
 
 def default_path(webui: str) -> Path:
-    """In the user's state folder, named after the address."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    """In the user's state folder, named after the address. Raises RecordUnusable."""
+    try:
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    except RuntimeError:
+        raise RecordUnusable(
+            "This account has no home folder for the record of what was before.", "Name its file with --record."
+        ) from None
     return state / "qwen3guard" / f"install-{urlsplit(webui).netloc.replace(':', '-')}.json"

@@ -43,7 +43,7 @@ from guard_server.install.plugin_files import (
 )
 from guard_server.install.setting_places import ConnectionSwitch, PipelinesConnection
 from guard_server.install.steps import PutSecret, SetupStep
-from guard_server.install.undo_record import UndoRecord
+from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import EVERYBODY, ModelRecord, PipelinesServer, WebuiConnection, WebuiModel
 from guard_server.open_webui.survey import Survey
@@ -330,6 +330,18 @@ def test_no_record_holds_a_key_and_a_foreign_one_is_refused(installing: Installi
         (tmp_path / "broken.json").write_bytes(content)
         with pytest.raises(RecordUnusable, match=says):
             UndoRecord(tmp_path / "broken.json", installing.client.url)
+
+
+def test_an_account_without_a_home_is_asked_for_the_file_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        # As of a user id of a container that no file knows.
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(RecordUnusable) as raised:
+        default_path("http://localhost:3000")
+    assert "--record" in raised.value.remedy
 
 
 @given(st.text(min_size=1, max_size=50), st.integers(1, 20))
