@@ -122,6 +122,6 @@ def _show(client: WebuiClient, steps: Sequence[SetupStep], say: Say) -> None:
 def _is_done(client: WebuiClient, step: SetupStep) -> bool | None:
     try:
         return step.is_done(client)
-    except (WebuiRefused, ValueError):
+    except (WebuiRefused, CannotInstall):
         # What it is about is made by an earlier step.
         return False

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from guard_server.console_output import enumerated
-from guard_server.errors import CannotInstall
+from guard_server.errors import CannotInstall, WebuiRefused
 from guard_server.install.model_places import ModelField, ModelRecordPlace
 from guard_server.install.model_servers import (
     SERVER_VALVES,
@@ -28,6 +28,7 @@ from guard_server.open_webui.chat_replies import body_of
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import Body, WebuiConnection
 from guard_server.open_webui.survey import Survey
+from guard_server.open_webui.workers import from_all_workers
 
 _REFUSAL_ENTRY = f"{PIPELINES_MODELS}.~refusal"
 _REFUSAL_NAME = "Qwen3Guard refusal"
@@ -73,7 +74,17 @@ def _known(client: WebuiClient, survey: Survey, url: str) -> list[ModelServer]:
     here = [one.id for server in survey.pipelines if server.connection.url == url for one in server.pipelines]
     if PIPELINES_MODELS not in here:
         return []
-    return known_servers(PipelineValves(url, PIPELINES_MODELS, SERVER_VALVES).read(client))
+    valves = PipelineValves(url, PIPELINES_MODELS, SERVER_VALVES)
+
+    def read() -> Body | None:
+        try:
+            found: Body = valves.read(client)
+        except WebuiRefused:
+            # A worker that has not loaded it yet.
+            return None
+        return found
+
+    return known_servers(next(filter(None, from_all_workers(read)), {}))
 
 
 def _check_server(client: WebuiClient, survey: Survey, options: Options, url: str) -> None:

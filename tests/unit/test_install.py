@@ -22,6 +22,7 @@ from functions.answers.guarded_route import check_model
 from guard_server import cli
 from guard_server.errors import CannotInstall, RecordUnusable
 from guard_server.install import installation, pipelines_plan
+from guard_server.install import steps as setup_steps
 from guard_server.install.functions_plan import _HIDDEN_ENTRY
 from guard_server.install.kept_place import place_of
 from guard_server.install.model_servers import (
@@ -187,7 +188,10 @@ def test_an_older_file_stays_until_an_upgrade(installing: Installing) -> None:
     assert installing.api.functions[FUNCTION_FILTER]["is_active"]
 
 
-def test_a_plugin_is_asked_for_a_verdict_once_in_each_run_and_never_for_a_plan(installing: Installing) -> None:
+def test_a_plugin_is_asked_for_a_verdict_once_in_each_run_and_never_for_a_plan(
+    installing: Installing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_steps, "_VERDICT_SECONDS", 0)
     api = installing.api
     installing.install(dry_run=True)
     assert api.asked == []
@@ -538,6 +542,15 @@ def test_what_a_pipelines_server_cannot_do_is_said_before_any_change(
     with pytest.raises(CannotInstall) as raised:
         pipelines_plan.plan(installing.client, survey, Options(HostKind.PIPELINES, protect, GUARD))
     assert says in raised.value.cause
+
+
+def test_a_plan_for_a_server_that_is_not_connected_yet(installing: Installing) -> None:
+    installing.api.verified = {"data": [], "pipelines": True}
+    options = Options(HostKind.PIPELINES, Protect.MODELS, GUARD, None, SERVER, "sk-server-secret")
+    record = UndoRecord(installing.path, installing.client.url)
+    installation.install(installing.client, options, record, installing.said.append, dry_run=True)
+    assert f"  Connect the Pipelines server {SERVER}" in installing.said
+    assert "  Switch the direct connection http://models/v1 off" in installing.said
 
 
 def test_a_connection_that_is_removed_takes_no_settings_of_others_along(installing: Installing) -> None:
