@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from guard_server import __version__, catalog
-from guard_server.console_output import err, errors_reported, out, warn_if_open
+from guard_server.console_output import err, errors_reported, out, show_what_can_be_shown, warn_if_open
 from guard_server.serve.pip_commands import needing
 from moderation.policy import Strictness
 from moderation.verdict import Category
@@ -68,8 +68,8 @@ def _main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    # Typer reads the program's own options from this signature; the callback above does all the work.
-    pass
+    # Typer reads the program's own options from this signature.
+    show_what_can_be_shown()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -198,6 +198,8 @@ def examine(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, for scripts.")] = False,
 ) -> None:
     """Check a guard, or the protection of an Open WebUI, and report problems with remedies. Status 1 on a failure."""
+    if webui is None and (watch is not None or user_token_file is not None):
+        raise typer.BadParameter("--watch and --user-token-file need --webui")
     if webui is not None:
         with errors_reported():
             from guard_server.doctor.protection import protection_command
@@ -277,10 +279,12 @@ def install(
     def say(line: str) -> None:
         out.print(line, markup=False)
 
+    if remove and upgrade:
+        raise typer.BadParameter("--upgrade and --uninstall exclude each other")
     with errors_reported(), WebuiClient(webui, read_token(token_file)) as client:
         undo_record = installation.open_record(client, record)
         if remove:
-            sys.exit(0 if installation.uninstall(client, undo_record, say) else 1)
+            sys.exit(0 if installation.uninstall(client, undo_record, say, dry_run=dry_run) else 1)
         earlier = undo_record.content
         options = Options(
             HostKind(host or (earlier.host if earlier else "functions")),

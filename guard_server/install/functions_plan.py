@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 
+from guard_server.console_output import enumerated
 from guard_server.errors import CannotInstall
 from guard_server.install.function_places import FunctionFile, FunctionSwitch, FunctionValves
-from guard_server.install.moving import Moving, ask_filter, hidden_record
+from guard_server.install.moving import Moving, ask_filter, has_controls, hidden_record
 from guard_server.install.options import Options, Protect
 from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
 from guard_server.install.steps import Put, SetupStep, WaitForModels
@@ -21,19 +22,26 @@ _FILTER_ON = {"active": True, "global": True}
 _MODELS_ON = {"active": True, "global": False}
 
 
-def check(client: WebuiClient, options: Options) -> None:
-    """Raises CannotInstall for what would make a step fail, before anything is changed."""
+def plan(client: WebuiClient, survey: Survey, options: Options) -> list[SetupStep]:
+    """The steps, after a check that they can be done. Raises CannotInstall."""
+    _check(client, survey, options)
+    return list(_steps(survey, options))
+
+
+def _check(client: WebuiClient, survey: Survey, options: Options) -> None:
     features = client.get("/api/config").get("features") or {}
     if features.get("enable_functions") is False:
         raise CannotInstall(
             "This Open WebUI runs no Functions: ENABLE_FUNCTIONS or ENABLE_PLUGINS is false.",
             "Remove that setting and start it again, or use --host pipelines.",
         )
+    if options.protect is Protect.MODELS:
+        _check_controls(survey)
     if options.guard_url is not None:
         _check_guard(client, options.guard_url, options.guard_key)
 
 
-def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
+def _steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
     """In an order in which users always have a model, and a filter is set before it is on."""
     if options.has_models:
         yield from _models(survey, options)
@@ -71,6 +79,17 @@ def _file(survey: Survey, options: Options, plugin: str, valves: dict[str, Any])
     title = f"Save the Function {plugin} {file.version}"
     yield Put(title, FunctionFile(plugin), value, keep=not options.upgrade)
     yield from valve_steps(plugin, options, valves, partial(FunctionValves, plugin))
+
+
+def _check_controls(survey: Survey) -> None:
+    """Open WebUI saves none for a Function's models, nor for presets on them (routers/models.py)."""
+    found = [one.id for one in survey.records if one.is_active and one.readers and has_controls(one)]
+    if found:
+        raise CannotInstall(
+            f"A Function's guarded models cannot have model controls, as these have: {enumerated(found)}.",
+            "Take the controls away (Admin Panel > Settings > Models, Workspace > Models); or use --protect both, or "
+            "--host pipelines.",
+        )
 
 
 def _check_guard(client: WebuiClient, url: str, key: str | None) -> None:

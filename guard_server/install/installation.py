@@ -3,15 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from guard_server.errors import CannotInstall, RecordUnusable, WebuiRefused
+from guard_server.console_output import counted
+from guard_server.errors import CannotInstall, NotOpenWebui, RecordUnusable, WebuiRefused, WebuiUnreachable
 from guard_server.install import functions_plan, pipelines_plan
 from guard_server.install.options import HostKind, Options, Protect
-from guard_server.install.plugin_files import FUNCTION_FILTER, FUNCTION_MODELS, plugin_file
-from guard_server.install.steps import AskForVerdict, Say, SetupStep, carry_out, undo
+from guard_server.install.overview import overview
+from guard_server.install.plugin_files import FUNCTION_MODELS, PIPELINES_MODELS
+from guard_server.install.steps import Say, SetupStep, carry_out, undo
 from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
-from guard_server.open_webui.survey import Survey, survey
+from guard_server.open_webui.records import ModelRecord
+from guard_server.open_webui.survey import models, records, survey
 
+_BEFORE = "{} has what was before; --uninstall puts it back."
+_ALL_THERE = "All of it was here before this command's first run: --uninstall puts nothing back."
+_REBUILD = "the preset {}: its base {} is gone; choose another (Workspace > Models)"
 _BY_HAND = (
     "By hand: a user or a group may have a default model of its own, which still names a direct one (docs/install.md)."
 )
@@ -31,9 +37,10 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
     client.check_admin()
     say(f"Looking at {client.url}")
     seen = survey(client)
-    _say_what_is_there(seen, say)
+    for line in overview(seen, options):
+        say(line)
     _check_earlier(record, options)
-    _say_what_is_old(seen, options, say)
+    plan = functions_plan.plan if options.host is HostKind.FUNCTIONS else pipelines_plan.plan
     steps = plan(client, seen, options)
     if dry_run:
         _show(client, steps, say)
@@ -41,25 +48,17 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
     record.begin(options.host, options.protect)
     try:
         done = carry_out(client, steps, record, say)
-    except WebuiRefused as refused:
+    except (WebuiRefused, WebuiUnreachable, NotOpenWebui) as error:
         raise CannotInstall(
-            refused.cause, f"{refused.remedy} What was done is in {record.path}: run the command again, or --uninstall."
+            error.cause, f"{error.remedy} What was done is in {record.path}: run the command again, or --uninstall."
         ) from None
-    say(f"{_counted(done, 'step')} done. {record.path} has what was before; --uninstall puts it back.")
+    before = _BEFORE.format(record.path) if record.changes() else _ALL_THERE
+    say(f"{counted(done, 'step')} done. {before}")
     if options.protect is Protect.MODELS:
         say(_BY_HAND)
 
 
-def plan(client: WebuiClient, seen: Survey, options: Options) -> list[SetupStep]:
-    """The steps, after a check that they can be done. Raises CannotInstall."""
-    if options.host is HostKind.FUNCTIONS:
-        functions_plan.check(client, options)
-        return list(functions_plan.steps(seen, options))
-    pipelines_plan.check(client, seen, options)
-    return list(pipelines_plan.steps(seen, options))
-
-
-def uninstall(client: WebuiClient, record: UndoRecord, say: Say) -> bool:
+def uninstall(client: WebuiClient, record: UndoRecord, say: Say, *, dry_run: bool = False) -> bool:
     """Puts back what was before. False if something was left: it is said, with the reason.
 
     Raises:
@@ -71,7 +70,21 @@ def uninstall(client: WebuiClient, record: UndoRecord, say: Say) -> bool:
             f"There is no record of an installation at {record.path}.",
             "Name its file with --record, or remove the plugins by hand: docs/functions.md, docs/guarded-models.md.",
         )
-    left = undo(client, record, say)
+    if not record.changes():
+        if not dry_run:
+            record.remove()
+        raise RecordUnusable(
+            f"{record.path} has nothing to put back: all was here before that run.",
+            "If this Open WebUI was set up from another machine or under another address, name that record with "
+            "--record. If not, remove the plugins by hand: docs/functions.md, docs/guarded-models.md.",
+        )
+    left = undo(client, record, say, dry_run=dry_run)
+    if dry_run:
+        for line in left:
+            say(f"To be left: {line}")
+        say("This is the plan. Nothing was changed.")
+        return True
+    left += [_REBUILD.format(one.id, one.base) for one in _presets_without_base(client)]
     for line in left:
         say(f"Left: {line}")
     say(
@@ -80,6 +93,14 @@ def uninstall(client: WebuiClient, record: UndoRecord, say: Say) -> bool:
         else "Everything is as before. The audit files stay."
     )
     return not left
+
+
+def _presets_without_base(client: WebuiClient) -> list[ModelRecord]:
+    """Those that somebody has built on guarded models since."""
+    ours = tuple(f"{plugin}." for plugin in (FUNCTION_MODELS, PIPELINES_MODELS))
+    built = [one for one in records(client) if (one.base or "").startswith(ours)]
+    offered = {one.id for one in models(client)} if built else set()
+    return [one for one in built if one.base not in offered]
 
 
 def _check_earlier(record: UndoRecord, options: Options) -> None:
@@ -92,44 +113,15 @@ def _check_earlier(record: UndoRecord, options: Options) -> None:
         )
 
 
-def _say_what_is_there(seen: Survey, say: Say) -> None:
-    found = [
-        _counted(seen.users, "account"),
-        _counted(len(seen.connections), "connection"),
-        *(["Ollama"] if seen.ollama_enabled else []),
-        _counted(len(seen.models), "model"),
-        _counted(len(seen.presets), "preset"),
-        _counted(len(seen.pipelines), "Pipelines server"),
-        _counted(len(seen.functions), "Function"),
-    ]
-    say(f"Open WebUI {seen.version}: {', '.join(found)}.")
-
-
-def _say_what_is_old(seen: Survey, options: Options, say: Say) -> None:
-    """Functions say their version; the plugins of a Pipelines server do not."""
-    for plugin in (FUNCTION_MODELS, FUNCTION_FILTER):
-        there, new = seen.function(plugin), plugin_file(plugin)
-        if there and there.version != new.version and not options.upgrade:
-            version = there.version or "of an unknown version"
-            say(f"{plugin} {version} is installed: --upgrade replaces it by {new.version}.")
-
-
 def _show(client: WebuiClient, steps: Sequence[SetupStep], say: Say) -> None:
     say("The plan. Nothing was changed.")
     for step in steps:
         say(f"  {'(done) ' if _is_done(client, step) else ''}{step.title}")
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _is_done(client: WebuiClient, step: SetupStep) -> bool:
-    if isinstance(step, AskForVerdict):
-        # A plan asks no model.
-        return False
+def _is_done(client: WebuiClient, step: SetupStep) -> bool | None:
     try:
         return step.is_done(client)
-    except (WebuiRefused, ValueError):
+    except (WebuiRefused, CannotInstall):
         # What it is about is made by an earlier step.
         return False

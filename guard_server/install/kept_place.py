@@ -49,7 +49,7 @@ def named(place: Any) -> Body:
 
 
 def place_of(name: Body) -> KeptPlace:
-    """The place that `named` wrote down."""
+    """The place that `named` wrote down. Raises LookupError or TypeError for one that this version does not have."""
     fields = {field: tuple(one) if isinstance(one, list) else one for field, one in name.items() if field != "kind"}
     place: KeptPlace = _KINDS[name["kind"]](**fields)
     return place

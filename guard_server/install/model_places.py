@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from guard_server.errors import CannotInstall, WebuiRefused
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import Body
-from guard_server.open_webui.survey import records
 
 _FORM = ("id", "base_model_id", "name", "meta", "params", "is_active")
 
@@ -93,4 +93,24 @@ def grants_of(record: Body) -> list[Body]:
 
 
 def _record(client: WebuiClient, model: str) -> Body | None:
-    return next((record.raw for record in records(client) if record.id == model), None)
+    """One model: the list of presets has no background images, and lists are long."""
+    record: Body | None = None
+    try:
+        record = client.get("/api/v1/models/model", id=model)
+    except WebuiRefused as refused:
+        if refused.status == 404:
+            return None
+        if refused.status != 401:
+            raise
+    if record is None or not record["write_access"]:
+        # Without BYPASS_ADMIN_ACCESS_CONTROL the settings of others' models are left out, and would be lost when they
+        # are saved. The list of all models but presets has them.
+        record = next((one for one in client.get("/api/v1/models/base") if one["id"] == model), None)
+    if record is None:
+        raise CannotInstall(
+            f"This account may not change the model {model}.",
+            "Give the token of the admin who made it, or start Open WebUI with BYPASS_ADMIN_ACCESS_CONTROL=true.",
+        )
+    # Made from the system prompt for the page, not kept.
+    record["meta"] = {name: one for name, one in (record["meta"] or {}).items() if name != "chat_variables_schema"}
+    return record

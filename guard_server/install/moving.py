@@ -12,6 +12,7 @@ _GUARD = "Run the command again, with a --guard-url and --guard-key that work wh
 _DEFAULT_MODELS = {"DEFAULT_MODELS": "default models", "DEFAULT_PINNED_MODELS": "pinned models"}
 # Open WebUI has one for the models of Ollama, and one for all others.
 _TASK_MODELS = {"TASK_MODEL": "local", "TASK_MODEL_EXTERNAL": "external"}
+_CONTROLS = "model_controls"
 
 
 class Moving:
@@ -89,8 +90,9 @@ class Moving:
             if direct.id in self._functions:
                 yield Put(f"Close {direct.id} to users, by taking away its entry", ModelRecordPlace(direct.id), None)
                 continue
-            yield Put(f"Close {direct.id} to users", ModelGrants(direct.id), [])
+            # Closed last: a run that is continued finds only those that are still open.
             yield Put(f"Hide {direct.id} in the list of models", ModelField(direct.id, "hidden"), True)
+            yield Put(f"Close {direct.id} to users", ModelGrants(direct.id), [])
 
     def judge_tasks(self) -> Iterator[SetupStep]:
         """Titles and tags of direct models are written by a guarded one that everybody may use."""
@@ -108,10 +110,16 @@ class Moving:
         form = form_of(direct.raw) | {"id": self.guarded[direct.id], "base_model_id": None}
         if hidden:
             form["meta"] = {**(form.get("meta") or {}), "hidden": True}
-        keeps_system = direct.id in self._functions and not hidden
-        if not (self.own_system_prompt or keeps_system):
-            form["params"] = {name: one for name, one in (form.get("params") or {}).items() if name != "system"}
+        if not self.own_system_prompt:
+            keeps_system = direct.id in self._functions and not hidden
+            left_out = {_CONTROLS} | (set() if keeps_system else {"system"})
+            form["params"] = {name: one for name, one in (form.get("params") or {}).items() if name not in left_out}
         return form | {"access_grants": grants_of(direct.raw)}
+
+
+def has_controls(record: ModelRecord) -> bool:
+    """Whether users of a model have switches for its parameters."""
+    return bool((record.raw.get("params") or {}).get(_CONTROLS))
 
 
 def ask_filter(survey: Survey) -> Iterator[SetupStep]:

@@ -1,11 +1,22 @@
 """The plan for a Pipelines server."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from urllib.parse import quote
 
-from guard_server.errors import CannotInstall
+from guard_server.console_output import enumerated
+from guard_server.errors import CannotInstall, WebuiRefused
 from guard_server.install.model_places import ModelField, ModelRecordPlace
+from guard_server.install.model_servers import (
+    SERVER_VALVES,
+    ModelServer,
+    direct_servers,
+    guarded_id,
+    guarded_models,
+    joined,
+    known_servers,
+    server_valves,
+    switch_of,
+)
 from guard_server.install.moving import Moving, ask_filter, hidden_record
 from guard_server.install.options import Options, Protect
 from guard_server.install.pipeline_places import PipelineFile, PipelineValves
@@ -17,6 +28,7 @@ from guard_server.open_webui.chat_replies import body_of
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import Body, WebuiConnection
 from guard_server.open_webui.survey import Survey
+from guard_server.open_webui.workers import from_all_workers
 
 _REFUSAL_ENTRY = f"{PIPELINES_MODELS}.~refusal"
 _REFUSAL_NAME = "Qwen3Guard refusal"
@@ -47,9 +59,36 @@ def server_of(survey: Survey, options: Options) -> str:
     return known[0]
 
 
-def check(client: WebuiClient, survey: Survey, options: Options) -> None:
-    """Raises CannotInstall for what would make a step fail, before anything is changed."""
+def plan(client: WebuiClient, survey: Survey, options: Options) -> list[SetupStep]:
+    """The steps, after a check that they can be done. Raises CannotInstall."""
     url = server_of(survey, options)
+    _check_server(client, survey, options, url)
+    servers = joined(_known(client, survey, url), direct_servers(survey, url))
+    if options.has_models:
+        _check_models(survey, options, servers)
+    return list(steps(survey, options, servers))
+
+
+def _known(client: WebuiClient, survey: Survey, url: str) -> list[ModelServer]:
+    """The servers of models that the plugin has, if it is there."""
+    here = [one.id for server in survey.pipelines if server.connection.url == url for one in server.pipelines]
+    if PIPELINES_MODELS not in here:
+        return []
+    valves = PipelineValves(url, PIPELINES_MODELS, SERVER_VALVES)
+
+    def read() -> Body | None:
+        try:
+            found: Body = valves.read(client)
+        except WebuiRefused:
+            # A worker that has not loaded it yet.
+            return None
+        return found
+
+    return known_servers(next(filter(None, from_all_workers(read)), {}))
+
+
+def _check_server(client: WebuiClient, survey: Survey, options: Options, url: str) -> None:
+    """Raises CannotInstall for a Pipelines server that Open WebUI cannot use."""
     connected = next((one for one in survey.connections if one.url == url), None)
     if connected is not None:
         _check_connection(connected)
@@ -67,8 +106,6 @@ def check(client: WebuiClient, survey: Survey, options: Options) -> None:
     server = next((one for one in survey.pipelines if one.connection.url == url), None)
     if server and server.problem:
         raise CannotInstall(f"The Pipelines server {url} lists no plugins: {server.problem}", _ITS_KEY)
-    if options.has_models:
-        _check_models(survey, options, url)
 
 
 def _check_connection(connected: WebuiConnection) -> None:
@@ -85,18 +122,17 @@ def _check_connection(connected: WebuiConnection) -> None:
         )
 
 
-def _check_models(survey: Survey, options: Options, url: str) -> None:
+def _check_models(survey: Survey, options: Options, servers: Sequence[ModelServer]) -> None:
     """Raises CannotInstall for models of which no guarded one can be made, or found."""
-    upstreams = _upstreams(survey, url)
-    for one in upstreams:
+    for one in _direct(servers):
         if odd := [name for name in _OWN_WAYS if one.settings.get(name) not in (None, "", "bearer", {})]:
             raise CannotInstall(f"The connection {one.url} has settings of its own ({', '.join(odd)}).", _OTHER_HOST)
-    guarded = _guarded(survey, upstreams)
+    guarded = guarded_models(survey, servers)
     offered = [one for one in survey.chat_models if survey.may_read(one.id) and not _is_internal(one.id)]
     direct = [one.id for one in offered if one.plugin != PIPELINES_MODELS]
     if foreign := [name for name in direct if name not in guarded]:
         raise CannotInstall(
-            f"A Pipelines server cannot guard models of other plugins: {', '.join(foreign)}.", _OTHER_HOST
+            f"A Pipelines server cannot guard models of other plugins: {enumerated(foreign)}.", _OTHER_HOST
         )
     # The filter sends requests on to the guarded model whose id has the direct one's.
     if options.protect is Protect.BOTH and (other := [name for name in direct if guarded[name] != guarded_id(name)]):
@@ -107,30 +143,35 @@ def _check_models(survey: Survey, options: Options, url: str) -> None:
         )
 
 
+def _direct(servers: Sequence[ModelServer]) -> list[WebuiConnection]:
+    """The OpenAI-compatible connections of those that are on."""
+    return [one.connection for one in servers if one.connection is not None and not one.is_ollama]
+
+
 def _is_internal(model: str) -> bool:
     """Whether it only says notices."""
     return model in (PIPELINES_REFUSAL, _REFUSAL_ENTRY)
 
 
-def steps(survey: Survey, options: Options) -> Iterator[SetupStep]:
+def steps(survey: Survey, options: Options, servers: Sequence[ModelServer]) -> Iterator[SetupStep]:
     """In an order in which users always have a model."""
     url = server_of(survey, options)
     both = options.protect is Protect.BOTH
     if not survey.openai_enabled:
         for one in survey.connections:
             if one.url != url and one.is_enabled:
-                yield Put(f"Keep the connection {one.url} off", ConnectionSwitch(one.url), False)
+                yield Put(f"Keep the connection {one.url} off", switch_of(survey, one), False)
         yield Put("Allow OpenAI-compatible connections", OPENAI, True)
     yield Put(f"Connect the Pipelines server {url}", PipelinesConnection(url, options.pipelines_key or ""), True)
     if options.has_models:
-        yield from _models(survey, options, url)
+        yield from _models(survey, options, url, servers)
     if options.has_filter:
         refusal = _REFUSAL_ENTRY if both else PIPELINES_REFUSAL
         yield hidden_record(refusal, _REFUSAL_NAME)
         if not both:
             yield _upload(url, PIPELINES_REFUSAL, options)
         yield from _switch_among_the_models()
-        closing = tuple(ConnectionSwitch(one.url) for one in _upstreams(survey, url))
+        closing = tuple(switch_of(survey, one) for one in _direct(servers))
         yield _upload(url, PIPELINES_FILTER, options, closing)
         # The server keeps the valves of a plugin that was deleted.
         yield from valve_steps(
@@ -153,22 +194,18 @@ def _switch_among_the_models() -> Iterator[SetupStep]:
     yield Put("Switch the filter on among the models", ModelField(PIPELINES_FILTER, "is_active"), True)
 
 
-def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
+def _models(survey: Survey, options: Options, url: str, servers: Sequence[ModelServer]) -> Iterator[SetupStep]:
     both = options.protect is Protect.BOTH
-    upstreams = _upstreams(survey, url)
-    ollama = _ollama(survey)
     yield _upload(url, PIPELINES_MODELS, options)
-    addresses = [one.url for one in upstreams] + [f"{one.url.rstrip('/')}/v1" for one in ollama]
-    keys = [one.key or "none" for one in (*upstreams, *ollama)]
-    # A new run of a finished installation finds no direct connection any more: the valves have them.
-    if addresses:
-        where = PipelineValves(url, PIPELINES_MODELS, ("upstream_base_urls", "upstream_api_keys"))
-        wanted = {"upstream_base_urls": ", ".join(addresses), "upstream_api_keys": ", ".join(keys)}
-        yield PutSecret("Give the guarded models the addresses and keys of the models' servers", where, wanted)
+    # A new run of a finished installation finds no direct connection any more.
+    if any(one.connection for one in servers):
+        where = PipelineValves(url, PIPELINES_MODELS, SERVER_VALVES)
+        title = "Give the guarded models the addresses and keys of the models' servers"
+        yield PutSecret(title, where, server_valves(servers))
     yield from valve_steps(
         PIPELINES_MODELS, options, {"refusal_entry": both}, partial(PipelineValves, url, PIPELINES_MODELS)
     )
-    moving = Moving(survey, _guarded(survey, upstreams), own_system_prompt=True)
+    moving = Moving(survey, guarded_models(survey, servers), own_system_prompt=True)
     wanted_models = tuple(moving.guarded[one.id] for one in moving.used)
     remedy = (
         "The Pipelines server must reach the models' servers at the addresses that Open WebUI has; its log has the "
@@ -183,40 +220,10 @@ def _models(survey: Survey, options: Options, url: str) -> Iterator[SetupStep]:
         yield from moving.judge_tasks()
         return
     yield from moving.move()
-    for one in upstreams:
-        yield Put(f"Switch the direct connection {one.url} off", ConnectionSwitch(one.url), False)
-    if ollama:
+    for one in _direct(servers):
+        yield Put(f"Switch the direct connection {one.url} off", switch_of(survey, one), False)
+    if any(one.is_ollama for one in servers):
         yield Put("Switch the direct connection to Ollama off", OLLAMA, False)
-
-
-def _upstreams(survey: Survey, url: str) -> list[WebuiConnection]:
-    """The connections that are on, without Pipelines servers."""
-    servers = {server.connection.url for server in survey.pipelines} | {url}
-    return [one for one in survey.connections if survey.openai_enabled and one.is_enabled and one.url not in servers]
-
-
-def _ollama(survey: Survey) -> list[WebuiConnection]:
-    """The servers of Ollama that are on."""
-    return [one for one in survey.ollama if survey.ollama_enabled and one.is_enabled]
-
-
-def _guarded(survey: Survey, upstreams: list[WebuiConnection]) -> dict[str, str]:
-    """The guarded model of each direct one, by their ids in Open WebUI."""
-    ollama = _ollama(survey)
-    places = {(False, one.index): (place, one.prefix) for place, one in enumerate(upstreams, 1)}
-    places |= {(True, one.index): (place, one.prefix) for place, one in enumerate(ollama, len(upstreams) + 1)}
-    found = {}
-    for model in survey.models:
-        if model.connection is not None and (model.is_ollama, model.connection) in places:
-            place, prefix = places[model.is_ollama, model.connection]
-            found[model.id] = guarded_id(model.id.removeprefix(f"{prefix}.") if prefix else model.id, place)
-    return found
-
-
-def guarded_id(model: str, place: int = 1) -> str:
-    """The id that the plugin gives to a model of the server at `place`: pipelines/upstreams/model_ids.py."""
-    entry = quote(model, safe=":").replace("~", "%7E").replace("%", "~")
-    return f"{PIPELINES_MODELS}.{entry}" + ("" if place == 1 else f"~~{place}")
 
 
 def _upload(url: str, plugin: str, options: Options, closing: tuple[ConnectionSwitch, ...] = ()) -> Upload:

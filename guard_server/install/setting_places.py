@@ -44,32 +44,36 @@ OLLAMA = Setting("/ollama/config", "/ollama/config/update", "ENABLE_OLLAMA_API")
 class ConnectionSwitch:
     """Whether an OpenAI-compatible connection is on: False for off; None, if nobody ever said so, is on.
 
-    Its key stays in Open WebUI, whatever is written here.
+    Its key stays in Open WebUI, whatever is written here. `earlier`: how many connections with the same address come
+    before it, such as one for each of several keys.
     """
 
     kind: ClassVar[str] = "connection is on"
     url: str
+    earlier: int = 0
 
     def __str__(self) -> str:
         return f"the switch of the connection {self.url}"
 
     def read(self, client: WebuiClient) -> Any:
         config = client.get("/openai/config")
-        if self.url not in config["OPENAI_API_BASE_URLS"]:
-            return None
-        return self._settings(config).get("enable")
+        index = self._index(config)
+        return None if index is None else self._settings(config, index).get("enable")
 
     def write(self, client: WebuiClient, value: Any) -> None:
         config = client.get("/openai/config")
-        if self.url not in config["OPENAI_API_BASE_URLS"]:
+        index = self._index(config)
+        if index is None:
             return
-        index = str(config["OPENAI_API_BASE_URLS"].index(self.url))
-        settings = {name: one for name, one in self._settings(config).items() if name != "enable"}
+        settings = {name: one for name, one in self._settings(config, index).items() if name != "enable"}
         config["OPENAI_API_CONFIGS"][index] = settings | ({} if value is None else {"enable": value})
         client.post("/openai/config/update", config)
 
-    def _settings(self, config: Body) -> Body:
-        index = str(config["OPENAI_API_BASE_URLS"].index(self.url))
+    def _index(self, config: Body) -> str | None:
+        places = [place for place, url in enumerate(config["OPENAI_API_BASE_URLS"]) if url == self.url]
+        return str(places[self.earlier]) if self.earlier < len(places) else None
+
+    def _settings(self, config: Body, index: str) -> Body:
         settings = config["OPENAI_API_CONFIGS"]
         return dict(settings.get(index, settings.get(self.url, {})))
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from guard_server.console_output import enumerated
 from guard_server.errors import CannotInstall, WebuiRefused
 from guard_server.install.kept_place import KeptPlace
 from guard_server.install.pipeline_places import UPLOADS, PipelineFile
 from guard_server.install.setting_places import ConnectionSwitch, PipelinesConnection
-from guard_server.install.undo_record import UndoRecord
+from guard_server.install.undo_record import Change, UndoRecord
 from guard_server.open_webui.chat_replies import chat_reply, plugin_version
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import models
@@ -36,7 +37,8 @@ class SetupStep(Protocol):
     @property
     def place(self) -> KeptPlace | None: ...
 
-    def is_done(self, client: WebuiClient) -> bool: ...
+    def is_done(self, client: WebuiClient) -> bool | None:
+        """None of what changes nothing, and is tried in each run."""
 
     def do(self, client: WebuiClient) -> None: ...
 
@@ -135,7 +137,7 @@ class WaitForModels:
     def do(self, client: WebuiClient) -> None:
         missing = _wait_for(client, set(self.wanted))
         if missing:
-            raise CannotInstall(f"Open WebUI does not list {', '.join(sorted(missing))}.", self.remedy)
+            raise CannotInstall(f"Open WebUI does not list {enumerated(sorted(missing))}.", self.remedy)
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ class AskForVerdict:
     remedy: str
     place: None = None
 
-    def is_done(self, client: WebuiClient) -> bool:
-        return plugin_version(self._answer(client)) is not None
+    def is_done(self, client: WebuiClient) -> None:
+        return None
 
     def do(self, client: WebuiClient) -> None:
         deadline = time.monotonic() + _VERDICT_SECONDS
@@ -170,55 +172,65 @@ class AskForVerdict:
 
 
 def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecord, say: Say) -> int:
-    """Does what is not done yet, and returns how many steps that were."""
-    done = 0
+    """Does what is not done yet, and returns how many changes that were."""
+    changes = 0
     for step in steps:
-        if step.is_done(client):
-            continue
-        say(step.title)
-        if step.place is not None:
-            record.note(step.place, step.place.read(client))
-        step.do(client)
-        if step.place is not None:
+        was_done = step.is_done(client)
+        if not was_done:
+            say(step.title)
+            if step.place is not None:
+                record.note(step.place, step.place.read(client))
+            step.do(client)
+            changes += was_done is not None
+        if step.place is not None and (not was_done or record.is_open(step.place)):
             record.settle(step.place, step.place.read(client))
-        done += 1
-    return done
+    return changes
 
 
-def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
-    """Puts back what was before, the last change first, and returns what was left as it is, with the reason."""
+def undo(client: WebuiClient, record: UndoRecord, say: Say, *, dry_run: bool = False) -> list[str]:
+    """Puts back what was before, the last change first, and returns what was left as it is, with the reason.
+
+    Args:
+        dry_run: says it only.
+    """
     left: list[str] = []
     needed: set[str] = set()
+
+    def put_back(change: Change) -> None:
+        say(f"{'To undo' if dry_run else 'Undoing'}: {change.place}")
+        if not dry_run:
+            change.place.write(client, change.before)
+
+    def forget(change: Change) -> None:
+        if not dry_run:
+            record.forget(change)
+
     changes = record.changes()
     made = {getattr(change.place, "plugin", None) for change in changes if _is_plugin(change) and change.before is None}
     for change in changes:
         place = change.place
         if not _is_plugin(change) and getattr(place, "plugin", None) in made:
             # It goes with its plugin.
-            record.forget(change)
+            forget(change)
             continue
         try:
             now = place.read(client)
             if now and isinstance(place, PipelinesConnection) and place.url in needed:
                 left.append(f"{place}: a plugin of it is left")
                 continue
-            if now is not None and change.before is None:
-                say(f"Undoing: {place}")
-                place.write(client, None)
-            elif now != change.before and change.is_ours(now):
-                say(f"Undoing: {place}")
-                place.write(client, change.before)
+            if (now is not None and change.before is None) or (now != change.before and change.is_ours(now)):
+                put_back(change)
             elif now != change.before:
                 left.append(f"{place}: it was changed since, and is left as it is")
         except (WebuiRefused, CannotInstall) as error:
             left.append(f"{place}: {error.cause} {error.remedy}")
             needed.add(getattr(place, "server", ""))
             continue
-        record.forget(change)
+        forget(change)
     return left
 
 
-def _is_plugin(change: Any) -> bool:
+def _is_plugin(change: Change) -> bool:
     return change.place.kind in ("function", "pipeline")
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from guard_server import __version__
 from guard_server.errors import RecordUnusable
 from guard_server.install.kept_place import KeptPlace, named, place_of
+from guard_server.install.options import HostKind, Protect
 from guard_server.open_webui.records import Body
 
 
@@ -19,13 +21,13 @@ class _KeptValue(BaseModel):
     place: Body
     before: Any
     after: str = ""
-    """The digest of what was written last."""
+    """The digest of what was written last; empty while it is being written."""
 
 
 class _Content(BaseModel):
     webui: str
-    host: str
-    protect: str
+    host: HostKind
+    protect: Protect
     entries: list[_KeptValue] = []
 
 
@@ -38,8 +40,8 @@ class Change:
     after: str
 
     def is_ours(self, value: Any) -> bool:
-        """Whether a value is the one that we wrote last."""
-        return digest(value) == self.after
+        """Whether a value is the one that we wrote last. A run that ended while it wrote did not say which."""
+        return self.after in ("", digest(value))
 
 
 class UndoRecord:
@@ -47,34 +49,37 @@ class UndoRecord:
 
     def __init__(self, path: Path, webui: str) -> None:
         self.path = path
-        self.content: _Content | None = None
-        if path.exists():
-            try:
-                self.content = _Content.model_validate_json(path.read_text(encoding="utf-8"))
-            except (OSError, ValidationError) as error:
-                raise RecordUnusable(
-                    f"{path} cannot be read as a record: {error}", "Restore it, or move it away."
-                ) from None
-            if self.content.webui != webui:
-                raise RecordUnusable(
-                    f"{path} is the record of {self.content.webui}, not of {webui}.", "Name another file with --record."
-                )
+        self.content = _read(path)
+        if self.content is not None and self.content.webui != webui:
+            raise RecordUnusable(
+                f"{path} is the record of {self.content.webui}, not of {webui}.",
+                f"If that is the same Open WebUI, give that address: --webui {self.content.webui}. If not, name "
+                "another file with --record.",
+            )
         self.webui = webui
 
-    def begin(self, host: str, protect: str) -> None:
+    def begin(self, host: HostKind, protect: Protect) -> None:
         """Call it before the first change, and again when an installation is continued."""
         entries = self.content.entries if self.content else []
         self.content = _Content(webui=self.webui, host=host, protect=protect, entries=entries)
         self._save()
 
     def note(self, place: KeptPlace, before: Any) -> None:
-        """The first value of a place is the one that counts."""
-        if self._entry(place) is None:
+        """Before a change. The first value of a place is the one that counts."""
+        entry = self._entry(place)
+        if entry is None:
             self._entries.append(_KeptValue(place=named(place), before=before))
-            self._save()
+        else:
+            entry.after = ""
+        self._save()
+
+    def is_open(self, place: KeptPlace) -> bool:
+        """Whether a run ended before it said what the place holds."""
+        entry = self._entry(place)
+        return entry is not None and not entry.after
 
     def settle(self, place: KeptPlace, after: Any) -> None:
-        """What the place holds after a change."""
+        """After a change: what the place holds."""
         entry = self._entry(place)
         if entry is not None:
             entry.after = digest(after)
@@ -90,7 +95,10 @@ class UndoRecord:
         if self._entries:
             self._save()
         else:
-            self.path.unlink(missing_ok=True)
+            self.remove()
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
 
     @property
     def _entries(self) -> list[_KeptValue]:
@@ -115,11 +123,34 @@ class UndoRecord:
             ) from None
 
 
+def _read(path: Path) -> _Content | None:
+    try:
+        content = _Content.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RecordUnusable(f"{path} cannot be read as a record: {error}", "Restore it, or move it away.") from None
+    try:
+        for entry in content.entries:
+            place_of(entry.place)
+    except (LookupError, TypeError):
+        raise RecordUnusable(
+            f"{path} has changes that version {__version__} does not know.",
+            "It is of a newer version: use that one, or a newer one still.",
+        ) from None
+    return content
+
+
 def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def default_path(webui: str) -> Path:
-    """In the user's state folder, named after the address."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    """In the user's state folder, named after the address. Raises RecordUnusable."""
+    try:
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    except RuntimeError:
+        raise RecordUnusable(
+            "This account has no home folder for the record of what was before.", "Name its file with --record."
+        ) from None
     return state / "qwen3guard" / f"install-{urlsplit(webui).netloc.replace(':', '-')}.json"

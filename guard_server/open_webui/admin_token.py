@@ -31,6 +31,9 @@ def read_token(file: Path | None) -> str:
         token = getpass.getpass("Token of an admin of Open WebUI (not shown): ")
     else:
         raise TokenMissing("No token was given.", f"Set {VARIABLE}, or give --token-file. {_WHERE}")
-    if not token.strip():
+    token = token.strip()
+    if not token:
         raise TokenMissing("The token is empty.", _WHERE)
-    return token.strip()
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise TokenMissing("The token is not one word of plain letters, digits and signs.", _WHERE)
+    return token

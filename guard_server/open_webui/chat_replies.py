@@ -66,7 +66,7 @@ def message_reply(response: httpx.Response) -> Reply:
             _json(line.removeprefix("data: ")) for line in response.text.splitlines() if line.startswith("data: {")
         ]
         failed = next((Reply(500, error_words(event)) for event in events if event.get("error")), None)
-        pieces = (str((event.get("delta") or {}).get("text") or "") for event in events)
+        pieces = (str(at(event, "delta", "text") or "") for event in events)
         return failed or Reply(response.status_code, "".join(pieces))
     body = body_of(response)
     return _failed(response, body) or Reply(response.status_code, _texts(body.get("content")))
@@ -75,7 +75,7 @@ def message_reply(response: httpx.Response) -> Reply:
 def output_reply(response: httpx.Response) -> Reply:
     """Of OpenAI's responses."""
     body = body_of(response)
-    said = [_texts(item.get("content")) for item in body.get("output") or [] if isinstance(item, dict)]
+    said = [_texts(at(item, "content")) for item in _listed(body.get("output"))]
     return _failed(response, body) or Reply(response.status_code, "\n".join(filter(None, said)))
 
 
@@ -93,7 +93,8 @@ def stored_reply(message: dict[str, Any]) -> Reply:
     """Of a message of a stored chat: what the page shows."""
     if message.get("error"):
         return Reply(400, error_words(message))
-    said = [_texts(item.get("content")) for item in message.get("output") or [] if item.get("type") == "message"]
+    items = [item for item in _listed(message.get("output")) if at(item, "type") == "message"]
+    said = [_texts(at(item, "content")) for item in items]
     return Reply(200, "\n".join(filter(None, said)) or str(message.get("content") or ""))
 
 
@@ -119,15 +120,30 @@ def _failed(response: httpx.Response, body: dict[str, Any]) -> Reply | None:
     return Reply(500, error_words(body)) if body.get("error") else None
 
 
+def at(value: Any, *path: str | int) -> Any:
+    """What a reply has at a path; None if it has another shape, as a model's server may answer anything."""
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
 def _content(body: dict[str, Any], name: str) -> str:
-    choices = body.get("choices") or []
-    return str((choices[0].get(name) or {}).get("content") or "") if choices else ""
+    return str(at(body, "choices", 0, name, "content") or "")
 
 
 def _texts(parts: Any) -> str:
     if isinstance(parts, str):
         return parts
-    return "\n".join(str(part.get("text") or "") for part in parts or [] if isinstance(part, dict))
+    return "\n".join(str(at(part, "text") or "") for part in _listed(parts))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _json(text: str) -> dict[str, Any]:

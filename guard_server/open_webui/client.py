@@ -21,6 +21,13 @@ OLDEST = (0, 11, 2)
 # An upload to a Pipelines server is answered when the file was loaded.
 SECONDS = 120
 _LONGEST_REASON = 300
+_ADMINS_ROUTE = "/api/v1/users/"
+_USERS_ROUTE = "/api/v1/users/user/settings"
+_UNREACHABLE = (
+    "Is Open WebUI running, and is this its address as seen from this machine? From inside a container, localhost is "
+    "the container."
+)
+_CERTIFICATE = "Name the file with the certificate of your own authority in the environment variable SSL_CERT_FILE."
 
 
 class WebuiClient:
@@ -34,15 +41,18 @@ class WebuiClient:
     """
 
     def __init__(self, url: str, token: str = "", seconds: float = SECONDS, *, trust_env: bool = True) -> None:
-        self.url = url.rstrip("/")
-        if not self.url.startswith(("http://", "https://")):
-            raise NotOpenWebui(
-                f"{url} is no address.", "Give --webui the address of the page, such as http://localhost:3000."
-            )
+        self.url = _address(url)
         self.seconds = seconds
         # A cookie of an earlier reply would go on naming its account.
         none = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-        self.http = httpx.Client(base_url=self.url, timeout=seconds, trust_env=trust_env, cookies=none)
+        try:
+            self.http = httpx.Client(base_url=self.url, timeout=seconds, trust_env=trust_env, cookies=none)
+        except (ValueError, ImportError) as error:
+            # Such as a SOCKS proxy, for which httpx needs another package.
+            raise WebuiUnreachable(
+                f"The proxy that the environment names cannot be used: {error}",
+                "Correct or remove HTTP_PROXY, HTTPS_PROXY and ALL_PROXY for this command.",
+            ) from None
         self.use(token)
 
     def __enter__(self) -> Self:
@@ -79,11 +89,7 @@ class WebuiClient:
         """
         response = self.reply(method, path, **content)
         if response.is_error:
-            raise WebuiRefused(
-                f"Open WebUI answered {method} {path} with {response.status_code}: {self._reason(response)}",
-                "Open WebUI's log has more about it.",
-                response.status_code,
-            )
+            raise self._refused(response)
         try:
             return response.json()
         except ValueError:
@@ -105,26 +111,30 @@ class WebuiClient:
                 f"{self.url} did not answer {method} {path} in {self.http.timeout.read:g} s.",
                 "See Open WebUI's log: it may be overloaded, or wait for one of its connections.",
             ) from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
+            words = str(error) or type(error).__name__
             raise WebuiUnreachable(
-                f"{self.url} cannot be reached: {str(error) or type(error).__name__}",
-                "Is Open WebUI running, and is this its address as seen from this machine? From inside a container, "
-                "localhost is the container.",
+                f"{self.url} cannot be reached: {words}", _CERTIFICATE if "CERTIFICATE" in words else _UNREACHABLE
             ) from None
 
     def version(self) -> str:
         """Raises NotOpenWebui, WebuiUnreachable."""
-        response = self.reply("GET", "/api/version")
-        if response.is_redirect:
-            target = response.headers.get("location", "another address").removesuffix("/api/version")
-            raise NotOpenWebui(f"{self.url} sends its clients on to {target}.", f"Give that address: --webui {target}")
+        path = "/api/version"
+        response = self.reply("GET", path)
+        if response.next_request is not None:
+            raise _elsewhere(self.url, str(response.next_request.url), path)
+        if response.is_server_error:
+            raise WebuiUnreachable(
+                f"{self.url} answers {response.status_code}: {self._reason(response)}",
+                "Is Open WebUI running? A proxy in front of it answers like this if it is not, or is still starting.",
+            )
         try:
             version = response.json()["version"] if response.is_success else None
         except (ValueError, KeyError, TypeError):
             version = None
         if not isinstance(version, str):
             raise NotOpenWebui(
-                f"{self.url} is no Open WebUI: /api/version answers {response.status_code} without a version.",
+                f"{self.url} is no Open WebUI: {path} answers {response.status_code} without a version.",
                 "Check --webui: it is the address of the page, without /api or another path.",
             )
         return version
@@ -137,9 +147,11 @@ class WebuiClient:
             raise WebuiTooOld(
                 f"This Open WebUI is {version}.", f"Upgrade it: {wanted} is the oldest that is supported."
             )
-        response = self.reply("GET", "/api/v1/users/")
+        response = self.reply("GET", _ADMINS_ROUTE)
         if response.is_success:
             return
+        if response.status_code not in (401, 403):
+            raise self._refused(response)
         reason = self._reason(response)
         if response.status_code == 403:
             raise TokenRefused(
@@ -147,11 +159,34 @@ class WebuiClient:
                 "Allow API keys, without restricted endpoints (Admin Panel > Settings > Authentication), or give the "
                 "session token of the page: the value of `token` in the browser's local storage.",
             )
-        if self.reply("GET", "/api/v1/users/user/settings").is_success:
+        if self.reply("GET", _USERS_ROUTE).is_success:
             raise NotAnAdmin("This token belongs to an account that is not an admin.", "Give the token of an admin.")
         raise TokenRefused(
             f"Open WebUI does not know this token ({response.status_code}): {reason}",
             "It may have expired, or be cut off: copy it again. An account that waits for approval has no access.",
+        )
+
+    def check_user(self) -> None:
+        """Raises a WebuiError unless the token is that of an ordinary user."""
+        if self.reply("GET", _ADMINS_ROUTE).is_success:
+            raise TokenRefused(
+                "The token of the user to ask as is an admin's, who may use every model.",
+                "Give one of an ordinary user.",
+            )
+        response = self.reply("GET", _USERS_ROUTE)
+        if response.is_error:
+            raise TokenRefused(
+                f"Open WebUI does not let the user in whose token is given ({response.status_code}): "
+                f"{self._reason(response)}",
+                "The token may have expired, or its account waits for approval.",
+            )
+
+    def _refused(self, response: httpx.Response) -> WebuiRefused:
+        asked = f"{response.request.method} {response.request.url.path}"
+        return WebuiRefused(
+            f"Open WebUI answered {asked} with {response.status_code}: {self._reason(response)}",
+            "Open WebUI's log has more about it.",
+            response.status_code,
         )
 
     def _reason(self, response: httpx.Response) -> str:
@@ -163,6 +198,33 @@ class WebuiClient:
             text = response.text
         safe = text.replace(self.token, "…") if self.token else text
         return " ".join(safe.split())[:_LONGEST_REASON] or "no reason is given"
+
+
+def _address(url: str) -> str:
+    """Without a slash at its end, as others write it too. Raises NotOpenWebui."""
+    example = "Give --webui the address of the page, such as http://localhost:3000."
+    try:
+        parsed = httpx.URL(url.strip())
+    except httpx.InvalidURL as error:
+        # No message repeats it: it may have a password.
+        raise NotOpenWebui(f"What --webui says is no address: {error}", example) from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise NotOpenWebui("What --webui says is no address.", example)
+    if parsed.userinfo:
+        raise NotOpenWebui(
+            "The address has a user name or a password.",
+            f"{example} The token takes their place: Open WebUI cannot be asked through a proxy with a password.",
+        )
+    return str(parsed.copy_with(query=None, fragment=None)).rstrip("/")
+
+
+def _elsewhere(url: str, target: str, path: str) -> NotOpenWebui:
+    cause = f"{url} sends its clients on to {target.removesuffix(path)}."
+    if target.endswith(path):
+        return NotOpenWebui(cause, f"Give that address: --webui {target.removesuffix(path)}")
+    return NotOpenWebui(
+        cause, "Give an address that leads to Open WebUI itself: programs cannot pass a sign-in page before it."
+    )
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

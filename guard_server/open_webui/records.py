@@ -6,6 +6,8 @@ from typing import Any
 
 Body = dict[str, Any]
 
+OURS = "qwen3guard"
+"""The beginning of the ids and titles of our plugins, and so of their models."""
 EVERYBODY: Body = {"principal_type": "user", "principal_id": "*", "permission": "read"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,10 @@ _TEAM = Account("Team user", "team@localhost", "a-password-for-tests")
 _OTHER = Account("Other user", "other@localhost", "a-password-for-tests")
 # What differs after each change, and says nothing.
 _PASSING = {"version_id", "updated_at", "created_at", "id", "resource_id", "resource_type"}
+# One grey point, as PNG.
+_IMAGE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+)
 Body = dict[str, Any]
 
 
@@ -42,6 +47,10 @@ class PlainWebui:
             plain.team.http.close()
 
     def make_plain(self) -> None:
+        # As strict as an admin may choose: the check makes its account all the same.
+        accounts = self.admin.get("/api/v1/auths/admin/config")
+        strict = {"ENABLE_SIGNUP": False, "ENABLE_API_KEYS": False, "DEFAULT_USER_ROLE": "pending"}
+        self.admin.post("/api/v1/auths/admin/config", accounts | strict)
         index = self.stack.setup.pipelines_index
         for plugin in (FILTER, FILTER_REFUSAL):
             reply = self.admin.http.request("DELETE", "/api/v1/pipelines/delete", json={"id": plugin, "urlIdx": index})
@@ -60,7 +69,7 @@ class PlainWebui:
             "id": PRESET,
             "base_model_id": OPEN,
             "name": "Harbour master",
-            "meta": {},
+            "meta": {"background_image_url": f"/api/v1/files/{self._image()}/content"},
             "access_grants": [EVERYBODY],
         }
         self.admin.post("/api/v1/models/create", preset | {"params": {"system": "You are the harbour master."}})
@@ -70,6 +79,13 @@ class PlainWebui:
         )
         tasks = self.admin.get("/api/v1/tasks/config")
         self.admin.post("/api/v1/tasks/config/update", tasks | {"TASK_MODEL_EXTERNAL": OPEN})
+
+    def _image(self) -> str:
+        """The id of a file. The export of presets has the image itself, so that a lost one is seen."""
+        image = {"file": ("harbour.png", _IMAGE, "image/png")}
+        reply = self.admin.http.post("/api/v1/files/", params={"process": False}, files=image)
+        reply.raise_for_status()
+        return str(reply.json()["id"])
 
     def models(self, who: WebuiApi) -> set[str]:
         """What an account can choose."""

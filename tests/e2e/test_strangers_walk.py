@@ -6,6 +6,7 @@ sees a refusal, switches the filter off and is told so, upgrades while a program
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -84,8 +85,27 @@ def upgrade(plain: PlainWebui, command: InstallCommand, model: str) -> str:
     return said
 
 
-def show_check(browser: Browser, checked: Checked, name: str) -> None:
-    terminal_picture(browser, "qwen3guard doctor --webui http://localhost:3000", checked.shown, name)
+@dataclass(frozen=True)
+class Switch:
+    """A filter's switch on a page of the admin, and what the check says when it is off."""
+
+    page: FunctionsPage | ModelsPage
+    filter: str
+    found: str
+    picture: str
+
+
+def switched_off(plain: PlainWebui, browser: Browser, switch: Switch, token: Path) -> Checked:
+    """What the check finds after the admin has switched the filter off."""
+    switch.page.open()
+    switch.page.switch(switch.filter, on=False)
+    picture(switch.page.page, switch.picture)
+    off = check(plain.stack, token)
+    shown = "qwen3guard doctor --webui http://localhost:3000"
+    terminal_picture(browser, shown, off.shown, f"{switch.picture}-check")
+    assert (off.status, off.failed_settings()) == (1, {switch.filter: switch.found})
+    assert {off.states(OPEN)[path] for path in (*SEEN_BY_A_FILTER, *AROUND)} == {"open"}
+    return off
 
 
 def test_guarded_models_as_functions_take_the_place_of_direct_models_and_give_it_back(
@@ -140,6 +160,8 @@ def test_both_functions_judge_models_under_their_own_names_until_the_filter_is_s
     plain.guarded.model.says(PROBE_ANSWER)
     on = check(plain.stack, tmp_path / "token")
     assert (on.status, on.failed_settings()) == (1, {})
+    (access,) = [one for one in on.report["settings"] if one["setting"] == "access to models"]
+    assert (access["level"], access["found"].endswith(f"not asked: {TEAMS}")) == ("warning", True)
     direct, guarded = on.states(OPEN), on.states(f"{FUNCTION_MODELS}.{OPEN}")
     for states in (direct, guarded):
         assert {states[path] for path in (*SEEN_BY_A_FILTER, "title")} == {"protected"}
@@ -152,16 +174,11 @@ def test_both_functions_judge_models_under_their_own_names_until_the_filter_is_s
     assert PROBE_MARK not in str(plain.user.get("/api/v1/chats/", page=1))
 
     page = FunctionsPage(open_page(plain.admin), plain.admin)
-    page.open()
-    page.switch(FUNCTION_FILTER, on=False)
-    picture(page.page, "function-switched-off")
-    off = check(plain.stack, tmp_path / "token")
-    show_check(browser, off, "function-switched-off-check")
-    assert (off.status, off.failed_settings()) == (1, {FUNCTION_FILTER: "it is switched off"})
-    direct, guarded = off.states(OPEN), off.states(f"{FUNCTION_MODELS}.{OPEN}")
-    assert {direct[path] for path in (*SEEN_BY_A_FILTER, *AROUND)} == {"open"}
+    switch = Switch(page, FUNCTION_FILTER, "it is switched off", "function-switched-off")
+    off = switched_off(plain, browser, switch, tmp_path / "token")
     # A guarded model writes the titles.
-    assert direct["title"] == "protected"
+    assert off.states(OPEN)["title"] == "protected"
+    guarded = off.states(f"{FUNCTION_MODELS}.{OPEN}")
     assert {guarded[path] for path in (*SEEN_BY_A_FILTER, "title")} == {"protected"}
     page.switch(FUNCTION_FILTER, on=True)
     assert ask(plain, OPEN)[1] == REFUSED
@@ -191,6 +208,14 @@ def test_guarded_models_in_a_pipelines_server_take_the_place_of_direct_connectio
     see_a_refusal(plain, open_page(plain.user))
     assert ask(plain, PRESET)[0] == REFUSED
     upgrade(plain, command, entry)
+    # As if the command had been stopped before its last step.
+    config = plain.admin.get("/openai/config")
+    config["OPENAI_API_CONFIGS"]["0"]["enable"] = True
+    plain.admin.post("/openai/config/update", config)
+    said = command.run()
+    assert "Switch the direct connection" in said
+    assert "1 step done" in said
+    assert plain.models(plain.user) == {entry, PRESET}
     plain.guarded.stop_guard()
     try:
         without = check(plain.stack, tmp_path / "token")
@@ -218,14 +243,12 @@ def test_the_filter_in_a_pipelines_server_judges_direct_models_until_it_is_switc
     assert {states[path] for path in ("API", "API, streamed", "messages API", *AROUND)} == {"open"}
 
     page = ModelsPage(open_page(plain.admin), plain.admin)
-    page.open()
-    page.switch(PIPELINES_FILTER, on=False)
-    picture(page.page, "filter-switched-off")
-    off = check(plain.stack, tmp_path / "token")
-    show_check(browser, off, "filter-switched-off-check")
-    assert (off.status, off.failed_settings()) == (1, {PIPELINES_FILTER: "it is switched off among the models"})
-    assert {state for path, state in off.states(OPEN).items() if path != "/openai/responses"} == {"open"}
-    assert "Switch the filter on among the models\n1 step done" in command.run()
+    switch = Switch(page, PIPELINES_FILTER, "it is switched off among the models", "filter-switched-off")
+    off = switched_off(plain, browser, switch, tmp_path / "token")
+    assert off.states(OPEN)["title"] == "open"
+    said = command.run()
+    assert "Switch the filter on among the models\n" in said
+    assert "1 step done" in said
     assert ask(plain, OPEN)[0] == REFUSED
 
     # This filter sees the prompts of programs, not their answers.

@@ -5,6 +5,7 @@ second one.
 """
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -37,8 +38,19 @@ class AdminApi:
         """What a guard answers when it is asked for its models."""
         self.verified: Body = {"data": [{"id": "Qwen3Guard-Gen-4B"}]}
         self.fails_at = 0
-        """The number of the change, from 1 on, that fails with 500; 0 for none."""
+        """The number of the change, from 1 on, that fails; 0 for none."""
+        self.fails_late = False
+        """Makes the change all the same."""
+        self.failure: Response = JSONResponse({"detail": "database is locked"}, 500)
+        """What the client gets then."""
         self.changes = 0
+        self.requests: Counter[str] = Counter()
+        """How often each path was asked."""
+        self.asked: list[str] = []
+        """The models that the admin asked."""
+        self.answer = "Of course."
+        self.may_write = True
+        """Whether this admin may change the models."""
         self.after_change: Callable[[], None] = lambda: None
         self.functions: dict[str, Body] = {}
         self.settings: dict[str, Body] = {
@@ -75,6 +87,8 @@ class AdminApi:
                 route("/api/v1/users/", lambda **_: {"users": [], "total": 3}),
                 route("/api/config", lambda **_: {"features": {"enable_functions": True}}),
                 Route("/openai/verify", self._verify, methods=["POST"]),
+                Route("/api/chat/completions", self._answer, methods=["POST"]),
+                Route("/api/v1/models/model", self._model),
                 *self._setting(route, "/openai/config", "/openai/config/update", "openai"),
                 *self._setting(route, "/ollama/config", "/ollama/config/update", "ollama"),
                 *self._setting(route, "/api/v1/configs/models", "/api/v1/configs/models", "models"),
@@ -84,7 +98,7 @@ class AdminApi:
                 route("/api/models", lambda **_: {"data": self._listed()}),
                 route("/api/models/base", lambda **_: {"data": self._listed()}),
                 route(f"{models}/base", lambda **_: [one for one in self.records.values() if not one["base_model_id"]]),
-                route(f"{models}/export", lambda **_: [one for one in self.records.values() if one["base_model_id"]]),
+                route(f"{models}/export", lambda **_: self._exported()),
                 route(f"{models}/create", self._create_model, "POST"),
                 route(f"{models}/model/update", self._update_model, "POST"),
                 route(f"{models}/model/access/update", self._grant, "POST"),
@@ -143,13 +157,15 @@ class AdminApi:
 
     def _answering(self, answer: Callable[..., Any], *, changes: bool) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
+            self.requests[request.url.path] += 1
             refused = self._refusal(request)
             if refused is not None:
                 return refused
             if changes:
                 self.changes += 1
-                if self.changes == self.fails_at:
-                    return JSONResponse({"detail": "database is locked"}, 500)
+            fails = changes and self.changes == self.fails_at
+            if fails and not self.fails_late:
+                return self.failure
             body = await request.json() if await request.body() else {}
             try:
                 answered = answer(body=body, **request.path_params)
@@ -157,7 +173,7 @@ class AdminApi:
                 return JSONResponse({"detail": _ABSENT}, 401)
             if changes:
                 self.after_change()
-            return JSONResponse(answered)
+            return self.failure if fails else JSONResponse(answered)
 
         return endpoint
 
@@ -175,6 +191,22 @@ class AdminApi:
     async def _own_settings(self, request: Request) -> Response:
         known = request.headers.get("authorization") == f"Bearer {TOKEN}"
         return JSONResponse({} if known else {"detail": "Invalid token"}, 200 if known else 401)
+
+    async def _answer(self, request: Request) -> Response:
+        self.asked.append((await request.json())["model"])
+        return JSONResponse({"choices": [{"message": {"content": self.answer}}]})
+
+    async def _model(self, request: Request) -> Response:
+        found = self.records.get(request.query_params["id"])
+        if found is None:
+            return JSONResponse({"detail": _ABSENT}, 404)
+        hidden: Body = {} if self.may_write else {"params": {}}
+        return JSONResponse(found | hidden | {"write_access": self.may_write})
+
+    def _exported(self) -> list[Body]:
+        """Presets, without the addresses of their images."""
+        presets = [one for one in self.records.values() if one["base_model_id"]]
+        return [one | {"meta": one["meta"] | {"background_image_url": None}} for one in presets]
 
     async def _verify(self, _: Request) -> Response:
         return JSONResponse(self.verified, self.guard_status)

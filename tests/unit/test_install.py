@@ -3,7 +3,8 @@
 The real programs are in tests/e2e/test_strangers_walk.py.
 """
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,19 @@ from functions.answers.guarded_route import check_model
 from guard_server import cli
 from guard_server.errors import CannotInstall, RecordUnusable
 from guard_server.install import installation, pipelines_plan
+from guard_server.install import steps as setup_steps
 from guard_server.install.functions_plan import _HIDDEN_ENTRY
+from guard_server.install.kept_place import place_of
+from guard_server.install.model_servers import (
+    SERVER_VALVES,
+    ModelServer,
+    direct_servers,
+    guarded_id,
+    joined,
+    known_servers,
+)
 from guard_server.install.options import HostKind, Options, Protect
-from guard_server.install.pipelines_plan import _FILTER_NAME, _REFUSAL_ENTRY, guarded_id
+from guard_server.install.pipelines_plan import _FILTER_NAME, _REFUSAL_ENTRY
 from guard_server.install.plugin_files import (
     FUNCTION_FILTER,
     FUNCTION_MODELS,
@@ -31,12 +42,14 @@ from guard_server.install.plugin_files import (
     PIPELINES_MODELS,
     plugin_file,
 )
-from guard_server.install.setting_places import PipelinesConnection
-from guard_server.install.steps import PutSecret
-from guard_server.install.undo_record import UndoRecord
+from guard_server.install.setting_places import ConnectionSwitch, PipelinesConnection
+from guard_server.install.steps import PutSecret, SetupStep
+from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import EVERYBODY, ModelRecord, PipelinesServer, WebuiConnection, WebuiModel
 from guard_server.open_webui.survey import Survey
+from moderation.probe import ADMINS_ONLY
+from pipelines.service import ModelsValves
 from pipelines.upstreams.model_ids import REFUSAL_ENTRY, encoded
 from tests.stands.admin_api import TOKEN, AdminApi
 from tests.stands.servers import free_port, serve
@@ -74,11 +87,13 @@ def installing(api: AdminApi, tmp_path: Path) -> Iterator[Installing]:
             yield installing
 
 
-@pytest.mark.parametrize("protect", Protect)
+@pytest.mark.parametrize(("protect", "lost"), [*((protect, False) for protect in Protect), (Protect.MODELS, True)])
 def test_an_installation_that_fails_at_any_change_can_be_continued_and_undone(
-    installing: Installing, protect: Protect
+    installing: Installing, protect: Protect, lost: bool
 ) -> None:
+    """`lost`: the change is made, but the command does not hear of it."""
     api = installing.api
+    api.fails_late = lost
     before = api.state()
     installing.install(protect)
     wanted, changes = api.state(), api.changes
@@ -173,6 +188,122 @@ def test_an_older_file_stays_until_an_upgrade(installing: Installing) -> None:
     assert installing.api.functions[FUNCTION_FILTER]["is_active"]
 
 
+def test_a_plugin_is_asked_for_a_verdict_once_in_each_run_and_never_for_a_plan(
+    installing: Installing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_steps, "_VERDICT_SECONDS", 0)
+    api = installing.api
+    installing.install(dry_run=True)
+    assert api.asked == []
+    # An older plugin says nothing about itself.
+    installing.install(Protect.FILTER)
+    installing.install(Protect.FILTER)
+    assert api.asked == ["open"] * 2
+    assert installing.said[-1].startswith("0 steps done")
+    api.answer = f"It was not checked.\n\n{ADMINS_ONLY} the guard refuses its key."
+    with pytest.raises(CannotInstall, match="gets no verdict: the guard refuses its key"):
+        installing.install(Protect.FILTER)
+
+
+def test_a_preset_keeps_what_the_list_of_presets_leaves_out(installing: Installing) -> None:
+    api = installing.api
+    api.records["preset"]["meta"]["background_image_url"] = "/api/v1/files/1/content"
+    before = api.state()
+    installing.install()
+    assert api.records["preset"]["base_model_id"] == f"{FUNCTION_MODELS}.open"
+    assert api.records["preset"]["meta"]["background_image_url"] == "/api/v1/files/1/content"
+    assert installing.uninstall()
+    assert api.state() == before
+
+
+def test_no_model_is_saved_without_the_settings_that_an_admin_may_not_see(installing: Installing) -> None:
+    installing.api.may_write = False
+    with pytest.raises(CannotInstall, match="may not change the model"):
+        installing.install()
+    assert installing.api.records["preset"]["base_model_id"] == "open"
+    assert installing.api.records["open"]["params"]
+
+
+def test_hundreds_of_models_are_not_listed_hundreds_of_times(api: AdminApi, tmp_path: Path) -> None:
+    def lists(folder: Path) -> int:
+        folder.mkdir()
+        with serve(api.app) as url:
+            installing = Installing(api, url, folder)
+            with installing.client:
+                installing.install()
+                assert installing.uninstall()
+        return api.requests.pop("/api/v1/models/export") + api.requests.pop("/api/v1/models/base")
+
+    few = lists(tmp_path / "few")
+    for number in range(30):
+        api.records[f"team/model:{number}%20ü"] = api.records["open"] | {"id": f"team/model:{number}%20ü"}
+    assert lists(tmp_path / "many") == few
+    assert api.records["team/model:7%20ü"]["access_grants"]
+
+
+def test_nothing_is_promised_of_what_was_here_before(installing: Installing, tmp_path: Path) -> None:
+    api = installing.api
+    before = api.state()
+    installing.install()
+    installed, first = api.state(), installing.path
+    # As from another machine.
+    installing.path = tmp_path / "elsewhere.json"
+    installing.install()
+    assert "puts nothing back" in installing.said[-2]
+    with pytest.raises(RecordUnusable, match="nothing to put back"):
+        installing.uninstall()
+    assert api.state() == installed
+    assert not installing.path.exists()
+    installing.path = first
+    assert installing.uninstall()
+    assert api.state() == before
+
+
+def test_a_preset_that_was_built_on_a_guarded_model_since_is_named_when_that_is_gone(installing: Installing) -> None:
+    installing.install()
+    base = f"{FUNCTION_MODELS}.open"
+    installing.api.records["later"] = installing.api.records["preset"] | {"id": "later", "base_model_id": base}
+    assert not installing.uninstall()
+    assert any(f"the preset later: its base {base} is gone" in line for line in installing.said)
+    assert installing.api.records["preset"]["base_model_id"] == "open"
+
+
+def test_an_open_webui_in_which_no_model_is_open_to_users_is_told_what_to_open(installing: Installing) -> None:
+    installing.install(dry_run=True)
+    assert not any("No model is open" in line or "not listed now" in line for line in installing.said)
+    # Its server is away.
+    installing.api.records = {"away": installing.api.records["open"] | {"id": "away"}}
+    installing.install()
+    assert any("No model is open to users" in line for line in installing.said)
+    assert any("not listed now, so not moved: away." in line for line in installing.said)
+
+
+@pytest.mark.parametrize("model", ["open", "preset"])
+def test_model_controls_which_no_function_may_have_are_said_before_any_change(
+    installing: Installing, model: str
+) -> None:
+    api = installing.api
+    api.records[model]["params"] = {"model_controls": {"reasoning_effort": {}}}
+    before = api.state()
+    with pytest.raises(CannotInstall, match=f"cannot have model controls, as these have: {model}"):
+        installing.install()
+    assert api.state() == before
+    installing.install(Protect.BOTH)
+    assert "model_controls" not in api.records[f"{FUNCTION_MODELS}.open"]["params"]
+    assert "model_controls" in api.records[model]["params"]
+
+
+def test_a_proxy_that_asks_for_a_sign_in_in_between_is_a_cause_with_a_way_to_go_on(installing: Installing) -> None:
+    api = installing.api
+    before = api.state()
+    api.fails_at, api.failure = 3, PlainTextResponse("<html>")
+    with pytest.raises(CannotInstall, match="not JSON") as raised:
+        installing.install()
+    assert str(installing.path) in raised.value.remedy
+    assert installing.uninstall()
+    assert api.state() == before
+
+
 @pytest.mark.parametrize("status", [401, 502])
 def test_a_guard_that_open_webui_cannot_reach_is_said_before_any_change(installing: Installing, status: int) -> None:
     installing.api.guard_status = status
@@ -191,9 +322,30 @@ def test_no_record_holds_a_key_and_a_foreign_one_is_refused(installing: Installi
     assert installing.path.stat().st_mode & 0o077 == 0
     with pytest.raises(RecordUnusable, match="is the record of"):
         UndoRecord(installing.path, "http://elsewhere")
-    (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(RecordUnusable, match="cannot be read"):
-        UndoRecord(tmp_path / "broken.json", "http://elsewhere")
+    later = json.loads(text)
+    later["entries"][0]["place"] |= {"kind": "tool"}
+    for content, says in [
+        (b"{", "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (json.dumps(later).encode(), "does not know"),
+        (text.replace('"plugin"', '"name"').encode(), "does not know"),
+        (text.replace('"functions"', '"elsewhere"').encode(), "cannot be read"),
+    ]:
+        (tmp_path / "broken.json").write_bytes(content)
+        with pytest.raises(RecordUnusable, match=says):
+            UndoRecord(tmp_path / "broken.json", installing.client.url)
+
+
+def test_an_account_without_a_home_is_asked_for_the_file_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        # As of a user id of a container that no file knows.
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(RecordUnusable) as raised:
+        default_path("http://localhost:3000")
+    assert "--record" in raised.value.remedy
 
 
 @given(st.text(min_size=1, max_size=50), st.integers(1, 20))
@@ -247,9 +399,16 @@ def seen(settings: dict[str, Any] | None = None, **more: Any) -> Survey:
     return Survey(**(found | more))
 
 
-def titles(survey: Survey, protect: Protect) -> list[str]:
-    options = Options(HostKind.PIPELINES, protect, GUARD)
-    return [step.title for step in pipelines_plan.steps(survey, options)]
+def planned_steps(
+    survey: Survey, protect: Protect, known: Sequence[ModelServer] = (), **options: Any
+) -> list[SetupStep]:
+    """`known`: the servers of models that the plugin has from an earlier run."""
+    wanted = Options(HostKind.PIPELINES, protect, GUARD, **options)
+    return list(pipelines_plan.steps(survey, wanted, joined(known, direct_servers(survey, SERVER))))
+
+
+def titles(survey: Survey, protect: Protect, known: Sequence[ModelServer] = ()) -> list[str]:
+    return [step.title for step in planned_steps(survey, protect, known)]
 
 
 def test_direct_connections_are_switched_off_when_all_users_have_guarded_models() -> None:
@@ -272,27 +431,84 @@ def test_direct_connections_are_switched_off_when_all_users_have_guarded_models(
 
 def test_no_step_shows_a_key() -> None:
     for protect in Protect:
-        steps = list(
-            pipelines_plan.steps(
-                seen(), Options(HostKind.PIPELINES, protect, GUARD, "sk-guard-secret", SERVER, "sk-server-secret")
-            )
-        )
+        secrets: dict[str, Any] = {
+            "guard_key": "sk-guard-secret",
+            "pipelines": SERVER,
+            "pipelines_key": "sk-server-secret",
+        }
+        steps = planned_steps(seen(), protect, **secrets)
         shown = f"{steps} {[step.title for step in steps]} {seen()}"
         assert "secret" not in shown
 
 
-def test_the_addresses_and_keys_of_all_servers_of_models_are_set() -> None:
-    steps = list(pipelines_plan.steps(seen(), Options(HostKind.PIPELINES, Protect.MODELS, GUARD)))
+def servers_set(steps: Sequence[SetupStep]) -> dict[str, str]:
     (told,) = [step.wanted for step in steps if isinstance(step, PutSecret)]
+    return dict(told)
+
+
+def test_the_addresses_and_keys_of_all_servers_of_models_are_set() -> None:
+    told = servers_set(planned_steps(seen(), Protect.MODELS))
     urls = (MODELS, "http://other/v1", "http://ollama:11434/v1", "http://proxy/ollama/v1")
     assert told["upstream_base_urls"] == ", ".join(urls)
     assert told["upstream_api_keys"] == "sk-upstream-secret, none, none, sk-ollama-secret"
+
+
+def test_servers_that_an_earlier_run_has_switched_off_keep_their_places() -> None:
+    first, server, other = seen().connections
+    off = WebuiConnection(0, MODELS, first.key, {"enable": False})
+    rotated = WebuiConnection(2, other.url, "sk-new", {})
+    new = WebuiConnection(3, "http://new/v1", "sk-3", {})
+    # As the plugin gives back what was saved, and one that an admin has added there by hand.
+    valves = {"upstream_base_urls": f"{MODELS},http://own/v1, {other.url}", "upstream_api_keys": "sk-1,sk-own, sk-2"}
+    connections = (off, server, rotated, new)
+    models = (WebuiModel("gpt", "gpt", "openai", 2), WebuiModel("neo", "neo", "openai", 3))
+    survey = seen(connections=connections, models=models, ollama_enabled=False)
+    steps = planned_steps(survey, Protect.MODELS, known_servers(valves))
+    told = servers_set(steps)
+    assert told["upstream_base_urls"] == f"{MODELS}, http://own/v1, {other.url}, http://new/v1"
+    assert told["upstream_api_keys"] == "sk-1, sk-own, sk-new, sk-3"
+    assert any(step.title == f"Offer {guarded_id('gpt', 3)} under the name of gpt" for step in steps)
+    # When all are off, nothing is left to be set.
+    finished = seen(connections=(off, server), ollama_enabled=False)
+    assert not any(
+        isinstance(step, PutSecret) for step in planned_steps(finished, Protect.MODELS, known_servers(valves))
+    )
+
+
+def test_one_address_with_several_keys_keeps_each_in_its_place() -> None:
+    one, two = ModelServer(MODELS, "sk-1"), ModelServer(MODELS, "sk-2")
+    on = replace(two, connection=WebuiConnection(1, MODELS, "sk-2", {}))
+    assert [server.key for server in joined((one, two), (on,))] == ["sk-1", "sk-2"]
+    # The address of a plugin that nobody has set is no server.
+    unset = ModelsValves().model_dump(include=set(SERVER_VALVES))
+    assert joined(known_servers(unset), (on,)) == (on,)
 
 
 def test_connections_that_were_off_with_all_others_stay_off() -> None:
     planned = titles(seen(openai_enabled=False), Protect.FILTER)
     on = planned.index("Allow OpenAI-compatible connections")
     assert planned[:on] == [f"Keep the connection {MODELS} off", "Keep the connection http://other/v1 off"]
+
+
+def test_each_of_several_connections_with_one_address_is_switched(installing: Installing) -> None:
+    first, server, _ = seen().connections
+    again = WebuiConnection(2, MODELS, "sk-another", {"prefix_id": "work"})
+    steps = planned_steps(seen(connections=(first, server, again)), Protect.MODELS)
+    switches = [step.place for step in steps if isinstance(step.place, ConnectionSwitch)]
+    assert switches == [ConnectionSwitch(MODELS), ConnectionSwitch(MODELS, 1)]
+    openai = installing.api.settings["openai"]
+    openai.update(
+        {"OPENAI_API_BASE_URLS": [MODELS, SERVER, MODELS], "OPENAI_API_CONFIGS": {"2": {"prefix_id": "work"}}}
+    )
+    for switch in switches:
+        switch.write(installing.client, False)
+    assert openai["OPENAI_API_CONFIGS"] == {"0": {"enable": False}, "2": {"prefix_id": "work", "enable": False}}
+    for switch in switches:
+        switch.write(installing.client, None)
+    assert openai["OPENAI_API_CONFIGS"] == {"0": {}, "2": {"prefix_id": "work"}}
+    assert ConnectionSwitch(MODELS, 2).read(installing.client) is None
+    # As older records name it.
+    assert place_of({"kind": "connection is on", "url": MODELS}) == switches[0]
 
 
 def of_another_plugin() -> Survey:
@@ -324,8 +540,17 @@ def test_what_a_pipelines_server_cannot_do_is_said_before_any_change(
 ) -> None:
     installing.api.verified = {"data": [], "pipelines": True}
     with pytest.raises(CannotInstall) as raised:
-        pipelines_plan.check(installing.client, survey, Options(HostKind.PIPELINES, protect, GUARD))
+        pipelines_plan.plan(installing.client, survey, Options(HostKind.PIPELINES, protect, GUARD))
     assert says in raised.value.cause
+
+
+def test_a_plan_for_a_server_that_is_not_connected_yet(installing: Installing) -> None:
+    installing.api.verified = {"data": [], "pipelines": True}
+    options = Options(HostKind.PIPELINES, Protect.MODELS, GUARD, None, SERVER, "sk-server-secret")
+    record = UndoRecord(installing.path, installing.client.url)
+    installation.install(installing.client, options, record, installing.said.append, dry_run=True)
+    assert f"  Connect the Pipelines server {SERVER}" in installing.said
+    assert "  Switch the direct connection http://models/v1 off" in installing.said
 
 
 def test_a_connection_that_is_removed_takes_no_settings_of_others_along(installing: Installing) -> None:
@@ -353,6 +578,14 @@ def page(*routes: Route) -> Iterator[str]:
 
 async def _elsewhere(request: Any) -> RedirectResponse:
     return RedirectResponse("https://chat.example/api/version")
+
+
+async def _sign_in(request: Any) -> RedirectResponse:
+    return RedirectResponse("https://login.example/?next=%2Fapi%2Fversion&client=1")
+
+
+async def _without_webui(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("<h1>Bad Gateway</h1>", 502)
 
 
 async def _sign_in_page(request: Any) -> PlainTextResponse:
@@ -404,12 +637,32 @@ def test_a_wrong_token(api: AdminApi, tmp_path: Path) -> None:
         assert "does not know this token" in run(url, "sk-wrong", tmp_path)
         assert "No token was given" in run(url, "", tmp_path)
         assert "cannot be read" in run(url, "", tmp_path, "--token-file", str(tmp_path / "none"))
+        # Signs that no header may have; the message of the HTTP library would repeat the token.
+        for token in ("sk-line\nsk-another", "sk-tök", "sk one"):
+            assert "not one word" in run(url, token, tmp_path)
+
+
+def test_a_plan_to_uninstall_changes_nothing(installing: Installing) -> None:
+    installing.install()
+    before, record = installing.api.state(), installing.path.read_text()
+    arguments = ["install", "--webui", installing.client.url, "--record", str(installing.path), "--uninstall"]
+    environment = {"OPEN_WEBUI_TOKEN": TOKEN}
+    planned = CliRunner().invoke(cli.app, [*arguments, "--dry-run"], env=environment)
+    assert planned.exit_code == 0, planned.output
+    assert "To undo: who may use open" in planned.stdout
+    assert (installing.api.state(), installing.path.read_text()) == (before, record)
+    both = CliRunner().invoke(cli.app, [*arguments, "--upgrade"], env=environment)
+    assert both.exit_code == 2
+    done = CliRunner().invoke(cli.app, arguments, env=environment)
+    assert planned.stdout.count("To undo: ") == done.stdout.count("Undoing: ") > 5
 
 
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
         (_elsewhere, "--webui https://chat.example"),
+        (_sign_in, "a sign-in page before it"),
+        (_without_webui, "answers 502"),
         (_sign_in_page, "is no Open WebUI"),
         (_other_api, "is no Open WebUI"),
     ],
@@ -421,7 +674,32 @@ def test_an_address_where_something_else_answers(answer: Any, says: str, tmp_pat
 
 def test_an_address_where_nobody_answers(tmp_path: Path) -> None:
     assert "cannot be reached" in run(f"http://127.0.0.1:{free_port()}", TOKEN, tmp_path)
-    assert "is no address" in run("localhost:3000", TOKEN, tmp_path)
+    for address in ("localhost:3000", "http://", "http://localhost:port", "ftp://localhost", ""):
+        assert "is no address" in run(address, TOKEN, tmp_path)
+    said = run("https://me:hunter2@localhost", TOKEN, tmp_path) + run("https://me:hunter2@localhost:port", "", tmp_path)
+    assert "has a user name or a password" in said
+    assert "hunter2" not in said
+
+
+def test_a_proxy_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "gopher://proxy.example:70")
+    said = run(f"http://127.0.0.1:{free_port()}", TOKEN, tmp_path)
+    assert "The proxy that the environment names" in said
+    assert "ALL_PROXY" in said
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("http://LocalHost:3000//", "http://localhost:3000"),
+        (" https://chat.example:443/ ", "https://chat.example"),
+        ("http://[::1]:3000/?models=a#b", "http://[::1]:3000"),
+        ("https://example/chat/", "https://example/chat"),
+    ],
+)
+def test_one_address_has_one_record_however_it_is_written(address: str, meant: str) -> None:
+    with WebuiClient(address) as client:
+        assert client.url == meant
 
 
 def test_what_was_never_installed_cannot_be_undone(api: AdminApi, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from guard_server import __version__, cli
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection import protection_watch, valves
+from guard_server.doctor.protection.access import access_findings
 from guard_server.doctor.protection.check import check_protection
 from guard_server.doctor.protection.notice_reader import Meaning, NoticeReader
 from guard_server.doctor.protection.outcome import Said, outcome
@@ -34,7 +35,7 @@ from guard_server.doctor.protection.protection_settings import PUBLIC_KEY, setti
 from guard_server.doctor.protection.protection_table import show_protection
 from guard_server.doctor.protection.routes import ROUTES
 from guard_server.doctor.protection.valves import Plugin
-from guard_server.errors import WebuiError, WebuiUnreachable
+from guard_server.errors import TokenRefused, WebuiError, WebuiUnreachable
 from guard_server.open_webui import chat_replies
 from guard_server.open_webui.chat_replies import Reply
 from guard_server.open_webui.client import WebuiClient
@@ -177,15 +178,25 @@ def test_a_reply_is_understood(response: httpx.Response, meaning: Meaning) -> No
     assert NoticeReader([]).meaning(chat_replies.chat_reply(response)) is meaning
 
 
-@given(st.text())
-def test_no_reply_is_too_odd(text: str) -> None:
+NAMES = ("choices", "message", "delta", "content", "output", "type", "text", "error", "detail", "title")
+ODD = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3) | st.just("message"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.text() | ODD.map(json.dumps), ODD, st.sampled_from(["application/json", "text/event-stream"]))
+def test_no_reply_is_too_odd(text: str, event: Any, kind: str) -> None:
+    body = text if kind == "application/json" else f"data: {text}\n\ndata: {json.dumps({'delta': event})}\n\n"
     for read in (
         chat_replies.chat_reply,
         chat_replies.message_reply,
         chat_replies.output_reply,
         chat_replies.title_reply,
     ):
-        NoticeReader([]).meaning(read(httpx.Response(200, text=text)))
+        NoticeReader([]).meaning(read(httpx.Response(200, headers={"content-type": kind}, text=body)))
+    NoticeReader([]).meaning(chat_replies.stored_reply({"output": event, "content": text}))
 
 
 def test_the_other_apis_are_understood() -> None:
@@ -404,6 +415,7 @@ def test_a_list_of_model_ids_is_found_though_open_webui_shows_no_plugin_then() -
     assert "list of model ids" in found[0]
 
 
+ARENA = WebuiModel("arena-model", "Arena", "arena")
 WAYS: list[dict[str, Any]] = [
     {"style": Style.ONE_TOKEN},
     {"style": Style.FULL_WITH_LOGPROBS},
@@ -431,6 +443,33 @@ def test_a_plugin_of_another_version_is_a_warning(said: str) -> None:
     assert "--upgrade" in str(found.remedy)
 
 
+def of_group(name: str) -> ModelRecord:
+    grant = {"principal_type": "group", "principal_id": "1", "permission": "read"}
+    return ModelRecord(name, name, None, True, (grant,), {})
+
+
+def test_models_that_only_some_users_may_use_are_not_forgotten() -> None:
+    found = survey(
+        models=(*(WebuiModel(name, name, "openai", 0) for name in ("gpt", "llama", "all", "bypassed")), ARENA),
+        records=(of_group("gpt"), of_group("llama"), record("all"), record("off", public=False), of_group("gone")),
+    )
+    plugin = Plugin(FILTER, True, SOUND, pipelines()[1])
+    for plugins, level in [((), Level.FAILURE), ((plugin,), Level.WARNING)]:
+        (one,) = access_findings(found, plugins, ["all"])
+        assert (one.level, one.found.partition(": ")[2]) == (level, "gpt, llama")
+    assert list(access_findings(found, (), ["all", "gpt", "llama"])) == []
+    # Guarded ones are as protected as the others of their plugin.
+    guarded = WebuiModel("qwen3guard_models.gpt", "", "openai", 0, "qwen3guard_models", "manifold")
+    assert list(access_findings(survey(models=(guarded,), records=(of_group(guarded.id),)), (), [])) == []
+
+
+def test_an_open_webui_that_closes_no_model_is_found() -> None:
+    found = survey(models=(WebuiModel("gpt", "gpt", "openai", 0), ARENA))
+    (one,) = access_findings(found, (), ["gpt", ARENA.id])
+    assert one.level is Level.WARNING
+    assert "BYPASS_MODEL_ACCESS_CONTROL" in str(one.remedy)
+
+
 def test_no_plugin_and_direct_connections_are_found() -> None:
     assert len(failures(survey(), direct=True)) == 2
 
@@ -444,17 +483,21 @@ class ChattingApi(AdminApi):
     def __init__(self) -> None:
         super().__init__()
         self.accounts: dict[str, dict[str, Any]] = {"admin": {"id": "admin", "email": "admin@localhost"}}
-        self.asked: list[str] = []
+        self.model = "open"
         self.settings["connections"] = {"ENABLE_DIRECT_CONNECTIONS": False}
         self.made = 0
         self.broken = False
         """Lists no models for users."""
+        self.policy = ""
+        """What a new account needs, beyond what the check can give."""
 
     @property
     def app(self) -> Starlette:
         own = [
             HttpRoute("/api/v1/auths/add", self._add, methods=["POST"]),
+            HttpRoute("/api/v1/auths/signin", self._sign_in, methods=["POST"]),
             HttpRoute("/api/v1/users/", self._users),
+            HttpRoute("/api/v1/users/user/settings", self._user_settings),
             HttpRoute("/api/v1/users/{id}", self._remove, methods=["DELETE"]),
             HttpRoute("/api/v1/configs/connections", lambda _: JSONResponse(self.settings["connections"])),
             HttpRoute("/api/models", self._models),
@@ -466,9 +509,18 @@ class ChattingApi(AdminApi):
     async def _add(self, request: Request) -> Response:
         form = await request.json()
         assert form["role"] == "user"
+        if self.policy == "14 digits":
+            return JSONResponse({"detail": "A password needs 14 digits."}, 400)
         self.made += 1
         self.accounts["temporary"] = {"id": "temporary", "email": form["email"], "created_at": time.time()}
-        return JSONResponse({"id": "temporary", "token": "sk-temporary"})
+        return JSONResponse({"id": "temporary"} | ({} if self.policy else {"token": "sk-temporary"}))
+
+    async def _sign_in(self, request: Request) -> Response:
+        return JSONResponse({"mfa_required": True})
+
+    async def _user_settings(self, request: Request) -> Response:
+        waiting = request.headers["authorization"] == "Bearer sk-pending"
+        return JSONResponse({"detail": "no access"} if waiting else {}, 401 if waiting else 200)
 
     async def _users(self, request: Request) -> Response:
         if request.headers["authorization"] != f"Bearer {TOKEN}":
@@ -483,12 +535,12 @@ class ChattingApi(AdminApi):
     async def _models(self, request: Request) -> Response:
         if self.broken and request.headers["authorization"] != f"Bearer {TOKEN}":
             return JSONResponse({"detail": "broken"}, 500)
-        return JSONResponse({"data": [{"id": "open"}]})
+        return JSONResponse({"data": [{"id": self.model}]})
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
         self.asked.append(request.headers["authorization"])
-        if body["model"] != "open":
+        if body["model"] != self.model:
             return JSONResponse({"detail": "Model not found"}, 404)
         if body.get("session_id"):
             return JSONResponse({"detail": "The page is closed today."}, 400)
@@ -550,11 +602,65 @@ def test_a_user_of_the_admins_is_asked_as_and_stays(chatting: tuple[ChattingApi,
     assert set(api.accounts) == {"admin"}
 
 
+@pytest.mark.parametrize(("token", "says"), [(TOKEN, "is an admin's"), ("sk-pending", "waits for approval")])
+def test_only_an_ordinary_user_is_asked_as(chatting: tuple[ChattingApi, WebuiClient], token: str, says: str) -> None:
+    api, admin = chatting
+    with pytest.raises(TokenRefused) as raised:
+        check_protection(admin, token)
+    assert says in f"{raised.value} {raised.value.remedy}"
+    assert api.asked == []
+
+
+@pytest.mark.parametrize(("policy", "says"), [("second factor", "second factor"), ("14 digits", "needs 14 digits")])
+def test_an_account_that_a_policy_refuses_is_removed_and_said(
+    chatting: tuple[ChattingApi, WebuiClient], policy: str, says: str
+) -> None:
+    api, admin = chatting
+    api.policy = policy
+    with pytest.raises(WebuiError, match=says) as raised:
+        check_protection(admin)
+    assert "--user-token-file" in raised.value.remedy
+    assert set(api.accounts) == {"admin"}
+
+
+def test_a_terminal_of_any_character_set_shows_the_table_and_any_script_reads_the_json(
+    chatting: tuple[ChattingApi, WebuiClient],
+) -> None:
+    api, admin = chatting
+    api.model = "modèle:on:日本/[red]"
+    runner, environment = CliRunner(charset="latin-1"), {"OPEN_WEBUI_TOKEN": TOKEN, "COLUMNS": "200"}
+    shown = runner.invoke(cli.app, ["doctor", "--webui", admin.url], env=environment)
+    assert shown.exit_code == 1, shown.exception
+    assert "modèle:on:??/[red]" in shown.stdout
+    report = runner.invoke(cli.app, ["doctor", "--webui", admin.url, "--json"], env=environment)
+    assert api.model in {one["model"] for one in json.loads(report.stdout)["paths"]}
+
+
+def test_a_script_reads_json_also_when_no_check_was_possible(chatting: tuple[ChattingApi, WebuiClient]) -> None:
+    api, admin = chatting
+    for token in ("sk-wrong", ""):
+        found = CliRunner().invoke(cli.app, ["doctor", "--webui", admin.url, "--json"], env={"OPEN_WEBUI_TOKEN": token})
+        assert found.exit_code == 1
+        body = json.loads(found.stdout)
+        assert body["protected"] is None
+        assert "token" in body["text"]
+        assert "Remedy: " in found.stderr
+    assert api.asked == []
+
+
+@pytest.mark.parametrize("option", ["--watch", "--user-token-file"])
+def test_options_of_the_protection_check_need_its_address(option: str) -> None:
+    result = CliRunner().invoke(cli.app, ["doctor", option, "5"])
+    assert result.exit_code == 2
+    assert "--webui" in result.stderr
+
+
 def test_the_command_ends_with_the_status_for_cron(chatting: tuple[ChattingApi, WebuiClient]) -> None:
     _, admin = chatting
     result = CliRunner().invoke(cli.app, ["doctor", "--webui", admin.url, "--json"], env={"OPEN_WEBUI_TOKEN": TOKEN})
     assert result.exit_code == 1
     assert ProtectionReport.model_validate_json(result.stdout).paths
+    assert json.loads(result.stdout)["protected"] is False
     assert TOKEN not in result.output
     wrong = CliRunner().invoke(cli.app, ["doctor", "--webui", admin.url], env={"OPEN_WEBUI_TOKEN": "sk-wrong"})
     assert wrong.exit_code == 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from guard_server.doctor.protection.access import access_findings
 from guard_server.doctor.protection.account import ordinary_user
 from guard_server.doctor.protection.notice_reader import NoticeReader
 from guard_server.doctor.protection.paths import PathCheck, ProbedModel
@@ -36,7 +37,8 @@ def check_protection(
     direct = bool(admin.get("/api/v1/configs/connections").get("ENABLE_DIRECT_CONNECTIONS"))
     reader = NoticeReader([notice for plugin in plugins for notice in plugin.notices()])
     with ordinary_user(admin, user_token) as user:
-        models = _models(found, plugins, user)
+        offered = [str(one["id"]) for one in user.get("/api/models")["data"]]
+        models = _models(found, plugins, offered)
         paths = sum(len(model.routes) for model in models)
         say(f"Asking {len(models)} models in {paths} ways …")
         check = PathCheck(user, admin, reader, _counting(paths, say))
@@ -44,17 +46,20 @@ def check_protection(
     return ProtectionReport(
         url=admin.url,
         version=found.version,
-        settings=(*setting_findings(found, plugins, direct=direct), *answer_findings(check.plugin_answers)),
+        settings=(
+            *setting_findings(found, plugins, direct=direct),
+            *access_findings(found, plugins, offered),
+            *answer_findings(check.plugin_answers),
+        ),
         paths=findings,
     )
 
 
-def _models(found: Survey, plugins: tuple[Plugin, ...], user: WebuiClient) -> list[ProbedModel]:
+def _models(found: Survey, plugins: tuple[Plugin, ...], offered: list[str]) -> list[ProbedModel]:
     """What users can pick first, presets included; then the models that they are not to use."""
     owners = {model.id: model.owner for model in found.models}
     # They say notices only, or answer no direct request.
     internal = {"qwen3guard_refusal", *(f"{plugin.id}.{entry}" for plugin in plugins for entry in _ENTRIES)}
-    offered = [str(one["id"]) for one in user.get("/api/models")["data"]]
     others = [one.id for one in found.models if not one.is_filter and one.id not in offered]
     return [
         *(ProbedModel(name, owners.get(name, ""), True) for name in offered if name not in internal),

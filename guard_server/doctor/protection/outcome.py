@@ -8,13 +8,6 @@ from guard_server.doctor.protection.protection_report import PathState
 from guard_server.doctor.protection.routes import Route
 from guard_server.open_webui.chat_replies import Reply
 
-_GRANT = "Take away the right to use this model (Admin Panel > Settings > Models), and offer a guarded one."
-_AROUND = f"{_GRANT} Or block this route in a reverse proxy: no page uses it."
-_ANY_MODEL = (
-    "Block this route in a reverse proxy: no page uses it, and Open WebUI gives requests for guarded models to the "
-    "first connection."
-)
-_TASK = "Make a guarded model the task model (Admin Panel > Settings > Interface), or offer guarded models only."
 _PROMPTS = "Nothing judged this prompt: see the settings above, or run: qwen3guard install"
 _ANSWERS = "The filter cannot change what is sent here: offer guarded models, or use the filter as a Function."
 _NO_GUARD = "Run where the plugins run: qwen3guard doctor --guard-url ADDRESS, with the address in the plugin's valves."
@@ -48,11 +41,10 @@ def outcome(route: Route, unsafe: Said, harmless: Said, *, offered: bool, cause:
         cause: what the plugin says to an admin of a missing verdict.
     """
     if unsafe.meaning in (Meaning.ANSWERED, Meaning.UNJUDGED_ANSWER):
-        return Outcome(PathState.OPEN, Level.FAILURE, "an unsafe prompt was answered", _remedy(route, _PROMPTS))
+        return Outcome(PathState.OPEN, Level.FAILURE, "an unsafe prompt was answered", route.remedy or _PROMPTS)
     if harmless.meaning is Meaning.UNJUDGED_ANSWER:
-        return Outcome(
-            PathState.OPEN, Level.FAILURE, "an answer that no plugin judged was sent on", _remedy(route, _ANSWERS)
-        )
+        why = "an answer that no plugin judged was sent on"
+        return Outcome(PathState.OPEN, Level.FAILURE, why, route.remedy or _ANSWERS)
     if harmless.meaning is Meaning.NO_VERDICT:
         why = f"the plugin gets no verdict: {cause}" if cause else "the plugin gets no verdict from the guard"
         return Outcome(PathState.CLOSED, Level.FAILURE, why, _NO_GUARD)
@@ -77,9 +69,3 @@ def outcome(route: Route, unsafe: Said, harmless: Said, *, offered: bool, cause:
 
 def _no_words(reply: Reply) -> str:
     return f"status {reply.status}" if reply.is_error else "empty"
-
-
-def _remedy(route: Route, usual: str) -> str:
-    if route.any_model:
-        return _ANY_MODEL
-    return _AROUND if route.around else _TASK if route.is_task else usual

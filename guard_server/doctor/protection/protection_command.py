@@ -1,16 +1,19 @@
 """The protection check as a command."""
 
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from guard_server.console_output import err, out
 from guard_server.doctor.protection.check import check_protection
-from guard_server.doctor.protection.protection_report import ProtectionReport
+from guard_server.doctor.protection.protection_report import ProtectionReport, impossible_body
 from guard_server.doctor.protection.protection_table import show_protection
 from guard_server.doctor.protection.protection_watch import watch
+from guard_server.errors import WebuiError
 from guard_server.open_webui.admin_token import read_token
 from guard_server.open_webui.client import WebuiClient
+from guard_server.open_webui.records import Body
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,16 @@ def check(wanted: Wanted) -> None:
     Raises:
         WebuiError
     """
+    try:
+        _check(wanted)
+    except WebuiError as error:
+        # A script reads JSON whatever happens.
+        if wanted.as_json:
+            _print_json(impossible_body(error))
+        raise
+
+
+def _check(wanted: Wanted) -> None:
     token = read_token(wanted.token_file)
     user_token = read_token(wanted.user_token_file) if wanted.user_token_file else None
 
@@ -40,7 +53,7 @@ def check(wanted: Wanted) -> None:
 
     def show(report: ProtectionReport) -> None:
         if wanted.as_json:
-            print(report.model_dump_json(indent=2), flush=True)
+            _print_json(report.as_body())
         else:
             show_protection(report, out)
 
@@ -49,6 +62,11 @@ def check(wanted: Wanted) -> None:
     report = look()
     show(report)
     sys.exit(0 if report.protected else 1)
+
+
+def _print_json(body: Body) -> None:
+    # ASCII, for terminals and pipes in any character set.
+    print(json.dumps(body, indent=2), flush=True)
 
 
 def _progress(line: str) -> None:

@@ -5,6 +5,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from guard_server.doctor.examination import Level
+from guard_server.errors import WebuiError
+from guard_server.open_webui.records import Body
 
 
 class PathState(StrEnum):
@@ -64,6 +66,12 @@ class ProtectionReport(BaseModel):
         levels = [*(one.level for one in self.settings), *(one.level for one in self.paths)]
         return levels.count(Level.FAILURE)
 
+    def as_body(self) -> Body:
+        """For programs, with a line `text` that chat programs show."""
+        said = "are protected" if self.protected else "may not be protected"
+        text = f"Qwen3Guard: users of {self.url} {said}."
+        return {"text": text, "protected": self.protected} | self.model_dump(mode="json")
+
     def differs_from(self, earlier: "ProtectionReport") -> bool:
         """Whether an admin wants to hear of it: words may differ, such as the time of an error."""
         return self._answers() != earlier._answers()
@@ -71,3 +79,8 @@ class ProtectionReport(BaseModel):
     def _answers(self) -> set[tuple[str, ...]]:
         paths = {(one.model, one.path, one.state, one.level) for one in self.paths}
         return paths | {(one.setting, one.level) for one in self.settings}
+
+
+def impossible_body(error: WebuiError) -> Body:
+    """In place of a report: the check was not possible."""
+    return {"text": f"Qwen3Guard: {error.cause} {error.remedy}", "protected": None}

@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 import httpx
 
 from guard_server import __version__
+from guard_server.console_output import counted
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection.protection_report import SettingFinding
-from guard_server.doctor.protection.valves import OURS, Plugin
-from guard_server.open_webui.records import PipelinesServer
+from guard_server.doctor.protection.valves import Plugin
+from guard_server.open_webui.records import OURS, PipelinesServer
 from guard_server.open_webui.survey import Survey
 
 # The default in the Pipelines server's config.py. Plugins of ours trust no mark that it signs.
@@ -38,7 +39,7 @@ def setting_findings(found: Survey, plugins: tuple[Plugin, ...], *, direct: bool
 
 
 def _version(found: Survey) -> SettingFinding:
-    what = f"{found.version}, {found.users} accounts"
+    what = f"{found.version}, {counted(found.users, 'account')}"
     if found.version.startswith(tuple(f"{tested}." for tested in _TESTED)):
         return _ok("Open WebUI", what)
     return _warning("Open WebUI", what, f"This check was tested with {', '.join(_TESTED)} only.")
@@ -58,7 +59,8 @@ def _any_plugin(found: Survey, plugins: tuple[Plugin, ...]) -> Iterator[SettingF
             "plugins",
             "none of Qwen3Guard's is seen",
             "Run: qwen3guard install. If you did: a connection that is switched off, has a list of model ids or cannot "
-            f"be reached hides the plugins of its Pipelines server ({_CONNECTIONS}).",
+            f"be reached hides the plugins of its Pipelines server ({_CONNECTIONS}); ENABLE_FUNCTIONS=false hides "
+            "Functions.",
         )
 
 
@@ -76,7 +78,7 @@ def _server(server: PipelinesServer) -> Iterator[SettingFinding]:
             f"Start it with a PIPELINES_API_KEY of your own, and put that into {_CONNECTIONS}.",
         )
     else:
-        yield _ok(name, f"{len(server.pipelines)} plugins, and a key of its own")
+        yield _ok(name, f"{counted(len(server.pipelines), 'plugin')}, and a key of its own")
 
 
 def _plugin(found: Survey, plugin: Plugin) -> Iterator[SettingFinding]:

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from guard_server.console_output import counted
 from guard_server.doctor.examination import Level
 from guard_server.doctor.protection.protection_report import PathFinding, PathState, ProtectionReport
 
@@ -17,13 +18,15 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "bold red"
 
 def show_protection(report: ProtectionReport, console: Console) -> None:
     """The settings, then the paths of each model, then a conclusion."""
-    table = Table(title=f"Open WebUI {report.version} at {report.url}", title_justify="left", box=box.SIMPLE_HEAD)
+    # As texts: brackets in a name are no style.
+    title = Text(f"Open WebUI {report.version} at {report.url}")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("path or setting", overflow="fold")
     table.add_column("", no_wrap=True)
     table.add_column("why, and what to do about it", overflow="fold", ratio=1)
     for setting in report.settings:
         state = Text(setting.level.value, _STYLES[setting.level])
-        table.add_row(setting.setting, state, _words(setting.found, setting.remedy))
+        table.add_row(Text(setting.setting), state, _words(setting.found, setting.remedy))
     for model, paths in groupby(report.paths, key=lambda path: path.model):
         table.add_section()
         table.add_row(Text(model, "bold"))
@@ -56,5 +59,4 @@ def _conclusion(report: ProtectionReport) -> str:
     states = ", ".join(f"{count[state]} {state.value}" for state in PathState if count[state])
     if report.protected:
         return f"Users are protected. Paths: {states}."
-    failed = f"{report.failures} failure{'s' if report.failures != 1 else ''}"
-    return f"{failed}. Paths: {states or 'none'}."
+    return f"{counted(report.failures, 'failure')}. Paths: {states or 'none'}."

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import httpx
 
-from guard_server.doctor.protection.protection_report import ProtectionReport
+from guard_server.doctor.protection.protection_report import ProtectionReport, impossible_body
 from guard_server.errors import WebuiError
 from guard_server.open_webui.records import Body
 
@@ -38,27 +38,16 @@ def watch(
             now = error.cause
             if now != before:
                 say(f"The check is not possible: {error.cause} {error.remedy}")
-                waiting = _impossible(error)
+                waiting = impossible_body(error)
         else:
             now = report
             if not isinstance(before, ProtectionReport) or report.differs_from(before):
                 show(report)
-                waiting = _body(report)
+                waiting = report.as_body()
         before = now
         if webhook is not None and waiting is not None and _posted(webhook, waiting, say):
             waiting = None
         time.sleep(seconds)
-
-
-def _body(report: ProtectionReport) -> Body:
-    said = "are protected" if report.protected else "may not be protected"
-    return {"text": f"Qwen3Guard: users of {report.url} {said}.", "protected": report.protected} | report.model_dump(
-        mode="json"
-    )
-
-
-def _impossible(error: WebuiError) -> Body:
-    return {"text": f"Qwen3Guard: {error.cause} {error.remedy}", "protected": None}
 
 
 def _posted(webhook: str, body: Body, say: Callable[[str], None]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from guard_server.open_webui.chat_replies import (
     Reply,
+    at,
     body_of,
     chat_reply,
     error_words,
@@ -23,6 +24,15 @@ Send = Callable[[WebuiClient, str, str], Reply]
 """Sends a prompt to a model."""
 
 _LOOK_SECONDS = 0.3
+_AROUND = (
+    "Take away the right to use this model (Admin Panel > Settings > Models), and offer a guarded one. Or block this "
+    "route in a reverse proxy: no page uses it."
+)
+_FIRST_CONNECTION = (
+    "Block this route in a reverse proxy: no page uses it, and Open WebUI gives requests for guarded models to the "
+    "first connection."
+)
+_TASK = "Make a guarded model the task model (Admin Panel > Settings > Interface), or offer guarded models only."
 
 
 @dataclass(frozen=True)
@@ -32,19 +42,19 @@ class Route:
     Attributes:
         name: as the table says it.
         around: Open WebUI passes requests on without calling any filter.
-        any_model: a request for a model that no connection has goes to the first connection.
         is_task: it asks for something about a chat, such as its title, and not for an answer.
         owner: only models of this kind can be asked.
         asks_admin: the plugin that refuses a prompt there tells an admin about itself; one way to each model is enough.
+        remedy: against what passes there, if it is not the usual one.
     """
 
     name: str
     send: Send
     around: bool = False
-    any_model: bool = False
     is_task: bool = False
     owner: str | None = None
     asks_admin: bool = False
+    remedy: str | None = None
 
 
 def _chat(path: str, client: WebuiClient, model: str, prompt: str, *, stream: bool = False) -> Reply:
@@ -67,7 +77,7 @@ def _ollama(client: WebuiClient, model: str, prompt: str) -> Reply:
     said = body_of(response)
     if response.is_error:
         return Reply(response.status_code, error_words(said))
-    return Reply(response.status_code, str((said.get("message") or {}).get("content") or ""))
+    return Reply(response.status_code, str(at(said, "message", "content") or ""))
 
 
 def _title(client: WebuiClient, model: str, prompt: str) -> Reply:
@@ -134,9 +144,9 @@ ROUTES = (
     Route("API", partial(_chat, "/api/chat/completions")),
     Route("API, streamed", partial(_chat, "/api/chat/completions", stream=True), asks_admin=True),
     Route("messages API", _anthropic),
-    Route("title", _title, is_task=True),
-    Route("/openai", partial(_chat, "/openai/chat/completions"), around=True),
-    Route("/openai, streamed", partial(_chat, "/openai/chat/completions", stream=True), around=True),
-    Route("/openai/responses", _responses, around=True, any_model=True),
-    Route("/ollama", _ollama, around=True, owner="ollama"),
+    Route("title", _title, is_task=True, remedy=_TASK),
+    Route("/openai", partial(_chat, "/openai/chat/completions"), around=True, remedy=_AROUND),
+    Route("/openai, streamed", partial(_chat, "/openai/chat/completions", stream=True), around=True, remedy=_AROUND),
+    Route("/openai/responses", _responses, around=True, remedy=_FIRST_CONNECTION),
+    Route("/ollama", _ollama, around=True, owner="ollama", remedy=_AROUND),
 )

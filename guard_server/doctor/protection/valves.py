@@ -7,13 +7,11 @@ from typing import Any
 
 from guard_server.errors import WebuiRefused
 from guard_server.open_webui.client import WebuiClient
-from guard_server.open_webui.records import Function, Pipeline, PipelinesServer
+from guard_server.open_webui.records import OURS, Function, Pipeline, PipelinesServer
 from guard_server.open_webui.survey import Survey
 from guard_server.open_webui.workers import from_all_workers
 from moderation.notices.notice import NoticeKind
 
-OURS = "qwen3guard"
-"""The beginning of the ids and titles of our plugins."""
 # Workers that share a folder follow each other within one second (pipelines/lifecycle/shared_valves.py).
 _FOLLOW_SECONDS = 2
 _NOTICE_VALVES = {
