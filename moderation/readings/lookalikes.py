@@ -61,6 +61,15 @@ _MARKED_WORD = re.compile(rf"(?<![{_LETTERS}{MARK_CHARS}])[{_LETTERS}]++[{MARK_C
 _MARKS = re.compile(_MARK + "+")
 # Marks through or around a letter; no language uses them.
 _OVERLAY = re.compile("[\u0332-\u0338\u0305\u033f\u20d0-\u20ff\u0489]")
+# Latin, Greek and Cyrillic letters and those of phonetics have marks of this block; letters of other scripts have not.
+_STRANGE_MARKS = re.compile("(?<=[^\\W\u0000-\u052f\u1d00-\u1fff])[\u0300-\u036f\u20d0-\u20ff\u0489]+")
+# Arabic and Hebrew with vowels, which are seldom written; and the sign that makes Arabic words longer.
+_VOWELS = "\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
+_VOCALISED_WORD = re.compile(f"[\u05d0-\u05f2\u0620-\u064a\u066e-\u06d3{_VOWELS}]+")
+_VOWEL_MARKS = re.compile(f"[{_VOWELS}]+")
+_LENGTHENING = re.compile("(?<=[\u0620-\u063f\u0641-\u06d3])\u0640+(?=[\u0620-\u063f\u0641-\u06d3])")
+# What makes an emoji of a letter or a digit, within a word.
+_EMOJI_STYLES = re.compile(f"(?<=[A-Za-z{LOOKALIKE_CHARS}])[\ufe0f\u20e3]{{1,2}}(?=\\w)|(?<=\\w)[\ufe0f\u20e3]{{1,2}}(?=[A-Za-z])")
 
 
 def letters_of(word: str) -> Iterator[str]:
@@ -85,7 +94,15 @@ def hidden_word(word: str, shortest: int = 3) -> str | None:
 
 def without_marks(text: str) -> str:
     """`text` (not yet normalised) without marks that hide words: strike-through, many marks, marks on a known word."""
-    return _MARKED_WORD.sub(_without_marks, text)
+    if text.isascii():
+        return text
+    text = _STRANGE_MARKS.sub("", _LENGTHENING.sub("", _MARKED_WORD.sub(_without_marks, text)))
+    return _VOCALISED_WORD.sub(_without_vowels, text)
+
+
+def _without_vowels(word: re.Match[str]) -> str:
+    plain = _VOWEL_MARKS.sub("", word[0])
+    return plain if 3 * len(plain) < 2 * len(word[0]) else word[0]
 
 
 def _without_marks(word: re.Match[str]) -> str:
@@ -99,6 +116,7 @@ def _without_marks(word: re.Match[str]) -> str:
 def plain_letters(text: str) -> str:
     """`text` with words in look-alikes, in leetspeak or in letters drawn with signs replaced by plain letters."""
     if not text.isascii():
+        text = _EMOJI_STYLES.sub("", text)
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
         looked_at = _LOOKING_WORD.sub(lambda word: _plain_lookalikes(word, alphabet_meant), text)
         # If there are such words, the short words in look-alikes are treated alike.

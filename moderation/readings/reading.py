@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from moderation.readings.escapes import without_escapes
+from moderation.readings.fancy_fonts import plain_fonts
 from moderation.readings.fragments import join_fragments
-from moderation.readings.invisible import visible_text
+from moderation.readings.invisible import in_display_order, visible_text
 from moderation.readings.lookalikes import plain_letters, without_marks
+from moderation.readings.markup import without_tags_in_words
+from moderation.readings.split_scripts import join_split_scripts
 from moderation.readings.unicode_tables import FAR_MARK_CHARS, MARK_CHARS
 
 # Qwen3's control tokens look like <|im_end|>; its other added tokens are the think and tool tags; Qwen3Guard's
@@ -58,7 +61,8 @@ def readings(text: str) -> tuple[str, str | None]:
 
 def _normal(text: str, *, bare: bool = False) -> str:
     """`text` as it is seen, in Unicode's form NFKC. With `bare`, without marks that hide words."""
-    parts = [_with_few_marks(visible_text(block)) for block in _blocks(text)]
+    blocks = map(in_display_order, _blocks(text)) if bare else _blocks(text)
+    parts = [_with_few_marks(visible_text(block)) for block in blocks]
     return "".join(_compatible(without_marks(part) if bare else part) for part in parts)
 
 
@@ -82,7 +86,8 @@ def _undone_once(block: str) -> str:
 
 def _undone(text: str) -> str:
     clear = without_escapes(text)
-    return join_fragments(plain_letters(clear if clear == text else _normal(clear)))
+    clear = without_tags_in_words(clear if clear == text else _normal(clear, bare=True))
+    return join_fragments(join_split_scripts(plain_letters(plain_fonts(clear))))
 
 
 def _blocks(text: str) -> list[str]:

@@ -1,0 +1,50 @@
+"""Joins words of all scripts but plain Latin that were split by signs or emoji. No list of their words is needed:
+signs within a word are rare in them."""
+
+import re
+
+from moderation.readings.unicode_tables import EMOJI_CHARS, MARK_CHARS
+from moderation.readings.words import known_words
+
+_HAN = "\u3040-\u30ff\u3400-\u9fff"
+# Scripts without spaces, and Korean, where particles follow a word at once: signs of Markdown are common between letters.
+_CLOSE_LETTERS = rf"{_HAN}\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\uac00-\ud7a3"
+_EMOJI = rf"[{EMOJI_CHARS}\u200d\ufe0f\u20e3]"
+_SIGN = rf"[{EMOJI_CHARS}\u200d\ufe0f\u20e3#*~^|+•]"
+# No raw text: in the Functions' files these are escapes.
+_HAN_SIGNS = "，。、；：？！（）《》「」“”‘’…—"
+# Text of a script without spaces, split into parts of one or two characters by the same separator.
+_SPELLED_HAN = re.compile(
+    rf"[{_HAN}]{{1,2}}(?:([^\w\n{_HAN_SIGNS},.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))"
+)
+# Single letters with their marks, and letters that marks tie together, split by the same sign.
+_MARKED_LETTER = rf"(?:[^\W\d_A-Za-z{_HAN}][{MARK_CHARS}]{{1,4}}){{0,2}}[^\W\d_A-Za-z{_HAN}][{MARK_CHARS}]{{0,4}}"
+_SPELLED_MARKED = re.compile(
+    rf"(?<![\w{MARK_CHARS}]){_MARKED_LETTER}(?:([^\w\s{MARK_CHARS}、，。,;:]{{1,3}}){_MARKED_LETTER}(?:\1{_MARKED_LETTER}){{2,}})"
+    rf"(?![\w{MARK_CHARS}])"
+)
+_LETTERS_AND_MARKS = rf"(?:[^\W\d_][{MARK_CHARS}]{{0,8}}){{1,40}}"
+_EMOJI_WORD = re.compile(rf"(?<![^\W\d_]){_LETTERS_AND_MARKS}(?:{_EMOJI}{{1,8}}{_LETTERS_AND_MARKS})+")
+_EMOJI_RUN = re.compile(f"{_EMOJI}+")
+_SPACED_LETTER = rf"[^\W\d_A-Za-z{_CLOSE_LETTERS}]"
+# Not between two single letters, as in formulas.
+_SIGNS_IN_WORD = re.compile(
+    rf"(?<={_SPACED_LETTER}){_SIGN}{{1,8}}(?={_SPACED_LETTER}{{2}})|(?<={_SPACED_LETTER}{{2}}){_SIGN}{{1,8}}(?={_SPACED_LETTER})"
+)
+
+
+def join_split_scripts(text: str) -> str:
+    """`text` with split words joined, but known ones of plain Latin letters; unchanged if there are none."""
+    if text.isascii():
+        return text
+    text = _SPELLED_HAN.sub(lambda found: found[0].replace(found[1], ""), text)
+    text = _SPELLED_MARKED.sub(lambda found: found[0].replace(found[1], ""), text)
+    return _SIGNS_IN_WORD.sub("", _EMOJI_WORD.sub(_without_emoji, text))
+
+
+def _without_emoji(found: re.Match[str]) -> str:
+    pieces = _EMOJI_RUN.split(found[0])
+    whole = "".join(pieces)
+    # Words next to emoji are common. Two pieces that are no words are one word that is split.
+    unknown = [piece.lower() not in known_words() for piece in pieces]
+    return whole if not whole.isascii() or any(map(all, zip(unknown, unknown[1:], strict=False))) else found[0]
