@@ -71,7 +71,7 @@ def _without_escapes(found: re.Match[str]) -> str:
 
 
 def _decode_bytes(run: re.Match[str]) -> str:
-    return bytes.fromhex(re.sub(r"[%=]|\\+x", "", run[0])).decode("utf-8", "replace")
+    return bytes.fromhex(re.sub(r"[%=\\x]", "", run[0])).decode("utf-8", "replace")
 
 
 def _character(code: str, base: int) -> str:

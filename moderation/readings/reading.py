@@ -5,9 +5,9 @@ Only the guard's copy of a turn is changed. The chat model and the page keep the
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
 
+from moderation.readings.blocks import blocks_of, joined, line_blocks_of
 from moderation.readings.escapes import without_escapes
 from moderation.readings.fancy_fonts import plain_fonts
 from moderation.readings.fragments import join_fragments
@@ -30,12 +30,9 @@ _HEAPED_MARKS = re.compile(f"({_ONE_MARK}{{8}}){_ONE_MARK}+")
 _FAR = re.compile("[\U00010000-\U0001efff]")
 _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
-# Long texts are read in blocks of about this many characters, so that other threads can run in between.
-_BLOCK = 5_000
 # An answer that grows is read again and again, but nothing changes in the blocks before its last one. The cache takes
 # some ten megabytes at most.
-_BLOCKS_KEPT = 256
-_WHITE = re.compile(r"\s")
+_BLOCKS_KEPT = 512
 # This ligature (a common Arabic phrase) becomes eighteen characters if normalised, so it is left as it is.
 _LONGEST_LIGATURE = "\ufdfa"
 
@@ -54,14 +51,14 @@ def readings(text: str) -> tuple[str, str | None]:
     """
     normal = _normal(text)
     bare = normal if text.isascii() else _normal(text, bare=True)
-    *finished, last = _blocks(bare)
-    plain = "".join([*map(_undone_once, finished), _undone(last)])
+    *finished, last = blocks_of(bare)
+    plain = joined([*map(_undone_once, finished), _undone(last)], _undone_once)
     return _without_markers(normal), None if plain == normal else _without_markers(plain)
 
 
 def _normal(text: str, *, bare: bool = False) -> str:
     """`text` as it is seen, in Unicode's form NFKC. With `bare`, without marks that hide words."""
-    blocks = map(in_display_order, _blocks(text)) if bare else _blocks(text)
+    blocks = map(in_display_order, blocks_of(text)) if bare else blocks_of(text)
     parts = [_with_few_marks(visible_text(block)) for block in blocks]
     return "".join(_compatible(without_marks(part) if bare else part) for part in parts)
 
@@ -87,20 +84,7 @@ def _undone_once(block: str) -> str:
 def _undone(text: str) -> str:
     clear = without_escapes(text)
     clear = without_tags_in_words(clear if clear == text else _normal(clear, bare=True))
-    return join_fragments(join_split_scripts(plain_letters(plain_fonts(clear))))
-
-
-def _blocks(text: str) -> list[str]:
-    """`text` in blocks that take milliseconds each, so that other threads can run in between."""
-    blocks, start = [], 0
-    while len(text) - start > 2 * _BLOCK:
-        end = text.find("\n", start + _BLOCK, start + 2 * _BLOCK) + 1
-        if not end:
-            white = _WHITE.search(text, start + _BLOCK, start + 2 * _BLOCK)
-            end = white.end() if white else start + 2 * _BLOCK
-        blocks.append(text[start:end])
-        start = end
-    return [*blocks, text[start:]]
+    return join_split_scripts(join_fragments(plain_letters(plain_fonts(clear))))
 
 
 def _without_markers(text: str) -> str:
@@ -111,7 +95,7 @@ def _without_markers(text: str) -> str:
             end = at + 1
         at = text.find("<", at + 1)
     clear = "".join([*parts, text[end:]])
-    return "".join(map(_without_speakers, _line_blocks(clear))).strip()
+    return "".join(map(_without_speakers, line_blocks_of(clear))).strip()
 
 
 def _without_speakers(lines: str) -> str:
@@ -120,12 +104,3 @@ def _without_speakers(lines: str) -> str:
     # A single line, perhaps a very long one: only its beginning can match, so the rest is not searched.
     speaker = _SPEAKER.match(lines)
     return f"{speaker[1]} -{lines[speaker.end() :]}" if speaker else lines
-
-
-def _line_blocks(text: str) -> Iterator[str]:
-    """`text` in blocks of whole lines, for patterns that match at the start of a line. No line is cut."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start + _BLOCK) + 1 or len(text)
-        yield text[start:end]
-        start = end

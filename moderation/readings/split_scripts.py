@@ -23,13 +23,15 @@ _SPELLED_MARKED = re.compile(
     rf"(?<![\w{MARK_CHARS}]){_MARKED_LETTER}(?:([^\w\s{MARK_CHARS}、，。,;:]{{1,3}}){_MARKED_LETTER}(?:\1{_MARKED_LETTER}){{2,}})"
     rf"(?![\w{MARK_CHARS}])"
 )
-_LETTERS_AND_MARKS = rf"(?:[^\W\d_][{MARK_CHARS}]{{0,8}}){{1,40}}"
-_EMOJI_WORD = re.compile(rf"(?<![^\W\d_]){_LETTERS_AND_MARKS}(?:{_EMOJI}{{1,8}}{_LETTERS_AND_MARKS})+")
-_EMOJI_RUN = re.compile(f"{_EMOJI}+")
+_EMOJI_IN_WORD = re.compile(rf"{_EMOJI}(?<=[^\W\d_].|[{MARK_CHARS}].){_EMOJI}{{0,7}}(?=[^\W\d_])", re.DOTALL)
+_LETTERS_BEFORE = re.compile(r"[^\W\d_]+\Z")
+_LETTERS_AFTER = re.compile(r"[^\W\d_]*")
+_LONGEST_PIECE = 20
 _SPACED_LETTER = rf"[^\W\d_A-Za-z{_CLOSE_LETTERS}]"
 # Not between two single letters, as in formulas.
 _SIGNS_IN_WORD = re.compile(
-    rf"(?<={_SPACED_LETTER}){_SIGN}{{1,8}}(?={_SPACED_LETTER}{{2}})|(?<={_SPACED_LETTER}{{2}}){_SIGN}{{1,8}}(?={_SPACED_LETTER})"
+    rf"{_SIGN}(?<={_SPACED_LETTER}.){_SIGN}{{0,7}}(?={_SPACED_LETTER}{{2}})"
+    rf"|{_SIGN}(?<={_SPACED_LETTER}{{2}}.){_SIGN}{{0,7}}(?={_SPACED_LETTER})"
 )
 
 
@@ -39,12 +41,14 @@ def join_split_scripts(text: str) -> str:
         return text
     text = _SPELLED_HAN.sub(lambda found: found[0].replace(found[1], ""), text)
     text = _SPELLED_MARKED.sub(lambda found: found[0].replace(found[1], ""), text)
-    return _SIGNS_IN_WORD.sub("", _EMOJI_WORD.sub(_without_emoji, text))
+    return _SIGNS_IN_WORD.sub("", _EMOJI_IN_WORD.sub(_without_emoji, text))
 
 
-def _without_emoji(found: re.Match[str]) -> str:
-    pieces = _EMOJI_RUN.split(found[0])
-    whole = "".join(pieces)
+def _without_emoji(emoji: re.Match[str]) -> str:
+    text, start, stop = emoji.string, emoji.start(), emoji.end()
+    before = _LETTERS_BEFORE.search(text[max(0, start - _LONGEST_PIECE) : start])
+    after = _LETTERS_AFTER.match(text, stop, stop + _LONGEST_PIECE)
+    pieces = [piece[0] for piece in (before, after) if piece]
     # Words next to emoji are common. Two pieces that are no words are one word that is split.
-    unknown = [piece.lower() not in known_words() for piece in pieces]
-    return whole if not whole.isascii() or any(map(all, zip(unknown, unknown[1:], strict=False))) else found[0]
+    split = not all(map(str.isascii, pieces)) or known_words().isdisjoint(piece.lower() for piece in pieces)
+    return "" if split else emoji[0]
