@@ -28,7 +28,6 @@ _FONTS = (
     "𐐰𐐺𐐿𐐼𐐯𐑁𐑀𐐸𐐨𐐾𐐿𐑊𐑋𐑌𐐬𐐹q𐑉𐑅𐐻𐐭𐑂𐐶x𐐷𐑆",
     "ᴀᏼᴄꭰꭼꮈᏽꮋꭵꭻꮶꮮꮇɴꭴꮲqꭱꮪꭲᴜꮩꮃxꭹꮓ",
 )
-_FANCY = frozenset("".join(_FONTS)) - frozenset(_A_TO_Z + _A_TO_Z.upper())
 
 
 def _letters_of_font(font: str) -> dict[int, str]:
@@ -39,6 +38,11 @@ def _letters_of_font(font: str) -> dict[int, str]:
 
 
 _LETTERS_OF_FONTS = [_letters_of_font(font) for font in _FONTS]
+# For words in several fonts.
+_LETTERS_OF_FONTS.append(
+    {code: letter for font in reversed(_LETTERS_OF_FONTS) for code, letter in font.items()}
+    | {ord(char): letter for char, letter in zip("口ᝪᗞᗴ工长门ßþ", "oodeikmbp", strict=True)}
+)
 _FANCY_CHARS = "".join(
     sorted({re.escape(chr(code)) for font in _LETTERS_OF_FONTS for code in font if code > 0x7F and code not in (0xD7, 0xAE)})
 )

@@ -24,7 +24,14 @@ _OTHER_ALPHABET = re.compile(f"[{ALPHABETS}]")
 # Letters of those alphabets that do not look like a Latin one. A text with such a letter is really in that alphabet.
 _MEANT_ALPHABET = re.compile(rf"[\u0370-\u052f\u0531-\u0587\u05d0-\u05ea\u13a0-\u13ff](?<![{LOOKALIKE_CHARS}])")
 _FLAG_LETTERS = re.compile("[\U0001f1e6-\U0001f1ff]+")
+# Letters in a box or circle, and regional letters, that are not next to another one: they spell a word, letter by letter.
+_LONE_SYMBOL = re.compile(
+    "[\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff]"
+    "(?<![\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff].)(?![\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff])\ufe0f?",
+    re.DOTALL,
+)
 _REGIONS = frozenset(map("".join, zip(FLAG_REGIONS[::2], FLAG_REGIONS[1::2], strict=True)))
+_FEWEST_LONE_SYMBOLS = 3
 # The least share of letters in a word of leetspeak. It does not apply in a text with at least three such words.
 _LEAST_LETTERS = 0.33
 _FEWEST_LEET_WORDS = 3
@@ -69,7 +76,9 @@ _VOCALISED_WORD = re.compile(f"[\u05d0-\u05f2\u0620-\u064a\u066e-\u06d3{_VOWELS}
 _VOWEL_MARKS = re.compile(f"[{_VOWELS}]+")
 _LENGTHENING = re.compile("(?<=[\u0620-\u063f\u0641-\u06d3])\u0640+(?=[\u0620-\u063f\u0641-\u06d3])")
 # What makes an emoji of a letter or a digit, within a word.
-_EMOJI_STYLES = re.compile(f"(?<=[A-Za-z{LOOKALIKE_CHARS}])[\ufe0f\u20e3]{{1,2}}(?=\\w)|(?<=\\w)[\ufe0f\u20e3]{{1,2}}(?=[A-Za-z])")
+_EMOJI_STYLES = re.compile(
+    f"(?<=[\\w{LOOKALIKE_CHARS}])[\ufe0f\u20e3]{{1,2}}(?=[A-Za-z{LOOKALIKE_CHARS}])|(?<=[A-Za-z])\ufe0f"
+)
 
 
 def letters_of(word: str) -> Iterator[str]:
@@ -116,7 +125,9 @@ def _without_marks(word: re.Match[str]) -> str:
 def plain_letters(text: str) -> str:
     """`text` with words in look-alikes, in leetspeak or in letters drawn with signs replaced by plain letters."""
     if not text.isascii():
-        text = _EMOJI_STYLES.sub("", text)
+        text = _EMOJI_STYLES.sub("", text) if "\ufe0f" in text or "\u20e3" in text else text
+        if len(_LONE_SYMBOL.findall(text)) >= _FEWEST_LONE_SYMBOLS:
+            text = _LONE_SYMBOL.sub(lambda symbol: symbol[0][0].translate(_LOOKS), text)
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
         looked_at = _LOOKING_WORD.sub(lambda word: _plain_lookalikes(word, alphabet_meant), text)
         # If there are such words, the short words in look-alikes are treated alike.

@@ -12,6 +12,7 @@ from moderation.readings.escapes import without_escapes
 from moderation.readings.fancy_fonts import plain_fonts
 from moderation.readings.fragments import join_fragments
 from moderation.readings.invisible import in_display_order, visible_text
+from moderation.readings.jamo import composed_jamo
 from moderation.readings.lookalikes import plain_letters, without_marks
 from moderation.readings.markup import without_tags_in_words
 from moderation.readings.split_scripts import join_split_scripts
@@ -21,8 +22,10 @@ from moderation.readings.unicode_tables import FAR_MARK_CHARS, MARK_CHARS
 # template puts the conversation between <BEGIN …> and <END …> (chat_template of Qwen/Qwen3Guard-Gen-0.6B).
 _MARKER = re.compile(r"<(?=\s{0,4}(?:\||/?\s{0,4}(?:think|tool_call|tool_response|BEGIN|END)\b))", re.IGNORECASE)
 # The same template marks turns with "USER:" and "ASSISTANT:"; the lines of a reply are Safety, Categories, Refusal.
+# Signs around such a word do not change how a model reads it: quotes, bold type, a number before it, another colon.
 _SPEAKER = re.compile(
-    r"^([^\w\n]*+(?:USER|ASSISTANT|SYSTEM|Safety|Categories|Refusal)\s*):", re.IGNORECASE | re.MULTILINE
+    r"^((?:[^\w\n]|[\d_])*+(?:USER|ASSISTANT|SYSTEM|Safety|Categories|Refusal)[\s*_~`\"')\]}>]*)[:\u2236\ua789\u02d0\u0589\u05c3]",
+    re.IGNORECASE | re.MULTILINE,
 )
 # Normalisation sorts the marks of one letter in quadratic time (Python 3.11). No script has more than eight on one.
 _ONE_MARK = f"[{MARK_CHARS}]"
@@ -33,8 +36,9 @@ _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
 # An answer that grows is read again and again, but nothing changes in the blocks before its last one. The cache takes
 # some ten megabytes at most.
 _BLOCKS_KEPT = 512
-# This ligature (a common Arabic phrase) becomes eighteen characters if normalised, so it is left as it is.
-_LONGEST_LIGATURE = "\ufdfa"
+# Left as they are: a ligature (a common Arabic phrase) that becomes eighteen characters if normalised, and single Korean
+# letters, which become others.
+_NOT_NORMALISED = re.compile("([\ufdfa\u3131-\u318e]+)")
 
 
 def neutralise(text: str) -> str:
@@ -66,7 +70,9 @@ def _normal(text: str, *, bare: bool = False) -> str:
 def _compatible(text: str) -> str:
     if text.isascii():
         return text
-    return _LONGEST_LIGATURE.join(unicodedata.normalize("NFKC", part) for part in text.split(_LONGEST_LIGATURE))
+    parts = _NOT_NORMALISED.split(text)
+    parts[::2] = [unicodedata.normalize("NFKC", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _with_few_marks(text: str) -> str:
@@ -84,7 +90,7 @@ def _undone_once(block: str) -> str:
 def _undone(text: str) -> str:
     clear = without_escapes(text)
     clear = without_tags_in_words(clear if clear == text else _normal(clear, bare=True))
-    return join_split_scripts(join_fragments(plain_letters(plain_fonts(clear))))
+    return composed_jamo(join_split_scripts(join_fragments(plain_letters(plain_fonts(clear)))))
 
 
 def _without_markers(text: str) -> str:
