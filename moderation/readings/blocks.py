@@ -8,7 +8,7 @@ _BLOCK = 5_000
 # Around a cut, so many characters of both blocks are read once more, together.
 _SEAM = 300
 # Between two plain words, nothing is disguised.
-_PLAIN_PLACE = re.compile(r"(?<=[a-z]{4})[.,!?]?\s(?=[A-Za-z][a-z]{3})")
+_PLAIN_PLACE = re.compile(r"(?<=[a-z]{3})[.,!?]?\s(?=[A-Za-z][a-z]{2})")
 _WHITE = re.compile(r"\s")
 _CODE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 # The lengths of all usual codes of a character or a byte divide this: 2, 3, 4, 6, 7, 8, 16.

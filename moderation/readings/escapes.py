@@ -67,7 +67,8 @@ def _without_escapes(found: re.Match[str]) -> str:
         if text == before:
             break
     text = visible_text(_SURROGATES.sub(_one_character, text))
-    return text if adds_words(text, found[0]) else found[0]
+    # Characters that nobody sees only split words.
+    return text if not text or adds_words(text, found[0]) else found[0]
 
 
 def _decode_bytes(run: re.Match[str]) -> str:

@@ -19,7 +19,6 @@ _FONTS = (
     "₳฿₵ĐɆ₣₲ⱧłJ₭Ⱡ₥₦Ø₱QⱤ₴₮ɄV₩ӾɎⱫ",
     "αв¢∂єƒgнιנкℓмησρqяѕтυνωχуz",
     "ÄßÇÐÈ£GHÌJKLMñÖþQR§†ÚVW×¥Z",
-    "äþčđëғĝħîјķłмήøρqřşŧůνшχýž",
     "ꍏꌃꉓꀸꍟꎇꁅꃅꀤꀭꀘ꒒ꂵꈤꂦꉣꆰꋪꌗ꓄ꀎꃴꅏꊼꌩꁴ",
     "Λ₿ᄃDΣFGΉIJKᄂMПӨPQЯƧTЦVЩXYZ",
     "♬♭☾◗€Ϝ❡♄♗♪ϰ↳♏♫◎ρQ☈ⓢ☂☋✓ω⌘☿☡",
@@ -55,6 +54,7 @@ _TURNED = dict(zip("ɐqɔpǝɟƃɥᴉɾʞlɯuodbɹsʇnʌʍxʎz∀ƎℲ⅁⊥Λ�
 }  # fmt: skip
 _TURNED_LETTERS = str.maketrans(_TURNED)
 _TURNED_RUN = re.compile(r"[A-Za-zɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ∀ƎℲ⅁⊥Λ⅂ı¿¡'˙!,.? ]+")
+_TURNED_WORD = re.compile("[A-Za-zɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ∀ƎℲ⅁⊥Λ⅂ı]+")
 _SURELY_TURNED = re.compile("[ɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ]")
 
 _BRAILLE = str.maketrans("⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵", _A_TO_Z)
@@ -90,7 +90,7 @@ def _turned(found: re.Match[str]) -> str:
     known = [word for word in words if word in known_words()]
     if 2 * sum(map(len, known)) > sum(map(len, words)) and any(len(word) > 3 for word in known):
         return text
-    return " ".join(_turned_word(word) for word in found[0].split(" "))
+    return _TURNED_WORD.sub(lambda word: _turned_word(word[0]), found[0])
 
 
 def _turned_word(word: str) -> str:

@@ -24,8 +24,7 @@ _SPELLED_MARKED = re.compile(
     rf"(?![\w{MARK_CHARS}])"
 )
 _EMOJI_IN_WORD = re.compile(rf"{_EMOJI}(?<=[^\W\d_].|[{MARK_CHARS}].){_EMOJI}{{0,7}}(?=[^\W\d_])", re.DOTALL)
-_LETTERS_BEFORE = re.compile(r"[^\W\d_]+\Z")
-_LETTERS_AFTER = re.compile(r"[^\W\d_]*")
+_LETTER_RUN = re.compile(r"[^\W\d_]*")
 _LONGEST_PIECE = 20
 _SPACED_LETTER = rf"[^\W\d_A-Za-z{_CLOSE_LETTERS}]"
 # Not between two single letters, as in formulas.
@@ -46,9 +45,9 @@ def join_split_scripts(text: str) -> str:
 
 def _without_emoji(emoji: re.Match[str]) -> str:
     text, start, stop = emoji.string, emoji.start(), emoji.end()
-    before = _LETTERS_BEFORE.search(text[max(0, start - _LONGEST_PIECE) : start])
-    after = _LETTERS_AFTER.match(text, stop, stop + _LONGEST_PIECE)
-    pieces = [piece[0] for piece in (before, after) if piece]
+    around = text[max(0, start - _LONGEST_PIECE) : start][::-1], text[stop : stop + _LONGEST_PIECE]
+    before, after = ("".join(_LETTER_RUN.findall(piece)[:1]) for piece in around)
+    pieces = [before[::-1], after]
     # Words next to emoji are common. Two pieces that are no words are one word that is split.
     split = not all(map(str.isascii, pieces)) or known_words().isdisjoint(piece.lower() for piece in pieces)
     return "" if split else emoji[0]
