@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Collection
+from functools import partial
+from string import ascii_lowercase
 
 from moderation.readings.words import adds_words, known_words
 
-_A_TO_Z = "abcdefghijklmnopqrstuvwxyz"
 _LATIN_WORD = re.compile(r"(?<![^\W_])(?<!\\)[A-Za-z]+(?![^\W_])")
 # So many different words must become known words, and so many of them must be longer than three letters.
 _FEWEST_WORDS = 3
@@ -17,19 +18,23 @@ _MORSE_OF = (
     ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.. "
     "----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----."
 )
-_MORSE = dict(zip(_MORSE_OF.split(), _A_TO_Z + "0123456789", strict=True))
+_MORSE = dict(zip(_MORSE_OF.split(), ascii_lowercase + "0123456789", strict=True))
 _DOTS_AND_DASHES = str.maketrans("·•‧∙–—−‐‑_", "....------")
-_MORSE_SIGN = r"[.·•‧∙\-–—−‐‑_]{1,5}"
-_MORSE_RUN = re.compile(rf"(?<!\S){_MORSE_SIGN}(?:(?:[ \t]{{1,8}}|[ \t]{{0,2}}[/|\n][ \t]{{0,2}}){_MORSE_SIGN}){{2,}}(?!\S)")
+_MORSE_SIGN = "[.·•‧∙\\-–—−‐‑_]{1,5}"
+_MORSE_RUN = re.compile(
+    rf"(?<!\S){_MORSE_SIGN}(?:(?:[ \t]{{1,8}}|[ \t]{{0,2}}[/|\n][ \t]{{0,2}}){_MORSE_SIGN}){{2,}}(?!\S)"
+)
 
 
-def _shifted(by: int) -> dict[int, str]:
-    small = _A_TO_Z[by:] + _A_TO_Z[:by]
-    return str.maketrans(_A_TO_Z + _A_TO_Z.upper(), small + small.upper())
+def _shifted(by: int) -> dict[int, int]:
+    small = ascii_lowercase[by:] + ascii_lowercase[:by]
+    return str.maketrans(ascii_lowercase + ascii_lowercase.upper(), small + small.upper())
 
 
 _SHIFTS = [_shifted(by) for by in range(1, 26)]
-_MIRRORED = str.maketrans(_A_TO_Z + _A_TO_Z.upper(), _A_TO_Z[::-1] + _A_TO_Z[::-1].upper())
+_MIRRORED = str.maketrans(
+    ascii_lowercase + ascii_lowercase.upper(), ascii_lowercase[::-1] + ascii_lowercase[::-1].upper()
+)
 
 
 def without_ciphers(text: str) -> str:
@@ -41,7 +46,7 @@ def without_ciphers(text: str) -> str:
     sample = [word for word in unknown if len(word) > 3][:_SHIFT_SAMPLE]
     for letters in (*_SHIFTS, _MIRRORED):
         if sum(word.translate(letters) in known_words() for word in sample) >= _FEWEST_LONG_WORDS:
-            text = _decoded(text, lambda part, letters=letters: part.translate(letters))
+            text = _decoded(text, partial(_by_letters, letters=letters))
     return _decoded(text, _backwards)
 
 
@@ -80,6 +85,10 @@ def _is_encoded(words: list[str], decoded: Collection[str]) -> bool:
         and sum(len(word) > 3 for word in different) >= _FEWEST_LONG_WORDS
         and 3 * sum(word in decoded for word in counted) >= 2 * len(counted)
     )
+
+
+def _by_letters(text: str, letters: dict[int, int]) -> str:
+    return text.translate(letters)
 
 
 def _backwards(text: str) -> str:

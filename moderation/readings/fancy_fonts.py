@@ -2,11 +2,11 @@
 
 import re
 import unicodedata
+from string import ascii_lowercase
 
 from moderation.readings.unicode_tables import MARK_CHARS
 from moderation.readings.words import known_words
 
-_A_TO_Z = "abcdefghijklmnopqrstuvwxyz"
 # The alphabet from a to z in each font.
 _FONTS = (
     "卂乃匚ᗪ乇千Ꮆ卄丨ﾌҜㄥ爪几ㄖ卩Ɋ尺丂ㄒㄩᐯ山乂ㄚ乙",
@@ -30,7 +30,7 @@ _FONTS = (
 
 
 def _letters_of_font(font: str) -> dict[int, str]:
-    pairs = list(zip(font, _A_TO_Z, strict=True))
+    pairs = list(zip(font, ascii_lowercase, strict=True))
     # The texts that are read have Unicode's form NFKC, in which some of these characters are others.
     normal = [(unicodedata.normalize("NFKC", char), letter) for char, letter in pairs]
     return {ord(char): letter for char, letter in reversed([*pairs, *normal]) if len(char) == 1}
@@ -43,21 +43,30 @@ _LETTERS_OF_FONTS.append(
     | {ord(char): letter for char, letter in zip("口ᝪᗞᗴ工长门ßþ", "oodeikmbp", strict=True)}
 )
 _FANCY_CHARS = "".join(
-    sorted({re.escape(chr(code)) for font in _LETTERS_OF_FONTS for code in font if code > 0x7F and code not in (0xD7, 0xAE)})
+    sorted(
+        {
+            re.escape(chr(code))
+            for font in _LETTERS_OF_FONTS
+            for code in font
+            if code > 0x7F and code not in (0xD7, 0xAE)
+        }
+    )
 )
 _STYLES = re.compile("[\ufe0e\ufe0f]")
-_FANCY_WORD = re.compile(rf"(?<![\w{MARK_CHARS}])[A-Za-z\ufe0e\ufe0f×®{_FANCY_CHARS}]{{3,60}}(?![\w{MARK_CHARS}])")
+_FANCY_WORD = re.compile(
+    rf"(?<![\w{MARK_CHARS}])[A-Za-z\ufe0e\ufe0f\u00d7\u00ae{_FANCY_CHARS}]{{3,60}}(?![\w{MARK_CHARS}])"
+)
 
 _TURNED = dict(zip("ɐqɔpǝɟƃɥᴉɾʞlɯuodbɹsʇnʌʍxʎz∀ƎℲ⅁⊥Λ⅂", "abcdefghijklmnopqrstuvwxyzaefgtvl", strict=True)) | {
     "¿": "?", "¡": "!", "'": ",", "˙": ".", "ı": "i", "!": "i", "I": "i", "H": "h", "O": "o", "S": "s", "N": "n",
     "M": "w", "W": "m", "X": "x", "Z": "z",
 }  # fmt: skip
 _TURNED_LETTERS = str.maketrans(_TURNED)
-_TURNED_RUN = re.compile(r"[A-Za-zɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ∀ƎℲ⅁⊥Λ⅂ı¿¡'˙!,.? ]+")
+_TURNED_RUN = re.compile("[A-Za-zɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ∀ƎℲ⅁⊥Λ⅂ı¿¡'˙!,.? ]+")
 _TURNED_WORD = re.compile("[A-Za-zɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ∀ƎℲ⅁⊥Λ⅂ı]+")
 _SURELY_TURNED = re.compile("[ɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ]")
 
-_BRAILLE = str.maketrans("⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵", _A_TO_Z)
+_BRAILLE = str.maketrans("⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵", ascii_lowercase)
 _BRAILLE_WORD = re.compile("[\u2801-\u28ff]{3,40}")
 
 

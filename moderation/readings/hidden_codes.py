@@ -40,13 +40,13 @@ def from_bits(run: str) -> str:
         groups = run.split(separator) if separator else [run]
         zero, one = (sign for sign in signs if sign != separator)
         for bits in ({ord(zero): "0", ord(one): "1"}, {ord(zero): "1", ord(one): "0"}):
-            for text in _texts_of([group.translate(bits) for group in groups if group]):
+            for text in _bits_as_texts([group.translate(bits) for group in groups if group]):
                 if text.isascii() and adds_words(text):
                     return text
     return ""
 
 
-def _texts_of(groups: list[str]) -> Iterator[str]:
+def _bits_as_texts(groups: list[str]) -> Iterator[str]:
     """The text that bits are, in each usual encoding."""
     if len(groups) > 1 and max(map(len, groups)) <= max(_BIT_WIDTHS):
         yield "".join(chr(int(group, 2)) for group in groups)
@@ -62,7 +62,7 @@ def with_shifted_ascii(text: str) -> str:
 
 
 def _unshifted(run: re.Match[str]) -> str:
-    if "\U000e0100" <= min(run[0]) and max(run[0]) <= "\U000e01ef":
+    if min(run[0]) >= "\U000e0100" and max(run[0]) <= "\U000e01ef":
         usual = "".join(char for char, _ in from_selectors(run[0]))
         if adds_words(usual):
             return run[0]

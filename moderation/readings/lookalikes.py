@@ -24,7 +24,7 @@ _OTHER_ALPHABET = re.compile(f"[{ALPHABETS}]")
 # Letters of those alphabets that do not look like a Latin one. A text with such a letter is really in that alphabet.
 _MEANT_ALPHABET = re.compile(rf"[\u0370-\u052f\u0531-\u0587\u05d0-\u05ea\u13a0-\u13ff](?<![{LOOKALIKE_CHARS}])")
 _FLAG_LETTERS = re.compile("[\U0001f1e6-\U0001f1ff]+")
-# Letters in a box or circle, and regional letters, that are not next to another one: they spell a word, letter by letter.
+# Letters in a box or circle, and regional letters, that are not next to another one: they spell a word.
 _LONE_SYMBOL = re.compile(
     "[\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff]"
     "(?<![\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff].)(?![\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff])\ufe0f?",

@@ -17,9 +17,9 @@ _SIGNS = re.compile(r"[<\[{$]")
 
 def without_tags_in_words(text: str) -> str:
     """`text` without tags within words."""
-    return _SPLIT_WORD.sub(_joined, text) if _SIGNS.search(text) else text
+    return _SPLIT_WORD.sub(_without_tags, text) if _SIGNS.search(text) else text
 
 
-def _joined(found: re.Match[str]) -> str:
+def _without_tags(found: re.Match[str]) -> str:
     word = _TAGS.sub("", found[0])
     return word if not word.isascii() or word.lower() in known_words() else found[0]

@@ -36,8 +36,8 @@ _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
 # An answer that grows is read again and again, but nothing changes in the blocks before its last one. The cache takes
 # some ten megabytes at most.
 _BLOCKS_KEPT = 512
-# Left as they are: a ligature (a common Arabic phrase) that becomes eighteen characters if normalised, and single Korean
-# letters, which become others.
+# Left as they are: a ligature (a common Arabic phrase) that becomes eighteen characters if normalised, and single
+# Korean letters, which become others.
 _NOT_NORMALISED = re.compile("([\ufdfa\u3131-\u318e]+)")
 
 
