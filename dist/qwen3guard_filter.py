@@ -7192,17 +7192,18 @@ def _without_emoji(emoji: re.Match[str]) -> str:
 # template puts the conversation between <BEGIN …> and <END …> (chat_template of Qwen/Qwen3Guard-Gen-0.6B).
 _MARKER = re.compile(r"<(?=\s{0,4}(?:\||/?\s{0,4}(?:think|tool_call|tool_response|BEGIN|END)\b))", re.IGNORECASE)
 # The same template marks turns with "USER:" and "ASSISTANT:"; the lines of a reply are Safety, Categories, Refusal.
-# Signs around such a word do not change how a model reads it: quotes, bold type, a number before it, another colon.
-_SPEAKER = re.compile(
-    r"^((?:[^\w\n]|[\d_])*+(?:USER|ASSISTANT|SYSTEM|Safety|Categories|Refusal)[\s*_~`\"')\]}>]*)[:\u2236\ua789\u02d0\u0589\u05c3]",
-    re.IGNORECASE | re.MULTILINE,
-)
+# Signs and digits around such a word do not change how a model reads it, and there are several colons.
+_SPEAKER = re.compile(r"(?:USER|ASSISTANT|SYSTEM|Safety|Categories|Refusal)[\s*_~`\"')\]}>]{0,99}", re.IGNORECASE)
+_COLONS = ":\u2236\ua789\u02d0\u0589\u05c3"
+_FIRST_LETTER = re.compile(r"[^\W\d_]")
 # Normalisation sorts the marks of one letter in quadratic time (Python 3.11). No script has more than eight on one.
 _ONE_MARK = f"[{MARK_CHARS}]"
 _HEAPED_MARKS = re.compile(f"({_ONE_MARK}{{8}}){_ONE_MARK}+")
 _FAR = re.compile("[\U00010000-\U0001efff]")
 _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
+# The signs before a word may be many: so many are searched at once.
+_STEP = 10_000
 # An answer that grows is read again and again, but nothing changes in the blocks before its last one. The cache takes
 # some ten megabytes at most.
 _BLOCKS_KEPT = 512
@@ -7275,11 +7276,16 @@ def _without_markers(text: str) -> str:
 
 
 def _without_speakers(lines: str) -> str:
-    if lines.find("\n", 0, -1) >= 0:
-        return _SPEAKER.sub(r"\1 -", lines)
-    # A single line, perhaps a very long one: only its beginning can match, so the rest is not searched.
-    speaker = _SPEAKER.match(lines)
-    return f"{speaker[1]} -{lines[speaker.end() :]}" if speaker else lines
+    return "\n".join(map(_without_speaker, lines.split("\n"))) if any(colon in lines for colon in _COLONS) else lines
+
+
+def _without_speaker(line: str) -> str:
+    starts = range(0, len(line), _STEP)
+    first = next(filter(None, (_FIRST_LETTER.search(line, start, start + _STEP) for start in starts)), None)
+    speaker = _SPEAKER.match(line, first.start()) if first else None
+    if not speaker or line[speaker.end() : speaker.end() + 1] not in tuple(_COLONS):
+        return line
+    return f"{line[: speaker.end()]} -{line[speaker.end() + 1 :]}"
 
 
 # ---- moderation.two_readings ----
