@@ -88,6 +88,8 @@ def _as_words(letters: str, *, all_alike: bool) -> str | None:
         return letters
     if len(letters) > 3 and (found := hidden_word(letters)):
         return found
+    if len(letters) > 4 and letters[0] in "aAiI" and letters[1:].lower() in known_words():
+        return f"{letters[0]} {letters[1:]}"
     if not any(map(str.isascii, letters)) and len(letters) >= (_FEWEST_UNKNOWN if _SYLLABLES.match(letters) else 4):
         return letters
     return _cut_into_words(letters.lower()) if len(letters) >= _FEWEST_UNKNOWN else None
