@@ -265,7 +265,8 @@ def _is_base64(data: str) -> bool:
 def _is_written(data: str) -> bool:
     """Whether there are words where base64 is expected, which has digits if it is long."""
     if len(data) <= 64:
-        return is_text(data)
+        # No picture is so short, and few codes of files are letters only.
+        return is_text(data) or (data.isalpha() and not data.isupper())
     start = data[:1024]
     return any(map(str.islower, start)) and not any(map(str.isdigit, start))
 

@@ -52,6 +52,8 @@ _FANCY_CHARS = "".join(
         }
     )
 )
+# Letters that no living language with the Latin script has; and no German word begins with this one.
+_STRANGE = re.compile("^ß|[£¥§†×®]|[^\x00-\u017f\u01a0\u01a1\u01af\u01b0\u0218-\u021b\u1ea0-\u1ef9]")
 _STYLES = re.compile("[\ufe0e\ufe0f]")
 _FANCY_WORD = re.compile(
     rf"(?<![\w{MARK_CHARS}])[A-Za-z\ufe0e\ufe0f\u00d7\u00ae{_FANCY_CHARS}]{{3,60}}(?![\w{MARK_CHARS}])"
@@ -84,7 +86,7 @@ def _known(word: str) -> str | None:
 
 
 def _plain_word(found: str) -> str:
-    if found.isascii():
+    if not _STRANGE.search(found):
         return found
     word = _STYLES.sub("", found)
     return next((plain for font in _LETTERS_OF_FONTS if (plain := _known(word.translate(font).lower()))), found)

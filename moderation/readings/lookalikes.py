@@ -74,6 +74,7 @@ _STRANGE_MARKS = re.compile("(?<=[^\\W\u0000-\u052f\u1d00-\u1fff])[\u0300-\u036f
 _VOWELS = "\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
 _VOCALISED_WORD = re.compile(f"[\u05d0-\u05f2\u0620-\u064a\u066e-\u06d3{_VOWELS}]+")
 _VOWEL_MARKS = re.compile(f"[{_VOWELS}]+")
+_FEWEST_VOCALISED = 4
 _LENGTHENING = re.compile("(?<=[\u0620-\u063f\u0641-\u06d3])\u0640+(?=[\u0620-\u063f\u0641-\u06d3])")
 # What makes an emoji of a letter or a digit, within a word.
 _EMOJI_STYLES = re.compile(
@@ -110,8 +111,9 @@ def without_marks(text: str) -> str:
 
 
 def _without_vowels(word: re.Match[str]) -> str:
-    plain = _VOWEL_MARKS.sub("", word[0])
-    return plain if 3 * len(plain) < 2 * len(word[0]) else word[0]
+    plain, marked = _VOWEL_MARKS.subn("", word[0])
+    # Single marks are normal; with one on each letter but the last, a word is another one for most models.
+    return plain if len(plain) >= _FEWEST_VOCALISED and marked >= len(plain) - 1 else word[0]
 
 
 def _without_marks(word: re.Match[str]) -> str:

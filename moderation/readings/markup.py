@@ -7,12 +7,12 @@ from moderation.readings.words import known_words
 # Tags and comments of HTML, tags of forums, empty links and pictures of Markdown, commands of LaTeX.
 _TAG = (
     r"(?:</?[A-Za-z][^<>\n]{0,200}>|<!--[^<>]{0,200}-->|\[/?[A-Za-z]{1,8}(?:=[^\[\]\n]{0,40})?\]"
-    r"|!?\[\]\([^()\n]{0,200}\)|\]\([^()\n]{0,200}\)\[|\}\$?\$?\\[A-Za-z]{2,12}\{|\$\$|\{\})"
+    r"|!?\[\]\([^()\n]{0,200}\)|\]\([^()\n]{0,200}\)\[|\}\$?\$?\\[A-Za-z]{2,12}\{)"
 )
 _PIECE = r"[^\W\d_]{1,20}"
 _SPLIT_WORD = re.compile(rf"(?<![^\W_]){_PIECE}(?:{_TAG}{{1,4}}{_PIECE})+(?![^\W_])")
 _TAGS = re.compile(f"{_TAG}+")
-_SIGNS = re.compile(r"[<\[{$]")
+_SIGNS = re.compile(r"[<\[{]")
 
 
 def without_tags_in_words(text: str) -> str:
