@@ -12,10 +12,12 @@ import asyncio
 import atexit
 import base64
 import binascii
+import codecs
 import errno
 import hashlib
 import html
 import importlib
+import io
 import json
 import logging
 import math
@@ -2337,6 +2339,7 @@ class TooLong(EndpointError):
 _IDLE_SECONDS = 4
 # The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
 _MOST_BYTES = 2 * 2**20
+_LARGE_BYTES = 2**19
 # What aiohttp can decompress in every host. It does so in pieces, so the bound applies to decompressed bytes.
 ENCODINGS = "gzip, deflate"
 # Already decoded; and cookies, which the SDK's client would store and send with the turns of all users.
@@ -2354,6 +2357,11 @@ def proxy_for(url: str) -> str | None:
     """The proxy in the environment. aiohttp itself would read the environment and a file at every request."""
     address = urlsplit(url)
     return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
+
+
+def body_of(content: bytes) -> bytes | io.BytesIO | None:
+    """The body of a request, for aiohttp; a large one in pieces, so that other requests can be served in between."""
+    return io.BytesIO(content) if len(content) > _LARGE_BYTES else content or None
 
 
 class WireReply(NamedTuple):
@@ -2429,7 +2437,7 @@ class AiohttpTransport:
                 method,
                 url,
                 headers=headers,
-                data=content or None,
+                data=body_of(content),
                 allow_redirects=False,
                 timeout=timeout,
                 proxy=self._proxy,
@@ -5305,7 +5313,7 @@ _ONE_ESCAPE = (
     r"(?:[%=](?:25){0,2}[0-9A-Fa-f]{2}|%[uU][0-9A-Fa-f]{4}"
     r"|&(?:amp;){0,2}(?:#\d{1,10};?|#[xX][0-9A-Fa-f]{1,10};?|[A-Za-z]{2,32};)"
     r"|\\{1,2}u[0-9A-Fa-f]{4}|\\u\{[0-9A-Fa-f]{1,6}\}|\\U[0-9A-Fa-f]{8}|\\{1,2}x[0-9A-Fa-f]{2}|\\x\{[0-9A-Fa-f]{1,6}\}"
-    r"|\\0{3,4}[0-9A-Fa-f]{2}|\\[01][0-7]{2}|\\[0-9A-Fa-f]{2,6} ?|\\N\{[A-Z -]{1,60}\}|[Uu]\+[0-9A-Fa-f]{4,6})"
+    r"|\\0{3,4}[0-9A-Fa-f]{2}|\\[01][0-7]{2}|\\0{0,4}[2-7][0-9A-Fa-f](?![0-9A-Fa-f]) ?|\\N\{[A-Z -]{1,60}\}|[Uu]\+[0-9A-Fa-f]{4,6})"
 )
 _ESCAPED = re.compile(rf"(?<![A-Za-z])[A-Za-z]{{0,20}}(?:{_ONE_ESCAPE}[A-Za-z +,.?!'-]{{0,20}})+")
 _BYTE_RUN = re.compile(r"(?:%[0-9A-Fa-f]{2})+|(?:=[0-9A-F]{2})+|(?:\\{1,2}x[0-9A-Fa-f]{2})+")
@@ -5314,7 +5322,7 @@ _HEX_ESCAPE = re.compile(
     r"|[Uu]\+([0-9A-Fa-f]{5,6})|\\0{3,4}([0-9A-Fa-f]{2})"
 )
 _OCTAL_ESCAPE = re.compile(r"\\([01][0-7]{2})")
-_STYLE_ESCAPE = re.compile(r"\\([0-9A-Fa-f]{2,6}) ?")
+_STYLE_ESCAPE = re.compile(r"\\0{0,4}([2-7][0-9A-Fa-f])(?![0-9A-Fa-f]) ?")
 _LETTER_NAME = re.compile(r"\\N\{LATIN (?:SMALL|CAPITAL) LETTER ([A-Z])\}|\\N\{SPACE()\}")
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 # Base64 in both alphabets: one word; several lines; groups of four characters.
@@ -5353,8 +5361,9 @@ def _without_escapes(found: re.Match[str]) -> str:
         if text == before:
             break
     text = visible_text(_SURROGATES.sub(_one_character, text))
-    # Characters that nobody sees only split words.
-    return text if not text or adds_words(text, found[0]) else found[0]
+    # Between letters, characters that nobody sees split a word.
+    around = found.string[found.start() - 1 : found.start()].isalpha() and found.string[found.end() : found.end() + 1].isalpha()
+    return text if adds_words(text, found[0]) or (not text and around) else found[0]
 
 
 def _decode_bytes(run: re.Match[str]) -> str:
@@ -5461,6 +5470,8 @@ _FANCY_CHARS = "".join(
         }
     )
 )
+# Letters that no living language with the Latin script has; and no German word begins with this one.
+_STRANGE = re.compile("^\xdf|[\xa3\xa5\xa7\u2020\xd7\xae]|[^\x00-\u017f\u01a0\u01a1\u01af\u01b0\u0218-\u021b\u1ea0-\u1ef9]")
 _STYLES = re.compile("[\ufe0e\ufe0f]")
 _FANCY_WORD = re.compile(
     rf"(?<![\w{MARK_CHARS}])[A-Za-z\ufe0e\ufe0f\u00d7\u00ae{_FANCY_CHARS}]{{3,60}}(?![\w{MARK_CHARS}])"
@@ -5493,7 +5504,7 @@ def _known(word: str) -> str | None:
 
 
 def _plain_word(found: str) -> str:
-    if found.isascii():
+    if not _STRANGE.search(found):
         return found
     word = _STYLES.sub("", found)
     return next((plain for font in _LETTERS_OF_FONTS if (plain := _known(word.translate(font).lower()))), found)
@@ -5578,6 +5589,7 @@ _STRANGE_MARKS = re.compile("(?<=[^\\W\u0000-\u052f\u1d00-\u1fff])[\u0300-\u036f
 _VOWELS = "\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
 _VOCALISED_WORD = re.compile(f"[\u05d0-\u05f2\u0620-\u064a\u066e-\u06d3{_VOWELS}]+")
 _VOWEL_MARKS = re.compile(f"[{_VOWELS}]+")
+_FEWEST_VOCALISED = 4
 _LENGTHENING = re.compile("(?<=[\u0620-\u063f\u0641-\u06d3])\u0640+(?=[\u0620-\u063f\u0641-\u06d3])")
 # What makes an emoji of a letter or a digit, within a word.
 _EMOJI_STYLES = re.compile(
@@ -5614,8 +5626,9 @@ def without_marks(text: str) -> str:
 
 
 def _without_vowels(word: re.Match[str]) -> str:
-    plain = _VOWEL_MARKS.sub("", word[0])
-    return plain if 3 * len(plain) < 2 * len(word[0]) else word[0]
+    plain, marked = _VOWEL_MARKS.subn("", word[0])
+    # Single marks are normal; with one on each letter but the last, a word is another one for most models.
+    return plain if len(plain) >= _FEWEST_VOCALISED and marked >= len(plain) - 1 else word[0]
 
 
 def _without_marks(word: re.Match[str]) -> str:
@@ -5786,6 +5799,8 @@ def _as_words(letters: str, *, all_alike: bool) -> str | None:
         return letters
     if len(letters) > 3 and (found := hidden_word(letters)):
         return found
+    if len(letters) > 4 and letters[0] in "aAiI" and letters[1:].lower() in known_words():
+        return f"{letters[0]} {letters[1:]}"
     if not any(map(str.isascii, letters)) and len(letters) >= (_FEWEST_UNKNOWN if _SYLLABLES.match(letters) else 4):
         return letters
     return _cut_into_words(letters.lower()) if len(letters) >= _FEWEST_UNKNOWN else None
@@ -5914,12 +5929,12 @@ def _composed(run: re.Match[str]) -> str:
 # Tags and comments of HTML, tags of forums, empty links and pictures of Markdown, commands of LaTeX.
 _TAG = (
     r"(?:</?[A-Za-z][^<>\n]{0,200}>|<!--[^<>]{0,200}-->|\[/?[A-Za-z]{1,8}(?:=[^\[\]\n]{0,40})?\]"
-    r"|!?\[\]\([^()\n]{0,200}\)|\]\([^()\n]{0,200}\)\[|\}\$?\$?\\[A-Za-z]{2,12}\{|\$\$|\{\})"
+    r"|!?\[\]\([^()\n]{0,200}\)|\]\([^()\n]{0,200}\)\[|\}\$?\$?\\[A-Za-z]{2,12}\{)"
 )
 _PIECE = r"[^\W\d_]{1,20}"
 _SPLIT_WORD = re.compile(rf"(?<![^\W_]){_PIECE}(?:{_TAG}{{1,4}}{_PIECE})+(?![^\W_])")
 _TAGS = re.compile(f"{_TAG}+")
-_SIGNS = re.compile(r"[<\[{$]")
+_SIGNS = re.compile(r"[<\[{]")
 
 
 def without_tags_in_words(text: str) -> str:
@@ -7954,7 +7969,8 @@ def is_blob(value: str) -> bool:
     if not _BLOB.fullmatch(value):
         return False
     kinds = (str.isupper, str.islower, str.isdigit)
-    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+    encoded = bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+    return encoded and not _is_encoded_text(value)
 
 
 def media_of(value: str) -> str | None:
@@ -7964,8 +7980,8 @@ def media_of(value: str) -> str | None:
         start = _MAGIC_START.match(value)
         return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
     data = value[found.end() :]
-    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
-        # What is not encoded, as an SVG may be, is words.
+    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_words(data):
+        # What is not encoded, as an SVG may be, is words; so is text that only says that it is a picture.
         return None
     return _MEDIA_KINDS.get(found["kind"].lower())
 
@@ -7977,7 +7993,7 @@ def without_media(text: str) -> tuple[str, list[str]]:
     kinds: list[str] = []
 
     def take(found: re.Match[str]) -> str:
-        if _is_written(found["data"]):
+        if _is_words(found["data"]):
             return found[0]
         _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
         return ""
@@ -8086,9 +8102,25 @@ def _is_base64(data: str) -> bool:
 def _is_written(data: str) -> bool:
     """Whether there are words where base64 is expected, which has digits if it is long."""
     if len(data) <= 64:
-        return is_text(data)
+        # No picture is so short, and few codes of files are letters only.
+        return is_text(data) or (data.isalpha() and not data.isupper())
     start = data[:1024]
     return any(map(str.islower, start)) and not any(map(str.isdigit, start))
+
+
+def _is_encoded_text(data: str) -> bool:
+    """Whether base64 or hexadecimal digits are words, which a chat model can read. No file begins so."""
+    start = data[:1024].replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        found = bytes.fromhex(start) if _HEX.fullmatch(start) else base64.b64decode(start[: len(start) // 4 * 4])
+        # The last character may be cut.
+        return adds_words(codecs.getincrementaldecoder("utf-8")().decode(found))
+    except ValueError:
+        return False
+
+
+def _is_words(data: str) -> bool:
+    return _is_written(data) or _is_encoded_text(data)
 
 
 def _words_in(run: str) -> int:

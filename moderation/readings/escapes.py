@@ -68,7 +68,10 @@ def _without_escapes(found: re.Match[str]) -> str:
             break
     text = visible_text(_SURROGATES.sub(_one_character, text))
     # Between letters, characters that nobody sees split a word.
-    around = found.string[found.start() - 1 : found.start()].isalpha() and found.string[found.end() : found.end() + 1].isalpha()
+    around = (
+        found.string[found.start() - 1 : found.start()].isalpha()
+        and found.string[found.end() : found.end() + 1].isalpha()
+    )
     return text if adds_words(text, found[0]) or (not text and around) else found[0]
 
 

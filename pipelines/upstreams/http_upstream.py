@@ -123,9 +123,7 @@ class HttpUpstream:
         if body is not None:
             options["data"] = body_of(json.dumps(body).encode())
             headers = {"Content-Type": "application/json", **(headers or {})}
-        return self._session.request(
-            method, url, headers=headers, proxy=self._proxy, allow_redirects=False, **options
-        )
+        return self._session.request(method, url, headers=headers, proxy=self._proxy, allow_redirects=False, **options)
 
     async def _chunks(self, content: aiohttp.StreamReader) -> AsyncIterator[Body]:
         stream, reader = EventStream(content.iter_any()), ChunkReader(self._blanked)
