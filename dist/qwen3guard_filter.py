@@ -6532,7 +6532,8 @@ _ONE_ESCAPE = (
     r"(?:[%=](?:25){0,2}[0-9A-Fa-f]{2}|%[uU][0-9A-Fa-f]{4}"
     r"|&(?:amp;){0,2}(?:#\d{1,10};?|#[xX][0-9A-Fa-f]{1,10};?|[A-Za-z]{2,32};)"
     r"|\\{1,2}u[0-9A-Fa-f]{4}|\\u\{[0-9A-Fa-f]{1,6}\}|\\U[0-9A-Fa-f]{8}|\\{1,2}x[0-9A-Fa-f]{2}|\\x\{[0-9A-Fa-f]{1,6}\}"
-    r"|\\0{3,4}[0-9A-Fa-f]{2}|\\[01][0-7]{2}|\\0{0,4}[2-7][0-9A-Fa-f](?![0-9A-Fa-f]) ?|\\N\{[A-Z -]{1,60}\}|[Uu]\+[0-9A-Fa-f]{4,6})"
+    r"|\\0{3,4}[0-9A-Fa-f]{2}|\\[01][0-7]{2}|\\0{0,4}[2-7][0-9A-Fa-f](?![0-9A-Fa-f]) ?"
+    r"|\\N\{[A-Z -]{1,60}\}|[Uu]\+[0-9A-Fa-f]{4,6})"
 )
 _ESCAPED = re.compile(rf"(?<![A-Za-z])[A-Za-z]{{0,20}}(?:{_ONE_ESCAPE}[A-Za-z +,.?!'-]{{0,20}})+")
 _BYTE_RUN = re.compile(r"(?:%[0-9A-Fa-f]{2})+|(?:=[0-9A-F]{2})+|(?:\\{1,2}x[0-9A-Fa-f]{2})+")
@@ -6581,7 +6582,10 @@ def _without_escapes(found: re.Match[str]) -> str:
             break
     text = visible_text(_SURROGATES.sub(_one_character, text))
     # Between letters, characters that nobody sees split a word.
-    around = found.string[found.start() - 1 : found.start()].isalpha() and found.string[found.end() : found.end() + 1].isalpha()
+    around = (
+        found.string[found.start() - 1 : found.start()].isalpha()
+        and found.string[found.end() : found.end() + 1].isalpha()
+    )
     return text if adds_words(text, found[0]) or (not text and around) else found[0]
 
 
