@@ -2557,6 +2557,8 @@ _MAGIC = {
     **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
     **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
 }
+# Shorter encoded words are names at most.
+_SHORTEST_ENCODED = 16
 _MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
 # A shorter one costs nothing to judge.
 _SHORTEST_FILE = 256
@@ -2650,7 +2652,7 @@ def is_text(value: str) -> bool:
         return False
     if _LABEL.fullmatch(value) and "://" not in value:
         words = {word.lower() for word in _WORD.findall(value)}
-        return len(words & _FUNCTION_WORDS) > 1
+        return len(words & _FUNCTION_WORDS) > 1 or (len(value) >= _SHORTEST_ENCODED and _is_encoded_text(value))
     return not is_blob(value) and media_of(value) is None
 
 
@@ -2802,7 +2804,7 @@ def _is_encoded_text(data: str) -> bool:
     """Whether base64 or hexadecimal digits are words, which a chat model can read. No file begins so."""
     start = data[:1024].replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        found = bytes.fromhex(start) if _HEX.fullmatch(start) else base64.b64decode(start[: len(start) // 4 * 4])
+        found = bytes.fromhex(start) if _HEX.fullmatch(start) else base64.b64decode(start[: len(start) // 4 * 4], validate=True)
         # The last character may be cut.
         return adds_words(codecs.getincrementaldecoder("utf-8")().decode(found))
     except ValueError:

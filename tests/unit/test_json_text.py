@@ -21,7 +21,7 @@ PICTURE = f"data:image/png;base64,{BLOB}"
         "a  b",
         "Ü",
         "one" * 30 + " two",
-        # Encoded words: base64 and hexadecimal of at least 64 characters.
+        "dGhlIHdheSB0byBzY2hvb2w=",
         base64.b64encode(b"This is the way to the school, and no picture. ").decode(),
         "炸弹是什么？".encode().hex() * 2,
     ],
