@@ -2629,7 +2629,7 @@ def _is_written(data: str) -> bool:
     """Whether there are words where base64 is expected, which has digits if it is long."""
     if len(data) <= 64:
         # No picture is so short, and few codes of files are letters only.
-        return is_text(data) or (data.isalpha() and not data.isupper())
+        return not _is_encoded_text(data) and (is_text(data) or (data.isalpha() and not data.isupper()))
     start = data[:1024]
     return any(map(str.islower, start)) and not any(map(str.isdigit, start))
 
@@ -2638,7 +2638,11 @@ def _is_encoded_text(data: str) -> bool:
     """Whether base64 or hexadecimal digits are words, which a chat model can read. No file begins so."""
     start = data[:1024].replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        found = bytes.fromhex(start) if _HEX.fullmatch(start) else base64.b64decode(start[: len(start) // 4 * 4], validate=True)
+        found = (
+            bytes.fromhex(start)
+            if _HEX.fullmatch(start)
+            else base64.b64decode(start[: len(start) // 4 * 4], validate=True)
+        )
         # The last character may be cut.
         return adds_words(codecs.getincrementaldecoder("utf-8")().decode(found))
     except ValueError:
