@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from moderation.readings.unicode_tables import (
     ALPHABETS,
@@ -35,6 +36,8 @@ _FEWEST_LONE_SYMBOLS = 3
 # The least share of letters in a word of leetspeak. It does not apply in a text with at least three such words.
 _LEAST_LETTERS = 0.33
 _FEWEST_LEET_WORDS = 3
+# The end of an answer that grows is read again and again, with the same words.
+_WORDS_KEPT, _LONGEST_KEPT = 4096, 32
 _NUMERONYM = re.compile("[A-Za-z][0-9]{2,}[A-Za-z]")
 _NUMBERED = re.compile("[A-Za-z]+[0-9]")
 _LONGEST_DISGUISED = 60
@@ -96,6 +99,11 @@ def letters_of(word: str) -> Iterator[str]:
 
 def hidden_word(word: str, shortest: int = 3) -> str | None:
     """The known word, of at least `shortest` letters, that `word` hides; None if none, or if `word` is itself known."""
+    return _hidden_word(word, shortest) if len(word) <= _LONGEST_KEPT else _hidden_word.__wrapped__(word, shortest)
+
+
+@lru_cache(_WORDS_KEPT)
+def _hidden_word(word: str, shortest: int) -> str | None:
     known = known_words()
     if word.lower() in known:
         return None
@@ -130,6 +138,7 @@ def plain_letters(text: str) -> str:
         text = _EMOJI_STYLES.sub("", text) if "\ufe0f" in text or "\u20e3" in text else text
         if len(_LONE_SYMBOL.findall(text)) >= _FEWEST_LONE_SYMBOLS:
             text = _LONE_SYMBOL.sub(lambda symbol: symbol[0][0].translate(_LOOKS), text)
+    if not text.isascii() and _LOOK.search(text):
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
         looked_at = _LOOKING_WORD.sub(lambda word: _plain_lookalikes(word, alphabet_meant), text)
         # If there are such words, the short words in look-alikes are treated alike.

@@ -10,6 +10,7 @@ from functools import lru_cache
 from moderation.readings.blocks import blocks_of, joined, line_blocks_of
 from moderation.readings.escapes import without_escapes
 from moderation.readings.fancy_fonts import plain_fonts
+from moderation.readings.finished_blocks import FinishedBlocks
 from moderation.readings.fragments import join_fragments
 from moderation.readings.invisible import in_display_order, visible_text
 from moderation.readings.jamo import composed_jamo
@@ -34,38 +35,48 @@ _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
 # The signs before a word may be many: so many are searched at once.
 _STEP = 10_000
-# An answer that grows is read again and again, but nothing changes in the blocks before its last one. The cache takes
-# some ten megabytes at most.
-_BLOCKS_KEPT = 512
+# An answer that grows is read again and again; what is around its cuts is short.
+_SEAMS_KEPT = 512
 # Left as they are: a ligature (a common Arabic phrase) that becomes eighteen characters if normalised, and single
 # Korean letters, which become others.
 _NOT_NORMALISED = re.compile("([\ufdfa\u3131-\u318e]+)")
 
 
-def neutralise(text: str) -> str:
+def neutralise(text: str, finished: FinishedBlocks | None = None) -> str:
     """One turn's text as the guard reads it: template markers broken, invisible characters resolved. Of any length."""
-    return _without_markers(_normal(text))
+    finished = finished or FinishedBlocks()
+    return _without_markers("".join(finished.each(_seen, blocks_of(text))), finished)
 
 
-def readings(text: str) -> tuple[str, str | None]:
+def readings(text: str, finished: FinishedBlocks | None = None) -> tuple[str, str | None]:
     """The two readings of one turn's text, of any length.
+
+    Args:
+        text: of the turn.
+        finished: of the same turn, if it grows and is read more than once.
 
     Returns:
         What its reader sees, as `neutralise` returns it; and the same with all obfuscation undone, None if there is
         none.
     """
-    normal = _normal(text)
-    bare = normal if text.isascii() else _normal(text, bare=True)
-    *finished, last = blocks_of(bare)
-    plain = joined([*map(_undone_once, finished), _undone(last)], _undone_once)
-    return _without_markers(normal), None if plain == normal else _without_markers(plain)
+    finished = finished or FinishedBlocks()
+    normal, bare = map("".join, zip(*finished.each(_seen_and_bare, blocks_of(text)), strict=True))
+    plain = joined(finished.each(_undone, blocks_of(bare)), _undone_seam)
+    return _without_markers(normal, finished), None if plain == normal else _without_markers(plain, finished)
 
 
-def _normal(text: str, *, bare: bool = False) -> str:
-    """`text` as it is seen, in Unicode's form NFKC. With `bare`, without marks that hide words."""
-    blocks = map(in_display_order, blocks_of(text)) if bare else blocks_of(text)
-    parts = [_with_few_marks(visible_text(block)) for block in blocks]
-    return "".join(_compatible(without_marks(part) if bare else part) for part in parts)
+def _seen(block: str) -> str:
+    """`block` as it is seen, in Unicode's form NFKC."""
+    return _seen_and_bare(block)[0]
+
+
+def _seen_and_bare(block: str) -> tuple[str, str]:
+    """`block` as it is seen, in Unicode's form NFKC; and as a page orders it, without marks that hide words."""
+    shown = _with_few_marks(visible_text(block))
+    ordered = in_display_order(block)
+    bare = without_marks(shown if ordered == block else _with_few_marks(visible_text(ordered)))
+    seen = _compatible(shown)
+    return seen, seen if bare == shown else _compatible(bare)
 
 
 def _compatible(text: str) -> str:
@@ -83,18 +94,19 @@ def _with_few_marks(text: str) -> str:
     return (_HEAPED_FAR_MARKS if _FAR.search(text) else _HEAPED_MARKS).sub(r"\1", text)
 
 
-@lru_cache(_BLOCKS_KEPT)
-def _undone_once(block: str) -> str:
-    return _undone(block)
+@lru_cache(_SEAMS_KEPT)
+def _undone_seam(seam: str) -> str:
+    return _undone(seam)
 
 
-def _undone(text: str) -> str:
-    clear = without_escapes(text)
-    clear = without_tags_in_words(clear if clear == text else _normal(clear, bare=True))
-    return composed_jamo(join_split_scripts(join_fragments(plain_letters(plain_fonts(clear)))))
+def _undone(block: str) -> str:
+    clear = without_escapes(block)
+    clear = clear if clear == block else "".join(_seen_and_bare(part)[1] for part in blocks_of(clear))
+    joined_words = join_fragments(plain_letters(plain_fonts(without_tags_in_words(clear))))
+    return composed_jamo(join_split_scripts(joined_words))
 
 
-def _without_markers(text: str) -> str:
+def _without_markers(text: str, finished: FinishedBlocks) -> str:
     parts, end, at = [], 0, text.find("<")
     while at >= 0:
         if _MARKER.match(text, at):
@@ -102,7 +114,7 @@ def _without_markers(text: str) -> str:
             end = at + 1
         at = text.find("<", at + 1)
     clear = "".join([*parts, text[end:]])
-    return "".join(map(_without_speakers, line_blocks_of(clear))).strip()
+    return "".join(finished.each(_without_speakers, list(line_blocks_of(clear)))).strip()
 
 
 def _without_speakers(lines: str) -> str:
