@@ -17,6 +17,7 @@ import errno
 import hashlib
 import html
 import importlib
+import io
 import json
 import logging
 import math
@@ -25,7 +26,6 @@ import operator
 import os
 import re
 import stat
-import string
 import sys
 import tempfile
 import threading
@@ -50,6 +50,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from string import ascii_lowercase
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
@@ -2338,6 +2339,7 @@ class TooLong(EndpointError):
 _IDLE_SECONDS = 4
 # The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
 _MOST_BYTES = 2 * 2**20
+_LARGE_BYTES = 2**19
 # What aiohttp can decompress in every host. It does so in pieces, so the bound applies to decompressed bytes.
 ENCODINGS = "gzip, deflate"
 # Already decoded; and cookies, which the SDK's client would store and send with the turns of all users.
@@ -2355,6 +2357,11 @@ def proxy_for(url: str) -> str | None:
     """The proxy in the environment. aiohttp itself would read the environment and a file at every request."""
     address = urlsplit(url)
     return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
+
+
+def body_of(content: bytes) -> bytes | io.BytesIO | None:
+    """The body of a request, for aiohttp; a large one in pieces, so that other requests can be served in between."""
+    return io.BytesIO(content) if len(content) > _LARGE_BYTES else content or None
 
 
 class WireReply(NamedTuple):
@@ -2430,7 +2437,7 @@ class AiohttpTransport:
                 method,
                 url,
                 headers=headers,
-                data=content or None,
+                data=body_of(content),
                 allow_redirects=False,
                 timeout=timeout,
                 proxy=self._proxy,
@@ -4135,6 +4142,70 @@ class FinishedBlocks:
         return [*(results[block] for block in finished), *map(work, blocks[-1:])]
 
 
+# ---- moderation.readings.blocks ----
+
+# Characters of a block: this many, or up to twice as many if there is no better place to cut.
+_BLOCK = 5_000
+# Around a cut, so many characters of both blocks are read once more, together.
+_SEAM = 300
+# Between two plain words, nothing is disguised.
+_PLAIN_PLACE = re.compile(r"(?<=[a-z]{3})[.,!?]?\s(?=[A-Za-z][a-z]{2})")
+_WHITE = re.compile(r"\s")
+_CODE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+# The lengths of all usual codes of a character or a byte divide this: 2, 3, 4, 6, 7, 8, 16.
+_CODE_LENGTH = 336
+
+
+def blocks_of(text: str) -> list[str]:
+    """`text` in blocks: cut after a plain word, a line or a word if there is one, else so that no code is cut."""
+    blocks, start = [], 0
+    while len(text) - start > 2 * _BLOCK:
+        least, most = start + _BLOCK, start + 2 * _BLOCK
+        place = _PLAIN_PLACE.search(text, least, most)
+        end = place.end() if place else text.find("\n", least, most) + 1
+        if not end:
+            white = _WHITE.search(text, least, most)
+            end = white.end() if white else start + _uncut_codes(text[start:most])
+        blocks.append(text[start:end])
+        start = end
+    return [*blocks, text[start:]]
+
+
+def line_blocks_of(text: str) -> Iterator[str]:
+    """`text` in blocks of whole lines, for patterns that match at the start of a line. No line is cut."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _BLOCK) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def joined(blocks: Iterable[str], read: Callable[[str], str]) -> str:
+    """`blocks`, each of which was read, as one text. What was split by a cut is read at the seams."""
+    parts = [""]
+    for block in blocks:
+        before, after = parts.pop(), block
+        if before:
+            cut = max(0, len(before) - _SEAM)
+            tail = _WHITE.search(before, cut)
+            cut = tail.end() if tail else cut
+            head = _WHITE.search(block, _SEAM)
+            stop = head.start() if head and head.start() < 2 * _SEAM else _SEAM
+            parts += [before[:cut], read(before[cut:] + block[:stop])]
+            after = block[stop:]
+        parts.append(after)
+    return "".join(parts)
+
+
+def _uncut_codes(text: str) -> int:
+    """Where to cut `text`, which has no white space, so that neither part begins or ends within a code."""
+    alphabet = _CODE_CHARS if text[-1] in _CODE_CHARS else "".join(set(text[-_CODE_LENGTH // 4 :]))
+    begin = len(text.rstrip(alphabet))
+    whole = (len(text) - begin) // _CODE_LENGTH * _CODE_LENGTH
+    # A code that is not in a long run begins with a sign.
+    return begin + whole if whole else max(begin - 1, len(text) // 2)
+
+
 # ---- moderation.readings.common_words ----
 
 COMMON_WORDS = (
@@ -4629,148 +4700,171 @@ def adds_words(text: str, instead_of: str = "") -> bool:
     return len(re.findall(r"[^\W\d_\x00-\x7f]", text)) > len(re.findall(r"[^\W\d_\x00-\x7f]", instead_of)) + 2
 
 
-# ---- moderation.readings.escapes ----
+# ---- moderation.readings.ciphers ----
 
-# Text that was encoded more than three times is rare, and each round costs as much as the first.
-_DECODE_ROUNDS = 3
-
-_ONE_ESCAPE = (
-    r"(?:%[0-9A-Fa-f]{2}|&#\d{1,7};?|&#[xX][0-9A-Fa-f]{1,6};?|&[A-Za-z]{2,8};"
-    r"|\\u[0-9A-Fa-f]{4}|\\u\{[0-9A-Fa-f]{1,6}\}|\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\[01][0-7]{2}|[Uu]\+[0-9A-Fa-f]{4,5})"
-)
-_ESCAPED = re.compile(rf"(?<![A-Za-z])[A-Za-z]{{0,20}}(?:{_ONE_ESCAPE}[A-Za-z +,.?!'-]{{0,20}})+")
-_PERCENT_RUN = re.compile("(?:%[0-9A-Fa-f]{2})+")
-_BACKSLASH = re.compile(r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9A-Fa-f]{8})|[Uu]\+([0-9A-Fa-f]{4,5})")
-_BYTE_RUN = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
-_OCTAL = re.compile(r"\\([01][0-7]{2})")
-_FEWEST_ROT13_WORDS = 3
-_ROT13 = {ord(letter): codecs.encode(letter, "rot13") for letter in string.ascii_letters}
-# Base64 in both alphabets: one word; several lines; groups of four characters.
-_BASE64_WORD = re.compile(
-    r"(?<![A-Za-z0-9+/_-])(?:(?:[A-Za-z0-9+/]{20,}\r?\n)+[A-Za-z0-9+/]{2,}|(?:[A-Za-z0-9+/]{4} ){3,}[A-Za-z0-9+/]{2,4}"
-    r"|[A-Za-z0-9+/_-]{8,}|[A-Za-z0-9+/_-]{6,7}(?==))={0,2}"
-)
-_BASE32_WORD = re.compile(r"(?<![A-Z0-9])[A-Z2-7]{16,}={0,6}")
-_HEX_CODES = re.compile(r"(?<![0-9A-Za-z])(?:0x)?[0-9A-Fa-f]{2}(?:[ ,:-]{0,2}(?:0x)?[0-9A-Fa-f]{2}){3,}")
-_DECIMAL_CODES = re.compile(r"(?<![0-9A-Za-z.,])\d{2,3}(?:[ ,]{1,2}\d{2,3}){3,}")
-_BINARY_CODES = re.compile(r"(?<![0-9])[01]{7,8}(?: ?[01]{8}| [01]{7}){2,}")
 _LATIN_WORD = re.compile(r"(?<![^\W_])(?<!\\)[A-Za-z]+(?![^\W_])")
+# So many different words must become known words, and so many of them must be longer than three letters.
+_FEWEST_WORDS = 3
+_FEWEST_LONG_WORDS = 2
+# The shift of the alphabet shows in so many unknown words.
+_SHIFT_SAMPLE = 40
 
-
-def without_escapes(text: str) -> str:
-    """`text` with each encoded part decoded if that makes it readable; unchanged if there is none."""
-    for _ in range(_DECODE_ROUNDS):
-        before = text
-        if "%" in text or "&" in text or "\\" in text or "+" in text:
-            text = _ESCAPED.sub(_without_escapes, text)
-        for pattern, decode in _CODES:
-            text = pattern.sub(_if_readable(decode), text)
-        text = _without_rot13(text)
-        if text == before:
-            break
-    return text
-
-
-def _without_escapes(found: re.Match[str]) -> str:
-    text = _BYTE_RUN.sub(_decode_bytes, _PERCENT_RUN.sub(_decode_bytes, found[0]))
-    text = _BACKSLASH.sub(lambda one: _character(next(filter(None, one.groups())), 16), html.unescape(text))
-    text = _OCTAL.sub(lambda one: _character(one[1], 8), text)
-    return text if adds_words(text, found[0]) else found[0]
-
-
-def _decode_bytes(run: re.Match[str]) -> str:
-    return bytes.fromhex(re.sub(r"%|\\x", "", run[0])).decode("utf-8", "replace")
-
-
-def _character(code: str, base: int) -> str:
-    number = int(code, base)
-    return chr(number) if number < 0x110000 else "\ufffd"
-
-
-def _if_readable(decode: Callable[[str], bytes]) -> Callable[[re.Match[str]], str]:
-    def replaced(found: re.Match[str]) -> str:
-        text = found[0]
-        for _ in range(_DECODE_ROUNDS):
-            try:
-                text = decode(text).decode("utf-8")
-            except (ValueError, binascii.Error):
-                break
-            if adds_words(text, found[0]):
-                return text
-        return found[0]
-
-    return replaced
-
-
-def _decode_base64(text: str) -> bytes:
-    text = re.sub(r"[\s=]", "", text).replace("-", "+").replace("_", "/")
-    # A single letter after the last group of four is no data.
-    text = text[:-1] if len(text) % 4 == 1 else text
-    return base64.b64decode(text + "=" * (-len(text) % 4))
-
-
-def _decode_base32(text: str) -> bytes:
-    text = text.rstrip("=")
-    return base64.b32decode(text + "=" * (-len(text) % 8))
-
-
-def _decode_hex(text: str) -> bytes:
-    return bytes.fromhex(re.sub("0x|[ ,:-]", "", text))
-
-
-def _decode_decimals(text: str) -> bytes:
-    return bytes(map(int, re.findall(r"\d+", text)))
-
-
-def _decode_bits(text: str) -> bytes:
-    bits = re.findall("[01]{7,8}", text) if " " in text else re.findall("[01]{8}", text)
-    return bytes(int(byte, 2) for byte in bits)
-
-
-_CODES: tuple[tuple[re.Pattern[str], Callable[[str], bytes]], ...] = (
-    (_BINARY_CODES, _decode_bits),
-    (_DECIMAL_CODES, _decode_decimals),
-    (_HEX_CODES, _decode_hex),
-    (_BASE32_WORD, _decode_base32),
-    (_BASE64_WORD, _decode_base64),
+_MORSE_OF = (
+    ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.. "
+    "----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----."
+)
+_MORSE = dict(zip(_MORSE_OF.split(), ascii_lowercase + "0123456789", strict=True))
+_DOTS_AND_DASHES = str.maketrans("\xb7\u2022\u2027\u2219\u2013\u2014\u2212\u2010\u2011_", "....------")
+_MORSE_SIGN = "[.\xb7\u2022\u2027\u2219\\-\u2013\u2014\u2212\u2010\u2011_]{1,5}"
+_MORSE_RUN = re.compile(
+    rf"(?<!\S){_MORSE_SIGN}(?:(?:[ \t]{{1,8}}|[ \t]{{0,2}}[/|\n][ \t]{{0,2}}){_MORSE_SIGN}){{2,}}(?!\S)"
 )
 
 
-def _without_rot13(text: str) -> str:
-    """`text` with rot13 undone in each stretch of unknown words most of which become known words."""
+def _shifted(by: int) -> dict[int, int]:
+    small = ascii_lowercase[by:] + ascii_lowercase[:by]
+    return str.maketrans(ascii_lowercase + ascii_lowercase.upper(), small + small.upper())
+
+
+_SHIFTS = [_shifted(by) for by in range(1, 26)]
+_MIRRORED = str.maketrans(
+    ascii_lowercase + ascii_lowercase.upper(), ascii_lowercase[::-1] + ascii_lowercase[::-1].upper()
+)
+
+
+def without_ciphers(text: str) -> str:
+    """`text` with each stretch of unknown words decoded if most of its words become known words."""
+    text = _MORSE_RUN.sub(_without_morse, text)
+    unknown = {word[0].lower() for word in _LATIN_WORD.finditer(text)} - known_words()
+    if len(unknown) < _FEWEST_WORDS:
+        return text
+    sample = [word for word in unknown if len(word) > 3][:_SHIFT_SAMPLE]
+    for letters in (*_SHIFTS, _MIRRORED):
+        if sum(word.translate(letters) in known_words() for word in sample) >= _FEWEST_LONG_WORDS:
+            text = _decoded(text, partial(_by_letters, letters=letters))
+    return _decoded(text, _backwards)
+
+
+def _decoded(text: str, decode: Callable[[str], str]) -> str:
     found = list(_LATIN_WORD.finditer(text))
     known = known_words()
     words = [word[0].lower() for word in found]
-    unknown = {word for word in words if word not in known}
-    decoded = {word for word in unknown if word.translate(_ROT13) in known}
-    if len(decoded) < _FEWEST_ROT13_WORDS:
+    read = {word: decode(word) for word in set(words)}
+    unknown = {word for word in read if word not in known}
+    decoded = {word for word in unknown if read[word] in known}
+    if len(decoded) < _FEWEST_WORDS:
         return text
     parts, end, stretch = [], 0, list[int]()
     for at, word in enumerate([*words, ""]):
-        if word in unknown or len(word) == 1 or (word and word.translate(_ROT13) in known):
+        if word in unknown or len(word) == 1 or (word and read[word] in known):
             stretch.append(at)
             continue
         while stretch and words[stretch[-1]] not in decoded:
             stretch.pop()
         while stretch and words[stretch[0]] not in decoded and len(words[stretch[0]]) > 1:
             del stretch[0]
-        if _is_rot13([words[at] for at in stretch], decoded):
+        if _is_encoded([words[at] for at in stretch], decoded):
             start, stop = found[stretch[0]].start(), found[stretch[-1]].end()
-            parts += [text[end:start], text[start:stop].translate(_ROT13)]
+            parts += [text[end:start], decode(text[start:stop])]
             end = stop
         stretch = []
     return "".join([*parts, text[end:]])
 
 
-def _is_rot13(words: list[str], decoded: set[str]) -> bool:
+def _is_encoded(words: list[str], decoded: Collection[str]) -> bool:
     """Whether most of `words` become known words, and enough of them are too long for that to be chance."""
-    different = decoded.intersection(words)
+    different = set(decoded).intersection(words)
     counted = [word for word in words if len(word) > 1]
     return (
-        len(different) >= _FEWEST_ROT13_WORDS
-        and sum(len(word) > 3 for word in different) >= 2
+        len(different) >= _FEWEST_WORDS
+        and sum(len(word) > 3 for word in different) >= _FEWEST_LONG_WORDS
         and 3 * sum(word in decoded for word in counted) >= 2 * len(counted)
     )
+
+
+def _by_letters(text: str, letters: dict[int, int]) -> str:
+    return text.translate(letters)
+
+
+def _backwards(text: str) -> str:
+    """`text` from its end to its start; word by word if its first word ends with a capital letter."""
+    first = text.split(maxsplit=1)[0]
+    if first[-1:].isupper() and first[:1].islower():
+        return _LATIN_WORD.sub(lambda word: word[0][::-1], text)
+    return text[::-1]
+
+
+def _without_morse(run: re.Match[str]) -> str:
+    words = re.split(r"[ \t]*[/|\n][ \t]*|[ \t]{2,}", run[0].translate(_DOTS_AND_DASHES))
+    text = " ".join("".join(_MORSE.get(sign, "?") for sign in word.split()) for word in words)
+    return text if adds_words(text) else run[0]
+
+
+# ---- moderation.readings.hidden_codes ----
+
+SHORTEST_BITS = 16
+# Bits of one character in the usual encodings.
+_BIT_WIDTHS = (8, 7, 16)
+# Private use and unassigned planes, and variation selectors: no text has a run of them.
+_SHIFTED = re.compile("[\ue000-\uf8ff\U00040000-\U000dffff\U000e0100-\U000e01ef\U000f0000-\U0010ffff]{3,}")
+
+
+def from_selectors(selectors: str) -> list[tuple[str, int]]:
+    """Text encoded in variation selectors, and the place of each character.
+
+    A selector is a byte; or half a byte if only the first sixteen are used.
+    """
+    codes = [ord(char) for char in selectors]
+    values = [code - 0xFE00 if code < 0xE0000 else code - 0xE0100 + 16 for code in codes]
+    step = 1
+    if max(values) < 16:
+        values, step = [high * 16 + low for high, low in zip(values[::2], values[1::2], strict=False)], 2
+    hidden, place = [], 0
+    for char in bytes(values).decode("utf-8", "ignore"):
+        if char.isprintable():
+            hidden.append((char, min(place, len(codes) - 1)))
+        place += step * len(char.encode())
+    return hidden
+
+
+def from_bits(run: str) -> str:
+    """Text encoded as bits in a run of two different characters, perhaps with a separator; "" if it is none."""
+    if len(set(run[1::2])) == 1 and len(set(run)) > 2:
+        # The same character after each bit.
+        run = run[::2]
+    signs = sorted(set(run))
+    for separator in [None] if len(signs) == 2 else signs if len(signs) == 3 else []:
+        groups = run.split(separator) if separator else [run]
+        zero, one = (sign for sign in signs if sign != separator)
+        for bits in ({ord(zero): "0", ord(one): "1"}, {ord(zero): "1", ord(one): "0"}):
+            for text in _bits_as_texts([group.translate(bits) for group in groups if group]):
+                if text.isascii() and adds_words(text):
+                    return text
+    return ""
+
+
+def _bits_as_texts(groups: list[str]) -> Iterator[str]:
+    """The text that bits are, in each usual encoding."""
+    if len(groups) > 1 and max(map(len, groups)) <= max(_BIT_WIDTHS):
+        yield "".join(chr(int(group, 2)) for group in groups)
+    bits = "".join(groups)
+    for width in _BIT_WIDTHS:
+        ends = range(width, len(bits) + 1, width)
+        yield "".join(chr(int(bits[end - width : end], 2)) for end in ends)
+
+
+def with_shifted_ascii(text: str) -> str:
+    """`text` with runs of characters of other planes as the ASCII that their lowest bytes are, if that is words."""
+    return text if text.isascii() else _SHIFTED.sub(_unshifted, text)
+
+
+def _unshifted(run: re.Match[str]) -> str:
+    if min(run[0]) >= "\U000e0100" and max(run[0]) <= "\U000e01ef":
+        usual = "".join(char for char, _ in from_selectors(run[0]))
+        if adds_words(usual):
+            return run[0]
+    text = "".join(chr(ord(char) & 0xFF) for char in run[0])
+    return text if text.isascii() and adds_words(text) else run[0]
 
 
 # ---- moderation.readings.unicode_tables ----
@@ -5027,6 +5121,436 @@ FLAG_REGIONS = (
 """Regions that have a flag, two letters each."""
 
 
+# ---- moderation.readings.invisible ----
+
+_UNSEEN_RUN = re.compile(f"[{UNSEEN_CHARS}]+")
+# Characters that carry no hidden text and are part of no emoji; and runs that are long enough to carry text as bits.
+_MEANINGLESS_RUN = re.compile(
+    f"(?:[{UNSEEN_CHARS}](?<![\u200d\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]))+"
+)
+_BITS = re.compile(f"[{UNSEEN_CHARS}]{{{SHORTEST_BITS},}}")
+# The space of Braille. It is invisible; between other Braille letters, it is a space.
+_BRAILLE_SPACE = re.compile("(?<=[\u2801-\u28ff])\u2800+(?=[\u2801-\u28ff])")
+# Right to left, or left to right, whatever the letters are: up to the end of the line or the next such sign.
+_OVERRIDDEN = re.compile("([\u202d\u202e])([^\n\u202a-\u202e]*)")
+_RIGHT_TO_LEFT = re.compile("[\u05be-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_OTHER_BREAK = re.compile("\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
+_EMOJI_CHAR = re.compile(f"[{EMOJI_CHARS}]")
+_JOINER, _KEYCAP, _EMOJI_STYLE, _BLACK_FLAG = "\u200d", "\u20e3", "\ufe0f", "\U0001f3f4"
+# England, Scotland, Wales: the only flags written with tag characters.
+_TAG_FLAGS = frozenset(
+    "".join(chr(0xE0000 + ord(char)) for char in f"{name}\x7f") for name in ("gbeng", "gbsct", "gbwls")
+)
+_SELECTOR_RUN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
+# Fewer different hidden letters than this, one by one between visible ones, only split a word and are no message.
+_FEWEST_LETTERS = 3
+
+
+def visible(text: str) -> tuple[str, list[int]]:
+    """`text` as its reader sees it, and the index in `text` of each character of the result.
+
+    For text that still grows: the result for a longer text begins with the result for a shorter one.
+    """
+    if not (_UNSEEN_RUN.search(text) or _OTHER_BREAK.search(text)):
+        return text, list(range(len(text)))
+    chars: list[str] = []
+    places: list[int] = []
+    end = 0
+    for run in _UNSEEN_RUN.finditer(text):
+        chars += text[end : run.start()]
+        places += range(end, run.start())
+        kept, hidden = _resolved(text, run)
+        chars += kept
+        places += range(run.start(), run.start() + len(kept))
+        if len(hidden) > 1:
+            chars += [char for char, _ in hidden]
+            places += [run.start() + place for _, place in hidden]
+        end = run.end()
+    chars += text[end:]
+    places += range(end, len(text))
+    # CR LF is one line break.
+    left = [at for at, char in enumerate(chars) if char != "\r" or chars[at + 1 : at + 2] != ["\n"]]
+    return "".join("\n" if _OTHER_BREAK.match(chars[at]) else chars[at] for at in left), [places[at] for at in left]
+
+
+def visible_text(text: str) -> str:
+    """A complete `text` as its reader sees it, with all line breaks as LF.
+
+    Text hidden in a run of tags or variation selectors is shown at its place. Hidden letters one by one between visible
+    ones, and a run within a word, are shown at the end of the text, so that the visible word stays readable.
+    """
+    text = _BRAILLE_SPACE.sub(" ", with_shifted_ascii(text))
+    aside: list[str] = []
+
+    def shown(run: re.Match[str]) -> str:
+        text = run.string
+        kept, hidden = _resolved(text, run)
+        words = "".join(char for char, _ in hidden)
+        around = text[run.start() - 1 : run.start()].isalnum() and text[run.end() : run.end() + 1].isalnum()
+        if len(words) == 1 or (words and around):
+            aside.append(words)
+            return kept
+        return kept + words
+
+    if _UNSEEN_RUN.search(text):
+        text = _MEANINGLESS_RUN.sub("", _BITS.sub(lambda run: from_bits(run[0]) or run[0], text))
+        text = _UNSEEN_RUN.sub(shown, text)
+        if len(set("".join(aside).lower())) >= _FEWEST_LETTERS:
+            text += "\n" + "".join(aside)
+    # This breaks lines as _OTHER_BREAK does, in a tenth of the time.
+    return "\n".join(f"{text}.".splitlines())[:-1]
+
+
+def in_display_order(text: str) -> str:
+    """`text` with its characters in the order in which a page shows them, if signs of direction change that order."""
+    return _OVERRIDDEN.sub(_in_display_order, text) if "\u202e" in text or "\u202d" in text else text
+
+
+def _in_display_order(found: re.Match[str]) -> str:
+    turned = found[1] == "\u202e" or _RIGHT_TO_LEFT.search(found[2])
+    return found[2][::-1] if turned else found[2]
+
+
+def _resolved(text: str, run: re.Match[str]) -> tuple[str, list[tuple[str, int]]]:
+    """The part of a run that is kept, and the text hidden in the rest: characters and their indexes in the run."""
+    chars = run[0]
+    kept = _emoji_part(text[run.start() - 1 : run.start()], chars, text[run.end() : run.end() + 1])
+    hidden: list[tuple[str, int]] = []
+    # The tags of an unfinished flag are no hidden text.
+    begins_flag = text[run.start() - 1 : run.start()] == _BLACK_FLAG and any(
+        flag.startswith(chars) for flag in _TAG_FLAGS
+    )
+    if len(kept) < len(chars) and not begins_flag:
+        hidden = [
+            (chr(ord(char) - 0xE0000), at)
+            for at, char in enumerate(chars)
+            if at >= len(kept) and "\U000e0020" <= char <= "\U000e007e"
+        ]
+        for selectors in _SELECTOR_RUN.finditer(chars):
+            hidden += [(char, selectors.start() + at) for char, at in from_selectors(selectors[0])]
+        hidden.sort(key=lambda char_and_place: char_and_place[1])
+    return kept, hidden
+
+
+def _emoji_part(before: str, chars: str, after: str) -> str:
+    """The part of a run that belongs to the emoji around it: selector and joiner, keycap, or flag."""
+    if before == _BLACK_FLAG:
+        return next((flag for flag in _TAG_FLAGS if chars.startswith(flag)), "")
+    if chars == _EMOJI_STYLE and after == _KEYCAP:
+        return chars
+    if not _EMOJI_CHAR.match(before):
+        return ""
+    style = chars[:1] if chars[:1] in ("\ufe0e", _EMOJI_STYLE) else ""
+    if chars[len(style) :] == _JOINER and _EMOJI_CHAR.match(after):
+        return chars
+    return style
+
+
+# ---- moderation.readings.number_codes ----
+
+_NUMBER = r"(?:0[xXbBoO]|[uU]\+|[cC]hr\(|CHR\()?[0-9A-Fa-f]{2,8}[hH)]?"
+_NUMBERS = re.compile(rf"(?<![0-9A-Za-z.])(?:{_NUMBER}[\"'\s,;:+|/_-]{{1,4}}){{3,}}{_NUMBER}(?![0-9A-Za-z])")
+_ONE_NUMBER = re.compile(r"(0[xXbBoO]|[uU]\+|[cCrRhH]{3}\(|)([0-9A-Fa-f]{2,8})")
+_ALL_BITS = re.compile(r"(?<![0-9])[01]{24,}(?![0-9])")
+# Decimal codes of three digits each. Places in the alphabet, with hyphens within a word.
+_ALL_DECIMALS = re.compile(r"(?<![0-9])(?:[01][0-9]{2}){4,}(?![0-9])")
+_PLACES = re.compile(r"(?<![\w.-])[0-9]{1,2}(?:-[0-9]{1,2}){3,}(?![\w-])")
+_BASES = {"0x": 16, "u+": 16, "0b": 2, "0o": 8, "chr(": 10}
+_BYTE = 0x100
+
+
+def without_number_codes(text: str) -> str:
+    """`text` with each list of numbers as the characters that they are codes of, if these are words."""
+    text = _ALL_BITS.sub(_without_bits, _NUMBERS.sub(_without_numbers, text))
+    return _PLACES.sub(_without_places, _ALL_DECIMALS.sub(_without_decimals, text))
+
+
+def text_of(data: bytes) -> str:
+    """`data` as UTF-8, or as UTF-16 if every second byte is zero. Raises ValueError if it is neither."""
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if len(data) > 3 and len(data) % 2 == 0 and not any(data[first::2]):
+            return data.decode(encoding)
+    return data.decode("utf-8")
+
+
+def _without_numbers(run: re.Match[str]) -> str:
+    starts = [number.start() for number in _ONE_NUMBER.finditer(run[0])]
+    # A word before the list may look like a number.
+    for start in starts[:2]:
+        for text in _readings_of(run[0][start:]):
+            if adds_words(text, run[0]):
+                return run[0][:start] + text
+    return run[0]
+
+
+def _readings_of(run: str) -> Iterator[str]:
+    """What the numbers may say. Only numbers that are marked as codes are characters beyond a byte."""
+    found = _ONE_NUMBER.findall(run)
+    mark = found[0][0].lower()
+    digits = [number for _, number in found]
+    bits = all(len(number) >= 7 and set(number) <= {"0", "1"} for number in digits)
+    for base in (_BASES[mark],) if mark else (2,) if bits else (10, 16, 8):
+        try:
+            codes = [int(number, base) for number in digits]
+            if max(codes) < _BYTE:
+                yield text_of(bytes(codes))
+            elif mark:
+                yield "".join(map(chr, codes))
+        except (ValueError, OverflowError):
+            continue
+
+
+def _without_bits(run: re.Match[str]) -> str:
+    for width in (8, 7):
+        if len(run[0]) % width == 0:
+            data = bytes(int(run[0][at : at + width], 2) for at in range(0, len(run[0]), width))
+            try:
+                text = text_of(data)
+            except ValueError:
+                continue
+            if adds_words(text):
+                return text
+    return run[0]
+
+
+def _without_decimals(run: re.Match[str]) -> str:
+    text = "".join(chr(int(run[0][at : at + 3])) for at in range(0, len(run[0]), 3))
+    return text if text.isascii() and adds_words(text) else run[0]
+
+
+def _without_places(run: re.Match[str]) -> str:
+    places = [int(place) for place in run[0].split("-")]
+    word = "".join(chr(ord("a") + place - 1) for place in places) if 0 < min(places) <= max(places) <= 26 else ""
+    return word if word in known_words() else run[0]
+
+
+# ---- moderation.readings.escapes ----
+
+# Text that was encoded more than three times is rare, and each round costs as much as the first.
+_DECODE_ROUNDS = 3
+
+# The escapes of addresses and mails, of HTML, of programming languages, and of style sheets.
+_ONE_ESCAPE = (
+    r"(?:[%=](?:25){0,2}[0-9A-Fa-f]{2}|%[uU][0-9A-Fa-f]{4}"
+    r"|&(?:amp;){0,2}(?:#\d{1,10};?|#[xX][0-9A-Fa-f]{1,10};?|[A-Za-z]{2,32};)"
+    r"|\\{1,2}u[0-9A-Fa-f]{4}|\\u\{[0-9A-Fa-f]{1,6}\}|\\U[0-9A-Fa-f]{8}|\\{1,2}x[0-9A-Fa-f]{2}|\\x\{[0-9A-Fa-f]{1,6}\}"
+    r"|\\0{3,4}[0-9A-Fa-f]{2}|\\[01][0-7]{2}|\\0{0,4}[2-7][0-9A-Fa-f](?![0-9A-Fa-f]) ?"
+    r"|\\N\{[A-Z -]{1,60}\}|[Uu]\+[0-9A-Fa-f]{4,6})"
+)
+_ESCAPED = re.compile(rf"(?<![A-Za-z])[A-Za-z]{{0,20}}(?:{_ONE_ESCAPE}[A-Za-z +,.?!'-]{{0,20}})+")
+_BYTE_RUN = re.compile(r"(?:%[0-9A-Fa-f]{2})+|(?:=[0-9A-F]{2})+|(?:\\{1,2}x[0-9A-Fa-f]{2})+")
+_HEX_ESCAPE = re.compile(
+    r"(?:\\{1,2}u|%[uU]|[Uu]\+)([0-9A-Fa-f]{4})|\\[ux]\{([0-9A-Fa-f]{1,6})\}|\\U([0-9A-Fa-f]{8})"
+    r"|[Uu]\+([0-9A-Fa-f]{5,6})|\\0{3,4}([0-9A-Fa-f]{2})"
+)
+_OCTAL_ESCAPE = re.compile(r"\\([01][0-7]{2})")
+_STYLE_ESCAPE = re.compile(r"\\0{0,4}([2-7][0-9A-Fa-f])(?![0-9A-Fa-f]) ?")
+_LETTER_NAME = re.compile(r"\\N\{LATIN (?:SMALL|CAPITAL) LETTER ([A-Z])\}|\\N\{SPACE()\}")
+_SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+# Base64 in both alphabets: one word; several lines; groups of four characters.
+_BASE64_WORD = re.compile(
+    r"(?<![A-Za-z0-9+/_-])(?:(?:[A-Za-z0-9+/]{8,}\r?\n)+[A-Za-z0-9+/]{2,}|(?:[A-Za-z0-9+/]{4} ){3,}[A-Za-z0-9+/]{2,4}"
+    r"|[A-Za-z0-9+/_-]{8,}|[A-Za-z0-9+/_-]{6,7}(?==))={0,2}"
+)
+_BASE64_LINE = re.compile(r"[A-Za-z0-9+/_-]{8,}")
+_BASE32_WORD = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z2-7]{16,}|[a-z2-7]{16,})={0,6}")
+_HEX_WORD = re.compile(r"(?<![0-9A-Za-z])(?:0x)?(?:[0-9A-Fa-f]{2}){4,}")
+
+
+def without_escapes(text: str) -> str:
+    """`text` with each encoded part decoded if that makes it readable; unchanged if there is none."""
+    for _ in range(_DECODE_ROUNDS):
+        before = text
+        if any(sign in text for sign in "%&\\+="):
+            text = _ESCAPED.sub(_without_escapes, text)
+        text = without_number_codes(text)
+        text = _HEX_WORD.sub(_if_readable(_decode_hex), text)
+        text = _BASE32_WORD.sub(_if_readable(_decode_base32), text)
+        text = without_ciphers(_BASE64_WORD.sub(_without_base64, text))
+        if text == before:
+            break
+    return text
+
+
+def _without_escapes(found: re.Match[str]) -> str:
+    text = found[0]
+    for _ in range(_DECODE_ROUNDS):
+        before = text
+        text = _BYTE_RUN.sub(_decode_bytes, text)
+        text = _HEX_ESCAPE.sub(lambda one: _character(next(filter(None, one.groups())), 16), html.unescape(text))
+        text = _OCTAL_ESCAPE.sub(lambda one: _character(one[1], 8), text)
+        text = _LETTER_NAME.sub(lambda one: one[1] or " ", _STYLE_ESCAPE.sub(lambda one: _character(one[1], 16), text))
+        if text == before:
+            break
+    text = visible_text(_SURROGATES.sub(_one_character, text))
+    # Between letters, characters that nobody sees split a word.
+    around = (
+        found.string[found.start() - 1 : found.start()].isalpha()
+        and found.string[found.end() : found.end() + 1].isalpha()
+    )
+    return text if adds_words(text, found[0]) or (not text and around) else found[0]
+
+
+def _decode_bytes(run: re.Match[str]) -> str:
+    return bytes.fromhex(re.sub(r"[%=\\x]", "", run[0])).decode("utf-8", "replace")
+
+
+def _character(code: str, base: int) -> str:
+    number = int(code, base)
+    return chr(number) if number < 0x110000 else "\ufffd"
+
+
+def _one_character(surrogates: re.Match[str]) -> str:
+    return surrogates[0].encode("utf-16", "surrogatepass").decode("utf-16")
+
+
+def _if_readable(decode: Callable[[str], bytes]) -> Callable[[re.Match[str]], str]:
+    return lambda found: _decoded_text(decode, found[0]) or found[0]
+
+
+def _decoded_text(decode: Callable[[str], bytes], encoded: str) -> str | None:
+    """The words that `encoded` is; None if it is none. It may be encoded several times."""
+    text = encoded
+    for _ in range(_DECODE_ROUNDS):
+        try:
+            text = text_of(decode(text))
+        except (ValueError, binascii.Error):
+            break
+        if adds_words(text, encoded):
+            return text
+    return None
+
+
+def _without_base64(found: re.Match[str]) -> str:
+    whole = _decoded_text(_decode_base64, found[0])
+    if whole is None and re.search("[-_]", found[0]):
+        # Perhaps these signs separate groups.
+        whole = _decoded_text(_decode_base64, re.sub("[-_]", "", found[0]))
+    if whole is None and "\n" in found[0]:
+        # Perhaps only one of the lines is encoded.
+        return _BASE64_LINE.sub(_if_readable(_decode_base64), found[0])
+    return found[0] if whole is None else whole
+
+
+def _decode_base64(text: str) -> bytes:
+    text = re.sub(r"[\s=]", "", text).replace("-", "+").replace("_", "/")
+    # A single letter after the last group of four is no data.
+    text = text[:-1] if len(text) % 4 == 1 else text
+    return base64.b64decode(text + "=" * (-len(text) % 4))
+
+
+def _decode_base32(text: str) -> bytes:
+    text = text.rstrip("=").upper()
+    return base64.b32decode(text + "=" * (-len(text) % 8))
+
+
+def _decode_hex(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+# ---- moderation.readings.fancy_fonts ----
+
+# The alphabet from a to z in each font.
+_FONTS = (
+    "\u5342\u4e43\u531a\u15ea\u4e47\u5343\u13b6\u5344\u4e28\uff8c\u049c\u3125\u722a\u51e0\u3116\u5369\u024a\u5c3a\u4e02\u3112\u3129\u142f\u5c71\u4e42\u311a\u4e59",
+    "\uff91\u4e43\u1103\u308a\u4e47\uff77\u30e0\u3093\uff89\uff8c\u30ba\uff9a\uffb6\u5200\u53e3\uff71\u3090\u5c3a\u4e02\uff72\u3072\u221aW\uff92\uff98\u4e59",
+    "\u0e04\u0e52\u03c2\u0e54\u0454\u0166\ufeee\u0452\u0e40\u05df\u043al\u0e53\u0e20\u0e4f\u05e7\u1ee3\u0433\u0e23t\u0e22\u05e9\u0e2c\u05e5\u05d0z",
+    "\u0105\u10ea\u0188\u0256\u025b\u0284\u0260\u0267\u0131\u029d\u0199\u0196\u0271\u014b\u01a1\u2118\u0566\u0f5e\u0282\u026c\u0173\u06f7\u1ff3\u04b3\u10e7\u0291",
+    "\u01df\u026e\u0188\u0256\u025b\u0284\u0262\u0266\u0268\u029d\u04c4\u029f\u028d\u057c\u0585\u0584\u0566\u0280\u0586\u0236\u028a\u028b\u0561\u04fc\u028f\u0290",
+    "\u13d7\u13f0\u1348\u13b4\u13cb\u13a6\u13b6\u13c2\u13a5\u13e0\u13e6\u13dd\u13b7\u13c1\u13a7\u13ae\u13a4\u13d2\u13d5\u13d6\u13ec\u13c9\u13c7\u1300\u13a9\u135a",
+    "\u15e9\u15f7\u1455\u15eaE\u15b4G\u157cI\u148dK\u14aa\u15f0\u144eO\u146d\u146b\u1587\u1515T\u144c\u142f\u15ef\u166dY\u1614",
+    "\u20b3\u0e3f\u20b5\u0110\u0246\u20a3\u20b2\u2c67\u0142J\u20ad\u2c60\u20a5\u20a6\xd8\u20b1Q\u2c64\u20b4\u20ae\u0244V\u20a9\u04fe\u024e\u2c6b",
+    "\u03b1\u0432\xa2\u2202\u0454\u0192g\u043d\u03b9\u05e0\u043a\u2113\u043c\u03b7\u03c3\u03c1q\u044f\u0455\u0442\u03c5\u03bd\u03c9\u03c7\u0443z",
+    "\xc4\xdf\xc7\xd0\xc8\xa3GH\xccJKLM\xf1\xd6\xfeQR\xa7\u2020\xdaVW\xd7\xa5Z",
+    "\ua34f\ua303\ua253\ua038\ua35f\ua387\ua045\ua0c5\ua024\ua02d\ua018\ua492\ua0b5\ua224\ua0a6\ua263\ua1b0\ua2ea\ua317\ua4c4\ua00e\ua0f4\ua14f\ua2bc\ua329\ua074",
+    "\u039b\u20bf\u1103D\u03a3FG\u0389IJK\u1102M\u041f\u04e8PQ\u042f\u01a7T\u0426V\u0429XYZ",
+    "\u266c\u266d\u263e\u25d7\u20ac\u03dc\u2761\u2644\u2657\u266a\u03f0\u21b3\u264f\u266b\u25ce\u03c1Q\u2608\u24e2\u2602\u260b\u2713\u03c9\u2318\u263f\u2621",
+    "\U0001f170\U0001f171\u262ad\u2147fg\u2653\u2139jk\U0001f552\u24c2\u2651\u2b55\U0001f17fq\xae\U0001f4b2\u271d\u26ce\u2705\u3030\u274cyz",
+    "\u2c81\u2c83\u2ca5\u2c87\u2c89\u03e5\u2c85\u2c8f\u2c93\u03f3\u2c95\u2cd1\u2c99\u2c9b\u2c9f\u2ca3\u03d9\u2c85\u2c8b\u2ca7\u2ca9\u2c97\u2cb1\u2cad\u2caf\u2c8d",
+    "\U00010430\U0001043a\U0001043f\U0001043c\U0001042f\U00010441\U00010440\U00010438\U00010428\U0001043e\U0001043f\U0001044a\U0001044b\U0001044c\U0001042c\U00010439q\U00010449\U00010445\U0001043b\U0001042d\U00010442\U00010436x\U00010437\U00010446",
+    "\u1d00\u13fc\u1d04\uab70\uab7c\uab88\u13fd\uab8b\uab75\uab7b\uabb6\uabae\uab87\u0274\uab74\uabb2q\uab71\uabaa\uab72\u1d1c\uaba9\uab83x\uab79\uab93",
+)
+
+
+def _letters_of_font(font: str) -> dict[int, str]:
+    pairs = list(zip(font, ascii_lowercase, strict=True))
+    # The texts that are read have Unicode's form NFKC, in which some of these characters are others.
+    normal = [(unicodedata.normalize("NFKC", char), letter) for char, letter in pairs]
+    return {ord(char): letter for char, letter in reversed([*pairs, *normal]) if len(char) == 1}
+
+
+_LETTERS_OF_FONTS = [_letters_of_font(font) for font in _FONTS]
+# For words in several fonts.
+_LETTERS_OF_FONTS.append(
+    {code: letter for font in reversed(_LETTERS_OF_FONTS) for code, letter in font.items()}
+    | {ord(char): letter for char, letter in zip("\u53e3\u176a\u15de\u15f4\u5de5\u957f\u95e8\xdf\xfe", "oodeikmbp", strict=True)}
+)
+_FANCY_CHARS = "".join(
+    sorted(
+        {
+            re.escape(chr(code))
+            for font in _LETTERS_OF_FONTS
+            for code in font
+            if code > 0x7F and code not in (0xD7, 0xAE)
+        }
+    )
+)
+# Letters that no living language with the Latin script has; and no German word begins with this one.
+_STRANGE = re.compile("^\xdf|[\xa3\xa5\xa7\u2020\xd7\xae]|[^\x00-\u017f\u01a0\u01a1\u01af\u01b0\u0218-\u021b\u1ea0-\u1ef9]")
+_STYLES = re.compile("[\ufe0e\ufe0f]")
+_FANCY_WORD = re.compile(
+    rf"(?<![\w{MARK_CHARS}])[A-Za-z\ufe0e\ufe0f\u00d7\u00ae{_FANCY_CHARS}]{{3,60}}(?![\w{MARK_CHARS}])"
+)
+
+_TURNED = dict(zip("\u0250q\u0254p\u01dd\u025f\u0183\u0265\u1d09\u027e\u029el\u026fuodb\u0279s\u0287n\u028c\u028dx\u028ez\u2200\u018e\u2132\u2141\u22a5\u039b\u2142", "abcdefghijklmnopqrstuvwxyzaefgtvl", strict=True)) | {
+    "\xbf": "?", "\xa1": "!", "'": ",", "\u02d9": ".", "\u0131": "i", "!": "i", "I": "i", "H": "h", "O": "o", "S": "s", "N": "n",
+    "M": "w", "W": "m", "X": "x", "Z": "z",
+}  # fmt: skip
+_TURNED_LETTERS = str.maketrans(_TURNED)
+_TURNED_RUN = re.compile("[A-Za-z\u0250\u0254\u01dd\u025f\u0183\u0265\u1d09\u027e\u029e\u026f\u0279\u0287\u028c\u028d\u028e\u2200\u018e\u2132\u2141\u22a5\u039b\u2142\u0131\xbf\xa1'\u02d9!,.? ]+")
+_TURNED_WORD = re.compile("[A-Za-z\u0250\u0254\u01dd\u025f\u0183\u0265\u1d09\u027e\u029e\u026f\u0279\u0287\u028c\u028d\u028e\u2200\u018e\u2132\u2141\u22a5\u039b\u2142\u0131]+")
+_SURELY_TURNED = re.compile("[\u0250\u0254\u01dd\u025f\u0183\u0265\u1d09\u027e\u029e\u026f\u0279\u0287\u028c\u028d\u028e]")
+
+_BRAILLE = str.maketrans("\u2801\u2803\u2809\u2819\u2811\u280b\u281b\u2813\u280a\u281a\u2805\u2807\u280d\u281d\u2815\u280f\u281f\u2817\u280e\u281e\u2825\u2827\u283a\u282d\u283d\u2835", ascii_lowercase)
+_BRAILLE_WORD = re.compile("[\u2801-\u28ff]{3,40}")
+
+
+def plain_fonts(text: str) -> str:
+    """`text` with words in fonts of other letters in plain letters, if they are known words."""
+    if text.isascii():
+        return text
+    text = _BRAILLE_WORD.sub(lambda word: _known(word[0].translate(_BRAILLE)) or word[0], text)
+    text = _FANCY_WORD.sub(lambda word: _plain_word(word[0]), text)
+    return _TURNED_RUN.sub(_turned, text) if _SURELY_TURNED.search(text) else text
+
+
+def _known(word: str) -> str | None:
+    return word if len(word) > 2 and word.lower() in known_words() else None
+
+
+def _plain_word(found: str) -> str:
+    if not _STRANGE.search(found):
+        return found
+    word = _STYLES.sub("", found)
+    return next((plain for font in _LETTERS_OF_FONTS if (plain := _known(word.translate(font).lower()))), found)
+
+
+def _turned(found: re.Match[str]) -> str:
+    """Text that is written upside down, from its end to its start; else with each word that is."""
+    if not _SURELY_TURNED.search(found[0]):
+        return found[0]
+    text = found[0][::-1].translate(_TURNED_LETTERS)
+    words = re.findall("[a-z]+", text)
+    known = [word for word in words if word in known_words()]
+    if 2 * sum(map(len, known)) > sum(map(len, words)) and any(len(word) > 3 for word in known):
+        return text
+    return _TURNED_WORD.sub(lambda word: _turned_word(word[0]), found[0])
+
+
+def _turned_word(word: str) -> str:
+    return _known(word[::-1].translate(_TURNED_LETTERS)) or word if _SURELY_TURNED.search(word) else word
+
+
 # ---- moderation.readings.lookalikes ----
 
 _LOOKS = {ord(char): letter for char, letter in zip(LOOKALIKES[::2], LOOKALIKES[1::2], strict=True)}
@@ -5040,7 +5564,14 @@ _OTHER_ALPHABET = re.compile(f"[{ALPHABETS}]")
 # Letters of those alphabets that do not look like a Latin one. A text with such a letter is really in that alphabet.
 _MEANT_ALPHABET = re.compile(rf"[\u0370-\u052f\u0531-\u0587\u05d0-\u05ea\u13a0-\u13ff](?<![{LOOKALIKE_CHARS}])")
 _FLAG_LETTERS = re.compile("[\U0001f1e6-\U0001f1ff]+")
+# Letters in a box or circle, and regional letters, that are not next to another one: they spell a word.
+_LONE_SYMBOL = re.compile(
+    "[\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff]"
+    "(?<![\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff].)(?![\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff])\ufe0f?",
+    re.DOTALL,
+)
 _REGIONS = frozenset(map("".join, zip(FLAG_REGIONS[::2], FLAG_REGIONS[1::2], strict=True)))
+_FEWEST_LONE_SYMBOLS = 3
 # The least share of letters in a word of leetspeak. It does not apply in a text with at least three such words.
 _LEAST_LETTERS = 0.33
 _FEWEST_LEET_WORDS = 3
@@ -5079,6 +5610,18 @@ _MARKED_WORD = re.compile(rf"(?<![{_LETTERS}{MARK_CHARS}])[{_LETTERS}]++[{MARK_C
 _MARKS = re.compile(_MARK + "+")
 # Marks through or around a letter; no language uses them.
 _OVERLAY = re.compile("[\u0332-\u0338\u0305\u033f\u20d0-\u20ff\u0489]")
+# Latin, Greek and Cyrillic letters and those of phonetics have marks of this block; letters of other scripts have not.
+_STRANGE_MARKS = re.compile("(?<=[^\\W\u0000-\u052f\u1d00-\u1fff])[\u0300-\u036f\u20d0-\u20ff\u0489]+")
+# Arabic and Hebrew with vowels, which are seldom written; and the sign that makes Arabic words longer.
+_VOWELS = "\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
+_VOCALISED_WORD = re.compile(f"[\u05d0-\u05f2\u0620-\u064a\u066e-\u06d3{_VOWELS}]+")
+_VOWEL_MARKS = re.compile(f"[{_VOWELS}]+")
+_FEWEST_VOCALISED = 4
+_LENGTHENING = re.compile("(?<=[\u0620-\u063f\u0641-\u06d3])\u0640+(?=[\u0620-\u063f\u0641-\u06d3])")
+# What makes an emoji of a letter or a digit, within a word.
+_EMOJI_STYLES = re.compile(
+    f"(?<=[\\w{LOOKALIKE_CHARS}])[\ufe0f\u20e3]{{1,2}}(?=[A-Za-z{LOOKALIKE_CHARS}])|(?<=[A-Za-z])\ufe0f"
+)
 
 
 def letters_of(word: str) -> Iterator[str]:
@@ -5108,7 +5651,16 @@ def _hidden_word(word: str, shortest: int) -> str | None:
 
 def without_marks(text: str) -> str:
     """`text` (not yet normalised) without marks that hide words: strike-through, many marks, marks on a known word."""
-    return _MARKED_WORD.sub(_without_marks, text)
+    if text.isascii():
+        return text
+    text = _STRANGE_MARKS.sub("", _LENGTHENING.sub("", _MARKED_WORD.sub(_without_marks, text)))
+    return _VOCALISED_WORD.sub(_without_vowels, text)
+
+
+def _without_vowels(word: re.Match[str]) -> str:
+    plain, marked = _VOWEL_MARKS.subn("", word[0])
+    # Single marks are normal; with one on each letter but the last, a word is another one for most models.
+    return plain if len(plain) >= _FEWEST_VOCALISED and marked >= len(plain) - 1 else word[0]
 
 
 def _without_marks(word: re.Match[str]) -> str:
@@ -5121,6 +5673,10 @@ def _without_marks(word: re.Match[str]) -> str:
 
 def plain_letters(text: str) -> str:
     """`text` with words in look-alikes, in leetspeak or in letters drawn with signs replaced by plain letters."""
+    if not text.isascii():
+        text = _EMOJI_STYLES.sub("", text) if "\ufe0f" in text or "\u20e3" in text else text
+        if len(_LONE_SYMBOL.findall(text)) >= _FEWEST_LONE_SYMBOLS:
+            text = _LONE_SYMBOL.sub(lambda symbol: symbol[0][0].translate(_LOOKS), text)
     if not text.isascii() and _LOOK.search(text):
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
         looked_at = _LOOKING_WORD.sub(lambda word: _plain_lookalikes(word, alphabet_meant), text)
@@ -5205,20 +5761,12 @@ _LETTER = r"[^\W_]"
 _NO_LETTER = rf"(?![^\W_]|[{MARK_CHARS}])"
 _SPELLED = re.compile(rf"(?<![^\W_])(?<![{MARK_CHARS}\\]){_LETTER}(?:{_SEPARATOR}{_LETTER}{_NO_LETTER}){{2,}}")
 _SPELLED_PARTS = re.compile(rf"({_SEPARATOR})")
-_HAN = "\u3040-\u30ff\u3400-\u9fff"
 _LIST_SIGN = re.compile("[\u3001\uff0c\u3002\uff1b\uff1a,;:]")
-_HAN_LETTER = re.compile(f"[{_HAN}]")
+_HAN_LETTER = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 # Korean syllables: words of one syllable are common.
 _SYLLABLES = re.compile("[\uac00-\ud7a3]")
-# No raw text: in the Functions' files these are escapes.
-_HAN_SIGNS = "\uff0c\u3002\u3001\uff1b\uff1a\uff1f\uff01\uff08\uff09\u300a\u300b\u300c\u300d\u201c\u201d\u2018\u2019\u2026\u2014"
 _HYPHENS = "\u2010\u2011"
 _APOSTROPHES = "'\u2019"
-# Text of a script without spaces, split into parts of one or two characters by the same separator.
-_SPELLED_HAN = re.compile(
-    rf"[{_HAN}]{{1,2}}(?:([^\w\n{_HAN_SIGNS},.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))"
-)
-
 # A word or a piece of one, not next to an apostrophe.
 _FRAGMENT = re.compile(rf"(?<![^\W_])(?<![{_APOSTROPHES}\\])[A-Za-z]{{1,14}}(?![^\W_]|[{_APOSTROPHES}])")
 _LONGEST_SEPARATOR = 8
@@ -5254,7 +5802,6 @@ class _Join(NamedTuple):
 
 def join_fragments(text: str) -> str:
     """`text` with split words joined; unchanged if there are none."""
-    text = _SPELLED_HAN.sub(lambda found: found[0].replace(found[1], ""), text)
     text = _SPELLED.sub(lambda found: _join_letters(found[0]), text)
     return _join_pieces(text)
 
@@ -5285,6 +5832,8 @@ def _as_words(letters: str, *, all_alike: bool) -> str | None:
         return letters
     if len(letters) > 3 and (found := hidden_word(letters)):
         return found
+    if len(letters) > 4 and letters[0] in "aAiI" and letters[1:].lower() in known_words():
+        return f"{letters[0]} {letters[1:]}"
     if not any(map(str.isascii, letters)) and len(letters) >= (_FEWEST_UNKNOWN if _SYLLABLES.match(letters) else 4):
         return letters
     return _cut_into_words(letters.lower()) if len(letters) >= _FEWEST_UNKNOWN else None
@@ -5378,141 +5927,109 @@ def _kind_of(separator: str) -> _Kind | None:
     return _Kind.PUNCTUATION if _PUNCTUATION.match(separator) else _Kind.SIGNS
 
 
-# ---- moderation.readings.invisible ----
+# ---- moderation.readings.jamo ----
 
-_UNSEEN_RUN = re.compile(f"[{UNSEEN_CHARS}]+")
-# Characters that carry no hidden text and are part of no emoji; and runs that are long enough to carry text as bits.
-_MEANINGLESS_RUN = re.compile(
-    f"(?:[{UNSEEN_CHARS}](?<![\u200d\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]))+"
+_JAMO_RUN = re.compile("[\u3131-\u3163]{4,}")
+_INITIALS = "\u3131\u3132\u3134\u3137\u3138\u3139\u3141\u3142\u3143\u3145\u3146\u3147\u3148\u3149\u314a\u314b\u314c\u314d\u314e"
+_JAMO_VOWELS = "\u314f\u3150\u3151\u3152\u3153\u3154\u3155\u3156\u3157\u3158\u3159\u315a\u315b\u315c\u315d\u315e\u315f\u3160\u3161\u3162\u3163"
+_FINALS = " \u3131\u3132\u3133\u3134\u3135\u3136\u3137\u3139\u313a\u313b\u313c\u313d\u313e\u313f\u3140\u3141\u3142\u3144\u3145\u3146\u3147\u3148\u314a\u314b\u314c\u314d\u314e"
+_FIRST_SYLLABLE = 0xAC00
+
+
+def composed_jamo(text: str) -> str:
+    """`text` with runs of single Korean letters as syllables, if they make any."""
+    return text if text.isascii() else _JAMO_RUN.sub(_composed, text)
+
+
+def _composed(run: re.Match[str]) -> str:
+    letters, parts, at = run[0], list[str](), 0
+    while at < len(letters):
+        first, vowel, last = (letters[at + place : at + place + 1] for place in range(3))
+        if first not in _INITIALS or not vowel or vowel not in _JAMO_VOWELS:
+            parts.append(first)
+            at += 1
+            continue
+        # A consonant before a vowel begins the next syllable.
+        closes = last != "" and last in _FINALS and letters[at + 3 : at + 4] not in tuple(_JAMO_VOWELS)
+        code = (_INITIALS.index(first) * len(_JAMO_VOWELS) + _JAMO_VOWELS.index(vowel)) * len(_FINALS)
+        parts.append(chr(_FIRST_SYLLABLE + code + (_FINALS.index(last) if closes else 0)))
+        at += 3 if closes else 2
+    return "".join(parts)
+
+
+# ---- moderation.readings.markup ----
+
+# Tags and comments of HTML, tags of forums, empty links and pictures of Markdown, commands of LaTeX.
+_TAG = (
+    r"(?:</?[A-Za-z][^<>\n]{0,200}>|<!--[^<>]{0,200}-->|\[/?[A-Za-z]{1,8}(?:=[^\[\]\n]{0,40})?\]"
+    r"|!?\[\]\([^()\n]{0,200}\)|\]\([^()\n]{0,200}\)\[|\}\$?\$?\\[A-Za-z]{2,12}\{)"
 )
-_BITS = re.compile(f"[{UNSEEN_CHARS}]{{16,}}")
-_OTHER_BREAK = re.compile("\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
-_EMOJI_CHAR = re.compile(f"[{EMOJI_CHARS}]")
-_JOINER, _KEYCAP, _EMOJI_STYLE, _BLACK_FLAG = "\u200d", "\u20e3", "\ufe0f", "\U0001f3f4"
-# England, Scotland, Wales: the only flags written with tag characters.
-_TAG_FLAGS = frozenset(
-    "".join(chr(0xE0000 + ord(char)) for char in f"{name}\x7f") for name in ("gbeng", "gbsct", "gbwls")
+_PIECE = r"[^\W\d_]{1,20}"
+_SPLIT_WORD = re.compile(rf"(?<![^\W_]){_PIECE}(?:{_TAG}{{1,4}}{_PIECE})+(?![^\W_])")
+_TAGS = re.compile(f"{_TAG}+")
+_SIGNS = re.compile(r"[<\[{]")
+
+
+def without_tags_in_words(text: str) -> str:
+    """`text` without tags within words."""
+    return _SPLIT_WORD.sub(_without_tags, text) if _SIGNS.search(text) else text
+
+
+def _without_tags(found: re.Match[str]) -> str:
+    word = _TAGS.sub("", found[0])
+    return word if not word.isascii() or word.lower() in known_words() else found[0]
+
+
+# ---- moderation.readings.split_scripts ----
+
+_HAN = "\u3040-\u30ff\u3400-\u9fff"
+# Scripts without spaces, and Korean, where particles follow a word at once: signs of Markdown stand between letters.
+_CLOSE_LETTERS = rf"{_HAN}\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\uac00-\ud7a3"
+_EMOJI = rf"[{EMOJI_CHARS}\u200d\ufe0f\u20e3]"
+_SIGN = rf"[{EMOJI_CHARS}\u200d\ufe0f\u20e3#*~^|+\u2022]"
+# No raw text: in the Functions' files these are escapes.
+_HAN_SIGNS = "\uff0c\u3002\u3001\uff1b\uff1a\uff1f\uff01\uff08\uff09\u300a\u300b\u300c\u300d\u201c\u201d\u2018\u2019\u2026\u2014"
+# Text of a script without spaces, split into parts of one or two characters by the same separator.
+_SPELLED_HAN = re.compile(
+    rf"[{_HAN}]{{1,2}}(?:([^\w\n{_HAN_SIGNS},.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))"
 )
-_SELECTOR_RUN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
-# Fewer different hidden letters than this, one by one between visible ones, only split a word and are no message.
-_FEWEST_LETTERS = 3
+# Single letters with their marks, and letters that marks tie together, split by the same sign.
+_MARKED_LETTER = rf"(?:[^\W\d_A-Za-z{_HAN}][{MARK_CHARS}]{{1,4}}){{0,2}}[^\W\d_A-Za-z{_HAN}][{MARK_CHARS}]{{0,4}}"
+_SPELLED_MARKED = re.compile(
+    rf"(?<![\w{MARK_CHARS}]){_MARKED_LETTER}(?:([^\w\s{MARK_CHARS}\u3001\uff0c\u3002,;:]{{1,3}}){_MARKED_LETTER}(?:\1{_MARKED_LETTER}){{2,}})"
+    rf"(?![\w{MARK_CHARS}])"
+)
+_EMOJI_IN_WORD = re.compile(rf"{_EMOJI}(?<=[^\W\d_].|[{MARK_CHARS}].){_EMOJI}{{0,7}}(?=[^\W\d_])", re.DOTALL)
+_LETTER_RUN = re.compile(r"[^\W\d_]*")
+_LONGEST_LETTER_RUN = 20
+_SPACED_LETTER = rf"[^\W\d_A-Za-z{_CLOSE_LETTERS}]"
+# Not between two single letters, as in formulas.
+_SIGNS_IN_WORD = re.compile(
+    rf"{_SIGN}(?<={_SPACED_LETTER}.){_SIGN}{{0,7}}(?={_SPACED_LETTER}{{2}})"
+    rf"|{_SIGN}(?<={_SPACED_LETTER}{{2}}.){_SIGN}{{0,7}}(?={_SPACED_LETTER})"
+)
 
 
-def visible(text: str) -> tuple[str, list[int]]:
-    """`text` as its reader sees it, and the index in `text` of each character of the result.
-
-    For text that still grows: the result for a longer text begins with the result for a shorter one.
-    """
-    if not (_UNSEEN_RUN.search(text) or _OTHER_BREAK.search(text)):
-        return text, list(range(len(text)))
-    chars: list[str] = []
-    places: list[int] = []
-    end = 0
-    for run in _UNSEEN_RUN.finditer(text):
-        chars += text[end : run.start()]
-        places += range(end, run.start())
-        kept, hidden = _resolved(text, run)
-        chars += kept
-        places += range(run.start(), run.start() + len(kept))
-        if len(hidden) > 1:
-            chars += [char for char, _ in hidden]
-            places += [run.start() + place for _, place in hidden]
-        end = run.end()
-    chars += text[end:]
-    places += range(end, len(text))
-    # CR LF is one line break.
-    left = [at for at, char in enumerate(chars) if char != "\r" or chars[at + 1 : at + 2] != ["\n"]]
-    return "".join("\n" if _OTHER_BREAK.match(chars[at]) else chars[at] for at in left), [places[at] for at in left]
+def join_split_scripts(text: str) -> str:
+    """`text` with split words joined, but known ones of plain Latin letters; unchanged if there are none."""
+    if text.isascii():
+        return text
+    text = _SPELLED_HAN.sub(lambda found: found[0].replace(found[1], ""), text)
+    text = _SPELLED_MARKED.sub(lambda found: found[0].replace(found[1], ""), text)
+    return _SIGNS_IN_WORD.sub("", _EMOJI_IN_WORD.sub(_without_emoji, text))
 
 
-def visible_text(text: str) -> str:
-    """A complete `text` as its reader sees it, with all line breaks as LF.
-
-    Text hidden in a run of tags or variation selectors is shown at its place. Hidden letters one by one between visible
-    ones, and a run within a word, are shown at the end of the text, so that the visible word stays readable.
-    """
-    aside: list[str] = []
-
-    def shown(run: re.Match[str]) -> str:
-        text = run.string
-        kept, hidden = _resolved(text, run)
-        words = "".join(char for char, _ in hidden)
-        around = text[run.start() - 1 : run.start()].isalnum() and text[run.end() : run.end() + 1].isalnum()
-        if len(words) == 1 or (words and around):
-            aside.append(words)
-            return kept
-        return kept + words
-
-    if _UNSEEN_RUN.search(text):
-        text = _MEANINGLESS_RUN.sub("", _BITS.sub(lambda run: _from_bits(run[0]) or run[0], text))
-        text = _UNSEEN_RUN.sub(shown, text)
-        if len(set("".join(aside).lower())) >= _FEWEST_LETTERS:
-            text += "\n" + "".join(aside)
-    # This breaks lines as _OTHER_BREAK does, in a tenth of the time.
-    return "\n".join(f"{text}.".splitlines())[:-1]
-
-
-def _resolved(text: str, run: re.Match[str]) -> tuple[str, list[tuple[str, int]]]:
-    """The part of a run that is kept, and the text hidden in the rest: characters and their indexes in the run."""
-    chars = run[0]
-    kept = _emoji_part(text[run.start() - 1 : run.start()], chars, text[run.end() : run.end() + 1])
-    hidden: list[tuple[str, int]] = []
-    # The tags of an unfinished flag are no hidden text.
-    begins_flag = text[run.start() - 1 : run.start()] == _BLACK_FLAG and any(
-        flag.startswith(chars) for flag in _TAG_FLAGS
+def _without_emoji(emoji: re.Match[str]) -> str:
+    text, start, stop = emoji.string, emoji.start(), emoji.end()
+    around = (
+        text[max(0, start - _LONGEST_LETTER_RUN) : start][::-1],
+        text[stop : stop + _LONGEST_LETTER_RUN],
     )
-    if len(kept) < len(chars) and not begins_flag:
-        hidden = [
-            (chr(ord(char) - 0xE0000), at)
-            for at, char in enumerate(chars)
-            if at >= len(kept) and "\U000e0020" <= char <= "\U000e007e"
-        ]
-        for selectors in _SELECTOR_RUN.finditer(chars):
-            hidden += [(char, selectors.start() + at) for char, at in _from_selectors(selectors[0])]
-        hidden.sort(key=lambda char_and_place: char_and_place[1])
-    return kept, hidden
-
-
-def _emoji_part(before: str, chars: str, after: str) -> str:
-    """The part of a run that belongs to the emoji around it: selector and joiner, keycap, or flag."""
-    if before == _BLACK_FLAG:
-        return next((flag for flag in _TAG_FLAGS if chars.startswith(flag)), "")
-    if chars == _EMOJI_STYLE and after == _KEYCAP:
-        return chars
-    if not _EMOJI_CHAR.match(before):
-        return ""
-    style = chars[:1] if chars[:1] in ("\ufe0e", _EMOJI_STYLE) else ""
-    if chars[len(style) :] == _JOINER and _EMOJI_CHAR.match(after):
-        return chars
-    return style
-
-
-def _from_selectors(selectors: str) -> list[tuple[str, int]]:
-    """Text encoded in variation selectors: a byte each, or half a byte each if only the first sixteen are used."""
-    codes = [ord(char) for char in selectors]
-    values = [code - 0xFE00 if code < 0xE0000 else code - 0xE0100 + 16 for code in codes]
-    step = 1
-    if max(values) < 16:
-        values, step = [high * 16 + low for high, low in zip(values[::2], values[1::2], strict=False)], 2
-    hidden, place = [], 0
-    for char in bytes(values).decode("utf-8", "ignore"):
-        if char.isprintable():
-            hidden.append((char, min(place, len(codes) - 1)))
-        place += step * len(char.encode())
-    return hidden
-
-
-def _from_bits(run: str) -> str:
-    """Text encoded as bits in a run of two different characters; "" if it is none."""
-    two = sorted(set(run))
-    if len(two) != 2 or len(run) < 16:
-        return ""
-    for zero in two:
-        bits = "".join("0" if char == zero else "1" for char in run[: len(run) // 8 * 8])
-        hidden = bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)).decode("utf-8", "replace")
-        if hidden.isascii() and hidden.isprintable():
-            return hidden
-    return ""
+    before, after = ("".join(_LETTER_RUN.findall(piece)[:1]) for piece in around)
+    pieces = [before[::-1], after]
+    # Words next to emoji are common. Two pieces that are no words are one word that is split.
+    split = not all(map(str.isascii, pieces)) or known_words().isdisjoint(piece.lower() for piece in pieces)
+    return "" if split else emoji[0]
 
 
 # ---- moderation.readings.reading ----
@@ -5521,26 +6038,29 @@ def _from_bits(run: str) -> str:
 # template puts the conversation between <BEGIN \u2026> and <END \u2026> (chat_template of Qwen/Qwen3Guard-Gen-0.6B).
 _MARKER = re.compile(r"<(?=\s{0,4}(?:\||/?\s{0,4}(?:think|tool_call|tool_response|BEGIN|END)\b))", re.IGNORECASE)
 # The same template marks turns with "USER:" and "ASSISTANT:"; the lines of a reply are Safety, Categories, Refusal.
-_SPEAKER = re.compile(
-    r"^([^\w\n]*+(?:USER|ASSISTANT|SYSTEM|Safety|Categories|Refusal)\s*):", re.IGNORECASE | re.MULTILINE
-)
+# Signs and digits around such a word do not change how a model reads it, and there are several colons.
+_SPEAKER = re.compile(r"(?:USER|ASSISTANT|SYSTEM|Safety|Categories|Refusal)[\s*_~`\"')\]}>]{0,99}", re.IGNORECASE)
+_COLONS = ":\u2236\ua789\u02d0\u0589\u05c3"
+_FIRST_LETTER = re.compile(r"[^\W\d_]")
 # Normalisation sorts the marks of one letter in quadratic time (Python 3.11). No script has more than eight on one.
 _ONE_MARK = f"[{MARK_CHARS}]"
 _HEAPED_MARKS = re.compile(f"({_ONE_MARK}{{8}}){_ONE_MARK}+")
 _FAR = re.compile("[\U00010000-\U0001efff]")
 _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
-# Long texts are read in blocks of about this many characters, so that other threads can run in between.
-_BLOCK = 5_000
-_WHITE = re.compile(r"\s")
-# This ligature (a common Arabic phrase) becomes eighteen characters if normalised, so it is left as it is.
-_LONGEST_LIGATURE = "\ufdfa"
+# The signs before a word may be many: so many are searched at once.
+_STEP = 10_000
+# An answer that grows is read again and again; what is around its cuts is short.
+_SEAMS_KEPT = 512
+# Left as they are: a ligature (a common Arabic phrase) that becomes eighteen characters if normalised, and single
+# Korean letters, which become others.
+_NOT_NORMALISED = re.compile("([\ufdfa\u3131-\u318e]+)")
 
 
 def neutralise(text: str, finished: FinishedBlocks | None = None) -> str:
     """One turn's text as the guard reads it: template markers broken, invisible characters resolved. Of any length."""
     finished = finished or FinishedBlocks()
-    return _without_markers("".join(finished.each(_seen, _blocks(text))), finished)
+    return _without_markers("".join(finished.each(_seen, blocks_of(text))), finished)
 
 
 def readings(text: str, finished: FinishedBlocks | None = None) -> tuple[str, str | None]:
@@ -5555,8 +6075,8 @@ def readings(text: str, finished: FinishedBlocks | None = None) -> tuple[str, st
         none.
     """
     finished = finished or FinishedBlocks()
-    normal, bare = map("".join, zip(*finished.each(_seen_and_bare, _blocks(text)), strict=True))
-    plain = "".join(finished.each(_undone, _blocks(bare)))
+    normal, bare = map("".join, zip(*finished.each(_seen_and_bare, blocks_of(text)), strict=True))
+    plain = joined(finished.each(_undone, blocks_of(bare)), _undone_seam)
     return _without_markers(normal, finished), None if plain == normal else _without_markers(plain, finished)
 
 
@@ -5566,9 +6086,10 @@ def _seen(block: str) -> str:
 
 
 def _seen_and_bare(block: str) -> tuple[str, str]:
-    """`block` as it is seen, in Unicode's form NFKC; and the same without marks that hide words."""
+    """`block` as it is seen, in Unicode's form NFKC; and as a page orders it, without marks that hide words."""
     shown = _with_few_marks(visible_text(block))
-    bare = shown if shown.isascii() else without_marks(shown)
+    ordered = in_display_order(block)
+    bare = without_marks(shown if ordered == block else _with_few_marks(visible_text(ordered)))
     seen = _compatible(shown)
     return seen, seen if bare == shown else _compatible(bare)
 
@@ -5576,7 +6097,9 @@ def _seen_and_bare(block: str) -> tuple[str, str]:
 def _compatible(text: str) -> str:
     if text.isascii():
         return text
-    return _LONGEST_LIGATURE.join(unicodedata.normalize("NFKC", part) for part in text.split(_LONGEST_LIGATURE))
+    parts = _NOT_NORMALISED.split(text)
+    parts[::2] = [unicodedata.normalize("NFKC", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _with_few_marks(text: str) -> str:
@@ -5586,22 +6109,16 @@ def _with_few_marks(text: str) -> str:
     return (_HEAPED_FAR_MARKS if _FAR.search(text) else _HEAPED_MARKS).sub(r"\1", text)
 
 
+@lru_cache(_SEAMS_KEPT)
+def _undone_seam(seam: str) -> str:
+    return _undone(seam)
+
+
 def _undone(block: str) -> str:
     clear = without_escapes(block)
-    return join_fragments(plain_letters(clear if clear == block else "".join(map(_seen, _blocks(clear)))))
-
-
-def _blocks(text: str) -> list[str]:
-    """`text` in blocks that take milliseconds each, so that other threads can run in between."""
-    blocks, start = [], 0
-    while len(text) - start > 2 * _BLOCK:
-        end = text.find("\n", start + _BLOCK, start + 2 * _BLOCK) + 1
-        if not end:
-            white = _WHITE.search(text, start + _BLOCK, start + 2 * _BLOCK)
-            end = white.end() if white else start + 2 * _BLOCK
-        blocks.append(text[start:end])
-        start = end
-    return [*blocks, text[start:]]
+    clear = clear if clear == block else "".join(_seen_and_bare(part)[1] for part in blocks_of(clear))
+    joined_words = join_fragments(plain_letters(plain_fonts(without_tags_in_words(clear))))
+    return composed_jamo(join_split_scripts(joined_words))
 
 
 def _without_markers(text: str, finished: FinishedBlocks) -> str:
@@ -5612,24 +6129,20 @@ def _without_markers(text: str, finished: FinishedBlocks) -> str:
             end = at + 1
         at = text.find("<", at + 1)
     clear = "".join([*parts, text[end:]])
-    return "".join(finished.each(_without_speakers, list(_line_blocks(clear)))).strip()
+    return "".join(finished.each(_without_speakers, list(line_blocks_of(clear)))).strip()
 
 
 def _without_speakers(lines: str) -> str:
-    if lines.find("\n", 0, -1) >= 0:
-        return _SPEAKER.sub(r"\1 -", lines)
-    # A single line, perhaps a very long one: only its beginning can match, so the rest is not searched.
-    speaker = _SPEAKER.match(lines)
-    return f"{speaker[1]} -{lines[speaker.end() :]}" if speaker else lines
+    return "\n".join(map(_without_speaker, lines.split("\n"))) if any(colon in lines for colon in _COLONS) else lines
 
 
-def _line_blocks(text: str) -> Iterator[str]:
-    """`text` in blocks of whole lines, for patterns that match at the start of a line. No line is cut."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start + _BLOCK) + 1 or len(text)
-        yield text[start:end]
-        start = end
+def _without_speaker(line: str) -> str:
+    starts = range(0, len(line), _STEP)
+    first = next(filter(None, (_FIRST_LETTER.search(line, start, start + _STEP) for start in starts)), None)
+    speaker = _SPEAKER.match(line, first.start()) if first else None
+    if not speaker or line[speaker.end() : speaker.end() + 1] not in tuple(_COLONS):
+        return line
+    return f"{line[: speaker.end()]} -{line[speaker.end() + 1 :]}"
 
 
 # ---- moderation.two_readings ----
@@ -7408,6 +7921,8 @@ _MAGIC = {
     **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
     **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
 }
+# Shorter encoded words are names at most.
+_SHORTEST_ENCODED = 16
 _MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
 # A shorter one costs nothing to judge.
 _SHORTEST_FILE = 256
@@ -7501,7 +8016,7 @@ def is_text(value: str) -> bool:
         return False
     if _LABEL.fullmatch(value) and "://" not in value:
         words = {word.lower() for word in _WORD.findall(value)}
-        return len(words & _FUNCTION_WORDS) > 1
+        return len(words & _FUNCTION_WORDS) > 1 or (len(value) >= _SHORTEST_ENCODED and _is_encoded_text(value))
     return not is_blob(value) and media_of(value) is None
 
 
@@ -7510,7 +8025,8 @@ def is_blob(value: str) -> bool:
     if not _BLOB.fullmatch(value):
         return False
     kinds = (str.isupper, str.islower, str.isdigit)
-    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+    encoded = bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+    return encoded and not _is_encoded_text(value)
 
 
 def media_of(value: str) -> str | None:
@@ -7520,8 +8036,8 @@ def media_of(value: str) -> str | None:
         start = _MAGIC_START.match(value)
         return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
     data = value[found.end() :]
-    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
-        # What is not encoded, as an SVG may be, is words.
+    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_words(data):
+        # What is not encoded, as an SVG may be, is words; so is text that only says that it is a picture.
         return None
     return _MEDIA_KINDS.get(found["kind"].lower())
 
@@ -7533,7 +8049,7 @@ def without_media(text: str) -> tuple[str, list[str]]:
     kinds: list[str] = []
 
     def take(found: re.Match[str]) -> str:
-        if _is_written(found["data"]):
+        if _is_words(found["data"]):
             return found[0]
         _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
         return ""
@@ -7642,9 +8158,29 @@ def _is_base64(data: str) -> bool:
 def _is_written(data: str) -> bool:
     """Whether there are words where base64 is expected, which has digits if it is long."""
     if len(data) <= 64:
-        return is_text(data)
+        # No picture is so short, and few codes of files are letters only.
+        return not _is_encoded_text(data) and (is_text(data) or (data.isalpha() and not data.isupper()))
     start = data[:1024]
     return any(map(str.islower, start)) and not any(map(str.isdigit, start))
+
+
+def _is_encoded_text(data: str) -> bool:
+    """Whether base64 or hexadecimal digits are words, which a chat model can read. No file begins so."""
+    start = data[:1024].replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        found = (
+            bytes.fromhex(start)
+            if _HEX.fullmatch(start)
+            else base64.b64decode(start[: len(start) // 4 * 4], validate=True)
+        )
+        # The last character may be cut.
+        return adds_words(codecs.getincrementaldecoder("utf-8")().decode(found))
+    except ValueError:
+        return False
+
+
+def _is_words(data: str) -> bool:
+    return _is_written(data) or _is_encoded_text(data)
 
 
 def _words_in(run: str) -> int:

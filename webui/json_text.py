@@ -6,11 +6,14 @@ under any key is none.
 
 import base64
 import binascii
+import codecs
 import json
 import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
+
+from moderation.readings.words import adds_words
 
 # Ids, enums, formats, versions, times: one printable ASCII word.
 _LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
@@ -27,6 +30,8 @@ _MAGIC = {
     **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
     **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
 }
+# Shorter encoded words are names at most.
+_SHORTEST_ENCODED = 16
 _MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
 # A shorter one costs nothing to judge.
 _SHORTEST_FILE = 256
@@ -120,7 +125,7 @@ def is_text(value: str) -> bool:
         return False
     if _LABEL.fullmatch(value) and "://" not in value:
         words = {word.lower() for word in _WORD.findall(value)}
-        return len(words & _FUNCTION_WORDS) > 1
+        return len(words & _FUNCTION_WORDS) > 1 or (len(value) >= _SHORTEST_ENCODED and _is_encoded_text(value))
     return not is_blob(value) and media_of(value) is None
 
 
@@ -129,7 +134,8 @@ def is_blob(value: str) -> bool:
     if not _BLOB.fullmatch(value):
         return False
     kinds = (str.isupper, str.islower, str.isdigit)
-    return bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+    encoded = bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+    return encoded and not _is_encoded_text(value)
 
 
 def media_of(value: str) -> str | None:
@@ -139,8 +145,8 @@ def media_of(value: str) -> str | None:
         start = _MAGIC_START.match(value)
         return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
     data = value[found.end() :]
-    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_written(data):
-        # What is not encoded, as an SVG may be, is words.
+    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_words(data):
+        # What is not encoded, as an SVG may be, is words; so is text that only says that it is a picture.
         return None
     return _MEDIA_KINDS.get(found["kind"].lower())
 
@@ -152,7 +158,7 @@ def without_media(text: str) -> tuple[str, list[str]]:
     kinds: list[str] = []
 
     def take(found: re.Match[str]) -> str:
-        if _is_written(found["data"]):
+        if _is_words(found["data"]):
             return found[0]
         _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
         return ""
@@ -261,9 +267,29 @@ def _is_base64(data: str) -> bool:
 def _is_written(data: str) -> bool:
     """Whether there are words where base64 is expected, which has digits if it is long."""
     if len(data) <= 64:
-        return is_text(data)
+        # No picture is so short, and few codes of files are letters only.
+        return not _is_encoded_text(data) and (is_text(data) or (data.isalpha() and not data.isupper()))
     start = data[:1024]
     return any(map(str.islower, start)) and not any(map(str.isdigit, start))
+
+
+def _is_encoded_text(data: str) -> bool:
+    """Whether base64 or hexadecimal digits are words, which a chat model can read. No file begins so."""
+    start = data[:1024].replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        found = (
+            bytes.fromhex(start)
+            if _HEX.fullmatch(start)
+            else base64.b64decode(start[: len(start) // 4 * 4], validate=True)
+        )
+        # The last character may be cut.
+        return adds_words(codecs.getincrementaldecoder("utf-8")().decode(found))
+    except ValueError:
+        return False
+
+
+def _is_words(data: str) -> bool:
+    return _is_written(data) or _is_encoded_text(data)
 
 
 def _words_in(run: str) -> int:

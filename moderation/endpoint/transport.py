@@ -5,6 +5,7 @@ here: a transport is any object with the two methods that both libraries call, a
 request. The SDK's own aiohttp client needs packages that no host has, or a newer aiohttp.
 """
 
+import io
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from moderation.errors import EndpointRefused
 _IDLE_SECONDS = 4
 # The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
 _MOST_BYTES = 2 * 2**20
+_LARGE_BYTES = 2**19
 # What aiohttp can decompress in every host. It does so in pieces, so the bound applies to decompressed bytes.
 ENCODINGS = "gzip, deflate"
 # Already decoded; and cookies, which the SDK's client would store and send with the turns of all users.
@@ -39,6 +41,11 @@ def proxy_for(url: str) -> str | None:
     """The proxy in the environment. aiohttp itself would read the environment and a file at every request."""
     address = urlsplit(url)
     return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
+
+
+def body_of(content: bytes) -> bytes | io.BytesIO | None:
+    """The body of a request, for aiohttp; a large one in pieces, so that other requests can be served in between."""
+    return io.BytesIO(content) if len(content) > _LARGE_BYTES else content or None
 
 
 class WireReply(NamedTuple):
@@ -114,7 +121,7 @@ class AiohttpTransport:
                 method,
                 url,
                 headers=headers,
-                data=content or None,
+                data=body_of(content),
                 allow_redirects=False,
                 timeout=timeout,
                 proxy=self._proxy,

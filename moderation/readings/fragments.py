@@ -17,20 +17,12 @@ _LETTER = r"[^\W_]"
 _NO_LETTER = rf"(?![^\W_]|[{MARK_CHARS}])"
 _SPELLED = re.compile(rf"(?<![^\W_])(?<![{MARK_CHARS}\\]){_LETTER}(?:{_SEPARATOR}{_LETTER}{_NO_LETTER}){{2,}}")
 _SPELLED_PARTS = re.compile(rf"({_SEPARATOR})")
-_HAN = "\u3040-\u30ff\u3400-\u9fff"
 _LIST_SIGN = re.compile("[、，。；：,;:]")
-_HAN_LETTER = re.compile(f"[{_HAN}]")
+_HAN_LETTER = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 # Korean syllables: words of one syllable are common.
 _SYLLABLES = re.compile("[\uac00-\ud7a3]")
-# No raw text: in the Functions' files these are escapes.
-_HAN_SIGNS = "，。、；：？！（）《》「」“”‘’…—"
 _HYPHENS = "‐‑"
 _APOSTROPHES = "'’"
-# Text of a script without spaces, split into parts of one or two characters by the same separator.
-_SPELLED_HAN = re.compile(
-    rf"[{_HAN}]{{1,2}}(?:([^\w\n{_HAN_SIGNS},.;:?!()\[\]\"'/-]{{1,4}})[{_HAN}]{{1,2}}(?:\1[{_HAN}]{{1,2}})+(?![{_HAN}]))"
-)
-
 # A word or a piece of one, not next to an apostrophe.
 _FRAGMENT = re.compile(rf"(?<![^\W_])(?<![{_APOSTROPHES}\\])[A-Za-z]{{1,14}}(?![^\W_]|[{_APOSTROPHES}])")
 _LONGEST_SEPARATOR = 8
@@ -66,7 +58,6 @@ class _Join(NamedTuple):
 
 def join_fragments(text: str) -> str:
     """`text` with split words joined; unchanged if there are none."""
-    text = _SPELLED_HAN.sub(lambda found: found[0].replace(found[1], ""), text)
     text = _SPELLED.sub(lambda found: _join_letters(found[0]), text)
     return _join_pieces(text)
 
@@ -97,6 +88,8 @@ def _as_words(letters: str, *, all_alike: bool) -> str | None:
         return letters
     if len(letters) > 3 and (found := hidden_word(letters)):
         return found
+    if len(letters) > 4 and letters[0] in "aAiI" and letters[1:].lower() in known_words():
+        return f"{letters[0]} {letters[1:]}"
     if not any(map(str.isascii, letters)) and len(letters) >= (_FEWEST_UNKNOWN if _SYLLABLES.match(letters) else 4):
         return letters
     return _cut_into_words(letters.lower()) if len(letters) >= _FEWEST_UNKNOWN else None

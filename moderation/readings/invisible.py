@@ -2,6 +2,7 @@
 
 import re
 
+from moderation.readings.hidden_codes import SHORTEST_BITS, from_bits, from_selectors, with_shifted_ascii
 from moderation.readings.unicode_tables import EMOJI_CHARS, UNSEEN_CHARS
 
 _UNSEEN_RUN = re.compile(f"[{UNSEEN_CHARS}]+")
@@ -9,7 +10,12 @@ _UNSEEN_RUN = re.compile(f"[{UNSEEN_CHARS}]+")
 _MEANINGLESS_RUN = re.compile(
     f"(?:[{UNSEEN_CHARS}](?<![\u200d\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]))+"
 )
-_BITS = re.compile(f"[{UNSEEN_CHARS}]{{16,}}")
+_BITS = re.compile(f"[{UNSEEN_CHARS}]{{{SHORTEST_BITS},}}")
+# The space of Braille. It is invisible; between other Braille letters, it is a space.
+_BRAILLE_SPACE = re.compile("(?<=[\u2801-\u28ff])\u2800+(?=[\u2801-\u28ff])")
+# Right to left, or left to right, whatever the letters are: up to the end of the line or the next such sign.
+_OVERRIDDEN = re.compile("([\u202d\u202e])([^\n\u202a-\u202e]*)")
+_RIGHT_TO_LEFT = re.compile("[\u05be-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _OTHER_BREAK = re.compile("\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _EMOJI_CHAR = re.compile(f"[{EMOJI_CHARS}]")
 _JOINER, _KEYCAP, _EMOJI_STYLE, _BLACK_FLAG = "\u200d", "\u20e3", "\ufe0f", "\U0001f3f4"
@@ -55,6 +61,7 @@ def visible_text(text: str) -> str:
     Text hidden in a run of tags or variation selectors is shown at its place. Hidden letters one by one between visible
     ones, and a run within a word, are shown at the end of the text, so that the visible word stays readable.
     """
+    text = _BRAILLE_SPACE.sub(" ", with_shifted_ascii(text))
     aside: list[str] = []
 
     def shown(run: re.Match[str]) -> str:
@@ -68,12 +75,22 @@ def visible_text(text: str) -> str:
         return kept + words
 
     if _UNSEEN_RUN.search(text):
-        text = _MEANINGLESS_RUN.sub("", _BITS.sub(lambda run: _from_bits(run[0]) or run[0], text))
+        text = _MEANINGLESS_RUN.sub("", _BITS.sub(lambda run: from_bits(run[0]) or run[0], text))
         text = _UNSEEN_RUN.sub(shown, text)
         if len(set("".join(aside).lower())) >= _FEWEST_LETTERS:
             text += "\n" + "".join(aside)
     # This breaks lines as _OTHER_BREAK does, in a tenth of the time.
     return "\n".join(f"{text}.".splitlines())[:-1]
+
+
+def in_display_order(text: str) -> str:
+    """`text` with its characters in the order in which a page shows them, if signs of direction change that order."""
+    return _OVERRIDDEN.sub(_in_display_order, text) if "\u202e" in text or "\u202d" in text else text
+
+
+def _in_display_order(found: re.Match[str]) -> str:
+    turned = found[1] == "\u202e" or _RIGHT_TO_LEFT.search(found[2])
+    return found[2][::-1] if turned else found[2]
 
 
 def _resolved(text: str, run: re.Match[str]) -> tuple[str, list[tuple[str, int]]]:
@@ -92,7 +109,7 @@ def _resolved(text: str, run: re.Match[str]) -> tuple[str, list[tuple[str, int]]
             if at >= len(kept) and "\U000e0020" <= char <= "\U000e007e"
         ]
         for selectors in _SELECTOR_RUN.finditer(chars):
-            hidden += [(char, selectors.start() + at) for char, at in _from_selectors(selectors[0])]
+            hidden += [(char, selectors.start() + at) for char, at in from_selectors(selectors[0])]
         hidden.sort(key=lambda char_and_place: char_and_place[1])
     return kept, hidden
 
@@ -109,31 +126,3 @@ def _emoji_part(before: str, chars: str, after: str) -> str:
     if chars[len(style) :] == _JOINER and _EMOJI_CHAR.match(after):
         return chars
     return style
-
-
-def _from_selectors(selectors: str) -> list[tuple[str, int]]:
-    """Text encoded in variation selectors: a byte each, or half a byte each if only the first sixteen are used."""
-    codes = [ord(char) for char in selectors]
-    values = [code - 0xFE00 if code < 0xE0000 else code - 0xE0100 + 16 for code in codes]
-    step = 1
-    if max(values) < 16:
-        values, step = [high * 16 + low for high, low in zip(values[::2], values[1::2], strict=False)], 2
-    hidden, place = [], 0
-    for char in bytes(values).decode("utf-8", "ignore"):
-        if char.isprintable():
-            hidden.append((char, min(place, len(codes) - 1)))
-        place += step * len(char.encode())
-    return hidden
-
-
-def _from_bits(run: str) -> str:
-    """Text encoded as bits in a run of two different characters; "" if it is none."""
-    two = sorted(set(run))
-    if len(two) != 2 or len(run) < 16:
-        return ""
-    for zero in two:
-        bits = "".join("0" if char == zero else "1" for char in run[: len(run) // 8 * 8])
-        hidden = bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)).decode("utf-8", "replace")
-        if hidden.isascii() and hidden.isprintable():
-            return hidden
-    return ""

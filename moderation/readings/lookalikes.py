@@ -25,7 +25,14 @@ _OTHER_ALPHABET = re.compile(f"[{ALPHABETS}]")
 # Letters of those alphabets that do not look like a Latin one. A text with such a letter is really in that alphabet.
 _MEANT_ALPHABET = re.compile(rf"[\u0370-\u052f\u0531-\u0587\u05d0-\u05ea\u13a0-\u13ff](?<![{LOOKALIKE_CHARS}])")
 _FLAG_LETTERS = re.compile("[\U0001f1e6-\U0001f1ff]+")
+# Letters in a box or circle, and regional letters, that are not next to another one: they spell a word.
+_LONE_SYMBOL = re.compile(
+    "[\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff]"
+    "(?<![\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff].)(?![\U0001f150-\U0001f189\U0001f1e6-\U0001f1ff])\ufe0f?",
+    re.DOTALL,
+)
 _REGIONS = frozenset(map("".join, zip(FLAG_REGIONS[::2], FLAG_REGIONS[1::2], strict=True)))
+_FEWEST_LONE_SYMBOLS = 3
 # The least share of letters in a word of leetspeak. It does not apply in a text with at least three such words.
 _LEAST_LETTERS = 0.33
 _FEWEST_LEET_WORDS = 3
@@ -64,6 +71,18 @@ _MARKED_WORD = re.compile(rf"(?<![{_LETTERS}{MARK_CHARS}])[{_LETTERS}]++[{MARK_C
 _MARKS = re.compile(_MARK + "+")
 # Marks through or around a letter; no language uses them.
 _OVERLAY = re.compile("[\u0332-\u0338\u0305\u033f\u20d0-\u20ff\u0489]")
+# Latin, Greek and Cyrillic letters and those of phonetics have marks of this block; letters of other scripts have not.
+_STRANGE_MARKS = re.compile("(?<=[^\\W\u0000-\u052f\u1d00-\u1fff])[\u0300-\u036f\u20d0-\u20ff\u0489]+")
+# Arabic and Hebrew with vowels, which are seldom written; and the sign that makes Arabic words longer.
+_VOWELS = "\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
+_VOCALISED_WORD = re.compile(f"[\u05d0-\u05f2\u0620-\u064a\u066e-\u06d3{_VOWELS}]+")
+_VOWEL_MARKS = re.compile(f"[{_VOWELS}]+")
+_FEWEST_VOCALISED = 4
+_LENGTHENING = re.compile("(?<=[\u0620-\u063f\u0641-\u06d3])\u0640+(?=[\u0620-\u063f\u0641-\u06d3])")
+# What makes an emoji of a letter or a digit, within a word.
+_EMOJI_STYLES = re.compile(
+    f"(?<=[\\w{LOOKALIKE_CHARS}])[\ufe0f\u20e3]{{1,2}}(?=[A-Za-z{LOOKALIKE_CHARS}])|(?<=[A-Za-z])\ufe0f"
+)
 
 
 def letters_of(word: str) -> Iterator[str]:
@@ -93,7 +112,16 @@ def _hidden_word(word: str, shortest: int) -> str | None:
 
 def without_marks(text: str) -> str:
     """`text` (not yet normalised) without marks that hide words: strike-through, many marks, marks on a known word."""
-    return _MARKED_WORD.sub(_without_marks, text)
+    if text.isascii():
+        return text
+    text = _STRANGE_MARKS.sub("", _LENGTHENING.sub("", _MARKED_WORD.sub(_without_marks, text)))
+    return _VOCALISED_WORD.sub(_without_vowels, text)
+
+
+def _without_vowels(word: re.Match[str]) -> str:
+    plain, marked = _VOWEL_MARKS.subn("", word[0])
+    # Single marks are normal; with one on each letter but the last, a word is another one for most models.
+    return plain if len(plain) >= _FEWEST_VOCALISED and marked >= len(plain) - 1 else word[0]
 
 
 def _without_marks(word: re.Match[str]) -> str:
@@ -106,6 +134,10 @@ def _without_marks(word: re.Match[str]) -> str:
 
 def plain_letters(text: str) -> str:
     """`text` with words in look-alikes, in leetspeak or in letters drawn with signs replaced by plain letters."""
+    if not text.isascii():
+        text = _EMOJI_STYLES.sub("", text) if "\ufe0f" in text or "\u20e3" in text else text
+        if len(_LONE_SYMBOL.findall(text)) >= _FEWEST_LONE_SYMBOLS:
+            text = _LONE_SYMBOL.sub(lambda symbol: symbol[0][0].translate(_LOOKS), text)
     if not text.isascii() and _LOOK.search(text):
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
         looked_at = _LOOKING_WORD.sub(lambda word: _plain_lookalikes(word, alphabet_meant), text)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 # Reading a streamed answer through the `openai` SDK costs four times the processor time.
 import aiohttp
 
-from moderation.endpoint.transport import new_session, proxy_for
+from moderation.endpoint.transport import body_of, new_session, proxy_for
 from webui.bodies import Body, object_or_empty
 from webui.guarded.event_stream import EventStream, StreamUnreadable
 from webui.guarded.server_replies import ChunkReader, checked_completion, raise_error_in, server_words
@@ -120,9 +120,10 @@ class HttpUpstream:
         self, method: str, path: str, body: Body | None = None, headers: Mapping[str, str] | None = None, **options: Any
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         url = urlunsplit(self._address._replace(path=self._address.path.rstrip("/") + path))
-        return self._session.request(
-            method, url, json=body, headers=headers, proxy=self._proxy, allow_redirects=False, **options
-        )
+        if body is not None:
+            options["data"] = body_of(json.dumps(body).encode())
+            headers = {"Content-Type": "application/json", **(headers or {})}
+        return self._session.request(method, url, headers=headers, proxy=self._proxy, allow_redirects=False, **options)
 
     async def _chunks(self, content: aiohttp.StreamReader) -> AsyncIterator[Body]:
         stream, reader = EventStream(content.iter_any()), ChunkReader(self._blanked)

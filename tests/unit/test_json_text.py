@@ -1,3 +1,4 @@
+import base64
 import time
 from typing import Any
 
@@ -20,6 +21,9 @@ PICTURE = f"data:image/png;base64,{BLOB}"
         "a  b",
         "Ü",
         "one" * 30 + " two",
+        "dGhlIHdheSB0byBzY2hvb2w=",
+        base64.b64encode(b"This is the way to the school, and no picture. ").decode(),
+        "炸弹是什么？".encode().hex() * 2,
     ],
 )
 def test_words_are_text_under_any_key(value: str) -> None:
@@ -62,6 +66,9 @@ def test_pictures_and_sound_are_named_and_cost_nothing() -> None:
         ({"type": "image_url", "image_url": {"url": "the way to school"}}, ["the way to school"]),
         ("data:text/plain;base64,dGhlIHdheQ==", ["the way"]),
         ("data:text/plain,the%20way", ["the way"]),
+        ("data:image/png;base64,dGhlIHdheQ==", ["the way"]),
+        ("data:application/json;base64,eyJ0aGUiOiAid2F5In0=", ['{"the": "way"}']),
+        ("data:image/svg+xml;base64,PHN2Zz50aGUgd2F5PC9zdmc+", ["<svg>the way</svg>"]),
         ("data:text/plain;base64,%%%", []),
         ("data:image/png;base64,AAAA) the way", [") the way"]),
         ("data:image/svg+xml;utf8,<svg><text>the way</text></svg>", ["<svg><text>the way</text></svg>"]),
@@ -94,6 +101,8 @@ def test_texts_come_in_order() -> None:
         ("DATA:Application/PDF;BASE64,JVBERi0", "", ["file"]),
         ("data:image/svg+xml,<svg>the way</svg>", "data:image/svg+xml,<svg>the way</svg>", []),
         ("data:image/png;base64,HowDoIGoThere", "data:image/png;base64,HowDoIGoThere", []),
+        ("data:image/png;base64,school", "data:image/png;base64,school", []),
+        ("data:image/png;base64,dGhlIHdheQ==", "data:image/png;base64,dGhlIHdheQ==", []),
         ("data:image/png;base64," + "thewaytoschool" * 9, "data:image/png;base64," + "thewaytoschool" * 9, []),
         ("the data: a picture;base64,", "the data: a picture;base64,", []),
     ],

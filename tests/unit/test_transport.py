@@ -146,6 +146,15 @@ async def ask(url: str, *, seconds: float = PATIENCE, retries: int = 0, times: i
         await asked.close()
 
 
+async def test_a_request_of_megabytes_arrives_whole() -> None:
+    wire, text = Wire(), "面包😀" * 200_000
+    async with listening(wire) as url:
+        asked = Poster(url)
+        await asked.post("/chat/completions", {"turn": text})
+        await asked.close()
+    assert json.loads(wire.bodies[0]) == {"turn": text}
+
+
 async def test_requests_follow_each_other_on_one_connection(way: bool) -> None:
     wire = Wire()
     async with listening(wire) as url:

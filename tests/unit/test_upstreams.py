@@ -7,6 +7,7 @@ from pipelines.upstreams.listing import Upstreams
 from pipelines.upstreams.model_ids import decoded, encoded
 from tests.stands.models.stub_model import StubModel
 from tests.stands.servers import serve
+from tests.stands.waiting import PATIENCE
 from webui.guarded.upstream import UpstreamFailed
 
 
@@ -66,3 +67,13 @@ async def test_an_error_of_the_reader_is_not_reported_as_the_servers() -> None:
         with pytest.raises(ValueError, match="ours"):
             await read()
         await upstream.aclose()
+
+
+async def test_a_chat_of_megabytes_reaches_the_upstream_whole() -> None:
+    model = StubModel()
+    messages = [{"role": "user", "content": "面包😀" * 100_000}]
+    with serve(model.app) as url:
+        upstream = HttpUpstream(f"{url}/v1", None, PATIENCE)
+        await upstream.complete({"model": model.models[0], "messages": messages})
+        await upstream.aclose()
+    assert model.requests[-1]["messages"] == messages
