@@ -20,6 +20,7 @@ from webui.bodies import Body, object_or_empty
 from webui.chat_completions import error_chunk
 from webui.guarded.answer_reader import AnswerReader, AnswerUnreadable
 from webui.guarded.answer_record import record_answer
+from webui.guarded.choice import finish_reason
 from webui.guarded.responses_events import ResponsesEvents, is_responses_event
 from webui.guarded.server_replies import raise_error_in
 from webui.guarded.upstream import UpstreamFailed
@@ -112,7 +113,7 @@ class GuardedStream:
         if not choices or not isinstance(choices, list):
             return await self._without_choices(event)
         self._unread.append(event)
-        if object_or_empty(choices[0]).get("finish_reason"):
+        if finish_reason(object_or_empty(choices[0])):
             return await self._finish()
         if not self._terms.hold:
             return self._at_once()

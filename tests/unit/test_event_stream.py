@@ -82,7 +82,7 @@ async def test_the_size_and_depth_of_events_are_bounded(sent: bytes) -> None:
 
 async def test_reading_is_linear_in_the_input() -> None:
     async def seconds(count: int) -> float:
-        sent = b"data: {1\n" * count + b"\n" + b"\r" * count + b"a" * count
+        sent = b"data: [1\n" * count + b"\n" + b"\r" * count + b"a" * count
         started = time.process_time()
         await asyncio.wait_for(read(sent, range(0, len(sent), 4096)), 60)
         return time.process_time() - started
