@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 _ROUNDING = 0.001
 # The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
 _MOST_TOKENS = 16
-_BYTE_ORDER_MARK = "\ufeff"
 # An error in a list in an error.
 _ERROR_DEPTH = 3
 # No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
@@ -211,8 +210,8 @@ def read_reply(text: str, shape: type[_Shape]) -> _Shape:
     except ValidationError:
         pass
     try:
-        # Reads what pydantic's own parser does not: halves of characters.
-        body = json.loads(text.removeprefix(_BYTE_ORDER_MARK))
+        # Pydantic's own parser reads no byte order mark and no halves of characters.
+        body = json.loads(text.removeprefix("\ufeff"))
         return shape.model_validate(body)
     except ValidationError:
         # Some proxies answer 200 and say in the body what went wrong.
