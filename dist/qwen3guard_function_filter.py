@@ -1730,6 +1730,8 @@ class StreamTerms(NamedTuple):
     """The conversation before the answer, as it is sent to the model."""
     preface: str = ""
     """What the answer begins with."""
+    sources: Sequence[Any] = ()
+    """What Open WebUI itself found for the prompt, which was judged with it."""
     hold: bool = True
     """Nothing is shown before it was judged."""
     retracts: bool = False
@@ -9679,9 +9681,10 @@ class GuardedStream:
         selected = event.get("selected_model_id")
         if isinstance(selected, str) and not is_text(selected):
             return {"selected_model_id": selected}
-        if event.keys() == {"sources"} and not self._unread and not self._reader.envelope:
-            # What Open WebUI itself found for the prompt, which was judged with it.
-            return event
+        sources = listed(event.get("sources"))
+        if event.keys() == {"sources"} and len(sources) <= len(self._terms.sources):
+            # The same event from a model server, such as another Open WebUI, holds what nobody judged.
+            return event if all(source in self._terms.sources for source in sources) else NO_EVENT
         if is_responses_event(event):
             return await self._responses_event(event)
         if "choices" in event:
@@ -10734,7 +10737,11 @@ class Filter:
         try:
             review = RequestReview(state.moderator, messages_of(body), fields, context)
             cleaned = await review.review()
-            terms = state.terms()._replace(context=cleaned.context, preface=review.preface(cleaned) or state.preface)
+            terms = state.terms()._replace(
+                context=cleaned.context,
+                preface=review.preface(cleaned) or state.preface,
+                sources=listed(metadata.get("sources")),
+            )
             # It is said once, not in each round of tools.
             state.preface = ""
             state.stream = GuardedStream(state.moderator, context, review.notices, terms)
