@@ -3757,7 +3757,8 @@ def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
     # Google's API sends a list.
     first = reply[0] if isinstance(reply, list) and reply else reply
     error = first.get("error", first) if isinstance(first, dict) else first
-    return blanked(" ".join((_message_in(error) or str(error)).split()))[:_MOST_WORDS]
+    words = _message_in(error) or str("" if error is None else error)
+    return blanked(" ".join(words.split()))[:_MOST_WORDS]
 
 
 def raise_error_in(reply: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
