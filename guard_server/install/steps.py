@@ -8,20 +8,23 @@ from typing import Any, Protocol
 
 from guard_server.errors import CannotInstall, WebuiRefused
 from guard_server.install.kept_place import KeptPlace
-from guard_server.install.pipeline_places import PipelineFile
-from guard_server.install.setting_places import ConnectionSwitch
+from guard_server.install.pipeline_places import UPLOADS, PipelineFile
+from guard_server.install.setting_places import ConnectionSwitch, PipelinesConnection
 from guard_server.install.undo_record import UndoRecord
 from guard_server.open_webui.chat_replies import chat_reply, plugin_version
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.survey import models
+from guard_server.open_webui.workers import from_all_workers
 from guard_server.probe_prompts import ProbePrompts
 
 Say = Callable[[str], None]
 
 # Open WebUI asks all its connections, of which each may take ten seconds.
 _LIST_SECONDS = 90
-# Requests for one list: each may reach another worker of a Pipelines server.
-_READS = 8
+_SLOW_SECONDS = 1
+# In which all workers of a Pipelines server have new valves, and ask a guard that was away before.
+_VERDICT_SECONDS = 5
+_PAUSE_SECONDS = 0.5
 
 
 class SetupStep(Protocol):
@@ -86,30 +89,35 @@ class Upload:
     closing: tuple[ConnectionSwitch, ...] = ()
 
     def is_done(self, client: WebuiClient) -> bool:
-        return not self.replace and self.place.read(client) is not None
+        return not self.replace and self.place.is_in_all_workers(client)
 
     def do(self, client: WebuiClient) -> None:
         closed = {switch: switch.read(client) for switch in self.closing}
         for switch in closed:
             switch.write(client, False)
         try:
-            self.place.upload(client, self.text)
-            # The server reports success for a file that it could not load, and moves it away.
-            seen = [self.place.read(client) is not None for _ in range(_READS)]
-            if not any(seen):
-                raise CannotInstall(
-                    f"The Pipelines server could not load {self.place.plugin}.py.", "Its log has the reason."
-                )
-            if not all(seen):
-                raise CannotInstall(
-                    f"Not all workers of the Pipelines server have loaded {self.place.plugin}.py.",
-                    "An upload reaches one worker only: restart the server, and run the command again.",
-                )
+            self._upload(client)
             if closed:
                 _wait_for(client, {self.place.plugin})
         finally:
             for switch, before in closed.items():
                 switch.write(client, before)
+
+    def _upload(self, client: WebuiClient) -> None:
+        """Until all workers have loaded it: an upload reaches one of them."""
+        for _ in range(UPLOADS):
+            self.place.upload(client, self.text)
+            if self.place.is_in_all_workers(client):
+                return
+            # The server reports success for a file that it could not load, and moves it away.
+            if self.place.read(client) is None:
+                raise CannotInstall(
+                    f"The Pipelines server could not load {self.place.plugin}.py.", "Its log has the reason."
+                )
+        raise CannotInstall(
+            f"Not all workers of the Pipelines server have loaded {self.place.plugin}.py.",
+            "They must share one folder of plugins: restart the server, and run the command again.",
+        )
 
 
 @dataclass(frozen=True)
@@ -122,15 +130,12 @@ class WaitForModels:
     place: None = None
 
     def is_done(self, client: WebuiClient) -> bool:
-        return not self._missing(client)
+        return not _missing(client, set(self.wanted))
 
     def do(self, client: WebuiClient) -> None:
         missing = _wait_for(client, set(self.wanted))
         if missing:
             raise CannotInstall(f"Open WebUI does not list {', '.join(sorted(missing))}.", self.remedy)
-
-    def _missing(self, client: WebuiClient) -> set[str]:
-        return set(self.wanted) - {model.id for model in models(client)}
 
 
 @dataclass(frozen=True)
@@ -149,9 +154,14 @@ class AskForVerdict:
         return plugin_version(self._answer(client)) is not None
 
     def do(self, client: WebuiClient) -> None:
-        answer = self._answer(client)
-        if answer and plugin_version(answer) is None:
-            raise CannotInstall(f"The plugin gets no verdict: {answer}", self.remedy)
+        deadline = time.monotonic() + _VERDICT_SECONDS
+        while True:
+            answer = self._answer(client)
+            if not answer or plugin_version(answer) is not None:
+                return
+            if time.monotonic() > deadline:
+                raise CannotInstall(f"The plugin gets no verdict: {answer}", self.remedy)
+            time.sleep(_PAUSE_SECONDS)
 
     def _answer(self, client: WebuiClient) -> str:
         prompt = ProbePrompts(secrets.token_hex(4)).unsafe
@@ -177,7 +187,8 @@ def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecor
 
 def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
     """Puts back what was before, the last change first, and returns what was left as it is, with the reason."""
-    left = []
+    left: list[str] = []
+    needed: set[str] = set()
     changes = record.changes()
     made = {getattr(change.place, "plugin", None) for change in changes if _is_plugin(change) and change.before is None}
     for change in changes:
@@ -188,6 +199,9 @@ def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
             continue
         try:
             now = place.read(client)
+            if now and isinstance(place, PipelinesConnection) and place.url in needed:
+                left.append(f"{place}: a plugin of it is left")
+                continue
             if now is not None and change.before is None:
                 say(f"Undoing: {place}")
                 place.write(client, None)
@@ -196,8 +210,9 @@ def undo(client: WebuiClient, record: UndoRecord, say: Say) -> list[str]:
                 place.write(client, change.before)
             elif now != change.before:
                 left.append(f"{place}: it was changed since, and is left as it is")
-        except WebuiRefused as refused:
-            left.append(f"{place}: {refused.cause}")
+        except (WebuiRefused, CannotInstall) as error:
+            left.append(f"{place}: {error.cause} {error.remedy}")
+            needed.add(getattr(place, "server", ""))
             continue
         record.forget(change)
     return left
@@ -208,10 +223,20 @@ def _is_plugin(change: Any) -> bool:
 
 
 def _wait_for(client: WebuiClient, wanted: set[str]) -> set[str]:
-    """Those that are still missing when the time is up."""
+    """Those that are still missing when the time is up. Each worker of Open WebUI has a list of its own."""
     deadline = time.monotonic() + _LIST_SECONDS
     while True:
-        missing = wanted - {model.id for model in models(client)}
+        missing = _missing(client, wanted)
         if not missing or time.monotonic() > deadline:
             return missing
-        time.sleep(1)
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _missing(client: WebuiClient, wanted: set[str]) -> set[str]:
+    """Those that any worker does not list. Only one is asked if lists are slow, as when a connection is away."""
+    started = time.monotonic()
+    missing = wanted - {model.id for model in models(client)}
+    if missing or time.monotonic() - started > _SLOW_SECONDS:
+        return missing
+    lists = from_all_workers(lambda: frozenset(model.id for model in models(client)))
+    return wanted - frozenset.intersection(*lists)

@@ -112,9 +112,11 @@ def functions(client: WebuiClient) -> tuple[Function, ...]:
 
 def models(client: WebuiClient) -> tuple[WebuiModel, ...]:
     """What all connections and Functions offer now, filters of Pipelines servers included."""
-    # This route has filters too, but lists from a cache, which the other one refreshes.
+    # The second route has filters too, but lists from a cache, which the first one refreshes: that of one worker, so
+    # both are asked over one connection. The next list may be another worker's.
     client.get("/api/models", refresh=True)
-    return tuple(_listed(one) for one in client.get("/api/models/base")["data"])
+    listed = client.call("GET", "/api/models/base", headers={"Connection": "close"})
+    return tuple(_listed(one) for one in listed["data"])
 
 
 def records(client: WebuiClient) -> tuple[ModelRecord, ...]:

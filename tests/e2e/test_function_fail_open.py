@@ -17,8 +17,10 @@ from demo.state import ROOT
 from demo.webui_client.functions_host import FunctionsHost
 from demo.webui_client.host import FUNCTION_FILTER, FUNCTION_MODELS, Host
 from demo.webui_client.protection import Protection
+from moderation.probe import PROBE_ANSWER
 from tests.e2e.chat_host import CHAT_MODELS
 from tests.e2e.guarded_stack import GuardedStack
+from tests.e2e.protection_check import SEEN_BY_A_FILTER, check
 from tests.e2e.restarting import restarted
 from tests.e2e.stored_chat import holds
 from tests.e2e.texts import EN, UNSAFE
@@ -199,6 +201,12 @@ def test_gap_several_workers_share_all_and_one_that_cannot_load_switches_the_fil
                     return len(set(pids.read_text().split())) == 2
 
                 wait_until(both_withhold)
+            guarded.model.says(PROBE_ANSWER)
+            checked = check(guarded.stack, tmp_path / "token")
+            assert checked.failed_settings() == {}
+            for model in (DIRECT, GUARDED):
+                states = checked.states(model)
+                assert {states[path] for path in (*SEEN_BY_A_FILTER, "title")} == {"protected"}, model
             guarded.model.says(CALM)
         source = (ROOT / f"dist/{FUNCTION_FILTER}.py").read_text()
         write_source(guarded, FAILS_ONCE.format(mark=str(tmp_path / "failed")) + source)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -32,6 +33,7 @@ from tests.e2e.plain_webui import OPEN, PRESET, PlainWebui
 from tests.e2e.protection_check import AROUND, SEEN_BY_A_FILTER, Checked, check
 from tests.e2e.texts import EN
 from tests.stands.models.ollama_api import OllamaApi
+from tests.stands.processes.pipelines_server import KEY, pipelines_server
 from tests.stands.servers import serve
 from tests.stands.waiting import wait_until
 
@@ -150,6 +152,27 @@ def test_a_pipelines_server_that_is_not_connected_is_connected_and_taken_away_ag
     assert "0 steps done" in installer.run()
     installer.run("--uninstall")
     assert plain.objects() == before
+
+
+def test_all_workers_of_a_pipelines_server_are_set_up_alike_and_cleaned_up(
+    plain: PlainWebui, installer: InstallCommand, tmp_path: Path
+) -> None:
+    """An upload, a deletion and a Save each reach one of them, by chance."""
+    before = plain.objects()
+    with pipelines_server("pipelines", tmp_path, workers=2) as server:
+        options = ("--host", "pipelines", "--protect", "both", "--pipelines", server.url)
+        installer.run(*options, PIPELINES_API_KEY=KEY)
+        checked = check(plain.stack, tmp_path / "token")
+        assert checked.failed_settings() == {}
+        states = checked.states(OPEN)
+        assert {states[path] for path in ("chat page", "API", "API, streamed", "title")} == {"protected"}
+        assert "0 steps done" in installer.run()
+        installer.run("--uninstall")
+        assert plain.objects() == before
+        # Each request on a connection of its own.
+        headers = {"Authorization": f"Bearer {KEY}"}
+        listed = [httpx.get(f"{server.url}/models", headers=headers, trust_env=False).json() for _ in range(16)]
+    assert [one["data"] for one in listed] == [[]] * 16
 
 
 def test_models_of_ollama_and_of_another_plugin_are_guarded_by_functions(
@@ -281,3 +304,26 @@ def test_a_guard_that_gives_no_verdict_is_said_before_anything_is_taken_from_use
     assert plain.models(plain.user).isdisjoint({OPEN})
     installer.run("--uninstall")
     assert plain.objects() == before
+
+
+def test_a_restricted_api_key_and_a_record_that_cannot_be_written_stop_before_any_change(
+    plain: PlainWebui, installer: InstallCommand
+) -> None:
+    before, path = plain.objects(), "/api/v1/auths/admin/config"
+    usual = plain.admin.get(path)
+    free = usual | {"ENABLE_API_KEYS": True, "ENABLE_API_KEYS_ENDPOINT_RESTRICTIONS": False}
+    plain.admin.post(path, free)
+    try:
+        key = plain.admin.post("/api/v1/auths/api_key", {})["api_key"]
+        restricted = {"ENABLE_API_KEYS_ENDPOINT_RESTRICTIONS": True, "API_KEYS_ALLOWED_ENDPOINTS": "/api/v1/chats"}
+        plain.admin.post(path, free | restricted)
+        said = installer.run(status=1, OPEN_WEBUI_TOKEN=key)
+        assert "does not let this token in" in said
+        assert "without restricted endpoints" in said
+        plain.admin.post(path, free)
+        assert "The plan. Nothing was changed." in installer.run("--dry-run", OPEN_WEBUI_TOKEN=key)
+        said = installer.run("--record", "/proc/record.json", status=1, OPEN_WEBUI_TOKEN=key)
+        assert "The record /proc/record.json cannot be written" in said
+        assert plain.objects() == before
+    finally:
+        plain.admin.post(path, usual)

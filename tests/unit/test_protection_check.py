@@ -361,9 +361,9 @@ STRICT, LOOSE = {"strictness": "strict"}, {"strictness": "loose"}
     [
         ([STRICT], True, True),
         # Saved a moment ago: the other worker follows.
-        ([STRICT, LOOSE, LOOSE, STRICT, LOOSE, LOOSE, LOOSE, LOOSE, LOOSE], True, True),
-        ([STRICT, LOOSE] * 8, False, True),
-        ([STRICT, None] * 8, True, False),
+        ([STRICT, LOOSE] * 8 + [LOOSE], True, True),
+        ([STRICT, LOOSE] * 16, False, True),
+        ([STRICT, None] * 16, True, False),
     ],
 )
 def test_workers_are_asked_again_before_they_are_said_to_differ(
@@ -375,8 +375,7 @@ def test_workers_are_asked_again_before_they_are_said_to_differ(
         found = next(coming, answers[-1])
         return JSONResponse(found) if found is not None else JSONResponse({"detail": "Pipeline not found"}, 404)
 
-    for name in ("_FOLLOW_SECONDS", "_PAUSE_SECONDS"):
-        monkeypatch.setattr(valves, name, 0)
+    monkeypatch.setattr(valves, "_FOLLOW_SECONDS", 0)
     connection = WebuiConnection(0, "http://pipelines:9099", "sk-own", {})
     server = PipelinesServer(connection, (Pipeline(FILTER, FILTER, "filter", has_valves=True),))
     app = Starlette(routes=[HttpRoute(f"/api/v1/pipelines/{FILTER}/valves", answer)])

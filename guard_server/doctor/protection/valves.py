@@ -9,13 +9,11 @@ from guard_server.errors import WebuiRefused
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import Function, Pipeline, PipelinesServer
 from guard_server.open_webui.survey import Survey
+from guard_server.open_webui.workers import from_all_workers
 from moderation.notices.notice import NoticeKind
 
 OURS = "qwen3guard"
 """The beginning of the ids and titles of our plugins."""
-# Requests for the valves of one plugin: each may reach another worker.
-_READS = 8
-_PAUSE_SECONDS = 0.05
 # Workers that share a folder follow each other within one second (pipelines/lifecycle/shared_valves.py).
 _FOLLOW_SECONDS = 2
 _NOTICE_VALVES = {
@@ -84,15 +82,16 @@ def _piped(client: WebuiClient, server: PipelinesServer, pipeline: Pipeline) -> 
 
 
 def _reads(client: WebuiClient, server: PipelinesServer, plugin: str) -> list[dict[str, Any] | None]:
-    """The valves, as the workers that answered have them; None for one that has not loaded the plugin."""
-    reads: list[dict[str, Any] | None] = []
-    for _ in range(_READS):
-        time.sleep(_PAUSE_SECONDS)
+    """The valves, as the workers have them; None for one that has not loaded the plugin."""
+
+    def read() -> dict[str, Any] | None:
         try:
-            reads.append(client.get(f"/api/v1/pipelines/{plugin}/valves", urlIdx=server.connection.index))
+            valves: dict[str, Any] = client.get(f"/api/v1/pipelines/{plugin}/valves", urlIdx=server.connection.index)
         except WebuiRefused:
-            reads.append(None)
-    return reads
+            return None
+        return valves
+
+    return from_all_workers(read)
 
 
 def _differ(reads: Sequence[object]) -> bool:
