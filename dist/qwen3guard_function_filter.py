@@ -987,6 +987,7 @@ CONTENT_KEYS = frozenset(("content", "refusal"))
 REASONING_KEYS = frozenset(
     ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
 )
+_GROWING_KEYS = CONTENT_KEYS | REASONING_KEYS
 # Of these reasons, servers mean none: the answer goes on.
 _NO_REASON = ("", "null", "none")
 # Longer than any token; and as many alternatives as OpenAI's API gives.
@@ -1029,13 +1030,12 @@ def is_wordless(found: Found) -> bool:
 def _said(value: Any) -> Body:
     """The role is said once, in the first chunk that goes out."""
     said = {"content": value} if isinstance(value, str) else object_or_empty(value)
-    return {key: _worded(key, item) for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
-
-
-def _worded(key: str, value: Any) -> Any:
-    """A number is words if it is where words are expected."""
-    is_number = isinstance(value, int | float) and key in CONTENT_KEYS | REASONING_KEYS
-    return json.dumps(value) if is_number else value
+    return {
+        # A number is words if it is where words are expected.
+        key: json.dumps(item) if isinstance(item, int | float) and key in _GROWING_KEYS else item
+        for key, item in said.items()
+        if key != "role" and item not in (None, "", [], {})
+    }
 
 
 def _is_about(logprobs: Any, said: Body) -> bool:
@@ -1427,6 +1427,7 @@ _LABEL_CHARS = 2048
 _MOST_CHANNELS = 512
 # No answer nests deeper, and each level costs a call.
 _DEEPEST = 48
+_HOLDERS = (dict, list)
 
 
 class AnswerUnreadable(Exception):
@@ -1635,14 +1636,11 @@ def _rank_of(path: TextPath) -> Rank:
     return Rank.CONTENT if path[0].key in CONTENT_KEYS else Rank.OTHER
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_DEEPEST):
-        holders = [item for item in level if isinstance(item, dict | list)]
-        if not holders:
-            return False
-        level = [inner for item in holders for inner in (item.values() if isinstance(item, dict) else item)]
-    return True
+def _is_deep(holder: Any, levels: int = _DEEPEST) -> bool:
+    for inner in holder.values() if isinstance(holder, dict) else holder:
+        if isinstance(inner, _HOLDERS) and (levels == 0 or _is_deep(inner, levels - 1)):
+            return True
+    return False
 
 
 # ---- webui.guarded.chunks ----

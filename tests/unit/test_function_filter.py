@@ -187,6 +187,14 @@ async def test_what_has_no_known_shape_is_dropped(host: FilterHost, event: Body)
     assert said(shown) == CALM
 
 
+async def test_a_finish_reason_that_is_the_word_null_ends_no_answer(host: FilterHost) -> None:
+    answer = HookedRequest(host)
+    await answer.ask(PROMPT)
+    events = [chunk({"content": part}, "null") for part in re.findall(r"\S+\s*", CALM)]
+    shown = await answer.show([*events, chunk({}, "stop")])
+    assert (said(shown), finishes(shown)) == (CALM, ["stop"])
+
+
 async def test_what_open_webui_says_itself_passes(host: FilterHost) -> None:
     answer = HookedRequest(host)
     await answer.ask(PROMPT)

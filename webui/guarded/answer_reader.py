@@ -43,6 +43,7 @@ _LABEL_CHARS = 2048
 _MOST_CHANNELS = 512
 # No answer nests deeper, and each level costs a call.
 _DEEPEST = 48
+_HOLDERS = (dict, list)
 
 
 class AnswerUnreadable(Exception):
@@ -251,11 +252,8 @@ def _rank_of(path: TextPath) -> Rank:
     return Rank.CONTENT if path[0].key in CONTENT_KEYS else Rank.OTHER
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_DEEPEST):
-        holders = [item for item in level if isinstance(item, dict | list)]
-        if not holders:
-            return False
-        level = [inner for item in holders for inner in (item.values() if isinstance(item, dict) else item)]
-    return True
+def _is_deep(holder: Any, levels: int = _DEEPEST) -> bool:
+    for inner in holder.values() if isinstance(holder, dict) else holder:
+        if isinstance(inner, _HOLDERS) and (levels == 0 or _is_deep(inner, levels - 1)):
+            return True
+    return False

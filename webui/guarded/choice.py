@@ -10,6 +10,7 @@ CONTENT_KEYS = frozenset(("content", "refusal"))
 REASONING_KEYS = frozenset(
     ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
 )
+_GROWING_KEYS = CONTENT_KEYS | REASONING_KEYS
 # Of these reasons, servers mean none: the answer goes on.
 _NO_REASON = ("", "null", "none")
 # Longer than any token; and as many alternatives as OpenAI's API gives.
@@ -52,13 +53,12 @@ def is_wordless(found: Found) -> bool:
 def _said(value: Any) -> Body:
     """The role is said once, in the first chunk that goes out."""
     said = {"content": value} if isinstance(value, str) else object_or_empty(value)
-    return {key: _worded(key, item) for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
-
-
-def _worded(key: str, value: Any) -> Any:
-    """A number is words if it is where words are expected."""
-    is_number = isinstance(value, int | float) and key in CONTENT_KEYS | REASONING_KEYS
-    return json.dumps(value) if is_number else value
+    return {
+        # A number is words if it is where words are expected.
+        key: json.dumps(item) if isinstance(item, int | float) and key in _GROWING_KEYS else item
+        for key, item in said.items()
+        if key != "role" and item not in (None, "", [], {})
+    }
 
 
 def _is_about(logprobs: Any, said: Body) -> bool:
