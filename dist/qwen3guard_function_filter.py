@@ -1314,7 +1314,7 @@ class ToolCalls:
         Raises:
             TooManyCalls
         """
-        for position, piece in enumerate(pieces):
+        for position, piece in enumerate(map(_nested, pieces)):
             yield from self._call_of(piece, position).add(piece)
 
     def whole(self) -> list[Body]:
@@ -1338,6 +1338,14 @@ class ToolCalls:
         kind = "custom" if isinstance(piece.get("custom"), dict) else "function"
         self._calls.append(ToolCall(self._choice, len(self._calls), kind))
         return self._calls[-1]
+
+
+def _nested(piece: Body) -> Body:
+    """The piece with name and arguments where OpenAI has them, also if its server puts them next to the id."""
+    flat = {key: piece[key] for key in ("name", "arguments") if key in piece}
+    if not flat or any(kind in piece for kind in _TEXT_OF):
+        return piece
+    return {**{key: value for key, value in piece.items() if key not in flat}, "function": flat}
 
 
 def _sayable(fields: Body) -> Body:

@@ -267,6 +267,10 @@ def test_text_in_an_odd_place_is_judged_and_sent(sent: list[Chunk]) -> None:
         ({"text": "A sea."}, {"content": "A sea."}),
         ({"message": {"content": None, "tool_calls": CALL}}, {"content": None, "tool_calls": [CALL]}),
         (
+            {"message": {"tool_calls": [{"id": "c", "type": "function", "name": "f", "arguments": {}}]}},
+            {"tool_calls": [CALL]},
+        ),
+        (
             {"message": {"content": None, "function_call": {"name": "f", "arguments": {"q": 1}}}},
             {"content": None, "function_call": {"name": "f", "arguments": '{"q": 1}'}},
         ),
@@ -287,10 +291,12 @@ def test_an_unstreamed_answer_is_sent_as_it_was_judged(sent: Chunk, right: Chunk
     [
         {"index": 0, "id": "", "type": "", "function": {"name": "", "arguments": '": 1}'}},
         {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": '": 1}'}},
+        {"index": 0, "arguments": '": 1}'},
+        {"id": "c", "name": "f", "arguments": '": 1}'},
         {"index": 0, "id": "other", "type": "function", "function": {"name": "f", "arguments": '": 1}'}},
     ],
 )
-def test_empty_fields_of_a_later_piece_take_nothing_from_a_call(later: Chunk) -> None:
+def test_a_later_piece_in_another_shape_takes_nothing_from_a_call(later: Chunk) -> None:
     first = {**CALL, "function": {"name": "f", "arguments": '{"q'}}
     _, out, _ = read_streamed([chunk({"tool_calls": [first]}), chunk({"tool_calls": [later]}), chunk({}, "stop")])
     assert out[0]["choices"][0]["delta"]["tool_calls"] == [{**CALL, "function": {"name": "f", "arguments": '{"q": 1}'}}]
