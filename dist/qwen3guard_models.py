@@ -26,6 +26,7 @@ import os
 import re
 import secrets
 import stat
+import string
 import sys
 import tempfile
 import threading
@@ -210,6 +211,7 @@ def output_item(name: Any, text: str) -> Body:
 _BEAT_SECONDS = 0.5
 # The server notices a reader that leaves while it waits, and it drops most abandoned iterators sooner or later. Of the
 # others, a reader that has not asked for a frame for this long counts as gone: it may also be slow, or its server busy.
+# Counted in looks, one a second: while this process itself is stopped, no reader can ask.
 _PATIENCE_SECONDS = 10
 _WATCH_SECONDS = 1
 DONE = "data: [DONE]"
@@ -242,12 +244,14 @@ class AnswerWriter:
     async def abandoned(self) -> None:
         """Returns when nobody reads any longer. A reader whom a busy server does not serve has not left."""
         dropped = asyncio.wrap_future(self.dropped)
-        seen, since = self.away_since, time.monotonic()
+        seen, away = self.away_since, 0.0
         while not dropped.done():
             await asyncio.wait({dropped}, timeout=_WATCH_SECONDS)
             if seen is None or seen != self.away_since or self._server_is_busy():
-                seen, since = self.away_since, time.monotonic()
-            elif time.monotonic() - since >= _PATIENCE_SECONDS:
+                seen, away = self.away_since, 0.0
+                continue
+            away += _WATCH_SECONDS
+            if away >= _PATIENCE_SECONDS:
                 return
 
 
@@ -5663,6 +5667,26 @@ class _Line:
         return (self._later if later else self._first).popitem(last=False)
 
 
+# ---- moderation.readings.finished_blocks ----
+
+_Made = TypeVar("_Made")
+
+
+class FinishedBlocks:
+    """What was made of the finished blocks of one text, when it was read last."""
+
+    def __init__(self) -> None:
+        self._results: dict[Callable[[str], Any], dict[str, Any]] = {}
+
+    def each(self, work: Callable[[str], _Made], blocks: Sequence[str]) -> list[_Made]:
+        """What `work` makes of each block, done anew only for the last one and for those that are new."""
+        before, finished = self._results.get(work, {}), blocks[:-1]
+        results = {block: before[block] if block in before else work(block) for block in finished}
+        # Replaced as a whole: the thread of a check that was given up may still be reading.
+        self._results[work] = results
+        return [*(results[block] for block in finished), *map(work, blocks[-1:])]
+
+
 # ---- moderation.readings.common_words ----
 
 COMMON_WORDS = (
@@ -6172,6 +6196,7 @@ _BACKSLASH = re.compile(r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9
 _BYTE_RUN = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _OCTAL = re.compile(r"\\([01][0-7]{2})")
 _FEWEST_ROT13_WORDS = 3
+_ROT13 = {ord(letter): codecs.encode(letter, "rot13") for letter in string.ascii_letters}
 # Base64 in both alphabets: one word; several lines; groups of four characters.
 _BASE64_WORD = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:(?:[A-Za-z0-9+/]{20,}\r?\n)+[A-Za-z0-9+/]{2,}|(?:[A-Za-z0-9+/]{4} ){3,}[A-Za-z0-9+/]{2,4}"
@@ -6269,12 +6294,12 @@ def _without_rot13(text: str) -> str:
     known = known_words()
     words = [word[0].lower() for word in found]
     unknown = {word for word in words if word not in known}
-    decoded = {word for word in unknown if codecs.encode(word, "rot13") in known}
+    decoded = {word for word in unknown if word.translate(_ROT13) in known}
     if len(decoded) < _FEWEST_ROT13_WORDS:
         return text
     parts, end, stretch = [], 0, list[int]()
     for at, word in enumerate([*words, ""]):
-        if word in unknown or len(word) == 1 or (word and codecs.encode(word, "rot13") in known):
+        if word in unknown or len(word) == 1 or (word and word.translate(_ROT13) in known):
             stretch.append(at)
             continue
         while stretch and words[stretch[-1]] not in decoded:
@@ -6283,7 +6308,7 @@ def _without_rot13(text: str) -> str:
             del stretch[0]
         if _is_rot13([words[at] for at in stretch], decoded):
             start, stop = found[stretch[0]].start(), found[stretch[-1]].end()
-            parts += [text[end:start], codecs.encode(text[start:stop], "rot13")]
+            parts += [text[end:start], text[start:stop].translate(_ROT13)]
             end = stop
         stretch = []
     return "".join([*parts, text[end:]])
@@ -6571,6 +6596,8 @@ _REGIONS = frozenset(map("".join, zip(FLAG_REGIONS[::2], FLAG_REGIONS[1::2], str
 # The least share of letters in a word of leetspeak. It does not apply in a text with at least three such words.
 _LEAST_LETTERS = 0.33
 _FEWEST_LEET_WORDS = 3
+# The end of an answer that grows is read again and again, with the same words.
+_WORDS_KEPT, _LONGEST_KEPT = 4096, 32
 _NUMERONYM = re.compile("[A-Za-z][0-9]{2,}[A-Za-z]")
 _NUMBERED = re.compile("[A-Za-z]+[0-9]")
 _LONGEST_DISGUISED = 60
@@ -6620,6 +6647,11 @@ def letters_of(word: str) -> Iterator[str]:
 
 def hidden_word(word: str, shortest: int = 3) -> str | None:
     """The known word, of at least `shortest` letters, that `word` hides; None if none, or if `word` is itself known."""
+    return _hidden_word(word, shortest) if len(word) <= _LONGEST_KEPT else _hidden_word.__wrapped__(word, shortest)
+
+
+@lru_cache(_WORDS_KEPT)
+def _hidden_word(word: str, shortest: int) -> str | None:
     known = known_words()
     if word.lower() in known:
         return None
@@ -6641,7 +6673,7 @@ def _without_marks(word: re.Match[str]) -> str:
 
 def plain_letters(text: str) -> str:
     """`text` with words in look-alikes, in leetspeak or in letters drawn with signs replaced by plain letters."""
-    if not text.isascii():
+    if not text.isascii() and _LOOK.search(text):
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
         looked_at = _LOOKING_WORD.sub(lambda word: _plain_lookalikes(word, alphabet_meant), text)
         # If there are such words, the short words in look-alikes are treated alike.
@@ -6968,7 +7000,8 @@ def visible_text(text: str) -> str:
         text = _UNSEEN_RUN.sub(shown, text)
         if len(set("".join(aside).lower())) >= _FEWEST_LETTERS:
             text += "\n" + "".join(aside)
-    return _OTHER_BREAK.sub("\n", text)
+    # This breaks lines as _OTHER_BREAK does, in a tenth of the time.
+    return "\n".join(f"{text}.".splitlines())[:-1]
 
 
 def _resolved(text: str, run: re.Match[str]) -> tuple[str, list[tuple[str, int]]]:
@@ -7051,37 +7084,45 @@ _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
 # Long texts are read in blocks of about this many characters, so that other threads can run in between.
 _BLOCK = 5_000
-# An answer that grows is read again and again, but nothing changes in the blocks before its last one. The cache takes
-# some ten megabytes at most.
-_BLOCKS_KEPT = 256
 _WHITE = re.compile(r"\s")
 # This ligature (a common Arabic phrase) becomes eighteen characters if normalised, so it is left as it is.
 _LONGEST_LIGATURE = "\ufdfa"
 
 
-def neutralise(text: str) -> str:
+def neutralise(text: str, finished: FinishedBlocks | None = None) -> str:
     """One turn's text as the guard reads it: template markers broken, invisible characters resolved. Of any length."""
-    return _without_markers(_normal(text))
+    finished = finished or FinishedBlocks()
+    return _without_markers("".join(finished.each(_seen, _blocks(text))), finished)
 
 
-def readings(text: str) -> tuple[str, str | None]:
+def readings(text: str, finished: FinishedBlocks | None = None) -> tuple[str, str | None]:
     """The two readings of one turn's text, of any length.
+
+    Args:
+        text: of the turn.
+        finished: of the same turn, if it grows and is read more than once.
 
     Returns:
         What its reader sees, as `neutralise` returns it; and the same with all obfuscation undone, None if there is
         none.
     """
-    normal = _normal(text)
-    bare = normal if text.isascii() else _normal(text, bare=True)
-    *finished, last = _blocks(bare)
-    plain = "".join([*map(_undone_once, finished), _undone(last)])
-    return _without_markers(normal), None if plain == normal else _without_markers(plain)
+    finished = finished or FinishedBlocks()
+    normal, bare = map("".join, zip(*finished.each(_seen_and_bare, _blocks(text)), strict=True))
+    plain = "".join(finished.each(_undone, _blocks(bare)))
+    return _without_markers(normal, finished), None if plain == normal else _without_markers(plain, finished)
 
 
-def _normal(text: str, *, bare: bool = False) -> str:
-    """`text` as it is seen, in Unicode's form NFKC. With `bare`, without marks that hide words."""
-    parts = [_with_few_marks(visible_text(block)) for block in _blocks(text)]
-    return "".join(_compatible(without_marks(part) if bare else part) for part in parts)
+def _seen(block: str) -> str:
+    """`block` as it is seen, in Unicode's form NFKC."""
+    return _seen_and_bare(block)[0]
+
+
+def _seen_and_bare(block: str) -> tuple[str, str]:
+    """`block` as it is seen, in Unicode's form NFKC; and the same without marks that hide words."""
+    shown = _with_few_marks(visible_text(block))
+    bare = shown if shown.isascii() else without_marks(shown)
+    seen = _compatible(shown)
+    return seen, seen if bare == shown else _compatible(bare)
 
 
 def _compatible(text: str) -> str:
@@ -7097,14 +7138,9 @@ def _with_few_marks(text: str) -> str:
     return (_HEAPED_FAR_MARKS if _FAR.search(text) else _HEAPED_MARKS).sub(r"\1", text)
 
 
-@lru_cache(_BLOCKS_KEPT)
-def _undone_once(block: str) -> str:
-    return _undone(block)
-
-
-def _undone(text: str) -> str:
-    clear = without_escapes(text)
-    return join_fragments(plain_letters(clear if clear == text else _normal(clear)))
+def _undone(block: str) -> str:
+    clear = without_escapes(block)
+    return join_fragments(plain_letters(clear if clear == block else "".join(map(_seen, _blocks(clear)))))
 
 
 def _blocks(text: str) -> list[str]:
@@ -7120,7 +7156,7 @@ def _blocks(text: str) -> list[str]:
     return [*blocks, text[start:]]
 
 
-def _without_markers(text: str) -> str:
+def _without_markers(text: str, finished: FinishedBlocks) -> str:
     parts, end, at = [], 0, text.find("<")
     while at >= 0:
         if _MARKER.match(text, at):
@@ -7128,7 +7164,7 @@ def _without_markers(text: str) -> str:
             end = at + 1
         at = text.find("<", at + 1)
     clear = "".join([*parts, text[end:]])
-    return "".join(map(_without_speakers, _line_blocks(clear))).strip()
+    return "".join(finished.each(_without_speakers, list(_line_blocks(clear)))).strip()
 
 
 def _without_speakers(lines: str) -> str:
@@ -7153,6 +7189,8 @@ def _line_blocks(text: str) -> Iterator[str]:
 # A thousand characters take about a millisecond. Longer texts are read in a thread; between short ones, after this many
 # characters, the event loop gets a turn.
 _READ_AT_ONCE = 6_000
+# Of a longer text, the hash takes a millisecond too.
+_HASHED_AT_ONCE = 200_000
 # Python's default is 5 ms.
 _TURN_SECONDS = 0.0005
 # The cache's size in characters (10 to 50 MB). The overhead of an entry counts as this many characters.
@@ -7189,35 +7227,38 @@ class Reader:
         """Characters in the cache."""
         return self._kept.weight
 
-    async def read(self, text: str) -> TurnReading:
-        """The readings of a text of any length. Raises Crowded if too many long texts wait."""
-        key = text_key(text)
+    async def read(self, text: str, finished: FinishedBlocks | None = None) -> TurnReading:
+        """The readings of a text of any length; with `finished`, of one that grows.
+
+        Raises:
+            Crowded: too many long texts wait.
+        """
+        key = text_key(text) if len(text) <= _HASHED_AT_ONCE else await asyncio.to_thread(text_key, text)
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[key] = await self._read(key, text)
+            kept = self._kept[key] = await self._read(key, text, finished)
         return _with_text(kept, text)
 
-    async def _read(self, key: bytes, text: str) -> _Kept:
+    async def _read(self, key: bytes, text: str, finished: FinishedBlocks | None) -> _Kept:
         # The first text unpacks the word list, which takes as long as many texts.
         if len(text) > _READ_AT_ONCE or (self._undo and not known_words.cache_info().currsize):
             async with self._long.slot(len(text)):
-                seen, undone = await asyncio.to_thread(self._readings_with_pauses, text)
-        else:
-            self._read_since_pause += len(text)
-            if self._read_since_pause > _READ_AT_ONCE:
-                self._read_since_pause = 0
-                await asyncio.sleep(0)
-            seen, undone = self._readings(text)
+                return await asyncio.to_thread(self._read_with_pauses, key, text, finished)
+        self._read_since_pause += len(text)
+        if self._read_since_pause > _READ_AT_ONCE:
+            self._read_since_pause = 0
+            await asyncio.sleep(0)
+        return self._read_now(key, text, finished)
+
+    def _read_with_pauses(self, key: bytes, text: str, finished: FinishedBlocks | None) -> _Kept:
+        with _quick_turns:
+            return self._read_now(key, text, finished)
+
+    def _read_now(self, key: bytes, text: str, finished: FinishedBlocks | None) -> _Kept:
+        seen, undone = readings(text, finished) if self._undo else (neutralise(text, finished), None)
         size = len(seen.encode("utf-8", "surrogatepass"))
         same = seen == text
         return _Kept(None if same else seen, undone, key if same else text_key(seen), size)
-
-    def _readings_with_pauses(self, text: str) -> tuple[str, str | None]:
-        with _quick_turns:
-            return self._readings(text)
-
-    def _readings(self, text: str) -> tuple[str, str | None]:
-        return readings(text) if self._undo else (neutralise(text), None)
 
 
 class _QuickTurns:
@@ -7444,9 +7485,14 @@ class Guard:
         """The newest facts about the endpoint, without asking it; None if there are none."""
         return self._endpoint.facts
 
-    async def read(self, text: str) -> TurnReading:
-        """A text as this guard reads it. If it was read before, this takes microseconds."""
-        return await self._reader.read(text)
+    async def read(self, text: str, finished: FinishedBlocks | None = None) -> TurnReading:
+        """A text as this guard reads it. If it was read before, this takes microseconds.
+
+        Args:
+            text: of a turn.
+            finished: of the same turn, if it grows and is read more than once.
+        """
+        return await self._reader.read(text, finished)
 
     async def context(self, turns: Conversation) -> Context:
         """Turns as the context of others."""
@@ -9644,10 +9690,12 @@ async def _end(task: "asyncio.Future[Any] | None") -> None:
 # The header of a data URL in the text, which Markdown and HTML show as a picture, sound or video.
 _HEADER = re.compile(r"data:(image|audio|video)/[\w.+-]{1,40}(?:;[\w=.-]{1,40}){0,4};base64,", re.IGNORECASE | re.ASCII)
 _HEADER_CHARS = 256
+# How every header ends. It is found in a tenth of the time, since its beginning is looked for in one case of letters.
+_HEADER_END = re.compile("64,(?<=;(?i:base)64,)")
+_HEADER_END_CHARS = 8
 _PICTURE_DATA = re.compile(r"[A-Za-z0-9+/=_-]*")
 # The beginning of the data is read too: anything shorter may be a word.
 _READ_DATA_CHARS = 64
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ContinuousText:
@@ -9681,8 +9729,7 @@ class ContinuousText:
         if part and "\ud800" <= part[-1] <= "\udbff":
             # A surrogate pair that is split over two parts.
             part, self._half = part[:-1], part[-1]
-        if _SURROGATE.search(part):
-            part = part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        part = _without_surrogates(part)
         self._waiting.append(part)
         self.length += len(part)
         while part:
@@ -9716,8 +9763,7 @@ class ContinuousText:
 
     def _read_words(self, part: str) -> str:
         """Add text up to where the data of a picture begins. Returns the rest of `part`."""
-        if "," not in part:
-            # The header of a data URL ends with a comma.
+        if "," not in part or not _HEADER_END.search(self._tail[-_HEADER_END_CHARS:] + part):
             self._add(part)
             return ""
         seen = self._tail + part
@@ -9755,6 +9801,15 @@ class ContinuousText:
             self._readable.append(words)
             self.readable_length += len(words)
             self._tail = (self._tail + words[-_HEADER_CHARS:])[-_HEADER_CHARS:]
+
+
+def _without_surrogates(part: str) -> str:
+    try:
+        # Quicker than to search for them.
+        part.encode()
+    except UnicodeEncodeError:
+        return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return part
 
 
 # ---- moderation.answer.channels ----
@@ -10046,6 +10101,7 @@ class GrowingAnswer:
         begun = bool(context) and context[-1].role == "assistant"
         self._opening = self._context.pop().text if begun else ""
         self._read_context: Context | None = None
+        self._finished = FinishedBlocks()
         self._stream: _Stream | None = None
         self._asked = False
         self._judged = False
@@ -10069,7 +10125,9 @@ class GrowingAnswer:
         # Later checks yield to first checks: their reader already has some text to read.
         asking_later(self._judged)
         self._judged = True
-        verdict = await self._guard.judge_turn(self._read_context, "assistant", await self._guard.read(text))
+        verdict = await self._guard.judge_turn(
+            self._read_context, "assistant", await self._guard.read(text, self._finished)
+        )
         certain = (verdict.probabilities or {}).get(Severity.UNSAFE, 0) >= _CERTAIN
         return Judged(verdict, len(text), certain)
 
@@ -10242,6 +10300,20 @@ class AnswerProgress:
         return CheckOutcome([], None)
 
 
+# ---- moderation.answer.pauses ----
+
+# About a millisecond of work. Usually a check releases a handful; but with some servers, two for each of their events.
+_PIECES_AT_A_TIME = 128
+
+
+async def in_parts(pieces: Sequence[Piece]) -> AsyncIterator[Sequence[Piece]]:
+    """The pieces, some at a time."""
+    for start in range(0, len(pieces), _PIECES_AT_A_TIME):
+        if start:
+            await asyncio.sleep(0)
+        yield pieces[start : start + _PIECES_AT_A_TIME]
+
+
 # ---- moderation.answer.watch ----
 
 class Watched(NamedTuple):
@@ -10260,7 +10332,7 @@ class Watcher:
         guard: judges.
         policy: decides.
         context: the conversation before the answer, as it was sent to the model.
-        emit: called with cleared pieces: at most one per channel and call, then payloads.
+        emit: called with cleared pieces: at most one per channel and check, then payloads, in several calls if many.
         cleared: completes when the prompt is cleared; nothing is emitted before.
         hold: False emits at once and judges afterwards; the caller then retracts a refused answer.
         pictures: whether pictures inside a text may be emitted.
@@ -10271,7 +10343,7 @@ class Watcher:
         guard: Guard,
         policy: Policy,
         context: Sequence[Turn],
-        emit: Callable[[list[Piece]], None],
+        emit: Callable[[Sequence[Piece]], None],
         cleared: Awaitable[object],
         *,
         hold: bool = True,
@@ -10337,7 +10409,8 @@ class Watcher:
             await asyncio.shield(self._cleared)
             whole = self._is_whole(reading, reader)
             released, end = progress.outcome(judged, decision, reading, whole=whole, now=loop.time())
-            self._emit(released)
+            async for part in in_parts(released):
+                self._emit(part)
             if end is End.COMPLETE:
                 # Raises the upstream's error: an answer that failed is not complete.
                 await reader
@@ -10484,19 +10557,21 @@ def _place_of(item: Any, position: int) -> int:
 
 # ---- webui.guarded.growing_json ----
 
-_JSON_SIGN = re.compile(r"\\.|[\"\\{}\[\]]", re.DOTALL)
+# A string, and its closing quote if that has arrived.
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
 # What JSON allows around a value.
 _JSON_WHITE = " \t\r\n"
 
 
 class GrowingJson:
-    """The pieces of one text. Only its end is looked at with each piece: to parse all of it each time is quadratic."""
+    """The pieces of one text. Each is looked at once, and only if somebody asks: with most servers, nobody does."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
+        self._seen = 0
         self._depth = 0
-        self._quoted = False
-        self._escaping = False
+        # The beginning of what is looked at next: the quote of a string that goes on, and half an escape in it.
+        self._begun = ""
         self._closed: bool | None = None
 
     @property
@@ -10507,28 +10582,26 @@ class GrowingJson:
     def add(self, part: str) -> None:
         """Add what arrived next."""
         self._parts.append(part)
-        if self._closed is not None:
-            # The value had its end: nothing but white space may follow.
-            self._closed = self._closed and not part.strip(_JSON_WHITE)
-            return
-        start, self._escaping = int(self._escaping and bool(part)), self._escaping and not part
-        for sign in _JSON_SIGN.finditer(part, start):
-            self._step(sign[0])
-            if self._depth == 0 and sign[0] in ("}", "]") and not self._quoted:
-                self._closed = not part[sign.end() :].strip(_JSON_WHITE) and _is_json(self.text)
-                return
 
     def is_complete(self) -> bool:
         """Whether the text is a whole JSON object or list."""
+        part, self._seen = "".join(self._parts[self._seen :]), len(self._parts)
+        if self._closed is None:
+            self._look_at(part)
+        else:
+            # The value had its end: nothing but white space may follow.
+            self._closed = self._closed and not part.strip(_JSON_WHITE)
         return bool(self._closed)
 
-    def _step(self, sign: str) -> None:
-        if sign[0] == "\\":
-            self._escaping = self._quoted and len(sign) == 1
-        elif sign == '"':
-            self._quoted = not self._quoted
-        elif not self._quoted:
-            self._depth = max(0, self._depth + (1 if sign in "{[" else -1))
+    def _look_at(self, part: str) -> None:
+        # In turn: what is between two strings, and the closing quote of the second.
+        pieces = _STRING.split(self._begun + part)
+        self._begun = '"' + pieces[-1] if pieces[-2:-1] == [""] else ""
+        between = "".join(pieces[::2])
+        closing = sum(map(between.count, "}]"))
+        self._depth += sum(map(between.count, "{[")) - closing
+        if closing and self._depth <= 0:
+            self._closed = _is_json(self.text)
 
 
 def _is_json(text: str) -> bool:
@@ -10968,39 +11041,62 @@ def _is_deep(holder: Any, levels: int = _DEEPEST) -> bool:
 
 # ---- webui.guarded.chunks ----
 
-def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
-    """The chunks that say what `pieces` say: one for each text, and what holds no words in the last of its choice.
+class Chunks:
+    """The chunks that say what some pieces say: one for each text, and what holds no words in the last of its choice.
 
     Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
+
+    Args:
+        reader: has read the answer.
     """
-    choices: dict[int, list[Body]] = {}
-    top_level: Body = {}
-    said_before: str | None = None
-    for piece in pieces:
-        if piece.channel is not None:
-            frames = choices.setdefault(piece.channel.choice, [])
-            if frames and said_before == piece.text:
-                _merge(frames[-1]["delta"], reader.delta_of(piece))
+
+    def __init__(self, reader: AnswerReader) -> None:
+        self._reader = reader
+        self._choices: dict[int, list[Body]] = {}
+        self._top_level: Body = {}
+        self._said_before: str | None = None
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Say these too."""
+        for piece in pieces:
+            if piece.channel is not None:
+                self._say(piece.channel.choice, piece)
+                continue
+            self._said_before = None
+            if "top_level" in piece.payload:
+                self._top_level |= piece.payload["top_level"]
             else:
-                frames.append(delta_choice(reader.delta_of(piece), piece.channel.choice))
-            said_before = piece.text
-            continue
-        said_before = None
-        payload = piece.payload
-        if "top_level" in payload:
-            top_level |= payload["top_level"]
-            continue
-        frames = choices.setdefault(payload["choice"], [])
+                self._add_payload(piece.payload)
+
+    def __iter__(self) -> Iterator[Body]:
+        for frames in self._choices.values():
+            yield from (chunk(self._reader.envelope, frame) for frame in frames)
+        if self._top_level:
+            yield {**chunk(self._reader.envelope), **self._top_level}
+
+    def _say(self, choice: int, piece: Piece) -> None:
+        frames = self._choices.setdefault(choice, [])
+        if frames and self._said_before == piece.text:
+            _merge(frames[-1]["delta"], self._reader.delta_of(piece))
+        else:
+            frames.append(delta_choice(self._reader.delta_of(piece), choice))
+        self._said_before = piece.text
+
+    def _add_payload(self, payload: Body) -> None:
+        frames = self._choices.setdefault(payload["choice"], [])
         if not frames or "finish_reason" in payload:
             frames.append(delta_choice({}, payload["choice"]))
         _merge(frames[-1]["delta"], payload.get("delta", {}))
         _merge(frames[-1], payload.get("extras", {}))
         if "finish_reason" in payload:
             frames[-1]["finish_reason"] = payload["finish_reason"]
-    for frames in choices.values():
-        yield from (chunk(reader.envelope, frame) for frame in frames)
-    if top_level:
-        yield {**chunk(reader.envelope), **top_level}
+
+
+def chunks_of(pieces: Iterable[Piece], reader: AnswerReader) -> Chunks:
+    """The chunks that say what `pieces` say."""
+    chunks = Chunks(reader)
+    chunks.add(pieces)
+    return chunks
 
 
 def retraction_chunk(envelope: Body, notice: str) -> Body:
@@ -11167,7 +11263,7 @@ class Streamed:
         for piece in reader.pieces_at_end():
             yield piece
 
-    def _emit(self, pieces: list[Piece]) -> None:
+    def _emit(self, pieces: Sequence[Piece]) -> None:
         if pieces and self._preface:
             self._write(text_chunk(self._reader.envelope, self._preface))
             self._preface = ""

@@ -19,6 +19,7 @@ from moderation.errors import Crowded, EndpointDown, EndpointError, TooLong
 from moderation.fair_slots import FairSlots, size_of
 from moderation.lru_cache import LruCache
 from moderation.probe import with_probe
+from moderation.readings.finished_blocks import FinishedBlocks
 from moderation.stream.stream_schema import StreamReply, StreamRequest
 from moderation.two_readings import Reader, worst_reading
 from moderation.verdict import Severity, Verdict, worst
@@ -114,9 +115,14 @@ class Guard:
         """The newest facts about the endpoint, without asking it; None if there are none."""
         return self._endpoint.facts
 
-    async def read(self, text: str) -> TurnReading:
-        """A text as this guard reads it. If it was read before, this takes microseconds."""
-        return await self._reader.read(text)
+    async def read(self, text: str, finished: FinishedBlocks | None = None) -> TurnReading:
+        """A text as this guard reads it. If it was read before, this takes microseconds.
+
+        Args:
+            text: of a turn.
+            finished: of the same turn, if it grows and is read more than once.
+        """
+        return await self._reader.read(text, finished)
 
     async def context(self, turns: Conversation) -> Context:
         """Turns as the context of others."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from moderation.context import TurnReading, text_key
 from moderation.fair_slots import FairSlots
 from moderation.lru_cache import LruCache
+from moderation.readings.finished_blocks import FinishedBlocks
 from moderation.readings.reading import neutralise, readings
 from moderation.readings.words import known_words
 from moderation.verdict import Severity, Verdict, worst
@@ -16,6 +17,8 @@ from moderation.verdict import Severity, Verdict, worst
 # A thousand characters take about a millisecond. Longer texts are read in a thread; between short ones, after this many
 # characters, the event loop gets a turn.
 _READ_AT_ONCE = 6_000
+# Of a longer text, the hash takes a millisecond too.
+_HASHED_AT_ONCE = 200_000
 # Python's default is 5 ms.
 _TURN_SECONDS = 0.0005
 # The cache's size in characters (10 to 50 MB). The overhead of an entry counts as this many characters.
@@ -52,35 +55,38 @@ class Reader:
         """Characters in the cache."""
         return self._kept.weight
 
-    async def read(self, text: str) -> TurnReading:
-        """The readings of a text of any length. Raises Crowded if too many long texts wait."""
-        key = text_key(text)
+    async def read(self, text: str, finished: FinishedBlocks | None = None) -> TurnReading:
+        """The readings of a text of any length; with `finished`, of one that grows.
+
+        Raises:
+            Crowded: too many long texts wait.
+        """
+        key = text_key(text) if len(text) <= _HASHED_AT_ONCE else await asyncio.to_thread(text_key, text)
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[key] = await self._read(key, text)
+            kept = self._kept[key] = await self._read(key, text, finished)
         return _with_text(kept, text)
 
-    async def _read(self, key: bytes, text: str) -> _Kept:
+    async def _read(self, key: bytes, text: str, finished: FinishedBlocks | None) -> _Kept:
         # The first text unpacks the word list, which takes as long as many texts.
         if len(text) > _READ_AT_ONCE or (self._undo and not known_words.cache_info().currsize):
             async with self._long.slot(len(text)):
-                seen, undone = await asyncio.to_thread(self._readings_with_pauses, text)
-        else:
-            self._read_since_pause += len(text)
-            if self._read_since_pause > _READ_AT_ONCE:
-                self._read_since_pause = 0
-                await asyncio.sleep(0)
-            seen, undone = self._readings(text)
+                return await asyncio.to_thread(self._read_with_pauses, key, text, finished)
+        self._read_since_pause += len(text)
+        if self._read_since_pause > _READ_AT_ONCE:
+            self._read_since_pause = 0
+            await asyncio.sleep(0)
+        return self._read_now(key, text, finished)
+
+    def _read_with_pauses(self, key: bytes, text: str, finished: FinishedBlocks | None) -> _Kept:
+        with _quick_turns:
+            return self._read_now(key, text, finished)
+
+    def _read_now(self, key: bytes, text: str, finished: FinishedBlocks | None) -> _Kept:
+        seen, undone = readings(text, finished) if self._undo else (neutralise(text, finished), None)
         size = len(seen.encode("utf-8", "surrogatepass"))
         same = seen == text
         return _Kept(None if same else seen, undone, key if same else text_key(seen), size)
-
-    def _readings_with_pauses(self, text: str) -> tuple[str, str | None]:
-        with _quick_turns:
-            return self._readings(text)
-
-    def _readings(self, text: str) -> tuple[str, str | None]:
-        return readings(text) if self._undo else (neutralise(text), None)
 
 
 class _QuickTurns:

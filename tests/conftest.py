@@ -14,10 +14,12 @@ from moderation.endpoint.endpoint import Endpoint
 from moderation.guard import Guard
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.parsing import parse_without_collections
+from tests.stands.patience import lift_limits_of_modules
 from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE
 
 parse_without_collections()
+lift_limits_of_modules()
 
 # A shell that runs tests in the background lets them, and all that they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

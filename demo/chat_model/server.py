@@ -1,7 +1,8 @@
 """The scripted chat model: an OpenAI-compatible HTTP server whose answers come from `script.toml`.
 
 It replaces a real chat model, so that the demo needs no download and a test knows the answers in advance. `GET /log`
-returns the requests that it got, `DELETE /log` clears them, `POST /delay {"seconds": s}` changes the speed.
+returns the requests that it got, and `DELETE /log` clears them. After `POST /stop {"after": words}` streamed answers
+stop when they have said these words; with no words they go on.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class ChatModel:
         self.log = log
         self.models = models
         self.delay = delay
+        self._stops_after = ""
+        self._goes_on = asyncio.Event()
 
     def app(self) -> Starlette:
         return Starlette(
@@ -66,7 +69,7 @@ class ChatModel:
                 Route("/v1/chat/completions", self.complete, methods=["POST"]),
                 Route("/log", self.show_log, methods=["GET"]),
                 Route("/log", self.clear_log, methods=["DELETE"]),
-                Route("/delay", self.set_delay, methods=["POST"]),
+                Route("/stop", self.stop, methods=["POST"]),
             ]
         )
 
@@ -88,9 +91,13 @@ class ChatModel:
         return StreamingResponse(self._events(completion, with_usage), media_type="text/event-stream")
 
     async def _events(self, completion: Completion, with_usage: bool) -> AsyncIterator[str]:
+        said = ""
         for chunk in completion.chunks(with_usage=with_usage):
             yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
+            said += "".join(choice["delta"].get("content", "") for choice in chunk["choices"])
             await asyncio.sleep(self.delay)
+            if self._stops_after and self._stops_after in said:
+                await self._goes_on.wait()
         yield "data: [DONE]\n\n"
 
     async def show_log(self, request: Request) -> Response:
@@ -100,8 +107,9 @@ class ChatModel:
         self.log.clear()
         return Response(status_code=204)
 
-    async def set_delay(self, request: Request) -> Response:
-        self.delay = float((await request.json())["seconds"])
+    async def stop(self, request: Request) -> Response:
+        self._stops_after = str((await request.json())["after"])
+        (self._goes_on.clear if self._stops_after else self._goes_on.set)()
         return Response(status_code=204)
 
 

@@ -164,9 +164,9 @@ class Stack:
         files = sorted(self.state.audit.glob("*.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
-    def set_token_delay(self, seconds: float) -> None:
-        """Changes the speed of the scripted chat model while it runs."""
-        httpx.post(self._chat("/delay"), json={"seconds": seconds}, timeout=SECONDS, trust_env=False).raise_for_status()
+    def stop_answers(self, after: str) -> None:
+        """Streamed answers of the scripted chat model stop when they have said these words; with "" they go on."""
+        httpx.post(self._chat("/stop"), json={"after": after}, timeout=SECONDS, trust_env=False).raise_for_status()
 
     @property
     def model(self) -> str:

@@ -33,6 +33,8 @@ from webui.request_notices import RequestNotices
 
 # Events are read when a check is due, which costs a tenth of reading each by itself; more than these do not wait.
 _MOST_UNREAD = 256
+# Seconds of reading in one go. Some model servers' events take half a millisecond each, and Open WebUI has other users.
+_READ_IN_ONE_GO = 0.002
 
 
 class GuardedStream:
@@ -116,26 +118,26 @@ class GuardedStream:
         if finish_reason(object_or_empty(choices[0])):
             return await self._finish()
         if not self._terms.hold:
-            return self._at_once()
+            return await self._at_once()
         if self._check is None:
             if self._clock() < self._progress.due and len(self._unread) < _MOST_UNREAD:
                 return NO_EVENT
-            if (withheld := self._read()) is not None:
+            if (withheld := await self._read()) is not None:
                 return withheld
             if not self._progress.has_more() or self._clock() < self._progress.due:
                 return NO_EVENT
             self._start(self._progress.reading())
         if self._shown.any and self._check is not None and not self._check.done():
-            return NO_EVENT if len(self._unread) < _MOST_UNREAD else self._read() or NO_EVENT
+            return NO_EVENT if len(self._unread) < _MOST_UNREAD else await self._read() or NO_EVENT
         return await self._settled()
 
-    def _at_once(self) -> Body:
+    async def _at_once(self) -> Body:
         """Show what came, and judge it afterwards."""
-        if (withheld := self._read()) is not None:
+        if (withheld := await self._read()) is not None:
             return withheld
-        shown = self._shown.of(self._held.release_all())
+        shown = await self._shown.of(self._held.release_all())
         if self._check is not None and self._check.done():
-            settled = self._settle(self._check.result())
+            settled = await self._settle(self._check.result())
             return settled if self.ended else shown
         if self._check is None and self._progress.has_more() and self._clock() >= self._progress.due:
             self._start(self._progress.reading())
@@ -144,7 +146,7 @@ class GuardedStream:
     async def _finish(self) -> Body:
         """Judge all of the answer, and show the rest of it."""
         self._whole = True
-        if (withheld := self._read()) is not None:
+        if (withheld := await self._read()) is not None:
             return withheld
         # A server may say that it is done without a reason.
         self._reader.finish.setdefault(0, "stop")
@@ -161,10 +163,14 @@ class GuardedStream:
             events.append(await self._settled())
         return one_event(filter(None, events)) if len(events) > 1 else events[0]
 
-    def _read(self) -> Body | None:
+    async def _read(self) -> Body | None:
         """Read what came. Gives what is shown instead if a part of it may not be shown at all."""
         events, self._unread = self._unread, []
+        pause_at = self._clock() + _READ_IN_ONE_GO
         for event in events:
+            if self._clock() >= pause_at:
+                await asyncio.sleep(0)
+                pause_at = self._clock() + _READ_IN_ONE_GO
             for piece in self._reader.pieces_of(event):
                 self._held.feed(piece)
         media = self._media
@@ -193,9 +199,9 @@ class GuardedStream:
 
     async def _settled(self) -> Body:
         assert self._check is not None
-        return self._settle(await self._check)
+        return await self._settle(await self._check)
 
-    def _settle(self, judged: Judged) -> Body:
+    async def _settle(self, judged: Judged) -> Body:
         """Show what a check cleared, or what is shown instead of the answer."""
         reading, self._check, self._reading = self._reading, None, None
         assert reading is not None
@@ -206,7 +212,7 @@ class GuardedStream:
         if end is None or end is End.COMPLETE:
             if end is not None:
                 self._end()
-            return self._shown.of(released)
+            return await self._shown.of(released)
         review = Review(judged.verdict, decision, 0, True)
         return self._concluded(self._notices.withheld(review, self._held.text))
 

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 from functions.answers.one_event import one_event
 from moderation.answer.channels import Piece
+from moderation.answer.pauses import in_parts
 from moderation.conversation import Turn
 from webui.bodies import Body
 from webui.chat_completions import end_chunk, text_chunk, with_role
 from webui.guarded.answer_reader import AnswerReader
-from webui.guarded.chunks import chunks_of, retraction_chunk
+from webui.guarded.chunks import Chunks, retraction_chunk
 
 NO_EVENT: Body = {}
 """In place of an event of which nothing is shown now."""
@@ -47,15 +48,16 @@ class ShownEvents:
         self.any = False
         """Whether the reader has seen anything."""
 
-    def of(self, released: Sequence[Piece]) -> Body:
+    async def of(self, released: Sequence[Piece]) -> Body:
         """The event that says what may be shown."""
         if not released:
             return NO_EVENT
-        chunks = list(chunks_of(released, self._reader))
-        if self._preface:
-            chunks.insert(0, text_chunk(self._reader.envelope, self._preface))
-            self._preface = ""
-        event = one_event(chunks)
+        chunks = Chunks(self._reader)
+        async for part in in_parts(released):
+            chunks.add(part)
+        preface = [text_chunk(self._reader.envelope, self._preface)] if self._preface else []
+        self._preface = ""
+        event = one_event([*preface, *chunks])
         if event["choices"] and not self.any:
             self.any = True
             event = with_role(event)

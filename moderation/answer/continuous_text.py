@@ -6,10 +6,12 @@ from bisect import bisect_left
 # The header of a data URL in the text, which Markdown and HTML show as a picture, sound or video.
 _HEADER = re.compile(r"data:(image|audio|video)/[\w.+-]{1,40}(?:;[\w=.-]{1,40}){0,4};base64,", re.IGNORECASE | re.ASCII)
 _HEADER_CHARS = 256
+# How every header ends. It is found in a tenth of the time, since its beginning is looked for in one case of letters.
+_HEADER_END = re.compile("64,(?<=;(?i:base)64,)")
+_HEADER_END_CHARS = 8
 _PICTURE_DATA = re.compile(r"[A-Za-z0-9+/=_-]*")
 # The beginning of the data is read too: anything shorter may be a word.
 _READ_DATA_CHARS = 64
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ContinuousText:
@@ -43,8 +45,7 @@ class ContinuousText:
         if part and "\ud800" <= part[-1] <= "\udbff":
             # A surrogate pair that is split over two parts.
             part, self._half = part[:-1], part[-1]
-        if _SURROGATE.search(part):
-            part = part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        part = _without_surrogates(part)
         self._waiting.append(part)
         self.length += len(part)
         while part:
@@ -78,8 +79,7 @@ class ContinuousText:
 
     def _read_words(self, part: str) -> str:
         """Add text up to where the data of a picture begins. Returns the rest of `part`."""
-        if "," not in part:
-            # The header of a data URL ends with a comma.
+        if "," not in part or not _HEADER_END.search(self._tail[-_HEADER_END_CHARS:] + part):
             self._add(part)
             return ""
         seen = self._tail + part
@@ -117,3 +117,12 @@ class ContinuousText:
             self._readable.append(words)
             self.readable_length += len(words)
             self._tail = (self._tail + words[-_HEADER_CHARS:])[-_HEADER_CHARS:]
+
+
+def _without_surrogates(part: str) -> str:
+    try:
+        # Quicker than to search for them.
+        part.encode()
+    except UnicodeEncodeError:
+        return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return part

@@ -12,6 +12,7 @@ from moderation.errors import StreamLost, TooLong
 from moderation.guard import Guard
 from moderation.policy import Policy
 from moderation.probe import with_probe
+from moderation.readings.finished_blocks import FinishedBlocks
 from moderation.stream.stream_schema import StreamReply, StreamRequest, answer_verdict
 from moderation.stream.stream_wire import opening_turns
 from moderation.verdict import Severity, Verdict
@@ -47,6 +48,7 @@ class GrowingAnswer:
         begun = bool(context) and context[-1].role == "assistant"
         self._opening = self._context.pop().text if begun else ""
         self._read_context: Context | None = None
+        self._finished = FinishedBlocks()
         self._stream: _Stream | None = None
         self._asked = False
         self._judged = False
@@ -70,7 +72,9 @@ class GrowingAnswer:
         # Later checks yield to first checks: their reader already has some text to read.
         asking_later(self._judged)
         self._judged = True
-        verdict = await self._guard.judge_turn(self._read_context, "assistant", await self._guard.read(text))
+        verdict = await self._guard.judge_turn(
+            self._read_context, "assistant", await self._guard.read(text, self._finished)
+        )
         certain = (verdict.probabilities or {}).get(Severity.UNSAFE, 0) >= _CERTAIN
         return Judged(verdict, len(text), certain)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from moderation.answer.channels import Piece, Reading
 from moderation.answer.growing import GrowingAnswer, Judged
 from moderation.answer.holdback import HoldBack
+from moderation.answer.pauses import in_parts
 from moderation.answer.progress import AnswerProgress, End
 from moderation.conversation import Turn
 from moderation.guard import Guard
@@ -36,7 +37,7 @@ class Watcher:
         guard: judges.
         policy: decides.
         context: the conversation before the answer, as it was sent to the model.
-        emit: called with cleared pieces: at most one per channel and call, then payloads.
+        emit: called with cleared pieces: at most one per channel and check, then payloads, in several calls if many.
         cleared: completes when the prompt is cleared; nothing is emitted before.
         hold: False emits at once and judges afterwards; the caller then retracts a refused answer.
         pictures: whether pictures inside a text may be emitted.
@@ -47,7 +48,7 @@ class Watcher:
         guard: Guard,
         policy: Policy,
         context: Sequence[Turn],
-        emit: Callable[[list[Piece]], None],
+        emit: Callable[[Sequence[Piece]], None],
         cleared: Awaitable[object],
         *,
         hold: bool = True,
@@ -113,7 +114,8 @@ class Watcher:
             await asyncio.shield(self._cleared)
             whole = self._is_whole(reading, reader)
             released, end = progress.outcome(judged, decision, reading, whole=whole, now=loop.time())
-            self._emit(released)
+            async for part in in_parts(released):
+                self._emit(part)
             if end is End.COMPLETE:
                 # Raises the upstream's error: an answer that failed is not complete.
                 await reader

@@ -5,6 +5,7 @@ import binascii
 import codecs
 import html
 import re
+import string
 from collections.abc import Callable
 
 from moderation.readings.words import adds_words, known_words
@@ -22,6 +23,7 @@ _BACKSLASH = re.compile(r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9
 _BYTE_RUN = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _OCTAL = re.compile(r"\\([01][0-7]{2})")
 _FEWEST_ROT13_WORDS = 3
+_ROT13 = {ord(letter): codecs.encode(letter, "rot13") for letter in string.ascii_letters}
 # Base64 in both alphabets: one word; several lines; groups of four characters.
 _BASE64_WORD = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:(?:[A-Za-z0-9+/]{20,}\r?\n)+[A-Za-z0-9+/]{2,}|(?:[A-Za-z0-9+/]{4} ){3,}[A-Za-z0-9+/]{2,4}"
@@ -119,12 +121,12 @@ def _without_rot13(text: str) -> str:
     known = known_words()
     words = [word[0].lower() for word in found]
     unknown = {word for word in words if word not in known}
-    decoded = {word for word in unknown if codecs.encode(word, "rot13") in known}
+    decoded = {word for word in unknown if word.translate(_ROT13) in known}
     if len(decoded) < _FEWEST_ROT13_WORDS:
         return text
     parts, end, stretch = [], 0, list[int]()
     for at, word in enumerate([*words, ""]):
-        if word in unknown or len(word) == 1 or (word and codecs.encode(word, "rot13") in known):
+        if word in unknown or len(word) == 1 or (word and word.translate(_ROT13) in known):
             stretch.append(at)
             continue
         while stretch and words[stretch[-1]] not in decoded:
@@ -133,7 +135,7 @@ def _without_rot13(text: str) -> str:
             del stretch[0]
         if _is_rot13([words[at] for at in stretch], decoded):
             start, stop = found[stretch[0]].start(), found[stretch[-1]].end()
-            parts += [text[end:start], codecs.encode(text[start:stop], "rot13")]
+            parts += [text[end:start], text[start:stop].translate(_ROT13)]
             end = stop
         stretch = []
     return "".join([*parts, text[end:]])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from moderation.readings.unicode_tables import (
     ALPHABETS,
@@ -28,6 +29,8 @@ _REGIONS = frozenset(map("".join, zip(FLAG_REGIONS[::2], FLAG_REGIONS[1::2], str
 # The least share of letters in a word of leetspeak. It does not apply in a text with at least three such words.
 _LEAST_LETTERS = 0.33
 _FEWEST_LEET_WORDS = 3
+# The end of an answer that grows is read again and again, with the same words.
+_WORDS_KEPT, _LONGEST_KEPT = 4096, 32
 _NUMERONYM = re.compile("[A-Za-z][0-9]{2,}[A-Za-z]")
 _NUMBERED = re.compile("[A-Za-z]+[0-9]")
 _LONGEST_DISGUISED = 60
@@ -77,6 +80,11 @@ def letters_of(word: str) -> Iterator[str]:
 
 def hidden_word(word: str, shortest: int = 3) -> str | None:
     """The known word, of at least `shortest` letters, that `word` hides; None if none, or if `word` is itself known."""
+    return _hidden_word(word, shortest) if len(word) <= _LONGEST_KEPT else _hidden_word.__wrapped__(word, shortest)
+
+
+@lru_cache(_WORDS_KEPT)
+def _hidden_word(word: str, shortest: int) -> str | None:
     known = known_words()
     if word.lower() in known:
         return None
@@ -98,7 +106,7 @@ def _without_marks(word: re.Match[str]) -> str:
 
 def plain_letters(text: str) -> str:
     """`text` with words in look-alikes, in leetspeak or in letters drawn with signs replaced by plain letters."""
-    if not text.isascii():
+    if not text.isascii() and _LOOK.search(text):
         alphabet_meant = _MEANT_ALPHABET.search(text) is not None
         looked_at = _LOOKING_WORD.sub(lambda word: _plain_lookalikes(word, alphabet_meant), text)
         # If there are such words, the short words in look-alikes are treated alike.

@@ -6,9 +6,9 @@ Only the guard's copy of a turn is changed. The chat model and the page keep the
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import lru_cache
 
 from moderation.readings.escapes import without_escapes
+from moderation.readings.finished_blocks import FinishedBlocks
 from moderation.readings.fragments import join_fragments
 from moderation.readings.invisible import visible_text
 from moderation.readings.lookalikes import plain_letters, without_marks
@@ -29,37 +29,45 @@ _FAR_MARK = f"[{MARK_CHARS}{FAR_MARK_CHARS}]"
 _HEAPED_FAR_MARKS = re.compile(f"({_FAR_MARK}{{8}}){_FAR_MARK}+")
 # Long texts are read in blocks of about this many characters, so that other threads can run in between.
 _BLOCK = 5_000
-# An answer that grows is read again and again, but nothing changes in the blocks before its last one. The cache takes
-# some ten megabytes at most.
-_BLOCKS_KEPT = 256
 _WHITE = re.compile(r"\s")
 # This ligature (a common Arabic phrase) becomes eighteen characters if normalised, so it is left as it is.
 _LONGEST_LIGATURE = "\ufdfa"
 
 
-def neutralise(text: str) -> str:
+def neutralise(text: str, finished: FinishedBlocks | None = None) -> str:
     """One turn's text as the guard reads it: template markers broken, invisible characters resolved. Of any length."""
-    return _without_markers(_normal(text))
+    finished = finished or FinishedBlocks()
+    return _without_markers("".join(finished.each(_seen, _blocks(text))), finished)
 
 
-def readings(text: str) -> tuple[str, str | None]:
+def readings(text: str, finished: FinishedBlocks | None = None) -> tuple[str, str | None]:
     """The two readings of one turn's text, of any length.
+
+    Args:
+        text: of the turn.
+        finished: of the same turn, if it grows and is read more than once.
 
     Returns:
         What its reader sees, as `neutralise` returns it; and the same with all obfuscation undone, None if there is
         none.
     """
-    normal = _normal(text)
-    bare = normal if text.isascii() else _normal(text, bare=True)
-    *finished, last = _blocks(bare)
-    plain = "".join([*map(_undone_once, finished), _undone(last)])
-    return _without_markers(normal), None if plain == normal else _without_markers(plain)
+    finished = finished or FinishedBlocks()
+    normal, bare = map("".join, zip(*finished.each(_seen_and_bare, _blocks(text)), strict=True))
+    plain = "".join(finished.each(_undone, _blocks(bare)))
+    return _without_markers(normal, finished), None if plain == normal else _without_markers(plain, finished)
 
 
-def _normal(text: str, *, bare: bool = False) -> str:
-    """`text` as it is seen, in Unicode's form NFKC. With `bare`, without marks that hide words."""
-    parts = [_with_few_marks(visible_text(block)) for block in _blocks(text)]
-    return "".join(_compatible(without_marks(part) if bare else part) for part in parts)
+def _seen(block: str) -> str:
+    """`block` as it is seen, in Unicode's form NFKC."""
+    return _seen_and_bare(block)[0]
+
+
+def _seen_and_bare(block: str) -> tuple[str, str]:
+    """`block` as it is seen, in Unicode's form NFKC; and the same without marks that hide words."""
+    shown = _with_few_marks(visible_text(block))
+    bare = shown if shown.isascii() else without_marks(shown)
+    seen = _compatible(shown)
+    return seen, seen if bare == shown else _compatible(bare)
 
 
 def _compatible(text: str) -> str:
@@ -75,14 +83,9 @@ def _with_few_marks(text: str) -> str:
     return (_HEAPED_FAR_MARKS if _FAR.search(text) else _HEAPED_MARKS).sub(r"\1", text)
 
 
-@lru_cache(_BLOCKS_KEPT)
-def _undone_once(block: str) -> str:
-    return _undone(block)
-
-
-def _undone(text: str) -> str:
-    clear = without_escapes(text)
-    return join_fragments(plain_letters(clear if clear == text else _normal(clear)))
+def _undone(block: str) -> str:
+    clear = without_escapes(block)
+    return join_fragments(plain_letters(clear if clear == block else "".join(map(_seen, _blocks(clear)))))
 
 
 def _blocks(text: str) -> list[str]:
@@ -98,7 +101,7 @@ def _blocks(text: str) -> list[str]:
     return [*blocks, text[start:]]
 
 
-def _without_markers(text: str) -> str:
+def _without_markers(text: str, finished: FinishedBlocks) -> str:
     parts, end, at = [], 0, text.find("<")
     while at >= 0:
         if _MARKER.match(text, at):
@@ -106,7 +109,7 @@ def _without_markers(text: str) -> str:
             end = at + 1
         at = text.find("<", at + 1)
     clear = "".join([*parts, text[end:]])
-    return "".join(map(_without_speakers, _line_blocks(clear))).strip()
+    return "".join(finished.each(_without_speakers, list(_line_blocks(clear)))).strip()
 
 
 def _without_speakers(lines: str) -> str:

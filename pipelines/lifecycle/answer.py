@@ -16,6 +16,7 @@ from webui.bodies import Body
 _BEAT_SECONDS = 0.5
 # The server notices a reader that leaves while it waits, and it drops most abandoned iterators sooner or later. Of the
 # others, a reader that has not asked for a frame for this long counts as gone: it may also be slow, or its server busy.
+# Counted in looks, one a second: while this process itself is stopped, no reader can ask.
 _PATIENCE_SECONDS = 10
 _WATCH_SECONDS = 1
 DONE = "data: [DONE]"
@@ -48,12 +49,14 @@ class AnswerWriter:
     async def abandoned(self) -> None:
         """Returns when nobody reads any longer. A reader whom a busy server does not serve has not left."""
         dropped = asyncio.wrap_future(self.dropped)
-        seen, since = self.away_since, time.monotonic()
+        seen, away = self.away_since, 0.0
         while not dropped.done():
             await asyncio.wait({dropped}, timeout=_WATCH_SECONDS)
             if seen is None or seen != self.away_since or self._server_is_busy():
-                seen, since = self.away_since, time.monotonic()
-            elif time.monotonic() - since >= _PATIENCE_SECONDS:
+                seen, away = self.away_since, 0.0
+                continue
+            away += _WATCH_SECONDS
+            if away >= _PATIENCE_SECONDS:
                 return
 
 

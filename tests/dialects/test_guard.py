@@ -52,7 +52,7 @@ async def test_what_a_server_cannot_do_is_detected_once(guard: Guard, endpoint: 
 
 
 async def test_a_refusal_is_detected(guard_url: str, stub: StandIn) -> None:
-    guard = Guard(Endpoint(guard_url, timeout=PATIENCE, refusals=True))
+    guard = Guard(Endpoint(guard_url, timeout=PATIENCE, refusals=True), timeout=PATIENCE)
     verdict = await guard.judge([*prompt("hello"), Turn("assistant", "I am unable to do that.")])
     await guard.aclose()
     assert (verdict.severity, verdict.refusal) == (Severity.SAFE, True)
@@ -230,7 +230,7 @@ async def test_windows_of_an_answer_keep_the_question(guard: Guard, stub: StandI
 
 async def test_a_model_is_chosen_by_its_name_if_the_admin_gives_one(guard_url: str, stub: StandIn) -> None:
     stub.model = "my-guard"
-    guard = Guard(Endpoint(guard_url, model="my-guard", timeout=PATIENCE))
+    guard = Guard(Endpoint(guard_url, model="my-guard", timeout=PATIENCE), timeout=PATIENCE)
     assert (await guard.judge(prompt("hello"))).severity is Severity.SAFE
     await guard.aclose()
     assert (guard.model, {request["model"] for request in stub.requests}) == ("my-guard", {"my-guard"})

@@ -33,10 +33,12 @@ class ChannelPage:
         )
         made = admin.post("/api/v1/channels/create", {"name": "harbour", "access_grants": _EVERYBODY})
         channel = cls(page, api, made["id"])
-        channel.reload()
-        yield channel
-        admin.http.delete(f"/api/v1/channels/{channel.channel_id}/delete").raise_for_status()
-        admin.post(_CONFIG, before)
+        try:
+            channel.reload()
+            yield channel
+        finally:
+            admin.http.delete(f"/api/v1/channels/{channel.channel_id}/delete").raise_for_status()
+            admin.post(_CONFIG, before)
 
     def reload(self) -> None:
         self.page.goto(str(self.api.http.base_url.join(f"/channels/{self.channel_id}")))

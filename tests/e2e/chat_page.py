@@ -7,6 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 from demo.webui_client.webui_api import WebuiApi
 from tests.e2e.recorder import Recorder
 from tests.e2e.stored_chat import StoredChat
+from tests.stands.waiting import wait_until
 
 
 class ChatPage:
@@ -42,6 +43,10 @@ class ChatPage:
         """The stored chat, once it has this number of answers, including those of other branches."""
         self.page.wait_for_url("**/c/*")
         return StoredChat.settled(self.api, self.chat_id, answers)
+
+    def titled(self, title: str) -> None:
+        """Waits until the chat has this title: Open WebUI makes the first one apart, and so perhaps later."""
+        wait_until(lambda: StoredChat.read(self.api, self.chat_id).title == title)
 
     @property
     def chat_id(self) -> str:

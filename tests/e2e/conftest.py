@@ -16,6 +16,7 @@ from demo.webui_client.visitor import Visitor
 from demo.webui_client.webui_api import WebuiApi
 from tests.e2e.chat_host import CHAT_HOSTS
 from tests.e2e.chat_page import ChatPage
+from tests.e2e.chat_tasks import wait_for_tasks
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.plain_webui import PlainWebui
 from tests.e2e.texts import CHAT_MODELS
@@ -89,6 +90,7 @@ def open_page(browser: Browser) -> Iterator[Callable[[WebuiApi], Page]]:
 @pytest.fixture
 def chat_page(stack: Stack, open_page: Callable[[WebuiApi], Page]) -> ChatPage:
     """The chat page of the ordinary user, who has no chats yet; the chat model's log is empty."""
+    wait_for_tasks(stack.admin)
     stack.clear_chat_log()
     stack.user.http.delete("/api/v1/chats/").raise_for_status()
     page = ChatPage(open_page(stack.user), stack.user)
@@ -99,6 +101,7 @@ def chat_page(stack: Stack, open_page: Callable[[WebuiApi], Page]) -> ChatPage:
 @pytest.fixture
 def visitor(stack: Stack) -> Visitor:
     """The ordinary user without a browser."""
+    wait_for_tasks(stack.admin)
     stack.clear_chat_log()
     return Visitor(stack.user, CHAT_MODELS[0])
 
@@ -148,8 +151,7 @@ def guarded_stack(request: pytest.FixtureRequest) -> GuardedStack:
 @pytest.fixture
 def guarded(guarded_stack: GuardedStack) -> GuardedStack:
     """The same, with the stubs reset."""
-    guarded_stack.as_new()
-    return guarded_stack
+    return guarded_stack.settled()
 
 
 @pytest.fixture(scope="package")

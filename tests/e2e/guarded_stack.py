@@ -14,6 +14,7 @@ from demo.webui_client.protection import Protection
 from demo.webui_client.provision import Connection
 from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.chat_host import CHAT_HOSTS, CHAT_MODELS, ChatHost
+from tests.e2e.chat_tasks import wait_for_tasks
 from tests.e2e.recorder import Recorder
 from tests.e2e.texts import SEA_PROMPT, UNSAFE_WORDS
 from tests.stands.guards.stub_guard import StubGuard
@@ -58,6 +59,8 @@ class GuardedStack:
         for child in stack.processes.children.values():
             # The default of a valve: a verdict that a test delays is not given up meanwhile.
             child.environment["QWEN3GUARD_TIMEOUT_SECONDS"] = f"{PATIENCE:g}"
+        # Nor is a server forgotten that lists nothing for ten seconds.
+        stack.processes.children["webui"].environment["AIOHTTP_CLIENT_TIMEOUT_MODEL_LIST"] = f"{PATIENCE:g}"
         guarded = cls(stack, guard_port)
         with serve(guarded.model.app, model_port), guarded._guard_server:
             guarded.start_guard()
@@ -71,12 +74,23 @@ class GuardedStack:
         """Stop the guard's server: its address refuses connections from now on."""
         self._guard_server.close()
 
+    def release(self) -> None:
+        """Guard and model answer all requests that wait."""
+        self.guard.release()
+        self.model.release()
+
+    def settled(self) -> GuardedStack:
+        """The same as new, once Open WebUI has nothing to do for the chats of the test before. It must run."""
+        self.release()
+        wait_for_tasks(self.stack.admin)
+        self.as_new()
+        return self
+
     def as_new(self) -> None:
         """Reset guard and model once they are idle; their servers continue."""
         self._tests += 1
         self.prompt = f"{SEA_PROMPT} This is question {self._tests}."
-        self.guard.release()
-        self.model.release()
+        self.release()
         wait_until(lambda: not (self.model.streaming or self.guard.at_once))
         for stub, fresh in ((self.guard, StubGuard()), (self.model, ChattingModel())):
             vars(stub).update({name: value for name, value in vars(fresh).items() if name != "app"})

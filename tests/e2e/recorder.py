@@ -48,6 +48,11 @@ class Recorder:
         self._catch_up()
         return _found(words, self.frames)
 
+    def counted(self, text: str) -> set[int]:
+        """How many times the text was on the page, at any of the times so far."""
+        self._catch_up()
+        return {screen.count(text) for screen in self.screens}
+
     def _listen(self, socket: WebSocket) -> None:
         socket.on("framereceived", lambda frame: self.frames.append(str(frame)))
 

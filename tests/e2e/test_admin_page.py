@@ -121,7 +121,8 @@ def test_the_server_starts_with_stale_valves(stack: Stack, how: str) -> None:
     assert now["strictness"] == "strict"
     kept = held["guard_base_url"] if how != "cut off" else Valves().guard_base_url
     assert now["guard_base_url"] == kept
-    stack.set_valves(FILTER, guard_base_url=stack.guard_url, refusal_model=held["refusal_model"])
+    needed = {name: held[name] for name in ("guard_base_url", "refusal_model", "timeout_seconds")}
+    stack.set_valves(FILTER, **needed)
     visitor = Visitor(stack.user, CHAT_MODELS[0])
     assert visitor.ask(UNSAFE_PROMPT).text == EN["prompt_refused"]
     assert SAFE_ANSWER in visitor.ask(SAFE_PROMPT).text

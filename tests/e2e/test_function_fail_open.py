@@ -78,8 +78,10 @@ def other_filter(guarded: GuardedStack, does: str, *, priority: int, hook: str =
     path = guarded.stack.state.folder / "other.py"
     path.write_text(OTHER.format(priority=priority, hook=hook, argument=argument, does=does))
     functions.install(path)
-    yield
-    guarded.stack.admin.http.delete("/api/v1/functions/id/other/delete").raise_for_status()
+    try:
+        yield
+    finally:
+        guarded.stack.admin.http.delete("/api/v1/functions/id/other/delete").raise_for_status()
 
 
 def ask(guarded: GuardedStack, prompt: str, model: str = DIRECT) -> httpx.Response:

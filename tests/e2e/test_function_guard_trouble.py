@@ -9,6 +9,7 @@ import pytest
 from demo.webui_client.visitor import Visitor
 from tests.e2e.chat_host import FUNCTIONS
 from tests.e2e.guarded_stack import GuardedStack
+from tests.e2e.stored_chat import holds
 from tests.e2e.texts import EN
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
@@ -56,8 +57,9 @@ def test_a_prompt_without_a_verdict_is_withheld(guarded: GuardedStack, number: i
             seen = Visitor(guarded.stack.user, guarded.models[0]).ask(prompt)
         assert guarded.host.refusal(seen) == EN["not_checked"]
         # A filter sees no task, such as the title of a new chat.
-        assert guarded.model.tasks == [] or not guarded.host.guards_models
-        assert len(guarded.model.requests) == len(guarded.model.tasks)
+        reached = [body for body in guarded.model.requests if holds(body, prompt)]
+        assert reached == [] or not guarded.host.guards_models
+        assert all(holds(body, "### Task:") for body in reached)
 
         def records() -> list[dict[str, Any]]:
             return [record for record in guarded.audit(seen.chat_id) if record["direction"] == "prompt"]

@@ -17,17 +17,15 @@ from tests.e2e.bystanders import Bystanders
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.stored_chat import StoredChat, holds
 from tests.e2e.texts import BOMB, CHAT_MODELS, EN, LOCK, NEXT_PROMPT
-
-# Seconds for one token. The unsafe answer has eleven after its first unsafe words: enough to see these while it is
-# written, or to press Stop.
-SLOWLY = 0.8
+from tests.stands.waiting import wait_until
 
 
 @pytest.fixture
-def slow_answers(stack: Stack) -> Iterator[None]:
-    stack.set_token_delay(SLOWLY)
+def unfinished_answers(stack: Stack) -> Iterator[None]:
+    """An unsafe answer stops after its first unsafe words, and has more."""
+    stack.stop_answers(after=LOCK)
     yield
-    stack.set_token_delay(0.02)
+    stack.stop_answers(after="")
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "not streamed"])
@@ -42,15 +40,15 @@ def test_gap_the_pass_through_route_reaches_the_model_without_the_filter(stack: 
     assert holds(stack.chat_log(), BOMB)
 
 
-@pytest.mark.usefixtures("slow_answers")
+@pytest.mark.usefixtures("unfinished_answers")
 def test_gap_an_unsafe_answer_is_on_screen_until_it_is_complete(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.send(UNSAFE_ANSWER_PROMPT)
     expect(chat_page.answers).to_contain_text([LOCK])
-    stack.set_token_delay(0)
+    stack.stop_answers(after="")
     expect(chat_page.answers).to_have_text([EN["answer_withheld"]])
 
 
-@pytest.mark.usefixtures("slow_answers")
+@pytest.mark.usefixtures("unfinished_answers")
 def test_gap_stop_keeps_the_text_written_so_far_until_the_next_turn(stack: Stack, chat_page: ChatPage) -> None:
     chat_page.send(UNSAFE_ANSWER_PROMPT)
     expect(chat_page.answers).to_contain_text([LOCK])
@@ -60,7 +58,7 @@ def test_gap_stop_keeps_the_text_written_so_far_until_the_next_turn(stack: Stack
     expect(chat_page.answers).to_contain_text([LOCK])
     assert holds(stored.last("assistant")["content"], LOCK)
 
-    stack.set_token_delay(0)
+    stack.stop_answers(after="")
     stack.clear_chat_log()
     chat_page.ask(NEXT_PROMPT)
     assert not holds(stack.chat_log(), LOCK)
@@ -83,7 +81,7 @@ def test_gap_a_chats_first_prompt_stays_in_a_list_that_filters_do_not_get(stack:
 
 def test_gap_without_title_generation_the_sidebar_shows_the_refused_prompt(stack: Stack, visitor: Visitor) -> None:
     seen = visitor.ask(UNSAFE_PROMPT, background_tasks={"title_generation": False})
-    assert StoredChat.read(stack.user, seen.chat_id).title == UNSAFE_PROMPT
+    wait_until(lambda: StoredChat.read(stack.user, seen.chat_id).title == UNSAFE_PROMPT)
 
 
 def test_gap_the_text_of_a_file_reaches_the_model_unjudged(stack: Stack, visitor: Visitor) -> None:

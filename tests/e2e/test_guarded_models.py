@@ -38,8 +38,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedStack]:
 
 @pytest.fixture
 def guarded(both: GuardedStack) -> GuardedStack:
-    both.as_new()
-    return both
+    return both.settled()
 
 
 def ask(guarded: GuardedStack, prompt: str, model: str = MODEL, **more: Any) -> Seen:
@@ -176,9 +175,11 @@ def system_prompt(guarded: GuardedStack, text: str) -> Iterator[None]:
     before = guarded.stack.admin.get("/api/v1/models/model", id=MODEL)
     guarded.stack.admin.post(path, before | {"params": {"system": text}, "access_grants": [EVERYBODY]})
     guarded.stack.admin.get("/api/models", refresh=True)
-    yield
-    guarded.stack.admin.post(path, before | {"access_grants": [EVERYBODY]})
-    guarded.stack.admin.get("/api/models", refresh=True)
+    try:
+        yield
+    finally:
+        guarded.stack.admin.post(path, before | {"access_grants": [EVERYBODY]})
+        guarded.stack.admin.get("/api/models", refresh=True)
 
 
 RULE = "Never tell anybody how to make a bomb."

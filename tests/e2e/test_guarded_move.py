@@ -125,8 +125,7 @@ def after(direct: GuardedStack, stranger: WebuiApi, old_chats: dict[str, Seen]) 
 
 @pytest.fixture
 def guarded(after: GuardedStack) -> GuardedStack:
-    after.as_new()
-    return after
+    return after.settled()
 
 
 def usable(api: WebuiApi) -> set[str]:
@@ -152,8 +151,8 @@ def test_the_preset_is_guarded_and_keeps_its_system_prompt(guarded: GuardedStack
     guarded.model.says(CALM)
     seen = visitor.ask("What was it like?")
     assert (seen.text.strip(), seen.error) == (CALM.strip(), "")
-    assert guarded.model.requests[0]["model"] == OPEN
-    assert guarded.model.requests[0]["messages"][0] == {"role": "system", "content": SYSTEM}
+    (asked,) = [body for body in guarded.model.requests if not holds(body, "### Task:")]
+    assert (asked["model"], asked["messages"][0]) == (OPEN, {"role": "system", "content": SYSTEM})
     guarded.model.says(CALM + UNSAFE + CALM)
     unsafe = visitor.ask("And then?", after=seen)
     assert unsafe.text == EN["answer_withheld"]
@@ -169,8 +168,8 @@ def test_the_preset_is_guarded_and_keeps_its_system_prompt(guarded: GuardedStack
 
     wait_until(lambda: ("response", "refuse") in decisions())
     decided = decisions()
-    asked = [("prompt", "pass")] * 2
-    turns = [*asked, ("response", "pass"), *asked, ("response", "refuse")]
+    passed = [("prompt", "pass")] * 2
+    turns = [*passed, ("response", "pass"), *passed, ("response", "refuse")]
     assert [each for each in decided if each[0] not in ("task", "tools")] == turns
     # Open WebUI's own tools, which are in every request, are judged at most once.
     assert decided.count(("tools", "pass")) == len([each for each in decided if each[0] == "tools"]) <= 1

@@ -77,9 +77,8 @@ def test_a_safe_answer_is_shown_while_it_is_written(guarded: GuardedStack, guard
         stored = guarded_window.settled(answers=1)
     assert [text.strip() for text in said(stored.last("assistant"))] == [(CALM * 2).strip()] * 2
     expect(guarded_window.answers).to_contain_text([(CALM * 2).strip()])
-    counts = {screen.count("the sea, and") for screen in guarded_window.recorder.screens}
     # Two in the reasoning, two in the answer.
-    assert {0, 4} <= counts
+    wait_until(lambda: {0, 4} <= guarded_window.recorder.counted("the sea, and"))
 
 
 @pytest.mark.on(*EVERY_HOST)
@@ -160,7 +159,7 @@ def test_an_unsafe_continuation_of_an_answer_is_withheld(guarded: GuardedStack, 
     guarded_page.settled(answers=1)
     guarded_page.reload()
     # The text shown before was judged safe, and stays.
-    assert guarded_page.answers.all_inner_texts() == [f"{CALM.strip()}\n\n{NOTICE}"]
+    expect(guarded_page.answers).to_have_text([f"{CALM.strip()} {NOTICE}"], use_inner_text=True)
     assert guarded.leaked(guarded_page.recorder) == set()
 
 

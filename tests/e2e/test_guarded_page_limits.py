@@ -4,6 +4,7 @@ If a test fails here, Open WebUI has closed or changed a gap: change the table w
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -51,11 +52,16 @@ def test_gap_a_presets_refused_chat_has_its_prompt_as_title_and_no_chat_id_in_th
     before = len(guarded.stack.audit())
     guarded_window.ask(UNSAFE_PROMPT)
     expect(guarded_window.answers).to_have_text([EN["prompt_refused"]])
+    guarded_window.titled(UNSAFE_PROMPT)
     guarded_window.reload()
     assert guarded_window.sidebar() == [UNSAFE_PROMPT]
-    wait_until(lambda: len(guarded.stack.audit()) > before)
-    records = guarded.stack.audit()[before:]
-    assert not any("chat" in record for record in records)
+
+    def refused() -> list[dict[str, Any]]:
+        records = [record for record in guarded.stack.audit()[before:] if record["event"] == "decision"]
+        return [record for record in records if (record["direction"], record["action"]) == ("prompt", "refuse")]
+
+    wait_until(refused)
+    assert not any("chat" in record for record in refused())
 
 
 def test_gap_a_refused_prompt_stays_visible_to_its_writer_and_prevents_follow_ups_but_reaches_no_model(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from demo.stack.stack import SAFE_PROMPT, UNSAFE_PROMPT
+from demo.stack.stack import UNSAFE_PROMPT
 from demo.webui_client.visitor import Visitor
 from tests.e2e.bystanders import Bystanders
 from tests.e2e.chat_host import EVERY_HOST
@@ -44,10 +44,10 @@ def test_the_result_of_a_tool_is_judged_before_the_model_reads_it(guarded: Guard
 def test_without_the_pipelines_server_nothing_passes(guarded: GuardedStack, visitor: Visitor) -> None:
     guarded.stack.stop_child("pipelines")
     try:
-        seen = visitor.ask(SAFE_PROMPT)
+        seen = visitor.ask(guarded.prompt)
     finally:
         guarded.stack.start_child("pipelines")
-    assert (seen.text, guarded.model.requests) == ("", [])
+    assert (seen.text, holds(guarded.model.requests, guarded.prompt)) == ("", False)
     assert "Connection" in seen.error
     wait_until(lambda: guarded.stack.admin.get("/api/models", refresh=True)["data"])
-    assert visitor.ask(SAFE_PROMPT).text.strip() == CALM.strip()
+    assert visitor.ask(guarded.prompt).text.strip() == CALM.strip()

@@ -52,7 +52,7 @@ class Pipe:
 
 @pytest.fixture
 def installer(plain: PlainWebui, tmp_path: Path) -> Iterator[InstallCommand]:
-    plain.guarded.as_new()
+    plain.guarded.settled()
     plain.guarded.model.says(PROBE_ANSWER)
     installer = InstallCommand(plain, tmp_path, columns=300)
     yield installer
@@ -166,7 +166,7 @@ def test_all_workers_of_a_pipelines_server_are_set_up_alike_and_cleaned_up(
         assert checked.failed_settings() == {}
         states = checked.states(OPEN)
         assert {states[path] for path in ("chat page", "API", "API, streamed", "title")} == {"protected"}
-        assert "0 steps done" in installer.run()
+        assert "0 steps done" in installer.run("--pipelines", server.url)
         installer.run("--uninstall")
         assert plain.objects() == before
         # Each request on a connection of its own.

@@ -95,5 +95,6 @@ def test_an_api_client_gets_the_notice_for_an_unsafe_prompt(stack: Stack, stream
     stack.clear_chat_log()
     client = ApiClient(stack.user, CHAT_MODELS[0])
     assert client.ask(UNSAFE_PROMPT, stream=stream) == EN["prompt_refused"]
-    assert stack.chat_log() == []
+    # Nothing but the title of a chat before.
+    assert [body for body in stack.chat_log() if not holds(body, "### Task:")] == []
     assert SAFE_ANSWER in client.ask(SAFE_PROMPT, stream=stream)

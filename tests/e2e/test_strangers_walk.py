@@ -36,7 +36,7 @@ OpenPage = Callable[[WebuiApi], Page]
 
 @pytest.fixture
 def command(plain: PlainWebui, tmp_path: Path) -> Iterator[InstallCommand]:
-    plain.guarded.as_new()
+    plain.guarded.settled()
     command = InstallCommand(plain, tmp_path)
     yield command
     # So that a test that failed leaves nothing to the next one.

@@ -16,5 +16,7 @@ def interface(api: WebuiApi, **chosen: Any) -> Iterator[None]:
     """Settings of the interface, set inside the context: `params` is for the models, such as `stream_response`."""
     before = api.get(_PATH) or {}
     api.post(f"{_PATH}/update", {**before, "ui": {**(before.get("ui") or {}), **chosen}})
-    yield
-    api.post(f"{_PATH}/update", before)
+    try:
+        yield
+    finally:
+        api.post(f"{_PATH}/update", before)

@@ -141,7 +141,7 @@ def test_on_a_request_to_stop_it_first_answers_requests_in_flight(
         )
         replies.append(reply)
 
-    with api_process(tmp_path / "log", guard_url) as api:
+    with api_process(tmp_path / "log", guard_url, None, "--timeout", str(PATIENCE)) as api:
         stub.silent_about = BREAD
         asker = threading.Thread(target=ask, args=[api.url])
         asker.start()

@@ -26,7 +26,7 @@ def quick(module: str, *options: str) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("module", "figure"),
     [
-        ("filter_bench", "filter_overhead_ms"),
+        ("filter_bench", "one_token_latency_ratio"),
         ("growth_bench", "uncached_tokens_ratio"),
         ("verdict_bench", "lean_ratio"),
     ],

@@ -36,7 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PipelinesServer
     with ExitStack() as stack:
         guard = stack.enter_context(serve(StubGuard().app))
         upstream = stack.enter_context(serve(StubModel().app))
-        variables = {"QWEN3GUARD_GUARD_BASE_URL": f"{guard}/v1", "QWEN3GUARD_UPSTREAM_BASE_URLS": f"{upstream}/v1"}
+        valves = {"GUARD_BASE_URL": f"{guard}/v1", "UPSTREAM_BASE_URLS": f"{upstream}/v1", "TIMEOUT_SECONDS": PATIENCE}
+        variables = {f"QWEN3GUARD_{name}": str(value) for name, value in valves.items()}
         yield stack.enter_context(
             pipelines_server("pipelines", folder, [FILTER, MODELS], variables, files=[who], workers=2)
         )

@@ -7,6 +7,7 @@ import uuid
 from functools import cache
 from typing import Any
 
+from tests.stands.patience import lift_limits
 from tools.bundle import build
 
 _REPLACED = {
@@ -32,6 +33,7 @@ def _module(plugin: str) -> types.ModuleType:
     name = f"function_{plugin}_{uuid.uuid4().hex}"
     module = sys.modules[name] = types.ModuleType(name)
     exec(compile(text, f"<{plugin}>", "exec"), module.__dict__)
+    lift_limits(module.__dict__)
     return module
 
 

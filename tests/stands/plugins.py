@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tests.stands.patience import lift_limits
 from tests.stands.waiting import PATIENCE
 from tools.bundle import build
 from webui.bodies import Body
@@ -39,6 +40,7 @@ def load(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    lift_limits(vars(module))
     return module
 
 

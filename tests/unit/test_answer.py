@@ -1,6 +1,7 @@
 """When a reader counts as gone: its server has dropped it, or an idle server has not asked for a frame for long."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from pipelines.lifecycle import answer as module
 from pipelines.lifecycle.answer import Answer, AnswerWriter
+from tests.stands.waiting import PATIENCE, until
 
 BEAT: dict[str, Any] = {"choices": []}
 
@@ -64,16 +66,26 @@ async def test_a_reader_waiting_for_a_busy_server_does_not_count_as_gone(server:
     assert await left_within(writer, 1.5 if server() else 60) is not server()
 
 
-async def test_a_waiting_reader_does_not_count_as_gone() -> None:
+async def test_a_waiting_reader_does_not_count_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It waits for its frame longer than the patience with a reader who is away.
+    monkeypatch.setattr(module, "_BEAT_SECONDS", PATIENCE)
+    writer = AnswerWriter(idle)
+    reading = asyncio.create_task(asyncio.to_thread(next, Answer(writer, BEAT)))
+    await until(lambda: writer.away_since is None)
+    assert not await left_within(writer, 1)
+    writer.write(BEAT)
+    assert json.loads((await reading).removeprefix("data: ")) == BEAT
+
+
+async def test_a_stop_of_the_process_is_no_absence_of_its_readers() -> None:
     writer = AnswerWriter(idle)
     answer = Answer(writer, BEAT)
-
-    def read() -> None:
-        until = time.monotonic() + 1.5
-        while time.monotonic() < until:
-            # Half a second each time, which is longer than the patience with a reader who is away.
-            next(answer)
-
-    reading = asyncio.create_task(asyncio.to_thread(read))
-    assert not await left_within(writer, 1)
-    await reading
+    watching = asyncio.create_task(writer.abandoned())
+    await asyncio.sleep(0)
+    # Nobody can read meanwhile.
+    time.sleep(2 * module._PATIENCE_SECONDS)  # noqa: ASYNC251
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not watching.done()
+    del answer
+    await asyncio.wait_for(watching, PATIENCE)

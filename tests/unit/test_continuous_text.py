@@ -35,6 +35,7 @@ def test_only_the_beginning_of_pictures_is_read() -> None:
     assert readable == (
         f"See ![a](data:image/png;base64,{kept}) and data:image/png;base64,ab 😊 or data:audio/wav;base64,{kept}. "
     )
+    assert list(cut(TEXT.replace("data:", "DATA:").replace("base64", "BaSe64"), [20, 35]).media) == ["image", "audio"]
 
 
 @given(text=st.text(), places=st.lists(st.integers(0, 50), max_size=5))

@@ -42,7 +42,7 @@ def vllm(stub: StubGuard, *routes: Route, **said: str) -> Iterator[str]:
 
 
 def diagnose(url: str, **options: Any) -> tuple[DoctorReport, dict[str, Level]]:
-    report = asyncio.run(examine(url, **{"seconds": 5, **options}))
+    report = asyncio.run(examine(url, **{"seconds": PATIENCE, **options}))
     assert [finding.check for finding in report.findings] == [check.name for check in CHECKS]
     for finding in report.findings:
         assert (finding.remedy is not None) is (finding.level in (Level.WARNING, Level.FAILURE)), finding
@@ -212,9 +212,9 @@ def test_a_guard_that_hangs_while_judging_is_a_failure(stub: StubGuard) -> None:
     stub.delay = PATIENCE
     with vllm(stub) as url:
         # Enough for all the others on a busy machine.
-        report, levels = diagnose(url, seconds=3)
+        report, levels = diagnose(url, seconds=6)
     assert only(levels, Level.FAILURE) == {"model"}
-    assert "no reply within 3 s" in found(report, "model")
+    assert "no reply within 6 s" in found(report, "model")
 
 
 def test_a_slow_guard_is_a_warning(stub: StubGuard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE
 
 ROWS = 90
-TIMEOUT = "4"
+# For one verdict of a guard that is silent about some turns, and the share of these.
+TIMEOUT, SILENT = 8.0, 0.07
 TEXTS = [f"What is the weather like on day {day}?" for day in range(ROWS)]
 HARMFUL = set(TEXTS[::3])
 
@@ -49,7 +50,7 @@ def data(tmp_path: Path) -> Path:
     return file
 
 
-def evaluate(url: str, data: Path | str, *options: str) -> Result:
+def evaluate(url: str, data: Path | str, *options: str, timeout: float = PATIENCE) -> Result:
     out = ["--out", str(Path(data).parent / "out")]
     # Few at a time: on a slow machine, many at a time would be so slow that they count as time-outs.
     command = [
@@ -60,7 +61,7 @@ def evaluate(url: str, data: Path | str, *options: str) -> Result:
         str(data),
         *out,
         "--timeout",
-        TIMEOUT,
+        str(timeout),
         "--concurrency",
         "6",
         *options,
@@ -83,7 +84,8 @@ def test_the_file_of_figures_is_compact_and_reads_back(url: str, data: Path) -> 
 
 
 def test_figures_of_a_broken_guard_are_those_of_its_own_record(broken: BrokenGuard, url: str, data: Path) -> None:
-    result = evaluate(url, data)
+    broken.silent = SILENT
+    result = evaluate(url, data, timeout=TIMEOUT)
     assert result.exit_code == 0, result.output
     made = report(data)
     fates = [broken.fate(text) for text in TEXTS]
@@ -119,7 +121,7 @@ def test_figures_of_a_broken_guard_are_those_of_its_own_record(broken: BrokenGua
 def test_a_server_that_is_no_guard_ends_the_run_with_a_remedy(
     broken: BrokenGuard, url: str, data: Path, rows: int
 ) -> None:
-    broken.unreadable, broken.silent = 1.0, 0.0
+    broken.unreadable = 1.0
     result = evaluate(url, data, "--sample", str(rows))
     assert result.exit_code == 1
     assert "Error: broken-guard at " in result.stderr
@@ -135,7 +137,7 @@ def test_a_server_that_is_no_guard_ends_the_run_with_a_remedy(
 def test_replies_that_cannot_be_read_before_the_first_verdict_are_kept(
     broken: BrokenGuard, url: str, data: Path
 ) -> None:
-    broken.unreadable, broken.silent = 0.9, 0.0
+    broken.unreadable = 0.9
     result = evaluate(url, data)
     fates = [broken.fate(text) for text in TEXTS]
     # So that the case occurs: the verdicts of this guard do not begin with the first row.
@@ -146,7 +148,8 @@ def test_replies_that_cannot_be_read_before_the_first_verdict_are_kept(
 
 def test_a_guard_that_is_silent_has_no_figures(broken: BrokenGuard, url: str, data: Path) -> None:
     broken.unreadable, broken.silent = 0.0, 1.0
-    result = evaluate(url, data, "--sample", "16", "--threshold", "0.1")
+    alone = ("--sample", "16", "--concurrency", "16")
+    result = evaluate(url, data, *alone, "--threshold", "0.1", timeout=TIMEOUT)
     assert result.exit_code == 0, result.output
     made = report(data)
     figures = made.sets["weather"]
@@ -155,7 +158,7 @@ def test_a_guard_that_is_silent_has_no_figures(broken: BrokenGuard, url: str, da
     assert (made.reliability, made.refusals, made.speed.verdicts_per_second) == ({}, {}, None)
     assert not any(made.thresholds.values())
     asked = broken.asked.total()
-    assert "0 to judge" in evaluate(url, data, "--sample", "16").output
+    assert "0 to judge" in evaluate(url, data, *alone, timeout=TIMEOUT).output
     assert broken.asked.total() == asked
 
 
@@ -174,15 +177,18 @@ def test_missing_verdicts_are_reported_first(broken: BrokenGuard, url: str, data
     text = (data.parent / "out" / "report.md").read_text()
     fates = [broken.fate(text) for text in TEXTS]
     missing = ROWS - fates.count("verdict")
-    assert f"**{missing} of {ROWS} rows have no verdict (unreadable {fates.count('unreadable')}, " in text
+    assert f"**{missing} of {ROWS} rows have no verdict (unreadable {fates.count('unreadable')})" in text
     assert text.index("no verdict") < text.index("## By set")
 
 
 def test_speed_and_cost_count_only_rows_with_a_verdict(broken: BrokenGuard, url: str, data: Path) -> None:
-    evaluate(url, data)
+    broken.silent = SILENT
+    evaluate(url, data, timeout=TIMEOUT)
+    # Enough rows to be in the slowest twentieth, if they counted.
+    assert [broken.fate(text) for text in TEXTS].count("time-out") > ROWS / 20
     speed = report(data).speed
     assert speed.p95_seconds is not None
-    assert speed.p95_seconds < float(TIMEOUT)
+    assert speed.p95_seconds < TIMEOUT
     assert speed.requests_per_verdict is not None
     assert speed.prompt_tokens % PROMPT_TOKENS == 0
     # The first request of each asker detects how to ask for verdicts.
@@ -211,7 +217,8 @@ def test_a_larger_run_asks_only_for_the_additional_rows(broken: BrokenGuard, url
 
 
 def test_retry_asks_again_only_for_missing_verdicts(broken: BrokenGuard, url: str, data: Path) -> None:
-    evaluate(url, data)
+    broken.silent = SILENT
+    evaluate(url, data, timeout=TIMEOUT)
     without = {text for text in TEXTS if broken.fate(text) != "verdict"}
     broken.unreadable = broken.silent = 0
     broken.asked.clear()
@@ -223,7 +230,6 @@ def test_retry_asks_again_only_for_missing_verdicts(broken: BrokenGuard, url: st
 def test_equal_conversations_are_judged_once_and_count_in_every_set(broken: BrokenGuard, url: str, data: Path) -> None:
     copy = data.with_name("copy.jsonl")
     copy.write_bytes(data.read_bytes())
-    broken.silent = 0
     evaluate(url, data, "--data", str(copy))
     assert report(data).rows == 2 * ROWS
     assert report(data).sets["weather"] == report(data).sets["copy"]
@@ -240,7 +246,7 @@ def test_a_guard_that_fails_all_the_time_ends_the_run_and_is_asked_again(
     assert "Remedy: " in result.stderr
     assert report(data).unasked > 0
     assert report(data).judged == 0
-    broken.status, broken.silent = 200, 0
+    broken.status = 200
     assert evaluate(url, data).exit_code == 0
     assert report(data).judged == sum(broken.fate(text) == "verdict" for text in TEXTS)
 
@@ -260,9 +266,8 @@ def test_an_unreachable_guard_is_an_error_before_anything_is_written(data: Path)
 
 
 def test_an_interrupted_run_loses_nothing(broken: BrokenGuard, url: str, data: Path) -> None:
-    broken.unreadable = broken.silent = 0
-    # The whole run would take 45 seconds.
-    broken.delay = 2
+    broken.unreadable = 0
+    broken.stops_after = 20
     out = data.parent / "out"
     command = [sys.executable, "-m", "guard_server", "eval", "--guard-url", url, "--data", str(data), "--out", str(out)]
     process = subprocess.Popen(
@@ -284,7 +289,7 @@ def test_an_interrupted_run_loses_nothing(broken: BrokenGuard, url: str, data: P
     assert 10 <= len(kept) < ROWS
     assert report(data).judged == len(kept)
     assert f"{ROWS - len(kept)} of {ROWS} rows were not judged" in (out / "report.md").read_text()
-    broken.delay = 0
+    broken.stops_after = None
     evaluate(url, data)
     keys = [json.loads(line)["key"] for line in results.read_text().splitlines()]
     assert keys[: len(kept)] == kept
@@ -292,7 +297,6 @@ def test_an_interrupted_run_loses_nothing(broken: BrokenGuard, url: str, data: P
 
 
 def test_results_of_another_model_or_address_are_not_used(broken: BrokenGuard, url: str, data: Path) -> None:
-    broken.silent = 0
     evaluate(url, data)
     asked = broken.asked.total()
     evaluate(url.replace("127.0.0.1", "localhost"), data)
@@ -301,7 +305,6 @@ def test_results_of_another_model_or_address_are_not_used(broken: BrokenGuard, u
 
 
 def test_two_runs_are_compared(broken: BrokenGuard, url: str, data: Path) -> None:
-    broken.silent = 0
     evaluate(url, data)
     (data.parent / "out").rename(data.parent / "first")
     evaluate(url, data, "--compare", str(data.parent / "first"), "--compare", "published")

@@ -15,14 +15,17 @@ from pathlib import Path
 import pytest
 from starlette.responses import Response
 
+from functions.answers.shown_events import ShownEvents, StreamTerms
+from moderation.answer.channels import Piece
 from moderation.notices.notice_texts import TEXTS
 from tests.stands.chats import BOMB, CALM, assistant, user
 from tests.stands.filter_hooks import FilterHost, HookedRequest
 from tests.stands.functions import closed, load_function
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.upstream_dialects import DIALECTS, HEAD, chunk, spoken
-from tests.stands.waiting import PATIENCE, until
+from tests.stands.waiting import PATIENCE, loop_turns, until
 from webui.bodies import Body
+from webui.guarded.answer_reader import AnswerReader
 
 EN = TEXTS["en"]
 REFUSED, WITHHELD, UNCHECKED = EN["prompt_refused"], EN["answer_withheld"], EN["not_checked"]
@@ -649,6 +652,36 @@ async def test_an_event_costs_microseconds_while_nothing_is_due(host: FilterHost
     each = (time.process_time() - started) / len(events)
     # Measured: 12 us with the checks that fall due meanwhile; a slow machine takes several times that.
     assert each < 0.0005
+
+
+async def test_other_tasks_run_while_many_events_are_read(host: FilterHost, stub: StubGuard) -> None:
+    """Of a server with fields of its own, each event is walked. This many wait for a check, and are read at once."""
+    answer = HookedRequest(host)
+    await answer.ask(PROMPT)
+    await answer.show([chunk({"content": "It was calm. "})])
+    stub.silent_about, asked = "sea", len(stub.requests)
+    stream = answer.request.state.qwen3guard_answers["m2"].stream
+    event = chunk({"content": "by the sea ", "walk": {f"step {step}": {"seen": "A calm day. "} for step in range(20)}})
+    sent = 256
+    async with asyncio.timeout(PATIENCE):
+        while len(stub.requests) == asked:
+            assert await stream.pass_on(event) == {}
+            await asyncio.sleep(0.02)
+            sent += 1
+    async with loop_turns() as turns:
+        assert not any([await stream.pass_on(event) for _ in range(256)])
+        assert turns() >= 10
+    stub.silent_about = None
+    last = await stream.pass_on(chunk({}, "stop"))
+    assert said([last]) == "by the sea " * sent
+
+
+async def test_other_tasks_run_while_a_large_event_is_put_together() -> None:
+    released = [Piece(payload={"choice": 0, "extras": {"token": number}}) for number in range(1000)]
+    async with loop_turns() as turns:
+        event = await ShownEvents(AnswerReader(), StreamTerms([])).of(released)
+        assert turns() >= 5
+    assert event["choices"][0]["token"] == 999
 
 
 async def test_checks_do_not_fill_open_webuis_log(host: FilterHost, caplog: pytest.LogCaptureFixture) -> None:

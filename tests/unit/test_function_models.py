@@ -43,7 +43,8 @@ def webui(tmp_path: Path) -> Iterator[OwnWebui]:
 @pytest.fixture
 async def pipe(webui: OwnWebui, guard_url: str) -> AsyncIterator[Any]:
     pipe = type(PIPE)()
-    pipe.valves = pipe.Valves(guard_base_url=guard_url, audit_path=str(webui.data / "audit.jsonl"))
+    audit = str(webui.data / "audit.jsonl")
+    pipe.valves = pipe.Valves(guard_base_url=guard_url, timeout_seconds=PATIENCE, audit_path=audit)
     yield pipe
     await _close(pipe)
 

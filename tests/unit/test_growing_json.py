@@ -11,6 +11,7 @@ from webui.guarded.answer_reader import AnswerReader, AnswerUnreadable
 from webui.guarded.growing_json import GrowingJson
 
 
+@pytest.mark.parametrize("asked", ["at the end", "after each piece"])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 @pytest.mark.parametrize(
     "text",
@@ -26,6 +27,10 @@ from webui.guarded.growing_json import GrowingJson
         '{"a": "}"}',
         '{"a": "\\"}"}',
         '{"a": "\\\\"}',
+        '{"a": "b\\',
+        '{"a": \\"}',
+        '{"a": "b"}"c"',
+        '{"a": "b"} "c',
         '{"a": "\\\\\\""} ',
         '["{", {"a": [1, 2]}]',
         '["\\u005d"]',
@@ -39,11 +44,13 @@ from webui.guarded.growing_json import GrowingJson
         '{"a": "\n"}',
     ],
 )
-def test_a_value_in_pieces_is_complete_when_the_joined_text_is(text: str, size: int) -> None:
+def test_a_value_in_pieces_is_complete_when_the_joined_text_is(text: str, size: int, asked: str) -> None:
     growing = GrowingJson()
     for start in range(0, len(text), size):
         growing.add(text[start : start + size])
         growing.add("")
+        if asked == "after each piece":
+            assert growing.is_complete() == _is_container(text[: start + size])
     assert growing.text == text
     assert growing.is_complete() == _is_container(text)
 

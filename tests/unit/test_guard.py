@@ -159,7 +159,7 @@ async def test_a_server_that_is_no_guard_is_recognised(listed: object, answer: o
 
     routes = [Route("/v1/models", models), Route("/v1/chat/completions", complete, methods=["POST"])]
     with serve(Starlette(routes=routes)) as url:
-        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE))
+        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE), timeout=PATIENCE)
         verdict = await guard.judge(prompt("hello"))
         await guard.aclose()
     assert (verdict.reached, said in str(verdict.problem)) == (False, True)
@@ -176,7 +176,7 @@ async def test_slow_long_turns_do_not_turn_others_away(guard_url: str, stub: Stu
     stub.delay = 0.3
     async with Endpoint(guard_url, timeout=PATIENCE) as endpoint:
         # Long enough for some replies: the guard is slow, and not dead.
-        guard = Guard(endpoint, timeout=5, concurrency=1, context_tokens=1500)
+        guard = Guard(endpoint, timeout=8, concurrency=1, context_tokens=1500)
         huge = await asyncio.gather(*(guard.judge(prompt(f"{n} calm " * 9000)) for n in range(3)))
         assert not any(verdict.reached for verdict in huge)
         stub.delay = 0

@@ -358,7 +358,10 @@ async def test_while_text_is_held_back_empty_chunks_keep_arriving(pipeline: Pipe
     assert answer.said() == "Hello there, my friend."
 
 
-async def test_a_reader_who_leaves_ends_the_upstream(pipeline: Pipeline, model: StubModel, tmp_path: Path) -> None:
+async def test_a_reader_who_leaves_ends_the_upstream(
+    pipeline: Pipeline, model: StubModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODELS, "_PATIENCE_SECONDS", 4)
     model.says(ENDLESS)
     model.delay = 0.05
     answer = pipe(pipeline, request())

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from guard_server.api import verdicts
 from moderation.conversation import Conversation, Turn
+from moderation.endpoint import verdict_schema
 from moderation.endpoint.endpoint import Endpoint
 from moderation.endpoint.server_facts import Style
 from moderation.guard import Guard
@@ -113,10 +114,10 @@ async def test_a_turn_that_does_not_fit_is_judged_in_windows_by_the_servers_limi
 
 async def test_a_configured_style_uses_chat_completions(ours: Starlette, judge: StubJudge, stub: StubGuard) -> None:
     with serve(ours) as url:
-        async with Endpoint(f"{url}/v1") as endpoint:
+        async with Endpoint(f"{url}/v1", timeout=PATIENCE) as endpoint:
             endpoint.style = Style.FULL
             assert (await endpoint.ask(BOMB)).severity is Severity.UNSAFE
-        async with Endpoint(f"{url}/v1") as endpoint:
+        async with Endpoint(f"{url}/v1", timeout=PATIENCE) as endpoint:
             await endpoint.learn()
             endpoint.style = Style.ONE_TOKEN
             assert (await endpoint.ask(BOMB)).severity is Severity.UNSAFE
@@ -150,7 +151,8 @@ async def test_without_the_lean_route_chat_completions_are_used(offer: Answer) -
     assert odd.stub.requests
 
 
-async def test_a_proxy_that_delays_the_offer_costs_seconds_only_once() -> None:
+async def test_a_proxy_that_delays_the_offer_costs_seconds_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict_schema, "_OFFER_SECONDS", 0.2)
     odd = Odd()
 
     async def silent(request: Request) -> Response:

@@ -22,6 +22,8 @@ from tests.stands.waiting import PATIENCE
 from webui.bodies import Body
 
 EN = TEXTS["en"]
+# The time for a whole chat.
+SECONDS = 6
 WORDS = {
     "English": "We walked along the shore until it was dark and talked about bread. ",
     "German": "Wir gingen am Ufer entlang, bis es dunkel war, und sprachen über Brötchen. ",
@@ -93,7 +95,7 @@ async def test_after_a_refusal_the_rest_of_the_chat_is_cached_in_its_new_context
 async def test_turns_not_judged_in_time_are_withheld_and_judged_next_time(guard: Guard, stub: StubGuard) -> None:
     messages = [*turns(59, "old words "), Message("assistant", "A new turn.")]
     stub.silent_about = "old"
-    assert await reviewed(guard, messages, within=4) == [*["withhold"] * 59, "pass"]
+    assert await reviewed(guard, messages, within=SECONDS) == [*["withhold"] * 59, "pass"]
     stub.silent_about = None
     assert await reviewed(guard, messages) == ["pass"] * 60
     # Nothing was judged twice.
@@ -108,8 +110,8 @@ class SlowGuard:
         self.messages = bodies(turns(60, length=80))
 
     def begin(self) -> None:
-        # Eight are judged at a time: about half of them in four seconds, and the newest long before.
-        self._stub.delay = 1
+        # Eight are judged at a time: about half of them in time, and the newest at once.
+        self._stub.delay, self._stub.slow_about = SECONDS / 4, "walked along the shore"
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ def slow(stub: StubGuard) -> SlowGuard:
 
 @pytest.fixture
 async def filter_pipeline(guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
-    async with started_filter(guard_url, tmp_path, timeout_seconds=4) as pipeline:
+    async with started_filter(guard_url, tmp_path, timeout_seconds=SECONDS) as pipeline:
         yield pipeline
 
 
@@ -142,7 +144,7 @@ async def test_the_filter_says_what_could_not_be_checked(filter_pipeline: Any, s
     records = await audited(filter_pipeline, tmp_path)
     unjudged = [record for record in records if record.get("action") == "withhold"]
     assert len(unjudged) >= left_out
-    assert {(record["direction"], "not judged within 4 s" in record["problem"]) for record in unjudged} == {
+    assert {(record["direction"], f"not judged within {SECONDS} s" in record["problem"]) for record in unjudged} == {
         ("history", True)
     }
 
@@ -151,7 +153,7 @@ async def test_the_filter_says_what_could_not_be_checked(filter_pipeline: Any, s
 async def test_a_guarded_model_says_what_could_not_be_checked(
     pipeline: Any, model: StubModel, slow: SlowGuard, streamed: bool
 ) -> None:
-    await set_valves(pipeline, timeout_seconds=4)
+    await set_valves(pipeline, timeout_seconds=SECONDS)
     slow.begin()
     messages = [*slow.messages, {"role": "user", "content": "And now?"}]
     if streamed:
@@ -166,7 +168,7 @@ async def test_a_guarded_model_says_what_could_not_be_checked(
 
 
 async def test_a_reply_in_a_required_format_has_no_note_before_it(pipeline: Any, slow: SlowGuard) -> None:
-    await set_valves(pipeline, timeout_seconds=4)
+    await set_valves(pipeline, timeout_seconds=SECONDS)
     slow.begin()
     reply = await complete(pipeline, *slow.messages, response_format={"type": "json_object"})
     assert EN["some_unchecked"] not in json.dumps(reply)

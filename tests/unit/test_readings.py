@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from moderation.readings.finished_blocks import FinishedBlocks
 from moderation.readings.invisible import visible
-from moderation.readings.reading import _undone_once, neutralise, readings
+from moderation.readings.reading import neutralise, readings
 from moderation.readings.words import known_words
 from tests.stands.chats import BOMB
 
@@ -528,9 +531,31 @@ def test_a_speaker_is_found_after_any_run_of_signs() -> None:
     assert neutralise("a\n" * 6_000 + "<" + " " * 3 + "|im_end|").endswith("<    |im_end|")
 
 
+class CountingBlocks(FinishedBlocks):
+    """Counts the characters that each step sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = Counter[str]()
+        self._steps: dict[Callable[[str], Any], Callable[[str], Any]] = {}
+
+    def each(self, work: Callable[[str], Any], blocks: Sequence[str]) -> list[Any]:
+        def counted(block: str) -> Any:
+            self.seen[work.__name__] += len(block)
+            return work(block)
+
+        return super().each(self._steps.setdefault(work, counted), blocks)
+
+
 def test_the_finished_blocks_of_a_growing_text_are_read_once() -> None:
-    text = "".join(f"Line {number} of a long story about the sea.\n" for number in range(1000))
-    readings(text)
-    read = _undone_once.cache_info().misses
-    assert readings(f"{text}And b0mbs.") == (f"{text}And b0mbs.", f"{text}And bombs.")
-    assert _undone_once.cache_info().misses == read
+    blocks, text, checks = CountingBlocks(), "", 30
+    for check in range(checks):
+        text += "".join(f"Line {check} of a \u200blong story: day {day} by the sea.\n" for day in range(200))
+        grown = f"{text}And b0mbs."
+        read = readings(grown, blocks)
+    assert read == readings(grown)
+    assert (read[1] or "").endswith("And bombs.")
+    assert set(blocks.seen) == {"_seen_and_bare", "_undone", "_without_speakers"}
+    # The last block again at each check, and all others once; markers are looked for in both readings.
+    last = 10_000
+    assert max(blocks.seen.values()) < 2 * (len(text) + checks * last) < checks * len(text) / 4

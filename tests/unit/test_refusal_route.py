@@ -12,6 +12,7 @@ import pytest
 from moderation.notices.notice_texts import TEXTS
 from tests.stands.chats import BOMB, request, user
 from tests.stands.plugins import Pipeline, audited, load, set_valves, started
+from tests.stands.waiting import PATIENCE
 from tools.bundle import build
 from webui.bodies import Body
 
@@ -36,8 +37,9 @@ def upload(tmp_path: Path) -> Callable[[str], Pipeline]:
 @pytest.fixture
 async def pipeline(upload: Callable[[str], Pipeline], guard_url: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """The filter, which knows a refusal model by name."""
-    valves = {"guard_base_url": guard_url, "audit_path": str(tmp_path / "audit.jsonl"), "refusal_model": REFUSAL}
-    async with started(upload("qwen3guard_filter"), **valves) as pipeline:
+    valves = {"guard_base_url": guard_url, "timeout_seconds": PATIENCE, "refusal_model": REFUSAL}
+    audit = {"audit_path": str(tmp_path / "audit.jsonl")}
+    async with started(upload("qwen3guard_filter"), **valves, **audit) as pipeline:
         yield pipeline
 
 
@@ -129,7 +131,7 @@ async def test_a_save_tries_again(
     await refused(pipeline, ANN)
     later()
     assert [await model_for(pipeline, ANN, task) for task in (None, "title_generation")] == ["chat", "chat"]
-    await set_valves(pipeline, timeout_seconds=20)
+    await set_valves(pipeline, timeout_seconds=PATIENCE - 1)
     assert await model_for(pipeline, ANN) == REFUSAL
 
 

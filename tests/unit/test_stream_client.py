@@ -219,7 +219,7 @@ async def test_an_odd_reply_of_a_stream_is_a_missing_verdict_and_no_internal_err
 
 async def test_another_kind_of_server_is_not_asked_for_streams(stub: StubGuard) -> None:
     with serve(stub.app) as url:
-        guard = Guard(Endpoint(f"{url}/v1"))
+        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE), timeout=PATIENCE)
         assert not await guard.streams()
         await guard.aclose()
 
@@ -227,7 +227,7 @@ async def test_another_kind_of_server_is_not_asked_for_streams(stub: StubGuard) 
 @pytest.mark.parametrize("page", [["?"], {}, {"object": "page"}, "welcome"])
 async def test_a_server_that_answers_every_path_with_a_page_offers_no_streams(page: object) -> None:
     with serve(broken_server({}, offer=page)) as url:
-        guard = Guard(Endpoint(f"{url}/v1"))
+        guard = Guard(Endpoint(f"{url}/v1", timeout=PATIENCE), timeout=PATIENCE)
         assert not await guard.streams()
         await guard.aclose()
 

@@ -180,9 +180,9 @@ async def test_a_silent_stream_is_closed(serve: Serve) -> None:
 
 
 async def test_a_stream_in_use_is_not_idle(serve: Serve) -> None:
-    async with serve(idle_seconds=3) as served:
+    async with serve(idle_seconds=5) as served:
         key = (await served.post(messages=HELLO))["id"]
-        for _ in range(4):
+        for _ in range(6):
             await asyncio.sleep(1)
             await served.post(id=key, text="still here, ")
 

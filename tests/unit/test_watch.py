@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -38,7 +38,7 @@ class Reader:
         self.started = time.monotonic()
         self.frames: list[tuple[float, str]] = []
 
-    def __call__(self, pieces: list[Piece]) -> None:
+    def __call__(self, pieces: Sequence[Piece]) -> None:
         if text := "".join(piece.text for piece in pieces):
             self.frames.append((time.monotonic() - self.started, text))
 
@@ -96,6 +96,7 @@ async def test_the_last_check_does_not_wait_for_the_one_before(guard: Guard, stu
 async def test_a_tool_call_is_emitted_whole_or_not_at_all(guard: Guard) -> None:
     async def calling(arguments: str) -> AsyncIterator[Piece]:
         yield Piece(CONTENT, "Let me see. ")
+        await until(lambda: out)
         for part in arguments.split():
             yield Piece(CALL, f"{part} ")
             await asyncio.sleep(0.15)
@@ -107,6 +108,21 @@ async def test_a_tool_call_is_emitted_whole_or_not_at_all(guard: Guard) -> None:
         assert [piece.payload for piece in out if piece.payload] == said
         assert CALL not in [piece.channel for piece in out]
         assert out[0].text == "Let me see. "
+
+
+async def test_much_that_was_cleared_is_emitted_in_parts_and_in_order(guard: Guard) -> None:
+    """Other answers go on meanwhile."""
+
+    async def answer() -> AsyncIterator[Piece]:
+        yield Piece(CONTENT, "A calm day. ")
+        for number in range(1000):
+            yield Piece(payload=number)
+
+    parts: list[Sequence[Piece]] = []
+    await Watcher(guard, Policy(), CONTEXT, parts.append, cleared()).watch(answer())
+    emitted = [piece.payload for part in parts for piece in part if piece.channel is None]
+    assert emitted == list(range(1000))
+    assert max(map(len, parts)) < 200
 
 
 async def test_the_beginning_of_an_answer_is_judged_with_it(guard: Guard, stub: StubGuard) -> None:

@@ -1,6 +1,6 @@
 """From the pieces of an answer to the chunks that a guarded model's client gets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from moderation.answer.channels import Piece
@@ -9,39 +9,62 @@ from webui.chat_completions import chunk, delta_choice
 from webui.guarded.answer_reader import AnswerReader
 
 
-def chunks_of(pieces: Sequence[Piece], reader: AnswerReader) -> Iterator[Body]:
-    """The chunks that say what `pieces` say: one for each text, and what holds no words in the last of its choice.
+class Chunks:
+    """The chunks that say what some pieces say: one for each text, and what holds no words in the last of its choice.
 
     Texts that say the same, as the reasoning of some servers under two keys, go out in one chunk.
+
+    Args:
+        reader: has read the answer.
     """
-    choices: dict[int, list[Body]] = {}
-    top_level: Body = {}
-    said_before: str | None = None
-    for piece in pieces:
-        if piece.channel is not None:
-            frames = choices.setdefault(piece.channel.choice, [])
-            if frames and said_before == piece.text:
-                _merge(frames[-1]["delta"], reader.delta_of(piece))
+
+    def __init__(self, reader: AnswerReader) -> None:
+        self._reader = reader
+        self._choices: dict[int, list[Body]] = {}
+        self._top_level: Body = {}
+        self._said_before: str | None = None
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Say these too."""
+        for piece in pieces:
+            if piece.channel is not None:
+                self._say(piece.channel.choice, piece)
+                continue
+            self._said_before = None
+            if "top_level" in piece.payload:
+                self._top_level |= piece.payload["top_level"]
             else:
-                frames.append(delta_choice(reader.delta_of(piece), piece.channel.choice))
-            said_before = piece.text
-            continue
-        said_before = None
-        payload = piece.payload
-        if "top_level" in payload:
-            top_level |= payload["top_level"]
-            continue
-        frames = choices.setdefault(payload["choice"], [])
+                self._add_payload(piece.payload)
+
+    def __iter__(self) -> Iterator[Body]:
+        for frames in self._choices.values():
+            yield from (chunk(self._reader.envelope, frame) for frame in frames)
+        if self._top_level:
+            yield {**chunk(self._reader.envelope), **self._top_level}
+
+    def _say(self, choice: int, piece: Piece) -> None:
+        frames = self._choices.setdefault(choice, [])
+        if frames and self._said_before == piece.text:
+            _merge(frames[-1]["delta"], self._reader.delta_of(piece))
+        else:
+            frames.append(delta_choice(self._reader.delta_of(piece), choice))
+        self._said_before = piece.text
+
+    def _add_payload(self, payload: Body) -> None:
+        frames = self._choices.setdefault(payload["choice"], [])
         if not frames or "finish_reason" in payload:
             frames.append(delta_choice({}, payload["choice"]))
         _merge(frames[-1]["delta"], payload.get("delta", {}))
         _merge(frames[-1], payload.get("extras", {}))
         if "finish_reason" in payload:
             frames[-1]["finish_reason"] = payload["finish_reason"]
-    for frames in choices.values():
-        yield from (chunk(reader.envelope, frame) for frame in frames)
-    if top_level:
-        yield {**chunk(reader.envelope), **top_level}
+
+
+def chunks_of(pieces: Iterable[Piece], reader: AnswerReader) -> Chunks:
+    """The chunks that say what `pieces` say."""
+    chunks = Chunks(reader)
+    chunks.add(pieces)
+    return chunks
 
 
 def retraction_chunk(envelope: Body, notice: str) -> Body:

@@ -1,7 +1,7 @@
 """A streamed answer of a guarded model."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from moderation.answer.channels import Piece
@@ -145,7 +145,7 @@ class Streamed:
         for piece in reader.pieces_at_end():
             yield piece
 
-    def _emit(self, pieces: list[Piece]) -> None:
+    def _emit(self, pieces: Sequence[Piece]) -> None:
         if pieces and self._preface:
             self._write(text_chunk(self._reader.envelope, self._preface))
             self._preface = ""

@@ -29,10 +29,12 @@ class BrokenGuard:
     def __init__(self) -> None:
         self.unreadable = 0.1
         """The share of turns to which the reply is no verdict."""
-        self.silent = 0.05
+        self.silent = 0.0
+        """The share to which there is none."""
         self.status = 200
         """Number of replies to chat completions."""
-        self.delay = 0.0
+        self.stops_after: int | None = None
+        """It answers no more after this number of requests, and goes on when this is None."""
         self.asked: Counter[str] = Counter()
         """Number of requests, by the judged turn."""
         routes = [
@@ -61,7 +63,9 @@ class BrokenGuard:
         self.asked[text] += 1
         if self.status != 200:
             return JSONResponse({"error": {"message": "provoked"}}, self.status)
-        await asyncio.sleep(60 if self.fate(text) == "time-out" else self.delay)
+        number = self.asked.total()
+        while self.fate(text) == "time-out" or (self.stops_after is not None and number > self.stops_after):
+            await asyncio.sleep(0.01)
         severity = self.severity(text)
         reply = f"Safety: {severity}\nCategories: {'None' if severity == 'Safe' else 'Violent'}"
         if self.fate(text) == "unreadable":

@@ -39,6 +39,8 @@ class StubGuard:
         self.strict_fields = False
         """Rejects fields that OpenAI does not know, with 400."""
         self.delay = 0.0
+        self.slow_about = ""
+        """Only turns with this text take that long."""
         self.waits_for: str | None = None
         """Answers no request before it was asked about this turn."""
         self.silent_about: str | None = None
@@ -46,6 +48,8 @@ class StubGuard:
         self.status = 200
         self.status_after_first: int | None = None
         """The reply to all but the first request for a verdict."""
+        self.status_about_answers: int | None = None
+        """The reply to requests about an answer, if it is another one."""
         self.nonsense: str | None = None
         self.limit = 10240
         self.tells_limit = True
@@ -99,13 +103,15 @@ class StubGuard:
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
-            await asyncio.sleep(self.delay)
+            await asyncio.sleep(self.delay if self.slow_about in body["messages"][-1]["content"] else 0)
             while self.waits_for and self.waits_for not in self.judged:
                 await asyncio.sleep(0.01)
             while self.silent_about and self.silent_about in body["messages"][-1]["content"]:
                 await asyncio.sleep(0.01)
         finally:
             self.at_once -= 1
+        if self.status_about_answers and body["messages"][-1]["role"] == "assistant":
+            return JSONResponse({"error": {"message": "provoked"}}, self.status_about_answers)
         return self._refusal(request) or self._wrong_model(body) or self._reply(body)
 
     def _refusal(self, request: Request) -> Response | None:

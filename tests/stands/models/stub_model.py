@@ -168,9 +168,10 @@ class StubModel:
                 yield event
             whole = True
         finally:
-            self.streaming -= 1
             self.closed.append(time.monotonic())
             self.whole.append(whole)
+            # Last: a test that waits for this reads the rest.
+            self.streaming -= 1
 
     async def _waited(self) -> None:
         await asyncio.sleep(self.wait)

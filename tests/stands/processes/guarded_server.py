@@ -52,8 +52,10 @@ class GuardedServer:
         path = f"/{MODELS}/valves"
         before = self.pipelines.get(path)
         self.pipelines.post(f"{path}/update", before | valves)
-        yield
-        self.pipelines.post(f"{path}/update", before)
+        try:
+            yield
+        finally:
+            self.pipelines.post(f"{path}/update", before)
 
     async def ask(self, text: str = "hi", *, stream: bool = True, **more: Any) -> Received:
         """Everything that a client receives."""
