@@ -1457,7 +1457,7 @@ def _rank(verdict: Verdict) -> tuple[int, float]:
 
 
 def parse_reply(text: str, kind: Kind) -> Verdict:
-    """Parse a full reply strictly: line by line, each label once, names exactly as published.
+    """Parse a full reply strictly: line by line, each label once, names exactly as published; spaces do not count.
 
     Only what some servers leave around the reply is removed: an empty think block before it, control tokens after it.
 
@@ -1472,12 +1472,12 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
     if len(text) > _LONGEST_REPLY:
         return _unreadable(text)
     for line in _bare(text).splitlines():
-        name, colon, value = line.partition(":")
+        name, colon, value = map(str.strip, line.partition(":"))
         if not line.strip():
             continue
         if not colon or name not in ("Safety", "Categories", "Refusal") or name in fields:
             return _unreadable(text)
-        fields[name] = value.strip()
+        fields[name] = value
     try:
         severity = Severity(fields["Safety"])
         categories = _named_categories(fields.get("Categories", "None"))
@@ -1499,7 +1499,8 @@ def _bare(text: str) -> str:
 
 
 def _named_categories(value: str) -> list[Category]:
-    return [] if value == "None" else [Category(name.strip()) for name in value.split(",")]
+    # Nothing comes after "Categories:" if a server ends the reply there.
+    return [] if value in ("None", "") else [Category(name.strip()) for name in value.split(",")]
 
 
 def _unreadable(text: str) -> Verdict:
@@ -3796,6 +3797,8 @@ def _escaped_character(found: re.Match[str]) -> str:
 _ROUNDING = 0.001
 # The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
 _MOST_TOKENS = 16
+# An error in a list in an error.
+_ERROR_DEPTH = 3
 # No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
 _CONTEXT = Field(ge=256, le=2**24)
 
@@ -3943,7 +3946,8 @@ class GuardUsage(BaseModel):
 class GuardCompletion(BaseModel):
     """The reply of `/chat/completions`."""
 
-    choices: list[GuardChoice] = Field(min_length=1)
+    choices: list[GuardChoice] = Field(min_length=1, max_length=1)
+    """One is asked for; of several, nobody can say which is the verdict."""
     usage: Annotated[GuardUsage | None, _Lenient] = None
 
     @property
@@ -3983,16 +3987,6 @@ class TokenIds(BaseModel):
     tokens: list[int] = Field(min_length=1)
 
 
-class _ErrorText(BaseModel):
-    message: str
-
-
-class _ErrorReply(BaseModel):
-    """Some proxies answer 200 and say in the body what went wrong."""
-
-    error: _ErrorText | str
-
-
 _Shape = TypeVar("_Shape", bound=BaseModel)
 
 
@@ -4003,10 +3997,25 @@ def read_reply(text: str, shape: type[_Shape]) -> _Shape:
     except ValidationError:
         pass
     try:
-        error = _ErrorReply.model_validate_json(text).error
+        # Pydantic's own parser reads no byte order mark and no halves of characters.
+        body = json.loads(text.removeprefix("\ufeff"))
+        return shape.model_validate(body)
     except ValidationError:
+        # Some proxies answer 200 and say in the body what went wrong.
+        raise OddReply(error_words(body)) from None
+    except (ValueError, RecursionError):
         raise OddReply from None
-    raise OddReply(error if isinstance(error, str) else error.message)
+
+
+def error_words(body: Any) -> str:
+    """The message of an error reply in the formats of OpenAI, vLLM, Ollama, LM Studio, FastAPI and Google; or empty."""
+    said = body
+    for _ in range(_ERROR_DEPTH):
+        if isinstance(said, list):
+            said = next(iter(said), None)
+        if isinstance(said, dict):
+            said = next((said[name] for name in ("error", "message", "detail", "msg") if said.get(name)), None)
+    return said if isinstance(said, str) else ""
 
 
 # ---- moderation.endpoint.prefill ----
@@ -4459,13 +4468,8 @@ def named(error: openai.OpenAIError, address: str, key: str) -> EndpointError:
 
 
 def words_of(error: openai.APIStatusError) -> str:
-    """The message of an error reply: in the formats of OpenAI, vLLM, Ollama, LM Studio and FastAPI, else the body."""
-    said: Any = error.body
-    for _ in range(2):
-        if isinstance(said, dict):
-            said = next((said[name] for name in ("error", "message", "detail") if said.get(name)), None)
-    text = said if isinstance(said, str) else error.response.text
-    return " ".join(text[:_READ].split())
+    """The message of an error reply, else its body."""
+    return " ".join((error_words(error.body) or error.response.text)[:_READ].split())
 
 
 def is_too_long(error: openai.APIStatusError) -> bool:

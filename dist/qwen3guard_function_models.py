@@ -711,7 +711,7 @@ def _rank(verdict: Verdict) -> tuple[int, float]:
 
 
 def parse_reply(text: str, kind: Kind) -> Verdict:
-    """Parse a full reply strictly: line by line, each label once, names exactly as published.
+    """Parse a full reply strictly: line by line, each label once, names exactly as published; spaces do not count.
 
     Only what some servers leave around the reply is removed: an empty think block before it, control tokens after it.
 
@@ -726,12 +726,12 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
     if len(text) > _LONGEST_REPLY:
         return _unreadable(text)
     for line in _bare(text).splitlines():
-        name, colon, value = line.partition(":")
+        name, colon, value = map(str.strip, line.partition(":"))
         if not line.strip():
             continue
         if not colon or name not in ("Safety", "Categories", "Refusal") or name in fields:
             return _unreadable(text)
-        fields[name] = value.strip()
+        fields[name] = value
     try:
         severity = Severity(fields["Safety"])
         categories = _named_categories(fields.get("Categories", "None"))
@@ -753,7 +753,8 @@ def _bare(text: str) -> str:
 
 
 def _named_categories(value: str) -> list[Category]:
-    return [] if value == "None" else [Category(name.strip()) for name in value.split(",")]
+    # Nothing comes after "Categories:" if a server ends the reply there.
+    return [] if value in ("None", "") else [Category(name.strip()) for name in value.split(",")]
 
 
 def _unreadable(text: str) -> Verdict:
@@ -973,10 +974,13 @@ async def asked_model(request: Any, user: Any, body: Body, metadata: Body, offer
 # ---- webui.guarded.event_stream ----
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_FIELD = re.compile(rb"(data|event|id|retry):? ?")
+# A proxy may put `data:` before a line that has it.
+_FIELD = re.compile(rb"\s*(data|event|id|retry)\b(?::\s*data)*:? ?", re.IGNORECASE)
 _DONE = b"[DONE]"
 _USUAL_BEGINNING = b"data: {"
 _JSON_BEGINS = (b"{", b"[")
+_DECODER = json.JSONDecoder()
+_BETWEEN_VALUES = re.compile(r"(?:\s|data:)*")
 # A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
 _MOST_EVENT_BYTES = 16 * 1024 * 1024
 # Of a complete answer: a stream may not be endless.
@@ -1013,7 +1017,7 @@ class EventStream:
         """All events up to [DONE], or to the end of the reply.
 
         Raises:
-            StreamUnreadable: an event is too large or too deeply nested.
+            StreamUnreadable: an event is too large, too deeply nested, or broken, so that the answer would have a hole.
         """
         data: list[bytes] = []
         bare: list[bytes] = []
@@ -1029,19 +1033,24 @@ class EventStream:
                     yield event
                     continue
             field = _FIELD.match(line)
+            said = line[field.end() if field else 0 :].strip()
             events: list[Event] = []
+            if field and bare:
+                # What began like JSON was a line of a log, or JSON that has no end.
+                events, bare = self._read(bare, ""), []
             if not line:
-                events = self._read(data, name)
+                events = self._read_complete(data, name)
                 data, name = [], ""
-            elif bare or (field is None and line.lstrip()[:1] in _JSON_BEGINS):
+            elif field is None and said == _DONE:
+                self.done = True
+            elif field is None and (bare or said[:1] in _JSON_BEGINS):
                 # JSON without `data:`, on one line or more.
                 events = self._with_line(bare, line, "")
-            elif field and field[1] == b"event":
-                name = line[field.end() :].decode("utf-8", "replace").strip()
-            elif field and field[1] == b"data":
-                said = line[field.end() :].strip()
-                self.done = said == _DONE
-                events = self._read(data, name) if self.done else self._with_line(data, said, name)
+            elif field and field[1].lower() == b"event":
+                name = said.decode("utf-8", "replace")
+            elif field and field[1].lower() == b"data":
+                self.done = said.strip(b'"').upper() == _DONE
+                events += self._read_complete(data, name) if self.done else self._with_line(data, said, name)
             for event in events:
                 yield event
             if self.done:
@@ -1067,12 +1076,39 @@ class EventStream:
         if not text.strip():
             return []
         try:
-            return [Event(json.loads(text), name)]
+            return [Event(value, name) for value in _values(text)]
         except RecursionError:
             raise StreamUnreadable("The model server's answer is nested too deeply.") from None
         except ValueError:
             self.unreadable = self.unreadable or whole
-            return []
+            # Some servers say in plain words what went wrong.
+            return [Event(text.decode("utf-8", "replace"), name)] if whole and name == "error" else []
+
+    def _read_complete(self, data: list[bytes], name: str) -> list[Event]:
+        """The event in lines after which the server began another. Pings are left out, but no part of an answer."""
+        events = self._read(data, name)
+        if data and not events and data[0].startswith(b"{"):
+            raise StreamUnreadable("A part of the model server's answer cannot be read.")
+        return events
+
+
+def _values(text: bytes) -> list[Any]:
+    """The JSON values that a text begins with. Raises ValueError if it begins with none."""
+    try:
+        return [json.loads(text)]
+    except ValueError:
+        written, values, at = text.decode("utf-8", "replace"), list[Any](), 0
+    while at < len(written):
+        try:
+            value, end = _DECODER.raw_decode(written, at)
+        except ValueError:
+            if not values:
+                raise
+            break
+        values.append(value)
+        between = _BETWEEN_VALUES.match(written, end)
+        at = between.end() if between else end
+    return values
 
 
 def _usual_event(line: bytes) -> Event | None:
@@ -1267,10 +1303,881 @@ def _error_of(event: Body) -> Any:
     return error or {"message": event.get("message") or "it gave no reason"}
 
 
+# ---- moderation.readings.common_words ----
+
+COMMON_WORDS = (
+    "eNp8fYuW4riy7C8NfgGfI2wBamzLI9tUub7+RkTKQPWec9faPbu7CvyQUvmMjPzHuf4S0+1wceE7lmMXx6PvjmG8FZfkn01wS4hj"
+    "0cWh9mMdRteXa7v4rvCpSkXofNmHJfi52YreF2NMg+tP+kkRXerKvgrzHVeseZkyLTX+ir+d5nIdu2opn75Ibi59GfoqldF15Tot"
+    "Tb8Vsx9bXy9lX8a+XpejP/VblepL47sGT1dPuuBSJdcuJ/51TV2Ba9YO3zsu5ezrrp4rfhT32Ob50LpL2VV+CO7YnvjAre9rn45u"
+    "8WffnfHJM65zjqkal2au8Bju0vsjLpfviR/Odaxn/PM4N+ES8OrbiR+5HePYxHTCa5+2EqsyLifXn/t+w4v2Lgy+w2tUQz3E7sT7"
+    "Lbwb30D/meupcbfxOAY8By/Bh2n6I5bufMeP7gMuWKWu4bvxSc79hjtW67gcnT3Gufcn/Mu27jiXqeIzL9q9k++qtVzKdajXfn9b"
+    "e9NUu3ZrFi3uXOvTZzyOb7pmrrl2Sxy42RMWFO+ODVuKOzbL108uTuOP3ZEPdx6XmWsy3srFUy6q0FZz8RjjV9PjdjeP//H/5vON"
+    "z3/jl4rRF3GYsGPHezkuvkxdLCEY8xLa4t+1coHLiFfmC4SEe2nn56DHxLIVyVdzGcdtqOa53Hp8DaJZ4kMV9mOunngjf+pOMxfl"
+    "FEe8V7/VoXNc5WYejgvkgLJ63MqYaqyax3XwBJXrm/DjEgVx9XysoZzWsV3W5PGCh8717l4OlRuXcqqWj4XrmnTUyjWQuo4P0y4S"
+    "H5yrp8cz4dm0J7t44HMnvkOtPZtnbKE9bzlXvZvvOEi+xSnADvy76n3wTHef8C5YmWoOuE9oeQA6nKMJx63l3QP/W/xxLY7RhuPg"
+    "2wWfLNeumk2ud5nW7i1YjWIIOOAztu+csFWJS5bO9maOX8Z/Y9J/ZhwsSA6vwl9TXLAB/OCMxZhrbAKeUtIA3RF7LDafA2J/puzj"
+    "MU0P4Pb24rxU5StcqcOeQslgAfBuPGrF2uOaWLn6HiO+U0f8uHjqlP8tezVeDZIW1/kMlYJTjO06J/zjhB9VaW5c0gmF2EIOlibM"
+    "J3/uzroI/zOf8e7zSUcdG8cn4JPpOGBb85GI+CsFpt3PTt6wg08B6hHPN2HZi3mp7h6SfJ4PV6x+cXUh4bI+y4PpDNwGGusZlqoP"
+    "DY9mh4fFQlajr3GqqzQ0Wnt8pexXPCLkFGrgpXrw8yJArw5FTL7mO+DLXEQXKHquGXEiUj245V6PEYv9BaWMJ7rhbNXzUqbCzks5"
+    "tliZeqs612gPy7m4BWzMk08FrXn7fLoaYkoZhkx4SGPA5uFxSggcnnzDt8p5iTyc1MFcMq0wpeZWu4TnWvvltCYcgYT9dYe7dx1e"
+    "wB2gOSuIkp5oLnrtSTHgZ/knY4dLhyLBYo2+bJO7QrLx22sfv/QRmJvRQ/1NvRtxrqqYFvwLyhw7gtdK4YHzNPf+8Md9F3FdirXD"
+    "sx4ebsQyFg9XYLHL1fUHfB+rmqVUy3HxQSp0Llr8Lt4jhLSFGZQoz+V3cXO+9Be8fKxSWO4DZHANHltZY01NbIODipjLFh+k3N8o"
+    "8Fqc8uFL/T/POI3iw/VF7/ByuMDtl2KG6FIQZQqgTLD2QzXiOHZ40LnmyT/SHFdUf7DeHhuiD2M19KCxak0tZqWIyx5hCZbqy040"
+    "z+n8enF8mzpvKwZX4QzjPHc0g0tBU40zSnUMJyDNtC9dMd0rV188LHKLF0jYV9z9dl+KORaLg4X3VBxvbambjJQtnrozBOoJicJ/"
+    "sFrlPa63exn+wE9YcY9Y3fwCzVemgGdyxTpgs8M6NPjLGMoxFl9umw+Q9cqvOKPlD80GzhlsG9TQxc2z6yIeARLoaSur2woTuTVU"
+    "Dot5JccVm9Y7adZ7gbXv9h2CapNbAy0d2sYd4XvQzOEM3eAS4O4QkSFW8ENG2ScYt3nZcCBuOmcVdO+okz9zkcIFoopTc4XFP6Va"
+    "7wfBxFnt3FCsc74pH/8wuoc+HG98UuzsRr14lA8C8wVzAy0De3Ka6x/+OGVDnNo7PgCLHQc5O9T88FHmBgcP+uvOSyY9kdaDFtAV"
+    "OGBmW2QNqxi64zcMUFfcfNVL7VMTwTRDmviRgMXduGQw+gPNJrX/UfbuPON2FUQZjuHg+w4rUn2XoXr6NLsEBYqTASU+y35KHiUV"
+    "8GogwVCqWnVqAFOveG2TF55PGGaKfRvgQMhYU+RLKJ9h31G4SLDklJdi/vLp5cJBDG+wxVwYGByIHh4gBTzozBUZqtjHG/Su+67j"
+    "hIe9QC4ozecWR7iTq4DzE6a/vEasTOcnug84ERAbXOc7wNUz61T9uzaeBzIkyFefsNXrXHwHDw2PRy22S8Q5uUOHDVDjOGNwMu58"
+    "ZTiOJYQaJw7v4YsfH25+PECZwQfD0mLlTDQL3/cBXsoIFyDJSfku4A1VjyLiHG7TDDcd4sPHn/3xB4ocq0Wfbikmh6/iVjyWK45k"
+    "38DponXE8mBh92Wrk5xP+k0vZ7ive/xwqaAS+LNvHiJ4cZCOFUJF7Y8z40yftNmZxsMed/eN3hIUjPY0BvNed4MOIxJmB7FvGYLs"
+    "LmsNK7ZA7fI5qgj7e4dreJbFrqcUzLXGTxYqEbkmT56LZncdv5sw2Gfy70v6kAhEZh6AAOMN6ay+D/+u8BSgVnCwsAx9GQ5wUWAB"
+    "yrBwISj1p03vAWMAm4UNg+LzDYWHmq/Czk40irD25/ksU0dfBH9mhCM6u5GGqfAOgjdWrri19FjKySVsFpQQlmurXjFMxXWBn/iE"
+    "CWFoYz/E2UZogIesqJ9LmnIoqMgzWq2QMqhtHg/qB3wJbi3ftIZi/ncNTxhoh2389KIaO2ZwUm59pLrYt7oMcKX740dgUMZbjrRg"
+    "N2ZGazV9H7obEKVAyYE7Ud5hCQN9qRqbP7/Cj+rKqA0XaoP5wdXD91Xf+wS75Ua6Zm1DT/wrpsdhvkCVRthd7JS5eVVa4MCUIRT+"
+    "VtwdwytP6wpDuJRQpTfYcr87Db33E85BKCb6XjjmrsdeZzOEV+LrFLNDADpzBU76eQUX5RVNQcP5AeILpZSO9CDxQ+iID0cOum42"
+    "f/WXV01PqvqBbMAHhh0c/9vzhragU04bDWnZL0pncZjpZv7yDHlwYB/z3eUzwCl5B2xTNq5QYdmSN518QKhyCNAdchLp50u/IF6W"
+    "pcBZGt3Km8fh5OkCQ4hPW7H164DQZ2zre4ojtSr+MISKhwVOEMQUoQhCDjpZvYfixwIiti7CE84L7SF8YWquMzyleC0D4phBkWE5"
+    "QfqeJcwg30/pggWnOUfW78WpH/wRjZapnDDSE/bD9LE5Y5fXjh/1+ZMUIYVc9UobjXvCmtHMMtiC88jAPFWQwnwdc4Tg0eKC4dKs"
+    "C3fq9PbHobHhFa7tveT6Hpm+KDqYB8Yt5lxF8yEYHuAIFYpwj5Il3IJBbfEnMkfBnzexGP9doeWxCiVChZsvJ3ipgcGz3H7XB/ii"
+    "1Cp06dszBYCOeI7H+Bmz3QGuwnGBRnJMJSCWVIBz/MmB/1nWfR6kAmJ1CTBeCLm5V9W1ji08H1gUn+Tkh2FYYaN7uHbVgONxlFHG"
+    "zRmo8s0QdsgC8EbVGAcIA87BVPcOb8zsjO+9m2npoH0S/YN1GGHn8DJpOzxxxOocuhyxbsztQHrx8IxwxxUxHrfkll0biKcvfwpL"
+    "QJVw02nLYOOCpXjeHmoqx/nw5cLy9tYfvh7zOSqTXDi6KyOj+63wcxx8cV374o73KR4MiQ7f1B9QlrMUxmGDXUNsULnDD3T2Pxd3"
+    "wbowMIF+hYoqWmxM6+oe7uSjusBgV12KEx3ssasTFjVFnK1zZ3qacXwdb4xCHlycCZLMu0JqNibJmMiCixLcqYcDhoe8ce0QWV2v"
+    "xe2GFcHJmYv7lysCXUHELbQBCeLzB6cZqq5qHeKmBxxs6Fyqsz7Hx+YJtog0t5J+m194WnEaYk0prpnowjm9VBES6UYEKiV+V8JM"
+    "VF+hW+7ljS+Ad8Tj2bukdVpO7UarhbfNP0XY4hfaG/coJt5igCvKKLS8OPgpLUS99X0cXRWhnbvqJ9Ksbrg61LiSHXgvDwfOBIDr"
+    "2PPKLfNzc001zvgCWrrHFy8QSLxuzxzBAGtBR3mEEaALR1NDecWG97AGFIWl4RdkThZmbLBy0IjtHZGYLNnd3itC9WExoCQu+mT2"
+    "GRVLaROpY+Gv91nTQjwOl/h9aNM2LYduHg7e6aIVxRV3HmTZKdOIn1NlygpPweh6YVzHqzLZ1MaVSaQAkYTXWm9wNJKbHFwLvBNi"
+    "gRLymu/ZSV97CACf96h3gpNY+KvWTv8urmGETCXf3N0Ixx2K+maREEQDhyBrU8bjJZ0EaDKYxCudg+fLjjBSoOt0XBPO/5khOVOY"
+    "HVO+vB6tAk4a4lRcErHDALVGqbuVyg5em+zn4GZZCBnC0JJGOh2dPQFzdHi0L6wHgnvbksGlB+5nDwwfdLlDU8FRYMaM6ZtzMtet"
+    "+ch2wrRCPn6YcgjwHaE5Rpj5GQ4dhIQrg+9VigcgQqmEFsdrQCLgdeK1YfDKKSICnxEaLlQUcFuppeAWyjmGbaJgbo0cYl7G9rP8"
+    "8nhrKIhl8QXCGogujB9Oti82BMrFT/DpcGvhFaYDQn/F3wVNRqgZHuMUtXSLsKv5ejzmnsoALhBOPqw2bRfXF37nxoOu3EgdCjpS"
+    "sBJMaCOixeJemG6vbJ95tl1g7osOP5dWiS/ohl+SiIOGkMHTCY74HuMypnFuEL77VmZX9gjXZGOqE6ENY1Q4qPDomAFhzJco6Mu9"
+    "7mgBsLbQHit3wH/DXCKigabDmuOwIZKk1cwvUA5uKml0tJb1CD1C5Vz8uJT8oYearP/wPz2UFQQCdgMCwUWiXryXw8svhmtCxVd7"
+    "hsFM9HwYAR328sfzcwXPZvUocwQ5dsrU7rmdPRNBB7v8KsIf+0CNw8jHwq0e+hpOC+5AIfkp4qWirnzU8P/ry8rQvW7vTKu9c8BM"
+    "8cC+5n/hOa6ROgHXLmNXI4Kl3lRifYD4fkkh/MGF5W74ChENNBvuGOPCBDlkMFH87gfu9Udu6tdLQ5wo7dCuW3FDcAm/9q2ozb51"
+    "ZX4N0/0mOPtHTGC6rIfzl7z0vZLzNUs7fPlH/jW+AH+i4rmlAq0XxrC4KWRksD2yJ3yt91Ld5WRgP/FpSBuO5o+nLJnOpWJnpjSn"
+    "/UbInTJBKX59eIMFBRJu4z1/i5mtUZpbmnr07QMvFIcCX11KZsu0RhXch6Q4/u1BQOgT9ikGfjtgT4ovvFqvbKIt2Tf+nUx2iw0W"
+    "clnKK64CnTgjNIQ3ghU4SVAoiaU0LfykmAb6IllUKzq45tl87l7F/CkkD8KNM+53NxifadM6XM4XLBJkt+7iF4Qr1VeH5dQpX5d6"
+    "YuDMlDscdLxoDUuCA3v1vjOHealxNbnEi3vwKTqua37vH+YZEP9C9Lj/L1tXwC/H6aMSZizLvK025Lo/tZluBL53ON2JKqLfdILL"
+    "vrfUJCKZnhnhfKdHOT9KJQ3rC4wS1N+8nH06mx3yI2QDH2+hKkN1Z/7iYVrB6cajPamcgVLb+cUzgtAmH61ifWh5K2piHBBlFnRk"
+    "F2WHlo0JI5YBIfaHOY6H9cJIDI4cpJhOELcAeriimmQQDOXIWJHqGMH59YrLxOojjYQYlCHPCC0Nu4JD1tX7Oacc1GbRYRLtpECd"
+    "0gtAUMK6VKAhuFeT50vcw2I5kGKQA5nMFGLtJcc6Z3BxEcpvOCJ+1Mlwa9PiILiWtrA9m83TCYaLnZjx5ann0eEFJcUV0z1Z5rZi"
+    "bisHD9Ir6yW/Fj4UNvCE8AE+1ZlWiOdbuSGqEuhws46pufZWRXmM4epVaYMNXIqN5irH3D8/Sl1uE8xGMS/0QxBxtPD+qvmf1l0u"
+    "dGo9T0nW3D01e5Rfvet2uMKQZaaMR5hfeOw8JVeG657ZSCx6ku8LheYGqGImbNb+HStDtCxcPiFUWlkQQqAI5VEiEIWHVSvoUXDX"
+    "IeC5IioMjskrGugLrA8T5vVbc8ZWPp1cQZULA0031GfAitdR29IjcmPANUZorGvPl5zg4t5Ygj1JNHJkYFes6W+uiPgpaKPrHM8O"
+    "9E5beWXe+lf8yKegS4Q3YDkPcT2lQ4kJ3M0zg3ShgeWWIVKDw8BqmlJRk/yeilVP6BiHzY8jrLjiMLpTG3QXU5r4vdVCGcCWSnU5"
+    "1aAHlu3mE47gROuDNWaFZaHrjiPnKsXD9dOxpk1dA79pTa/gA0FAxZJXgmRVg++rJ+wC4o371qU9rJ2tBCCDigMSB4d3NYcGi9vW"
+    "o+uxwE83t0w0yxx1FpHAZWZ6H2qG3gvWZJYLDzEZIXTw/24Uc7g5CHlkiRCy+h6botONk4EtygabxkLxkCUk9YYQAIRbfL8qhe7G"
+    "ZYeihlRUljPC80ILljnyqKiTZYeo1aWK6E2mHD7Q11fmusn5DpzVeDuuvoZaotZGBHn35zsidXrCKSd0sBfVDXuC6JBJGc+d6Jh+"
+    "ysGL7+AHVlCcLZ8ZAe2KqL6kkuzxFIhR3yeKYiBxwnEonljUtMnDrhLjFGzcofNtf2AMj69c4UHiDCZ6EDLzVpC6pP84Yo1k6YSn"
+    "gtO8sAyqCgeDP0S9ilrqe1RNF0GwUk84qalcQ0U3UrUOqOYNp6CccVzne5hwMl5hmOrNEEa+OrwyhUNXLDZzWko3GAQluYGrh42L"
+    "Sl/jYfGfgfl+FfmTiS0ucZyPkNNwxRFRPnj+QGMceYhkkVXFgkgZCIZe/vp9gJOnSvWefqgZg0KDPbCfHmeca5NsdaAvLjILCEym"
+    "2t1Y1WWZCZs88Q81Hw6Rb/qeL83aAUvNtvPQx72qI6az46x0NES351LhCNJ5VA6LhpRR/Rnrwz/YG+havPnv6+Eo40XaWrmtHNkO"
+    "+S1gTBc6z1Thcxbwag48S3JBaWut+AJVeYWXMklCl0+HGy4DAuK3pyfv/eWkMJs3N+tQ+keuI9U4ve/bQ9CvpmFb1bJYn4Y0RZZw"
+    "HJSYvW2rfCMRRRA1ueO4sTxn5opo1Ois+1FGBQ4LMwHl9Vr29DmSNxBBYvW1CtyvLp+xAavNAhKO/EylTeUQp1T0VPSIFbFzESZi"
+    "KIbYFRF+Cg8BMQIUTTx+SNU3i7jQQNiOSBhAjtlxMerNVFkSigqfK4wnKBIWqIHKbwaoZSKs6sjcFIsbVN6Q7xyE4UzDwaFHluRD"
+    "VuOBESo8FqmfVBBNc4MZgjWlcajpQvAIDK5hvaQc3UCtj6VsFv+9FIlnRBYE4RrWCofwuJiNwnGuh6YNxHPAkUxMbzY04a0/4w+v"
+    "DdU1G4rFVLH8ByJbfrTyJ0h2yUrXAr9hxSMWT+yMHEO47j85hWkHDcEevPyPQvtQTdiGmzbAjmdWWVvNpCcVa6Usy2xaoD0yRm32"
+    "T7IeRBAH3PvBLItDtMhkyZnx78pdgQaHyMAQlj8/kOTfEZt5y/Tf0p5nhDhfw3d2fHliGS1s8GmfhDq1FZ1zw4nsL8EUL5PhFD29"
+    "Ex6l/q4u70/wFVlH7gWUcSM/O2WbN9mnKp3w4g+RdA/54/VXgHCOb31uHgoeKjHaqFUvlvFVUJ7zWys+jVd/wsv4Gov1ksO5gYEj"
+    "9IhlUBii0zdGYF5084Grhiiz/fCk+yoYho/1KfgGxM7VDNXMUdQDF63jD+7wWacgvYHYnRl3SNu4Kjalr4HYxqKpG0I2xOZXy/Dk"
+    "KpSkvJampOPtGcAXt9Fuf3x6op+8lZ6IfoIrBqtNIyVdytN6Yv0ezzTDPYTRwrKmnCipmGOhj8f01l4s/I3FUxr9LJTTDXpimo8v"
+    "hA+WWVkXrLq7rSpr/k/9gIgYuFDn+UgwhsoJnRJhdQZIRSgAriP8STiP46tWRpXYvHUiNoK6QtYPP2sMxTIyo9441vWJ2MKqdhHe"
+    "lOPON24vrDbvFHqUwllYWy/NrWX0B5nfiHJEJBzPca5/qsQ6a2++E0EzlGeiDM39D9wzmTNXj50WhG8o0ZFWGxpb0Pqjdg/LsygN"
+    "dUrbidAxLOkrZVcnbGAu/p17LJLhx0bsxwhzhj8zESLLu0rWUD95u2sVu93jaCKcR5yhqXdSxuuoLB3rUP/nBhPBNZygKnUFAhYY"
+    "FkT66u1S30ZcUY4wy3obo1CWriUWRKcwnHgt8HHWxlPLplcdNeOjziNXZPlAitKv720Jaqi/j8L2oktaGYuXXT5qfbghNFoVem1w"
+    "k9Oq2l5Ee+EdXLB8CCGyJUMYyPXXVnhtCh5dId4OhzzG5vuI99zjgBy4I7JUqWnX0nudUZekFd9MskYDdaUlw1GSPbjfnxwKCZEO"
+    "H07eG7Soh90e4ZzoIBDVRjDRfLIo7ERLO7/PWhwQe+wYC3NB4DQyPCF0b5d1SNAu8O9Uc4JVZF4bSgV2EKej8SzrEpEAYwHt2vEL"
+    "jBlOHQEF/6cuqCedHDiLK73l8SW+gt3su0zpRezH4mJ++Ob1m1gl1trWRJW1MZKiCZECIBa5GV8hXhYKqtKaeE4/14a97LkGe64E"
+    "BxrSLTs8NAZ/4glc6/adD48yZgRwtNTB39Sk8K3oSRuEo57tICL0ZTpf2RqdxQ0qCz4a1oPH/70O9GkFshgzRKNOw68H52qY2NDO"
+    "txRfRbvwmI7MviDEiATzZhN9kp2aMywDB62kqjU1VfVwgYRMXo7CC9T+ZveirARuOTMU5d235Z/K4xVXPFdrJYFoLtz/qGWWHLNS"
+    "/jblWzP72BJvBxtII7dAwcJ62HJkBNGZ5wVSo8VdoIxXaoH6tuK0Y69Wyvi/65GlUq5syzCC1vh5zE4OVAb+YLUZuvu8rpcMPtnX"
+    "Np9evj/+/hKTXN6Ovcrq3YeMQl+MOHdHZjwmeBHp6NqNMCpBd05E8WRd8T3hUGEdT5I+004n0zp41nzCKdoN9Ah/Kl27tssnIp5v"
+    "Yer7rNgI1oiKJT8orvfhz0mKh9/nsYnNjtZ3b4t5jNiMDof+1gSsNowe3343K6qeQ8aJxyAw9/XiMMGRBmfqX0B67ixU03GB3oZx"
+    "0jZjwWIjeTqv/OfK1XUyJbw/xGDhA/BcV9hz7ikfAtoVn2HBq7kd7cQ22F8ejVM6mcC/AOWUKUKNsVXYiEjMoRQdBEjvi1PwcqlN"
+    "h0NFMwXAqvryl0XaGtji4wY5NGnAw0c6QZfj+t6vfUP4HdsRxghHf+yz23sy7cRkCDQs34Oqfd6YXaZRyyBs5iCyheppZlNzk9PU"
+    "zMcP7zzspm3fF0IidNa/YQNwZiKxkIvfkXtYvfaYgaUQ21X7tRWRFfL4yKlIOu3ybfuKCW39FHtTWaTk0wsLiks+2RJAwXD/swSE"
+    "6xcTa42duSaTKluORWir5xJ2yi/NRDuNbDPpqx8VZun9Ml+Mm9EhwksvhNzhYWkzBdKr8PAj48BY5ycym2ZRB0M41qIgyy6b1080"
+    "LeRBZaOci9y/q9aRKRIWoH1gl8iZmRHBBDphM3G/C1+tEQQpo1yilTX8t0Ljeo59MRM2Zqm/oSIC7MRqeRWFfN7KJacpmcao1oHx"
+    "wFYsC0s6cKqJYkGwWN0ZFY8Ey9JxDv2R6YbZ9zqAfT5YNLxWeWCQhMe5eigUVgHPibh7CHmccHr93DA+4ntbMuZIYLAiD2xNzmXX"
+    "e2tGBnoQeRtUBsKqNgR7KdNAmOu8IVZfZ4vdeBkCJQQAYkXxKcSLcNREIOLU3d7hV81cEqLKjqXYrrxEpmsfDcu8c/GzEcvHcCq/"
+    "VQ7Iru9ERgPbNjIDRRlBmDcph/pZVPCUWURUlhdDMKlgiL9CTFmxiFMRQjMFLQBinaX+qKyP6vqgXVQvQY2A7cTsLqE+VDVEIMlj"
+    "hK9YL3bQhC+D5CKwyhmLazmUDIfbiuWQjH5LJV/Nw/YbAsFqT8ynlBMRRp6+Ci6xKa8jzAkbid6RKPyPE0JlYUStEQIGjlXt2N5x"
+    "2dGyGYzOvdVNm73mEXHisDtQPXicztI7gpfxfLKxY21ZVud7lr5HMF+G+ZVVGi69VXPveMj7R0Besay/STks0HXtMXtSjarUoT2z"
+    "VK1wlNJ7mN2jSNcD9GmR+uJ7KbYJS3CglocWYB2lixW8hCXF4qJidMsSUOw7BFYXhPOdKztmU2pW/CeCuq/XIpjkIZbEWhK5XE6O"
+    "GH+es+f7kMPLc0cto8KDAjaKyGi6DMU4SnCKSSF+2bqHkv6qQWDpsG0qd0ZW4GuChIWVSASXKXUJLcykZcXeCRibLYf+VBipztl4"
+    "SOLTEf1rvyrmu+Xm8dvYbbDKVG8G//h5OXiGESPWLF6vb2gDEVB0DolFqWffrsSlFa1VAxEOCtbOlHAgfoKgcuWpRsuYLsUSH4cf"
+    "N//TOZfYOlF03WaJ8cIzFUVwQ3F3CNvxlpsqOD09N8S0tzfI1FuaYFEhi81N1gXS5rpMzoJ4Fr9SdtlYMCtZi2bZmanAcmvvxeQI"
+    "tavWq7WLKFevwlqd616l5G8oCevHuu1oCnV+LK661G4myO+aiMmZlC6FgMLms0kxElsISbNkWEVEju7AMKCD5Up689VK0VytcqTf"
+    "UjwDsV/F11hsPc3Vjub5WaFF+ECHCxMxxToTWwQ5MjtYGvbpNEsL9KqEHJkwz8V4VqoqntXELNBcXPC1jyWllsCSxpX6M6nmzapq"
+    "ffOK4KpRSrgjsrnONabKKS5ZKp4RJg4IaGaiuZpyUoawvHdzCgHLTMtVzDhafjRrPSz6rMLAf2Yr2Lyz/10LGqtOGWy7ZD1Fa/5T"
+    "dPCrhYXITVorwg7dRxRpTVHV9jKlRRfad78Bm1kb+jUK9otda1LW2jhtWUAoo8XVDW9kMC6C/T8tTAJ7BZg7KJ7Xs0Y/Sinx8YL0"
+    "vjGsOE1HxC98yydTLHgXojoC7RhzYK2CcYQgy1GK82U3rAc2+1p437JHnFMSYjAXt57NWp09oGdhW4m5rfwu/rDthuI2n9yfglDN"
+    "d5pSrUX+JFfvLxulGqk5Xv1mLUM1/fQKcio3YGU/a2BSJrGlQ8tr0GhWWnSYKyhaV67fnh1NeOduB+KzWAr9QntXMqUZqzZZZRNO"
+    "zK7ZQ8tqdpjvvlOboeXE4Y9+hOuq2/xPdscQLCWBaggUrRYOXTEYlGQwj5I9T5YwalXWtB424gUIkUS8ao6kAE9/Q7aJUFA52eDc"
+    "zNuc923buwd/t/kRcdtVcfvrSmWEOU45ndFQ/BiumaSy9kMLwAoVvrQH7ZL4E32P5/4tuYd3wm1ZsBHSC06vr1d6vYGQyfaOYKfC"
+    "2RaSX6ks/4nmh2hjcWggJyLk4HT1/TmyED12H2GTxLDS+QvN5Z3uaB1CvFYhz99pq1L1Ufgmz4rtkVAacmn2Lgih3qrb+LaivwHf"
+    "6dWASSAEsVCTnBAXUg4WGJopk8HOA8+SJ36xWIW6hh9Vt9zaX9lROFQNzl3c3tmL1brI7bF3LHoVPhpgRoOXs+vF/+7ihLuE9Zyt"
+    "uWquxqyhglKijIFyFPuyt7l0ypIda1GLQo+FCqz6ZtljsCC0ZL0Ryrm9H9nQ86SGYKPAu1BDyEGc/o6bEeQzrKN3Dt37UxqEmjVB"
+    "yjs8CywnBK+j/KsbX80ixY8/3NvpENwFskogP8zqWMddmbJvh21Q9N8dgQ6En/ZKwERljSwUgb5HiMMWTJqlMqX6Dm+YGJmWpvde"
+    "BtjnhQUR64LBmsl0RcMonreigyoq7EjWfT0w1WEeTs3icnFlf9rIKlfOadnx83NOYqldKCiDaT3IAhI3AScVmtuOqWAXnkEWHcCb"
+    "n/dugfImgTR/UrUeaYW5+BOLh4oJhkZXbW2A8mK3F8zoSkoEeAbjnFN2BIFQd+UMAL0WNsZEQcPg6Gpx4uxWegNLwW4xX0x9FeGl"
+    "HakIT4zpiLiQEoKD0bY5T/wSO97GJA8vmtkHmBGH24MICM/Gsp8glghJ5t+Ij5eZ7Z60UWybduzQx39Yhk5+z+IjWJj80aWztX9Z"
+    "Vgj7poruK2NqBAXsYzFnkJFdefF98FeW41PHvJFPY3V3CbfCS039UYaHDvU5R/eVqBKSydyRDVNq8xpYkajHkc1Ui4zBeF6ZN+jq"
+    "dVSOhXfkKzCz46FakpYdr6qsOI46BD1g6ZZmcuOZXdtHTxVbhwFPkGEo1uieW9xNRN7d+OZllB3bjuQOQcKvqVTfHAR7tdS1UpiG"
+    "yuA5Iajqiz38cLjG8g/XzPyfwHZfLDvisICbKCldxkuV5EtTvUm17TWOerFGN4YDCK9fydue987Flg9dJkwWnRqleq160e+m1yoL"
+    "UH7NhFXV4bfaA12nW0Ng6Twpqzotv+yNzmO7UJmZVmMWOHe47Nkekhl0At622lx3ksEIfc/OiPZXUQMye1tPpLighT+rIYnGJe32"
+    "z3JpHzk06xlUweAjL/YfSbFGzWUrVn9NzeXocm52JzbBahbsoGJ9D06aSr5sxD3Sfm06YtmdbUbJ1guPUd9ooGn0szvL0C0mtrEi"
+    "gOyLn5/t8MeNt3hAuKz4ospYophYlpqF2mG0v6qhz30C2vdEcES03d08geB0AJfiRm9OV5Ea0leLXk40kwLs9yvhMY0sCAbDB1Kh"
+    "tQI9YQ1VK21+M2Hc2O+xZEys3qZsZarLm6XQ62SUGNBNnbnEQuv6CRK9wSka6GDGIhkJhiHrbwaFmulHIARkMNmx4PyR/FlU4MTN"
+    "7rgTtwHRT3VlQ8cdUiJY8MlaryDuuYigVB4XvoPvAMOPHfFuIDBmwAZ8jfUKxcJUT/HN7f1hKeFAboC3p3urbh8VektBQUF/Zo1U"
+    "3Nx7qYldfZQ00Ef94+s3LPANlSZU27uc7qBH/Lpc+MyPEFV+YYPmdbFiev8BBXjkv0zVxN8RCDxaeFtjraX/I2Ngr88oaxrhF7xh"
+    "AoLEEtSw57MQaCqQYSFFN/Aj4Zk0PQfGVUyIkNLgQklnBzL7krBlhGcWnr/qe/b8X8pB6btc3mf1u2BflrIKD9gr5SQ/2xPhcFru"
+    "iqhCWOkdJsKWC0LmaIrURr8dsGPVlZ3LeuIwkgKiOzDXA9Ec6rz0TEkuMF/X1Wo8qvmVy+EnwCSG6usfAqYLtkpgm3rY0KnfigTD"
+    "I3TSZhBYyy+r6YG8JmqTuRM3weLNg3qymJlLztFeJagczBWzpl7xskz4usTDBdKP1YzjVsYH5KxtcRoTvIg7m1+i5QxwPEm4ghM4"
+    "zb7Yu4LZR4EdaQnXhJ2XoBkJDKuwMwNFuBrEKA/n+UDcjMFcIXnUqZTf9NHhweoai/Zq4Vpbc6nevoFcq4NPuFwmINmdVoWdKm0R"
+    "IK6OqXZT5Wsz2DYRFczksrSh3FA63FxfeKkiWAkFggf2opMUaukDdveO0+bZoL3R0xElBeG6lWOyGb4IDR4Eq/wp1JOPQHKIHZRl"
+    "y+a/YerjoScqQ7AqLFqnw1dcIruLO+1uLd4JvMSLQwra1/UnZmNtMU/q/T92RAlAcobjqM59ihEc1xPVgGgzFqaIKvVn9qe0HeNJ"
+    "bTJQok5d1oT+uZ3GQCQGYxGu7IV75WWFBG6EmvqAQgrvmXGSylzhTQjGxQZFSj8ZH6ov4lfKcMUaMDP49OSsaPHhXrJDpgqYpqjW"
+    "1zo5bEO2cnKy5nljF0u3t1BVOKm9H9hQEl6FemaGiAz8wIEEVsbIHRGxoz4ZMpBm2lAUcz6EjEZUnj7NBvzb0XxFbMs/ISNIVRA7"
+    "shlouUNmfYpJbc6OlBTKHWf8Y0isYWEHCPB2XbQIWJ7fHuPJe4EV+8o5hBzEkIvJHc13VRk478VhVNC961WTBn1hKFo3Ec9Og9TD"
+    "h7TIjbF6/MwiTVpSxmlwGrt4YleNqLR8Ur3I2g52XiB7j/ROIJVKTJGL55hcubUIwHwXyJwx3uR40j988vDBgyXQybeRmBrqKWZ5"
+    "qqsygwydZoppSYdl78IvBZU8yRezus+aDIVmlrr8Us+qH6yhLRHhySjSYv4rS6Xk7xDfWHoxJBkowjCCyq6+QDW1dQX6JrvMqjzS"
+    "QZ3vFKAnO5f7K3Xbf9AtFWGAQwKR+gS/CR3AI5De3AKigDl6gntMhqmHoO2FeFxnuII0YaT88iuOyA7mDQrCrcc9kmwi/4PniO34"
+    "ZV+uogPwcvCzDBNy1gjtbyDTzA0xmzdM6IhVuvcTVSKghNCseKWjM7C7dVSIQku9AckLtb1ZbqXfMRDsZWzFCOPqztXcJlYFb/wr"
+    "XFrcFa989mvin7l+srmkYlaR3WKdcvj4CKTiK7QP0tn4HWqUUyEn0pJAQSjGh1AEAqoTzt+vKD9nV7nlbNT42UgHMB+mux8KmCBR"
+    "3h1bHsBp5j1xGHSu7qzpsEwQehYFL2S96GuZburabLih8C7iwph2FqdYMyoViBjxi4gh9roy3S5Sv6mzz9fdS1vLYy6u2MVb8mw3"
+    "XdguCtM4VwYMoBfRhAZaj/WmesYCNo+jh7Uph/lGep0I/1tUPYIo05OAm1Ss024ODjNsCeujn5lhPPUHZUUv1oQjc0kpwLF+0NCp"
+    "qkMeFLgT7CDzLSF5DE+uZA2oEeTD5bgJZ8i1dmKJiyzBiipDiV4r3G1Qx3g91gtcTYg1gpt32fpNM1Z1dYT5E3LYkpBPUT0NWO2o"
+    "1vtPX/0YVT/QcY+wudXakmtJJAzwUWzPeERjL+6edahHb2a9twxGy6aMMsKV+HfFinpa9OLLVTMJDYoUtUqOruxyPzxdW63vBDkZ"
+    "Hqv1r0cyzqgSCo8kWNDuiCVLWo3C2ppZhSAgpXOLo8FhQ5TWFK+w1WS7UccoIuRaRDcNPXnZRUjsksFRNE6d6l6shoknIIeZRHuo"
+    "V5nbeviGnUsX3I1daTdLWneyz79LDJkXqZoIqBFW9Vl63+3NyHR1RGljCCDyP+ZcjvwHyt3ElPy8J+5LenyvVSnFPyD9lOGyon2s"
+    "1u5lhK2sf7QvC4mM88Hw+0WlOP9PRpF46N4Kd000Uouz8LEfULlqwe6v81/herjsqeTXlkEA8GCC72brf6TgvtoyXzDeSN9rcmP3"
+    "Tn/OdmvmyOhHOtEKfmRULdHW1VafYcBPYo6wrNaGzKqHFk6pY59zSTwZ7vzOh2OxLZ8k/g5htUNyO8dgQ7emV6Xzlev4yOuanJPJ"
+    "MtbdzvgTlr9xaqn5gFF+bkxe9FLAxlPIG29EKx8Z6U92TKvck7ex+TtVxIJUzzR8mMPCE/drMV+3I9OS5Yr5KjoiAYGOklO3Vabl"
+    "E8xm2D5WjLtA9E7a6glKFcYFPgvxhF5lYqzdQDDoYfMXGIwvZmrJphMWev3/XB1Uetvs/W+iRlh7xYHWziS8jkqZDGRdT3yDLeUH"
+    "Dsd6aqpXW5Fq0QxISMJiDHQMM9d+gTF/E/tZQ3LuSTSsulqbvQIv4u22XM8gRcfDs3rFbIewy5k1geHvbAniDYohUwSywwAbRQdd"
+    "ZpoYZ7YOMz9KHOhWdnGwxq5Z7S9sjaCjQWKCLwSi5WChvYAnuffXGMRaaZN3g8Q8IIjw5V3OME2276xfbMcywQj0RmzDR8QnlfAN"
+    "t9XysZFebVtBTfeLMDILE/yhJTQxvf0p1uYMBW4tO8x6Fz8Ix1r6twfvFA8y8ZAblT8iFCE87mwUyuu8N+S1d6eISiluVdZY97Tl"
+    "zb2iZf+mq7DVj19WY2apAk9bIJjzlkNRs7aoVNmXv1fnc7+ZG7eeOaIXF46aJwRQ6q1XENFCKp805yFzdTU7H1CvPjjze+mQQj7X"
+    "jjwLBWKFw7Vf53sxTP52uHl4HnCt8VyCK+AhXdsGNo22d1W1KDmv2AVvzzUqfN+JdbUVLyx25BrLBUFsdcffbwxo3338c/iB05/e"
+    "Z9+CvE7EIydC85d7nVShpz/2o6Y+GvTd16+Fc8vLO9i/jdmrdg9iFqtd8D+6jKv7tvMl1kzY6RjOcNx/mGyWmza2u+WwoAxP+xNo"
+    "PlU3eec9+KzUZsziGF5C9AKi/dJJmEgU9GZggl9SjgTFUwBwQlwacJ0L6X0gcQauI/zwuxLyPvf9V1/QmdBOj0zzwC4jKgJyYtDs"
+    "kJFELTk4UiSIwHPwIA52rklSxiYRaSmjhsgMA0wUfpsA+Z0gdJHyKH5+Dr0jzUKnZuoJFqMkuGYHP92YyZuEV3pDuGrhLarH3tym"
+    "DqNk2bdMiliLQ/JLTdBqKy0U2hkmSVcrv8rvjwMH1+XBhmpcWM087/xcWiyCdr+a5Riyf3QR2o+TOjZD50rjbqbMUfatQ//FgnUz"
+    "jgh416vRmIk87nol+XRtKeH52MoXITtnyvi1ciHtw/e7VZv9PnuzD+PnXgQPu4iTE0nJwO43hQS7ZncgBwFVRB5+/baSVLjZkYvl"
+    "YkeCLCM6Cx1b+Cop4lum84HmMR6eMS4v5ovFT1TMcPwmz8wi3IpqKC8ES5KFptUpgvbTQQgX0nUYwQHJPkgxkIHVUJZERV2JQa9u"
+    "UZ086sIm8WwVbtj9xHwUsUAz6clq76XW4YWkTSQ1rMxeBTTCLReWoG5kTDki7oJsRKbXRy0Js8hs8q3n3VtrYm5eUa9V7inHqcAm"
+    "8xZmB+HjHQkAnl/Bn+GXqA9gCts42KYn63BeR6t8q8FoEy1t+WVlNnNz2LWqONhQfjRIkciKK8XGmoPJlb58gIA/QXcscyWy6Smn"
+    "Vy4H7ci1WBXitdXDcvlGZH0yCGOnBBvJLKy2sdc0MhWdDuQlssTVrFdWcdmXRszn+cWPUTtxMkPLkbqU7dYP7G+ia6/mVyVlGcus"
+    "8DTXnrkECAY30QhaWMJIIrggOVKVO2RokUwJbdXPjjgMBLIQ8FWp8636QYAEKSv/RbBjIBwyPNIfIyCx39Tl++VEm0Lu+leggouy"
+    "7iF3lzEEreR5Er8O2THGXABGqFBE6f6SUBuq8pEpO0WzS/mFz5U/imjDXiOZl/RZ7BfjOdPjB+jO8Vp4/0D89nh77V5HSzqEMN/+"
+    "CgHof+XU+uygXLlLRpnVJlo8+UeyjoQ4zK+tPatxKQM8Yz83bKRzGZ9ggZHr5/0RErfPq2xDi0N+IggE0dIPwlSD2KFHPCaTO6wQ"
+    "j8xR5n7eo/iLRV4KdUW36yg2VI4CEDSSPEULHpyExFRQgk9EUk1sh68E3+ifm5MP0Im7owjje2l6920ESNi+PhudzagrBtanMjSO"
+    "4GnmF7KFUZrXseJxcXqln2IiZvPG0kYpDotOuHoz8hBQa1swbLnv8OTQxblHMqmjlzQYncmifMI3E1ZpdRvBauHLFJpaQFAGnPHe"
+    "u/EAvy3tLp+91QXymtY6PAr/KMeCeFsykuDP3YufGK8K5Q1nrb0vsl1GNLHymKhOyBJrxxaC3FnPzqb/DfTPs56d2NRG6Trqc7Wj"
+    "5xJNGeBuIkxYyVdJEm8jLGsNxCcmQGkiVgKJffN0IlfB/XgxHIyM+RLt5E49JTwJgaXHrUSUQ79QrNKKUcS+T85fuhJ33Ou+7C6e"
+    "RRVwIJclaaG5cjCQz1JbEafFcK4Nu0CItolXZiNwsO6R7Gx0JZnDvASSqS3WSXpzJGIsRSgK93dQHYyhSWzv8DRHMtPDj019ZcRA"
+    "BPUzn7JeWGt2eIyTqoWyuvCYCOJk23lM7DshBJ8MRVVnvMtyhkS15PFmxfVLozYGEvnmTl1yMNmUAkWzyl6wQV4YPXbGq+V3b45n"
+    "sIGIQehX6cytLSeuGmOZAxm2DlGdMNXD+8krLyVX7AINNUYylM1sOKAzyNpMIQ+Ywl9eC/KPOBr3y+aV4xzNSH0FhFQsmzDl4It0"
+    "8wwx54kFRvhpBAnDy6lEoTb4Re3U+MNA+GPoxjszYGih4ms8TCEWTJQjDEjuUl1enhY0PXQnJZRU61Qx3U5/IQJdWlv1ROzRz6ew"
+    "l1coxiWwJDaqHgzXXPVTUjHdQ9+RN4CCfXVUT7AIjdgJ6skxuY5ILcPQxu2TFmGSIwr3i+wP1q5e/yv9LiBxinHR4VABOcwiA1db"
+    "PqskZAl+CghlLRBVnunBaiJ5eSr60b78ySRnsxeJQzMvO3kZi0WIg3MzxZsgjbpXieAJbuwmKvPSX5nOVU6bBeqmk7Hqcm9DNQoX"
+    "O+VQE49MfvM2K1PDVcIpqAQVgeziiNFQNpfkRT0lr7qRCbW0bF4fuLbp5dNWy72Y2mK9wJOGEfelJmxECKlYm7AfZHA0EJ2ovPQ6"
+    "IhYQH6FPzNh+VN6ZwuDbidNd3fLQAecdOg4RZh6fRS/VWFPurO6nYiT/CVE6dAAiYqCVQapYWaU9oJ0P2zDCIqxDkeLhJ0z/3A3t"
+    "niHW7GDMqU+C3xLz9wRUxvLxy5/m6SpHQ8Mb0KJdTevAhdx6VnpgzAUrlzpjbwDOM/8albVjbz/s2JpucGSVxCCBm5I47Z4guK2I"
+    "axHxKtM+1Tuh5WusRTWQz4u4dgRpD8+1JwtW9vhJb19urpgm2rtXeBqsMGtZGw7y+UWATJqfRNXWVS1jQz/uzV57pkfQP8aGcC66"
+    "8ubKIKjJK6OhwItgprYxxlGGhXc6YOy+eWU8i5mqXlw4OcTuw8UqFI3oIXs501ZGh0mEClU8zNuQuSdlUkd6X+Sk3Y+IjiXV9yh3"
+    "ILbF16PYON3CtQ+SFXbWqlQyFdMx6shTFt74EMWZkE3lCMiAcyYbvEsQIHX1GvNK+ZESW+4NmUoaIhgIvvhXBKI5jIe0Xrxbmnyk"
+    "6qvf80e/IzS1+8km2BZVW/3lNYjhcpFr0N6j4TARUBjaiNgUihYsHtTB7ruyVELCQE+wJdGSsJ4nL2Bvj8huMCKlab/7r42jsRjC"
+    "LAZohKTpLt5nhgIwQi6weswUGT0qyCUBgwRfz4rgLsS94AzRxxoJq7Cuk4YkVPJwB80swGr31wKOCbQClLkA/mIgh7EjBSXJOSkS"
+    "s6IH5hA634YBt1lSuPmZf4W5X1YdwnHnp+R0K5eg8+WPQAIXV9zuezfA3llo5HU5soDDQcpK1fp3nk5WQYWV0LoOM591NArOalbD"
+    "h4h+l532DacrtqKkfyVLcb9YwzsifQn0kRKsJ+aOd/CIhn1IorNPI0sA5/EnHv74gdACmPZv7LtKxgVxaX4rblvxx8uCf9A+2ut3"
+    "zkA3WLEe4T1C+zLeNAEEe3FJRs3I3wiLp3M8kAUTHxyVyJroIBOq/TVWjO9Yigpi3h7E8ibKabop2CM24CrI0GwXAdcgtpTXIf6V"
+    "DFWeZE3Eo12NfJJUypCoKZ9l+pJZ8Ayvk9glGX4I67PFor9F06mkcy6pqftjq6+cm9I1m9LLqbHs8kRUgujt2Xy0GMLk/MOg1pIX"
+    "YlxjwkbZWfqQOayCFMrET9Ea7SA4kEUlw3Lr1j323W6H5Pbw/7/8kz6Nvx6WoVdDoI1SGwnbLpaJJbvLzMTMTQTKMG3EahWiQcZh"
+    "Ulsk+cdL1sdDpyFCGi2k9ngsgBRZomvEtRzh0xD6SV+WhEqfaoSEnErysrVrtKEw1d5bijUhkePR+DYPTzxGhJ5CmPI1doftkkJX"
+    "dMmIsxCpi3GagcmNzdbcsaQEiRdgGuZl0VyaFOaNCtAjcDoZ4lztZD79E1p/8ekmx1Mdi5UgUp69ln1GB1F1C2h1DcIQ/qYEwqFR"
+    "KPua+JXDjBP/VYQo2ALRWgfv4a2mYpkPV05y6jyPLf6TlLhciD483MagjhiTUZXSPpLDJIu/j0xaZSzU4eEd9MKh7/3NfE/iCxaZ"
+    "tCPJKoaPPmcRzhvCaUmfRZcMc8WhZh5J0HilvmywwDHlktxT1cTmprzPxYkMvOguApKa+wiBUaTtu5B7KKpxVjDGbr99XFkZbsk6"
+    "mI7WgCMkxoWj+lxfM0G/mthtZmyh0duPVqiQdsQGi2gsIy1S2srP6cetjQVhGr3bh5CQYIFQNVXhySQOx0+JRhZfvaUe9Ja7Bja8"
+    "wavN2mqANluEfJN5vkh6TVggEESps0xZwpreu6Q3B+X91NKk3qN3ee/delWJdNXSW3oRYiISb/v8j5F4JC3tWf/UQKRivscvopiU"
+    "Ny5beNt2z1VbXWlOW+frf1mE52PA3o4L5GWaUpwSOxvYrcdP92IkKC7KZX4T/iRtWaXWq0dq54rIiXMCgZ6k0LGuPc5FMPLPrjY+"
+    "JcvlhW5VqijXzxsVsZv/rWI3UZxl+9wJfFhlbD1uowkD5MANs4b4UJDDMdZPPxoLgaQCCvb/aOaqE9H+Agz8aug737DInaHbt3pP"
+    "RBG2Va6Xarg0dl1oNZYc6Uri6ULuYsOBEeuR3n7yJKcRqxn3Cr826rodFOVqS0j+nQ/ZOw315q8hHJWvrpks7cwksx9FJ0H012IJ"
+    "E9xvPmt7nlhis3viPhKyZQ7OzM5aianYquj1TRaRk21MTZXfhb9ea5vmlzmzSuJ2KEosMzg4x0+aKi1Q+c1IaxTXTtK6d+xjpPIf"
+    "2y1nt1/NTExWnwSwES6eNWl1JvI8pGoMuQERC8XzOGQGmLMIeTIBkDTzIpKQ2kgObP6eGg9YGv5x9TcHpA0N/rH3AxiJj9TWa9Cm"
+    "KiFJ2N20avCivBRvE08SHCiD/TDdVVn/TqmkNVSa39kGZwRVgkEQGHcUp7N1D/Go6setuBvmjJYIqrCfZ05UhJZu2LCzkIO0z1xE"
+    "p8xe5zMnT66EvxJnb/wFMcV//moTI54jw5jJ5L2TJogys+WgLDLow/tlAoINk4QGCaZfesMgN5oHk8nPnq9Bargd4Zms9HSI/VSQ"
+    "K1fas3/XkDLVY8HBOjYAk2onBeNkIUmQil0iJGD9YzGUxq/+ReZEOtEtq/+TzhaxFyLo2wF9xzyclITNmnZKPt1p5+J55xJpF970"
+    "TW/FIoyzYcfp8LKKcvzFFWgFlJ0ahso8XkWUEj6pcWjEVNYZ1QWyNOsHCYdJGt5uzY0lHz+1fsXPfFO5Xq92xioiUDtrGdJ4otyc"
+    "mKGZKpzcGo0rRGy4VA+v5lrj/pSof8KExZHLPkKoOOoB/MEK3HZtVP3G3dAs5waVZeNEm/8FJmkG7qtIwO6auW79tJw/aLxwThsh"
+    "lpqoVirPDqvZs1A4v5hq8L1r4zg3SIjQswDChNGI4G0msDScrTPJ1Do8j1bpKBEfHHNqikEhQvt6IumGfhL7X/xFCGBPH3bc2K3q"
+    "5DgPqok3Kx41619voNXAmr1/0CyiWPsi/kXggXGnqnqzEkH8v35RaFFbsIkgDHmCJ/WxUZ5ZLxEUVE8cGVNG38rZEVE2LUmlFbkb"
+    "2O01n/daNcNYd+uxfe3y6aUaZ+P7ozvFBt29X/4Jx/bpup2Vvs/PUK9mwenAbkceLWurMkrJ91w9NrUJK5F7AvdpXbf/f290pjZU"
+    "k/Txo6GZm1sG+SG/xtm+sZOVOdN4ewY9D/2GXDnLagAyvMFzd30y0ESDdWK79MXIY1GsS+gPE/k+ExRzZOZ+HQ4JCrxjGLPzkAiK"
+    "kVwXKpMmniTxPvfeWmBZ+jnJZZrMEEKi9ehsx7Sn1EjBXRsf5stYcGYUvPzRmEylaKlcF/j7b6w/u5igfSMnAO/5wozaOCycyUS+"
+    "NvkxLQJpJQqGim6Z2St5jv4Tw8fmgYWFM0Lrk0ssZvXXwxOC8c8fJgt3/nnEiXBYYN6VAiwekb1ccymSkImKm13yCCcQd7HzCqJT"
+    "Xb9ZvYMah+v3JRxE27sZUdGlPXjXazhTObJ7QulIaGX3gPm4F34qbhFR46ae/EITcYo4sYEKwfrs2fMB3/Cn/fFs4vpB5KreI9zG"
+    "U2tBqCnXhIscwh0e7cNxIYktOPQRSxUvtHykJYjFffwsxAmlWStDsmc4GGiOxUoWIjgZ7s04zk5GZSIQHY/FBpujnpDHgZCff1c8"
+    "xkEJ9+tWTJfD2t24WwY//xyZpxlzR05W4KDO4uYqDgFFIMnWP9Yji4HDnKcPqvwdu3BTxaoMFXeR6bJIyt66s9KvlAvR+yxR/ruq"
+    "vqXTUf+ira0inx9O1D8PRzbtK1aLEzFDuRajnHAmfpzmHpeDY1kER+XKV3YPhKJjprbSg3Ep65ER/yh2/xGOdmKciWPlNE5Mxcde"
+    "cy6tRU+c4JsITdiHxQFMCHxv5MKJYn0p8V2OZ1nywD2Y40NoH+/1iNerktS5ajA1kx2tipLC3ugHwdz9XzNEShb1BnK+s7NiPjLR"
+    "OMKTZwEZL3RjDnR8Z4JLr/IaNodzkx4IzzXgY58FsDi2DI7HXEikS7IdoBTKmSUyOjaCsI+eKawvniOiNYTEWapFwJ59bkn72NNJ"
+    "5KY2+pOvfVBs70nzLh0shE3fH7BixZ+APav+sCMOGwLJapaaM3NX7A7TyqKb0AxzODGPhcD1RRB1bFCczzhHPYL070MKfzh0UwMo"
+    "oISghSAD2FFu3U+x/GEmZSTnSRL1B/zPxD652/xP7xzRba++QWsWYu4Buty6ur318be+fIMCWA4XJmK02ZAcChNIaDRalvLO+rcy"
+    "b6PKXmq/0gmoVNwm1qvPOd2oiWWvOS+sI/jcH8NL3TTgaa01BYm5yFH1clxn4RygIt2E17QKQIQBZOW2FADiTj23j5wIH0k0JeoZ"
+    "wElQWgPLMkm8cJQsHtdGA4u0CFqdE1DeLGAUcRumskO/O+M7Ju99og5llwjbIue7cmLFF5XMQDweOXrKzI5dbsqSCjWlVZdBXBfD"
+    "zQZSinVuUgmAlHI8aW9CHjbBlTcNt3v8nqmza8XMNv6bhrrWiDdK//016pNAyYxpKy7hXrBJG257OiqDDx0O3/+qAW9VZC31RlZI"
+    "dQdk0u2joQbzJIxNowHFUvdivkD8Ry4j9sU7dgMqbubsOb8ULLELX0MwFdkQUjFomqTltF+1h1t1X5jEUzcj8ws4CZqSQVJ2D3GX"
+    "MFJ34rcjpzMYp9tyh61PbscKvAbOQaxbVjjZMrI+SmuJeXO3z8b+ljH4bMkqvrmnrTL7O+nBaZMmZy4pFReJnZkaBW7m2RNfrwSq"
+    "2H/hSTbqostgEc8qpI5XbhqHs+N3gsvE3TUSekZgLKaUN1IwMaBfRFLH+SXt1vak7FAzLc36svXMx4gx6gN/L/DpuNPob/VoMmEl"
+    "HAqOGdA+iM5+U+FU3OAqOtC6XAT61cEUuWH47dXtpWn2arqawmO9zZ61poHUPHU0rCgesFqn1zRAgsn8keytBsAp7660CYF5bt+O"
+    "IJ45cp2Vuu9C4zMnkajRfrPPK3QaysMWVhg+FVblbI1/j/u0cVQq6dBX7y3UJrUx05d3Dn2B12cJruRNcLDTlJCP9dGbNLF9lNYJ"
+    "V7HbdIBHgN3FJj3xf8Vz2IGQf6EdrywVFJeLEonNvBhvulqNmAISZuTzjBkwt1a59leHfa1pkS/Wy3z5OBDYLO9FJ/vKjscbEVoc"
+    "21fnwXCtJY2508b2uGjOSMVRkDa6vsemxwfOotHCBFFQbtoyKNyaFLjqHIbCPDGokxZ1lncV61jEHgoQmcVQIHtWWAZTUvcXyFxq"
+    "XDZLqAHREJKqfvYf4Kl89JdMX8nhHqtqXzYXat+iD7wVYd2cDPVR7pF3tDHZvMFiJmPr06kUqx48McJn6Npx/EHJ9saCHGVMBU0c"
+    "e8fGc54ojpRSPe2OZ/peBT+rN+s2H6Z7Qd+a7FL/DPLK79ZpoJS6aJii2pCtAs1UVMfGTHqTP8bnQN6EfZOIR6AnZ9MkIKF5nrHm"
+    "GSgXCptFTIIfNbjv+9MmqLC2aTCakRx8EnzX1CRstSvZb0WQ3x+vU0ju7EWOtUy59L8tbH0PV5J57MOQqeCqbQ4qtrEvVU1K2eGF"
+    "ryyKLz6X5h0tpaYZ4mWEa6UHx1lguQVXvaUvBAEduxerD0njSLhHMhYN4cHKeTGCIVa+4qEtxH9TIEeej76rpteQ6Fc0/ghjHmUl"
+    "WgSJm9Kjzvj0VILC3fbxOrONl7bOow5/Ev/MbEM6JyMyUNzEDA+pLIjzm/ajdsy0jIhPVUPjoIwP6k8vSASTDUTMNerJhOL7szqs"
+    "DEx4pb6Pwb8POjNuKaeKj8k0205Wv1f1sT0abxLkO7HOFr/2OUS4OwkPyJ2JH9EF6Ik6INNotBFEcSF+mHLIzN69DPdPB5AzgNrk"
+    "axYrm1uo5z95MrsalH71G0zB87GaLfOm2NQbGwKxjyMaDHiwTkfDDwZSXnLMhsasVZonpjEzxPKRLipDKd0FnnKEG3xhPZH05bC4"
+    "3/WPGft6n/LD85XxnQjXvwNLyz3B4/LboOx72MXbckdEQ9q4RICkdzb7gaupMjBrahnFSsgMW6YF/6BJfPXa/a7RCOzWsnc8Uwng"
+    "58OZA1Y0e7I3yDDEmOmixb+YAdqPNhraVupVArfgUxOQ9+RoJi5/tWTyQLL1SWR323bDSVyKe7LJqj1pquR97gU+iTuOufyfP3T4"
+    "Ce7HQX6sDxlqzoorPYwhdEJfxs6Arrs3QVdgJ4gkLJnFSskYu7OWsp02q/r34RGwoEHM61yjsWNN0h3zJPcZDznSpLe4241wIvdw"
+    "hov5U7kuCKWRTN5ufqgpZWO1pGaV9H5M4as+2/HEYaGc8cqJLBpM00XKPCzTzJoUN20TCeXD2czgj6wM/Rp8deKz8DDs8+xIfBLt"
+    "UfZZ0tAetxxHs91qzY26UDpHGtShYrOqGkA17WKopjs3eFaiHQFUlEIlvQDshbfoGlqNoyhUSYZyuVH3bH1JhdzF0qAnrQaLTbEn"
+    "SIXhJm78HdqIGJsOjPM9rcvFq/+8rwUSquc2Tpya3vg2jh0U6nWpvxwtnmryaqfRLOITbV05yi8UdwDB5NCJQ0maHv+HNXEmBWY6"
+    "YnQrt7IP5Ootk5VU60/WEMTymuIbDZ3qpdvY2TOKbg0h5Jpp5sm4RUNHHhiil8aR0zwQPgyfA2iPlrHlK4gOiyiYTJXK0Qxdxnod"
+    "LQVAIBR8ZDL3kDehFlJSQHp5mZVx216kEo6cLRV+9hQsbptpfZQINUJaFcygL6AuzEDa2M/ZhknbUCsYHar7ttZQu5R7fzQeUYFJ"
+    "x2ZrttB7x3SurJoa3xHT4cCK0G6kFTUXtIf/lBufak29JXQm+Ql6jZx1IrVTSoO3q/NCWfhujIUPtpSI9cZUobHrLpGtMxBYJTgF"
+    "c2Imj1ziJFWkS/MeUKrGqMOjC8m6e8i3i9UOcG1Jh6h6fWmTL/d4o1OW9Z1bCDbJTscgU61m6lErfcJNVx8ZHRo8/0eu3WfefxsS"
+    "UioBxfK3S01u4yWBAF22pbj5Pvx5FEKlYzPWdPQkuOp3D5TCQG8gSaHO7FmJS3wyDSfPg3010KfDJlB7au/HTQR0GnPMCXALCd2F"
+    "Yox1dyEmDPoipvfc6IdSWHTCKxzQ46YZmbloE1frQhUNYKbr6kmE3eEYKCRILq+mfcbL6ypHu/R0r6kWtpfug3txswHRswscPGFG"
+    "Lp68BbzyhOF7Itbp1RqQEwlY5Ho20X7+xXqb+3a4pFS+tcJL0lywR9DkPBZrD+epy47k/IYlM+Ow99yRBuJJuRYs0hKnJk5UYYLa"
+    "aVLTT+h7d5iu6fDvshxm3xY3cQhUjjqOOULonBkKR6zZSxXhn5q1Uq9DDs+Cxr+SjXHlEnb1VaBcjo3oWHZvMsK5nhpyr/Zu88nI"
+    "Aj8APYblEYiI3jQHFo/mXoaJ/DRGdUgnQmOyjSjSbI1hNgf2DYQ8BI2ZRMS5Q0MFb6Pg5c43eWoZwxsoztw9rEnFxWJZQmbvdyLN"
+    "PA/tm4hTITyzS1r8/PT+sJGZvWBkh1iDQBDfX8t/cYfcpMWRQ6tG8BL1tNz1/5WkqJr/GS0wKa0mIo5mnNvcTU04bPFgExIbInp5"
+    "7GyDWtapV2N1vNroRX/O6asUixFSD/e3H2h1A7TNLdi8epeLVKo0WWsfX2KWJd8U0jUGzjmTtYrjOTYNHiG+m+0fJEBm56KFQ8xL"
+    "qumMXkTtOHmyvLg8jSsrtBfTxXa4bIufD23sCfBKyW1qerls7+bqSn4rnugCl4i+JOdYkekwBTzFttMmYpFUCedcTfg36npmeMV2"
+    "56z6tPuERd7EbyxaQm5iErkyEQPhJrYCIU7Y3EKnMnPVvgquuENBQBNhsxfW0ph2OOOPlQJJBHTWj1R/tJby3ujO4RZc1CjF6XyV"
+    "/0JILbw/zhN7Jcw53p+1E6cedRzTcIRW5ma/lRDlB7uBKjmcGdkmSoFGM7bHuVzyDE2OHRiFOMSD0Fcuvi4xjWUbB1nOku0fi3pl"
+    "xFHTc5KpJlBNtZuI8Cy+aT8PEJdvejFSXfS7RBfw4IBKdUV3UNesVXlD/MLD+/LyQdp+vVhLXbJhhYSiusBkFE4SlM2d9rX840p2"
+    "A0wa1DyHYkmkP4EksudgVFvNWvWHfnnAsnF3uk2ROzPenbzaqAHO5Tdr4UVIpTogyGvHCKNZv20EMdZopzsxfUqo1uiWqGGiXnjk"
+    "vFTVN1SrOunwYqw+kJHTlz8eEhDVKEx24uJfx330V58Sw181K716dcS435vdMYZ6zuqzgdhjk8b6CyqUkNOIF5Y/rRZa1980A5bg"
+    "ZnmuWJatGoxQSaXSUtlywv4ZfzAlGNNyR0RoGSQL28/bi4txL1O9LTdTiZkdMSpFIgSWL1ZyyWvyrVuP30Rm0I49nUyFxjnQHeu9"
+    "QJ2bWOKbpPGYZSy+XOc25vjZ2ecm04UpfnEsAxFJnMJNdrBEt4CATjoDyTGNoIkGtdmWMKsma3QErqbunZaUwxv/ohXvJeUcvW7N"
+    "NrW8BNhjeQmtKyIeOxZp1rj111xcxpwalggpy61CO8zixIGd2OLxsPVx/Ce6ObCxS3yA98OFOkIcwGM5G4f4Vvxpf4GqjOjjLLo9"
+    "KJmoKcGcnXCr3cf4HFzpmTHLN3qgfqTm5HzP5z6C7v+ceVbl1gsDF0TC7ygzLTeqSpndmtxYe/dGyV6mVDy5y1DShxY2+dX0KSUI"
+    "+8wTL6KXufnsFA6aoGRj4FQSSS8SZkMIaqomEcG4IwzTOh26TnUEnRaEujgtA/5/il+41oHAOQTIxRXPpAJq95EG/mSOMeeFnBi0"
+    "zn7PPYk35WQzSSqcJGEi4lVMHsm6yVnvDWwe9PhexvCSlOVwu0HvBIJ1D6EnLeUDcdN9WaYDTAXk9UGroTwkZMPfyaDz9BqT6W+O"
+    "9Vj6iTbQTWNnDqP8NlbhhLZhWyivUSUKNjsA1IBe0BmGCGwCHATslmWz2KYtt/GJL0MNfMkHZJaDc5MXjcEtWsEyZ9LakXDpnbp6"
+    "l1PruReCjhDtevnFLfSmjVY7HV7BpoTEwDtBZaywRXTVzQuEfzWezJtifudzIIEFIgxUTIiJQ1scqw7dTj+V8zckCEE0+2v26ykD"
+    "ut7Bm9FuYTnZYy5+NyaKG/bdXsTJXStHw8afdCLjXmBLGtM/JAu+vCYbyB03xT4Ky8Tqv1o4a4bjx99PYaAyTqZ9/4IO5OshjVpd"
+    "ydSBrXJ+XH6xyTMlMeasoNg8l9fwHDKZah0LckuSXmtu4UM3LNoWPU7Bhf6+0CuCurrhoI5CG/VqyiAS9E/RUN1Jmqt/iiCF/RjC"
+    "/rIdSMV9jnoijr/TKL5ItiA6M9eKuYJahAZw86Kx/jEr92Xwk6Cg52P6BoxIOWokTklkL43MaiPTWS7Cx5g/52EjwQqpNFQcw8U0"
+    "7pSTrB6BfGmckCLSrfhgOsjqDaIqqFjMOtAX5NwuMofJe+mrto/tg/1nVqqNnCaE0K2Gk3Pt8a+7W1l5cRw16KbjZCPP4NQ4Dpts"
+    "YP0sXU5jpkdLgb09mW4c4jZKih01qFFC3XGx+FWr6ekHMsSp1vfEnwyEZTPgqJ7Bf1VWgKvhC5yGPUE9EpHM9vMT1cnXqzt2ZEQO"
+    "p1SUJIyzDt9sQ8yuNbyUDc7M4SeO/p9Jrr263GlPT3O1V9Re+8GnelWkFo0pevuwUnzlN2v7EreoBkRvnMWWFXD5tB45cA9GmQiA"
+    "vWfGmkKt2ijdmj6yx8UjsEwE/+xCm1y19NHoEHH89dgl9mj2JDIibGMqZ1VTOHTz4ZnDYFGAckJXihmGubRqhQa1K5hCRKmmYZH7"
+    "T7LfLEVmbggeAYhYx0D7hvDMk3FG3eKiPvVKPm+wyNw40i8vmv+XIokKV2GBxjoGd+wq+NezUSqJOYS8uXdjDrWSGd7sD3P4C53m"
+    "O1tQsk9xdQEqmqWUatk+U+u9zZx7DUfVGsALVcNz9WtIEX60mS/Pf+fAqG3CpMEQNuHw9wRS+VgIkk8Ovje8h8RpiQr2IVUsHdtM"
+    "B2n8d0qDs7fPYbKgZibWqbIMcm5Wqi0Nep73DKoyUAuNLoRyuieW32ADIINfohmzTifmU5LGPrA24PeiwLzDEpV25fAWNl4KvEFX"
+    "fd4DkdOrSa6Ur7RPs4rkYWTmpo5LzsLGXrM2LFUwMrbpMxICDr/lJqxWSHyUCjR33z5Iw1EawXVJDvGdiIHQpXWBCmOStceVDszy"
+    "cprSq1E8F0vguGcF13O1+O2iXRE1plwD8ALiO40BQASY8LJYXJylyShZlQYVSzqpodg8p9ZITn56hhZ+qvibFmuWRrzNSWiEM8oX"
+    "W+rPwYcaEjGvvdtRIpvNp8nDvNJaRAuKJk1M5NQoeAKkT2Uk79+DbTUTAVqPUMllH0lLrtN9AC2BQSMziFcNTc3w6dBzt4dP4vz3"
+    "vGfOE4RrQ7qoqie6i6n2rsm06UzKaeoTazJ3IwlS9BPGR56uyRoAiams7cWaKlgdazISwwhxlpeF5bg1D7vRMkvDngUN7xHPP+e6"
+    "9f6beVsbT9DY0ElWP8M+ThXnStx0sM9HJi10yOTNnH+8mvlktImmHRH/a4ZLBpaen16IJk72bTRsXIPW8qiqka0WTiTOs0abBYhv"
+    "7SS75CIkDzXBC2SGNIrWZOoVMu5X5ZI2xBDwJ8flQOpp+sTEJB/9qs43DVTCa2z7CfAkDucs43NPEn8m0pkAwldhhaeJNf8qzpBI"
+    "9Sak+cyrnEn+lNvmxMQx3cWynTtL8WHOX8CW8c98Jg3HHf+38RTS33BiqtzmX/PqOWOVfQN7E92ZXOqezBkIrj7Bg723+uaY9X1m"
+    "ojvRj/V0aBBe92KFazOLwxetzo0dDzrsbMoTWPQGA6Ue1Dz5gJR01LfscxjYV8zo1zFdgPMD74WQbauISJd44e58vY+8ZxPiJZL9"
+    "RRX8DEFImqSrhEOrZD2XSSrpVQh91bs5toCh4VY8I73T4ls9n4NiXFi9AzF7ZmwuMXd82r7sVLp7FYvQOWga4pGqlbwLcF4zhZT/"
+    "Rhx6vZ5F85tUFhSJsXipHuRkeLE2RVlylxPte56Xmct5cOKFYEic9Tkiedki1i44PBTOXrkainp7Dzuo98Gtubf7ZrxZ1mI/00pA"
+    "wwrt+eM09XKfsDDnYcQvsNE+5NKm+xGfMS6BPEfk+onJFTYAD3uUacf3OQY3mVtt9VBdMhUF6UJYGqnEYy7HURy3gsuRbRk+0vYV"
+    "YydMT0FO3Ag9d4gQ/OLSF8zEUjkXHVPRKmXjEzNx0liHpCmFlZ1jc0xC5gV4IfQ06VQub1fFFyUCk3YPXIsNPtb9/QIGWZmVUWtm"
+    "wNm7f6hoH2ICuOfLqDJFHEmbmdbN7EDwlIZWLXMn0GRb46KWPII7GRtxVUTHOXDG9RgHxr08IELfKB64leawb0S/v9yZiY5f5mco"
+    "ppY5QV+qppHHEKmSU1NOl+1XyoyQwwm2x/fQjrCo3gbsxvoa4Cmbltk4uo2Qo2RYh+pqE7p6c8UIQbvGPsTznNlEE9yuEwfJajwO"
+    "O44zaJypL5I1j9UnCdmLvnxP4s4iWP/Nyiq6PuIkdhPQsPkbGxirNVhLd40IJHY+8+1FSX6gz+l3vAaLRaMeqVaywTwiNxPqUy2R"
+    "kbm39jrjZCyNYzX9+BcQSqXBfoHLOL7rMXkj/l1jUEL/p4pBjDgwE19WwSgNgspzY4QuJoZGzyZmNuuAptB8TKP3OX0D7TNS0lgS"
+    "G6goWo7fezV5PBZyJS4khPnsA/cuo2glm0NGxdRrxjxU4lA+2tx0M43tktNu9dTkjmOm53MrE+cF1TDoBohIcxSp2MJsBBxFz4bY"
+    "fbr1lRE+kbystnf7rBH2fGXW1b/7MlUxjnngmrrt2fjBORQXejh12pOgPuerknAn4VvEl0Kvjsx5Zf43zgVw5Z+V/o0KQI0GVlVy"
+    "Ma0gTX8mqEDVKVVVrxyMNjIpVsZ2nTTUSRPruvq/p16Kqj7qtWfDJ9aZNviMPxTk9h5jjyDzkhMLx+mVwcj5LnOq/yu9Ik+7Tk/3"
+    "e3q5hZNdHvrhNTpNNfhPbmPivSFQRNeKMGDg6mm8rU10ryeB8c1pS0rHMESCVxR24rk3oTY98k+GahL0+S9NUdUIgK38UVNGp5nJ"
+    "vOJDE4ngZ7B40mRuRY2XPookAl4VYlKN6G4iTal8NoYVo0hdWYe2aiCHoB8NarsTSkiTX/Wqj7ofDUzPHlDs/I8/mstNzW5T/TQP"
+    "HC+mc61Oea8qviZFMPj+MRctalCrJ5cJVM0rcSY9Y129fo8IaQqODkJPIjXKHsl6GtZET8a2kJfrfJsFpIi/SaaPkU65ZqYxQbFC"
+    "PxjLH5tv21/Z4X3aOw8Ja6I28YRvO9ePZqkXZtqv7HO3/r35PRxePYb473weR9+/ezg1qnQ7L9zfF482qczVwXlSYY2+wskgOyNT"
+    "Eg6vexxE3pTefcH7TK9Xe+RZjjdu+yScJ1zY0f9iQYRi/1PtTaWqdp8+mOr4PguTv8pJCM0NG371eRJjw0Y9dhEbP3yWTJJwzx+p"
+    "r3r5JAffU6YkhM9WXklKzgbXDN2z8JM2ZBEBpxi/3A1muXMvMs8KnmHSEAkjzYYnqSl0PAKcMCHOcaIOlNpdjh/J9jl3Nr5SuC++"
+    "c+iJwH57+oIxA3Pbd7ur9bMqlDkxIiRkR3sv6IvqnctxFZkPApxzWtSSORs/guWzHRyJU9CohXb5b23LsdO1hVrJIkS2FmqQ/Xqt"
+    "2yhwoCIVdqpybkG/qcIpNOeFZ6H7XcqALrNcHaKc5la/JipWkdqffe8Pjlv7onknAS+xhIQeQoPgVTk9be1EM3FxCAIqGwkGz+Gn"
+    "3A6zxwPEYhngHtKdb3DGetLTuOWUOHMWyqaF7dqjGrIXEExxhsqfboflTgaHw3q5lLTKhFK1HyrdEG616Cx5NvNkAGJtCNxS3Z3F"
+    "Zyd25lkItSUKKzFbA9XODx01Z1wT24U+CSLHG16juB6s1DPk+eQ5W/NwSuhB43LO42lfhFzGLfEw56+YAqOVyYslWtxATMQY10LK"
+    "jy6SmRthMxsbnTidj/ilTDMvFbmSLHGHuWt49t60VfKaC5MYRsCo8dbcjZ88Ee6wMV/J1GLJERx461ssiBIl00roChi/pbzH8Z9/"
+    "/bAe5OF41x9W1xlTSFtqoiJd4vZOdHEgI8yr/c7Axa+9gCcpHSUZsp54wjo4E76ONHP8cnPdGvuE0dsTrDQYVo718CRmv3RkbHRu"
+    "H7MZ1x+E/pmbVmTqrK1R2HsoZ4644W2OZH5NPO7ECJrP5xeNrscppgtrU+/kxI4EzxEQzc03uxLYtpaJ/Up2dHqbeNFz0jd7ZXHx"
+    "RyYQVz2YzSjVD5ve5NiqI0EZwzcfYj3e/knucgmkvGP+2ZLFgqzQt56HmgMr/SKImPjr+hpyvuhSgr+6PmfyarN7aneuvosrZw39"
+    "1D/w+UprSwmdpdl6+Dpup0AdEYJ/2fw/i2feg+1tTl/Boav9vmzFEPbNlZZl6VuBP0/FoqFqP8KqNALq/4aK7olbo7XHZ4WiXEQf"
+    "JQ6U2ia/qd0Sgk7uHjrvnD53x1lk04ext5Y20fPW5LQS7LWhrcTYGsnSypOU/Yz9ePp3J4hNjqTipOcrBhybZ0xkoPHpNcYex1lq"
+    "dEOUpt/KK+e9U1BlsJqBLrxoAHJisf5hKQOm6zXiwmxaH9ua/CcsL9S534jhHiLdOO4u8T7fYlW9lL2GvfrL4RkRYi62pzX0+xjo"
+    "hS0w7wHJ1cRWPY5IsUbwd2madDDbPk8ld0WfbJAK1JUmwvLdeYSXMsBPZ6J3MmaZnCeJx1agp0wIaNNVNDSVs6PJzdHplY8/doz2"
+    "NnymMgcxLQ+NxpmM3d/sQWOt4cCnkKeaujDPxj/KKKaF/WHoJRKSM1kTzpm/o3uFRCrsa4BY95qEDjHbNIv+HSaTH/c9kiU3ymtY"
+    "6o2e6VE97gQzq3Uj+VdAVedGf4MRNBGxIeeOZdyuLMui8UGN2jUpMpngB667Fa84QspS5yKkMeYLdXEuiCrO9Bk4wvi8mhNTJveV"
+    "mWje+a5df7B5UFFDRTIaowxkWMr86U6A4M54QwLIkzkvNoyFMPM+z7T/GJTj/8O3mOvvJjw1tigNVndk7/OLKboKNzl1TPyW602Y"
+    "HT4Z1O6lEW9TNatB63X+PBSS0A+2debIaQYi1KlPH9Rb3whrcECa8cgYKRqIKuOKX1mG9Av3Kod6Uyn8aJQM8ztZkhvD/qab3X3p"
+    "82YsNfCbz3umyCVOBbYm5pF5L1J1aANHZuzafTwdN1AWaUpeuG/Wff/inVHHzMoe+l5cHUIr5hJ+5m8/s2qEP1BMR8ueYBHcRx5R"
+    "+Hv34SQbckVHm0fymSnQaCJeAxFgPRWWVpmovzbNUN0MKnkkC9G/awlroEu278NSru2LrouRoTUycPu6z+kYHA6D+GWP6FWP6mwW"
+    "njBIr91iPrX71VpYB5uPUH2Xo6bmxY6zrBjGGocuVZYgsY1J0c4LNfWs45DguivbyCGADNZUS/lgFKt/qmBb+SU7wBndnL8Qn5+I"
+    "n+qL8mgI4flj+tIkjlWR+UDci8mRbuzjvTlEa8hMalTA6i06vaad84wtVUIooDoP8fvBunrffEHUoP8x0g8L542G42MSgXGpbeXg"
+    "yNKX8s1+jUQKexM601j3en6ztMmXes8Nn8UhIsa0zJeSD5HoUZZyvZAr0IJ0m03DslbaI4xcggrpPx6d/jdbyi2D7llW3Kn/Tjlx"
+    "lQmf8tgsCK+R0z3/Jy2DBSOYsV5smrebvE2EFpxEgwGCFFtOlRilJE3RizKt10BV5j1ET2XC/EoTJw4i6PJUuj2Rlu3mbjVrm1Xq"
+    "ueJsguFIbTon7Tv5xQI+BfypPm2SRRu5EueXx7FT/Yttbu/qHdEv+jLXwE7quadZOdF3g7O+wud2AjlzxUUzp0vsMNR6WY2bTJa4"
+    "Tu4vTyPVSgMZB04d/p7ffabnE4dalF55enG/0GnBE44f5IGDlFSVUib8sbmOqqB9EBATnp3NMUvR8ifCyDZfV6XfdiamkWmiSjwj"
+    "5GjyTA2w6vhUy9Y+TI1Ja2x9M2ncPHFnW7mm9z3F3LMKNFWro0P+G4cdPvNxfD3b3nGNvbwRv3KcDcPGkN7msXMruKZl8F//MWbM"
+    "FCV9Laicp9mzMpJ8p+qXPQHLIWBP/6bceT8p+yaJTGkEdLu4w91zwLpKtcW23OEUzYdwuWi0AhmqW1cayy1uKRwZk3+4jPBr1opD"
+    "VGetYWGcDsymAM4pL+iYisu2uN3YFQMNyo+oCdngWF2mHS3GnVSao5EXgT72AgM7t2e/0+RbS738XshIQaahhqjT3uhn+Jzq1h7c"
+    "ZNPBFVKoAYklHHrcGnFdk0iZx8iqhUy2Ma6al1yofAFrKs4p04zi2+qLx8rKIwMWm4317glXZzTsEX1H0XGxl6mI1xfHTZzKRyDq"
+    "d9A8qHdr/yPYC1s1Q6hUhRXMKf82y0xH4ndjnTo3cC6EWlFKgbEZsb5oLtYp40p2rEkeAXezSVmk4x2thVoRwgEO38AMxl6hrRGx"
+    "s+hH6O3twmjfEEw29kC111eHNsdlRBNhJu7FekKMgh2BvDwEXSjUR4yhWfEq+rINw5IDOTWgeV0wNaR2uUudEAz2z2w8J0StLOR1"
+    "yH1KxvmsbyMCfDv41hBXsqecSParS0HMaysOgqFj1MK3bNX/a+tM01tFkii6pccoazkIkMQTAopBsrz6jnMjGVxdP7o/V5UtMWRG"
+    "xnAHkFYiW6bSGQEBtXVc+jGox06BVV2o7mSeyURxdEpl1XO3GMEgkmwf/BJ1+EnGjJ4kOV8hRylbsBUwqZcGSkFwVd9s4Qg8QxBf"
+    "DznFtIBBRnUoWz1zuAF4TLirwBBH34HzjM+Gg1zMm6SD0+Ds+h4OqIqHRjTKaVblHU8SI25lHmf/TOdgQuRtVSjLG77QuyOW9I+b"
+    "0l0XI7zRFXZXN9RSbk4PGte1kNgpmbw+KKI7wK0srldI3EkAaMsOd/c9G4SPwlAAZh8+yCvqTHYTqxGb9GQ5ba56kpAPQtKfvEBA"
+    "QPb42uHbli0kwxzfa7cE2ptXQE/BlGjmKh3o4W5V1blGl9BevYSSWrTeLElny2zYqY6Rv9/iGx6g7SMd5ieBwq+rp7gs2wUsn2wB"
+    "xX0/YMwhvwc3lmPub+vw8Ajw80pn37k0uXhKjkANTrUu+THItGEu71u/n1TvuZ8tmwi/pVSY1sDv7XVMv4NEDQTW/TjFBRtrS6vX"
+    "L8XGuL3oUk4YbNvv6leiurgkV9T4j+1IbU/JmILUKLfOYuBOr0XSdvDsUibJO74UVnjFZTHaU19gZvRBfgYUvJXImqjwz0FW1iHA"
+    "SkGAkzSr1b3TCN3quXUxDu+mY71NwdbhTbIdHQdFmufa+Ql3MMW35+ZI6PqfY33Lg+EafcTRakmShVG9ll5+OqOrb4mUrW47EMY5"
+    "+dFadcsZ4oZ9adxeHDOO32SdlqV2qcrCQ0v2tFMD1BCxy+1AH1yVlVhYFr5wu4kenRJ8Hsiv0q7IXAdkAOKeXNpEMqj0pVL4tpZf"
+    "WZJpW6wAAjyAxJzr72QppCeq5lNSrbpiDA9g2Abd85C4t3uv0H3KWPwviQzodSATIEaYO/WGTddU/Ypu6Rh6AAwZCtq1J2eRHn2N"
+    "zzrFJeGoBipFmxJ+yDK1JD59gj0Lu1/Q6KjQRQFdgkTvL1KNUv2VO8WOVhPQw7MdAX2HPmxiT/i1qknvp2ZWHg14v8BajplD6smZ"
+    "ZKfmC9F9hRJygl9CRfrVg7f66LF9GSgjkAC0rbBgBBlQTVaQU7fZTr7non56nenxzxI5oq26jPF35RKwNPXVkcWP4AFlQPJu4hj6"
+    "6CH5RHeuq6oPyFPhpD64Ozx87OD1PLzArH+ns4zZAPcMPUi7zbxz1OlX/wYu+V8/sknCwrJfdaLja9WvgRZVpVXwALOVJ1ZYa2sR"
+    "OoDYtSmDPRxEaYgz/ahbavfrwTTHUqc6oJ3C9Q4rL/WXr+JmQ/PY/1bMr0e6+3fSSZfUm527qKEMtb+cdHKO/uyaZRm4jxNqNxYv"
+    "Z6mtnFz5IhhXKpGdZaVCMKp8NtwdzX54DHZolEfN6l3yZ/NuhGIqVZqKdN2C12CHYfZwChIZdLxcr3T47Ov0100rVFRQhKota28d"
+    "xQYfAlkhpT8VqC0knJDkFI5cFuNvW1wPjvigxcEUypYX/nfDSDbZQx+lZa/8TOfTJCRb2gsoLljMrkkr2MMUMH6kY8X5oKMtRwor"
+    "0m4O/Fs0asC4tpVyFs3g5N4vSmSbsgCAjFwKo4yPj7maVhgjp8Xj2qBTVfNyKc7YaUcaz5qXLK4dGJzyHzXcDrgkwO6U3ipF7H9u"
+    "AyyxET62Uia1hVifSeUzDrdp4AQ3CqmPNQSnXdAOCKJV9ZNGCe81nkvFek5epjZ9GHahJDqvPLD4e7OX/dnY1jBzZQr2IJj6vLK2"
+    "oIMQLmXAMAfXKNv8mH8BL8INNEbPT6+TzlLO8pabYTHKgOrgQKp9Yk+/QGeT344/MkLDmq0HCZcAVbxgSUqxp71nb/3mn7DapsqN"
+    "NXHFnbNveBKwuK7TB8EgOJhmH2f/SlhvmC3oNeVhovOQIZeCU37v345+xGtGxh+Wwj5JzMJX5+MnWxkP/Q1tFuaVxJ5PUG38LaYl"
+    "Lzkgg7JMfQ4JOiu4JXDTbGOeBH5dMuJxWZNVMFBxS4+SYVt7CIMPWKhWdGfbBrbSxF7DGLAA8TzYl7Ir+RdRJ/ICENQ6+2UDa2EU"
+    "PdIZBdaCYZ59j1VKtPuHGrh5/45Xm82bFbaPTR8QgyJX/eNEqOVrXNY+j8vr1e5b4iosm2BumCG8AYc1E6HskRZVNTrd51ppoiew"
+    "Y/+0qgl/BNfV1MNEK7/4ljMTulpgjKdEPtwK7qQNtahF+s1OBi+z7LhgF0uJKhUhopUITJ1T9CwSF3aW/Evz/3nNi706ukCdwE+T"
+    "hdFDBr679jSR7G0hmA681VsIiXIRCLTaf6DDMYpWkliKqbXSyZpPoOfh7u4/Zwk8e7Ool7EkynMJ9CJpNIQmjt1Y5vYms/uk3qkV"
+    "pl8V9zxyxg6CLG/YOReL+DeNV9huCnFbG7fuzMHeiMpnaS86J14a5EErUoZ1t7tFxkZ7GZdcOa124bDSFeqkawMjze3EQfC/u30l"
+    "Pw7W1VZJl/zCyZHvdAN/idjvCvYne2+11GsF5T8IR5PzfTn4KEzRQaG7xBJMvZMLfEgbZEQyqM+XpyLo1kQ+v0SkVvxK1yfJAtmF"
+    "HPWQQxihqLP7tRIuhjgsN0kGIkG0N/hXYqKKWiw7LexdeYreM1t48GLWUx5aPFNuGANn9TzFxrH1PIEa76oGxiJ/4m3ftZMf900b"
+    "sGIhewK9mw+SNc/fPb2ATho5/W8OjmRydO5w7CQW5IG4z6ubOO/s+nErqR3ubAcLyPOxeOv9piuhkeIvnL2ne235aO0FuCUMovRd"
+    "HbEOSxtfAZnESrgt+qct2vJePxljS5N2YXTsNRSA41SDw588zBKThmYPQNKuCi6zlodHc1Fg5rbaLDatG7eHxJv+yzH9qhBlBE92"
+    "3VZhmMRP6c3R96EWbrpdzRYYaxrk//SsPemclDvW7u+bhlf8pL07rK8b4IIlOBYw8rGSLJulbq7WSOJ3vVoyl4kJ4BmgLI0gla3C"
+    "Cg83Ywi9u18Y7zC3lNxZ+grtFnb7PVklK0OxA2OzqmVSFlR9PqosmVxoRr+q9Quln0r9ZZSOqPi5rpm3gGV4CX27WwO+rA6QoKHl"
+    "sHgdZ9cC7SNLRj926e0alO7pE/b74FbiyZ3Aa5sCtTAd6UFgsGza397kdhN9LnxWLctoaUeSo1rqB8Rn6tUEqQICZROoBYzgDpM3"
+    "i94tLB9X7qs2lwN499KuHXxh6sI8hdHmes6HxN1Z3XSRuVzbw4lEx1FVOF6wHUqoAo+uNxqgLPL1fHpf8hOaLpKUsROjbV392baV"
+    "yJudK825x4JcG05hmIWigDtk3k4BVvEVCDh2/NjZ6yMuCz9lYcHeotNgx9SLbKRaQD9Y3N16NLKZ1DfpxEWE6qsGgl2dO91tOo7I"
+    "i03eRqH+mrNjw+eqBmqDPUctv/Cq1sgzt2Uwra3DtJPrRG7BhKRYkpFDmHoP6+rNiXL1pLzMR+6sCFsKduE9n+gjQx7FeBLatqUO"
+    "TYZ+kuyD1b8PS//lhTaLEjtYAEwWe3UKqQ5Ypd16Y6S+lT0WbSxoSFpEaV8X8I7Qhlx2xWk01zXMAS33QJQOCXZT/s5t/bhebDJW"
+    "H8td/bXnioTewM7naCmm+CIBfJqkdmZJyjKpmpdlRxJzH3t7STt2FJAB5Hw8yCjKrdoh5Kuw6ZZsFO9EA1TnpwVumq1K1DerRr4s"
+    "QzEWYjekbc9Ms2buJCg3OVuFBNIi5PCUlmNzuqxdiv8Dcasbm/2znNQ9AM8jeDaacEEeTEndrKEgflwMID2kvBzIueEXnEqop/ix"
+    "8uXJWTNLBwLdsnQsXAwis8QdIbZlzC65Umua9aUl6/VuI5/J+Wpi0CizQSf5h84Ni7dnYJQRao6a4zS8q+JuxzRyLQI9xtfrUagD"
+    "ue68WW/2myyTpHn39AwACYBvAJ6CZ5/nWTvEIOW8CGHAssr4bz1jlcrUZbF0vkiGexAvdX2lH7RXdnLDHKg7ssWGx8/6EXmldaVl"
+    "W3LIKgeXdFtvd5l5x6AmL5mWW3bNJS2RWZ7SZ5gS48I909IjEUYuvbaccJ4kbCXFK2xLxoyFWR+QuqoE7ITbDWjsDHFOsEtuHITV"
+    "wKcdWJmOmAGeQZN2dDz1l8QZChWpJWStT14HTNs1DP839pk9QLpbWdC6lvs2zClb4JMbJ8kXqvltxCWAU5t1ag5ZJSsRJTDfYeTb"
+    "3SYKnh6OI2D9Vk50mUM10uaVH+1/XI1iQqrnMJlO7k2Yeesw1Uw7n0RlB4MeLKuclnkqtj8Liyh6QUJ+5EX0LmR5YOlm/xb8e/h9"
+    "CtouUbn+oQ4MXDkSryGA9zqne7Wtg0BmK90Ev9wPVrn9oGy0npCUqmMytn7ihbuM+5boO7JgrRq3S/xg33jRxKE8TU8ZyXdWB9dz"
+    "cD631WzHAhwB9n//PLk6f2UnEOjswGF1r2vR8evRKtTu8wTpba94mBo9oG/qE3t3GonE4zLEeEe3uEEk3sqY18lGXs5tXkm0OPop"
+    "f+J6/DMXlxpes73sb9tYTiBkiTAqP/VrlETpP+l71xdsD/4xgRSrEe7ttk4B4/vSUV0KWpw7DRsE08Mt01cl4+CmKrU1rZ3p3zR8"
+    "WGvyM7n3yYW5V5s44+0p9sGsHrboyLbn6ba6aygfvZHbkLNWR2g+jNAtfWRkMMdTmEPOh26G1f6z1HxUK8bfUmVyLSafRIAnpQjX"
+    "a/zQLoyocuNpcIxovaHrvsKYgomxKis5p46h+7cJb6+tjsGeOL2/bqN7OUcQhiDSBzuCXagcC8eNhLLVy5M+BzpkmKchBtHGjw7u"
+    "pb1XyqGyf6ZX2nKnHq0F+kHz+HH/YsQB0qm0F12nryYIvyQBvstMXBgVO4I0YSHenaXDDItOLWfdXyZ6CCdVZeXiyXXbvJw8oM5i"
+    "oFm5BhVVJk7W6SO/ANG6RNe8QfZppp0fzzpCJkRTKIGPUnyHNYEu3R27Clot029XLovCeRDbEx+5YLivkc80o7L5H06xGaS1Rvyi"
+    "Lw1F1Ig5+6u6WNibG3n+6Frc8XI9r9Q55WMsZWQbI54q/9ieliPdDxReBDW2deXjsLoI6l75t7OPNjt7MBGKpNG9aGwNTZOMk71X"
+    "4EIHq9OJBbjQGacpQaCvmQ00o7ru4SjNJDEjHzdfRydGFBYjKGZC4iECK0KT0mMfcpHWdcoyFxU9q7jSsrZa7NpDVumsGguCQMyg"
+    "prmYpZllV4ZtgxcYwbX+qiHB7a4Sj4aAOmahOWCVfYL2PIpLdUcbD/fZ3jYhdCM7sJf0Zkmh+9SJi2ynltw3D01smYWtcE7NjfA8"
+    "t2RSxrzpO2FUIIBzYD6SaMkKy7L/p1oFoB9T+1aLtPNpWObU0X66SnDTS6o2knw2+m52TSdLc0EZtxSNTmJ+2PVbuT7Hn9GKLjff"
+    "GXdYiqVSD5wLOZw4uXoqo47GUaJBJDCRmNNNrhHh6Mux/Y7/Vit7XoO6ysXxKZjrdi7SK462Gu76vMDSQ7AtLhw/1GU2F88BL7jB"
+    "DV7BIAlIEQAAhFinE0MlRjbqdzzVV9vyp9qNkT9upODt4/E6CMNmGFX/rcfoQfI0Rs+hjXpK3DG+FGXZ2+0LCFDJlE2KGqg5XRe7"
+    "Z5miCDbUuLiRnRwOiMC2uRVf1pGpwt7aU1gKC1JjoOlyUvRWh72RHoQvIJ8WT/0kyyoFpLh/CAQ0oj0jBI+F+EHahEHlKgmiXUO6"
+    "37tF95dXHjytPgno3aLqnf+sKWC/KiIoN5hWEGgyj256tDbHcnd2lmiiY/iTGhZxxvFwPrA2PVNl3zhZRJvpbw8jPqB9nqKddUG1"
+    "ZkqD3YpIJq42Rl9tSkMjLnHXJ3wEBnSrM3eJjD9T9E/1jMbikhZ/897qQzt5LWBKNWAHPDw2ZSFV1rJZUQuZzomlxudpn1Rm8y9f"
+    "QwpDC7WPkKJWyksT+nF7b7P7xeZcv6V2FzAv9lZgKg3VDsZPTjc7W/EvHUZGGOK4I4BanuT0dlaPjlr9ojfz/DecdRXYkAf8TT5C"
+    "YiscyXvKgd1h53jQHMwmF/lBPL3OtKJu3s0QrbQUwxKIdaF64v8MExHhqD2PVXqgplTmcr22dJ3g/bJ/hUhse8QXtnvtQB9qEsde"
+    "ya+9FkD6cIol2aCkc/cq3bpdLhtP7d751KaTJhigQHpy90OPFwjaZIWc9OD05RI2KkZIsq1GvIu0cdRH9I+u3DdJDcNNrrlt1b2/"
+    "kXZbpciYyiNyaOuR0yxM+Id78mqKvI37Rjm7RmNI9agDaBmBY8R1+qFLekH+G1USOwEc3o5WFEx5jKDzUQ4xbDgmO0KbWf3QBcA6"
+    "4Vttw3rrjQXhTekqkydEUwvBze7y2eD8lY7l0vaWl4fMtnzgV2yJmEPFBJ0CLilwrGVB4YG4aFsne7ehlRjcRYA/uopLS0S5Jo/a"
+    "rq5Hr8KuWWodu58LwjhK/cQWcF3VyQ4PqWUK0KwtzxQy7aO3Bgn7VP3XoNvyAxQ8arRaacsnihL+JMKvIIBOQJfJSvvoSbkxUaT/"
+    "b+d7UwWlKA1Ay+BvI1xZPBZdpxX2Z7FzMbpIMBuU+UKbe16i8tqMdrbeizGyQhRuIGqgUYutT0/obJRIS1WvsJPdnkOE7Cv61Z3r"
+    "RlFp6qfrVXaoFqEtlXzmLnuaTm/hGuSPAq9uQaaE7nLyssNbpyEdUn2CBmUXOqf1yXW07S5BOo3oE2M93nSr4oTLQtpb4aUnEj5N"
+    "+udV25sX79LmXTZYcHONBPaNulkZL7DzfxWYRoz8C3e5ho7RuOQbeIaspHTK8IfhUZz5vyq79dpL9MqL6ozF+Ilno26pp7RoJ4Qm"
+    "rp0eBWs4Ly19QywBx+TqXInRwP9/zuA8ztV0wmfJbvNRnzv95bsA6WGVfjGe3LNz9Odi4dZWvphbpVTVuWxLoi72Q6vqe7a9xwZr"
+    "+0+wV5fDdda8GOmxZV9o+g56aWf+6Fo06pA+UXke01dPu9zN22llBlGV0dKF2T06l85dUu1vb7UtogEXjKK1PZup0Y1xfDZ29K9m"
+    "pemYLVSW4D+d7fhJ6HQj2/wsbkjZwMNhyryMwk9wHDghLRF/7h/ssDdaoks6M/WhaAXyMAWdl3pFPSTf8V8Ayo/OKhmIO2+yeHFw"
+    "7lIesR3zqP2e9QQfotHYT+VjL14tXqkmlixDaY9DcpT2M12oREIbksw+jx+kmnEH7+V4jFxapeWP+6ilo8yF7P7qthYwsJjAX/WD"
+    "gvhoH1TpRcoZU6tYPA5eQPwPhAKi2li8at1BeddLqABvCbeBQzDL9ia0hVstZ76Sp97iDCtrbHjb8VRc64RWHOD+Zy6LNAspP4zt"
+    "rIa5SfSpLv2d+VTXLoWsqLkAxLM7FtJpEJGZT0EEVjqN5b2R2bktzIVnZfclipPlassjXpSaLQpSAP0b1LjfhTwdmtYnJpXLGzdD"
+    "hABJk/TRcLHPiEv+8RaD4tpBv/HVirw5vsG9X1tg8b1u9XG2bDPL3P2VrpwiJdjBISsefXKorLEESVXLodsKKYuLqavb2m4EFikJ"
+    "ZvI6xnqWgFtWTblgJ4qL1AgUKYaupE1q4XRkE9pcaHBPtmFwc0SXdQottlTuZEIOudvd0vrabtX6di8VAnxWPF1cCw9BzrQ5FjOZ"
+    "b6mHmHfK3qZr2fRWvs5SAuWEWoBhWG1I8iRti/HAcT11/8VyBZ1um4aa086Epan+vIrSxVxyrCMD+KBM1bxXg1Rt5cUeyg2NzBa2"
+    "NTA6LNVa9ZAbUA3/TdwT0KGXW5acUEHGq2jwIONaH5WDwnRplnvIFMWqJmAa05N3bcXN3WVTxIRwqgpYx5HIIub8kVT3NQWtl+nA"
+    "6K70s8M+pkx61c6ZmySa52L5lkpEl/47Yt/TBQO1xCaP6xZpXFmwrmQ1uSC6B659bGxhF8MSqWBBCmhmfOiDoYrdHv6nAUhP+ZD+"
+    "2OKQWHdTADBRWtoV6lk4ylbuhHr0IYtxzrkdDMFFqmLiLUp/OTtMK9mo38HRM1iMPBIRVuVzNbu408fyT1Dt57qrA4RQrSGrtTz6"
+    "fiv1gzGHJw1wKnr2X7M0aKjC2gBi1lqScWUjo5aiO39kO7VYsV7EP/W0ekz6lhgLSwNcLkDcsVOw60YOGhvTT+q2IpZm0KnaLB9i"
+    "WbD2tD+C+Wdc29qQ2FcG2Urmm7QcgOEI/7WhCTXazunK2SJuhYx1po3dX6yPkGTvOAW1DtvhXSlR+5sIx9IR/rSbEfYuezKlm1gn"
+    "GhGdrDRYlXOIhALWLwi4oDUqARt+xQXn/bFkkqkHHy7FOuQOVkm4wICf0bdfjvr4goCjHFG7fSk9dtBG+Cy8CsS7Fe0SXBy76Fl8"
+    "23aNOgtZUV8WF1nGfBxtqlQprh7Fqixk9z3KICd+TGLEsmSQRUlKWX+5cswnv9AZn/Xk6B4+1bDs5s1ioj5p5hE45MMcgIvSt8BU"
+    "3HbwXH+7XsDuiaga4q4uhhXbYgny07ftwI8Av8toQboR0hXKQZX8jfsFTH8XTcTkaLFfbbE67OixbmI7f95ICN9c7dfOiWYSnGt3"
+    "meQUHd3y1y2CLCE//vc22JC7wQOYefpRXbXP7GRn2EuBf4cnjIwcLnyqFVUIksEPT64IKzz3j5/vm9mtxBcGCaUWQQ+KhqFVmY0w"
+    "6b45MHL5BCkRN8Ds1h6FZ5buCa3+x+23KKPtIOQkck7XYFg3PrJh7KXMM7t5bCXZw9S9ocLp99E+QjcuIuhGNQC8lWbhpsWdBmv2"
+    "sOZ7TrPHVrVcdMcAHxs3vlow63XQXmlBsBobhPTu6GpzziakVba4IELNKuBkDiOT7RODUKcyPMDDsWURXxC+MeE12wumj/fL7XhP"
+    "+0jegq9fDPoHzdB1W2+y0f6S2vRSK3dxD2574w1zrCSYe4LFsD2IrcxDeNexiyyLju6Fk/2QasBb1RLorOdnmsu0j+wJqqEsdA7/"
+    "QaPCi6ALAZwjZ0hZoTQMQl7yXIE08Vyxq8zOJqtAAboM3gewLW3b9aJmZoYCJdOnoqzjPnyAuJV1TieXKj1BFPWmXmMdNdSjDcBM"
+    "lU1STvYBIPcw0B62yHtzZci3V+9yWmm9mRFfLWo0XFlT4FJVuhGQnl3bXOss4B0Dns5z/e1klFppdgfrvtpls1kf2snTaj0JHTCf"
+    "fDgVFEkrVf+tvyHntrR2K/Hk7BLQ1JvkjlQ5E5X0PFRkmW0HFW+5OrgbjS3pd0qiCVPLNTI6ZzSizi4a3Q5CmUl2p/jH80eibU86"
+    "0Ioed9XtylgdHNxFsjfqCLMWBRn4rIQg3FGU17VaVz7SwhZNIMKE0VzoVlyOkqNt/5ZvblmvFAsIn3TbLVZh7sMjtdOAQ3b4coej"
+    "pCVMoNcuSJaTzpLxoLyjadE9A6XHW1b/Wy6RGVlSZYve4Z4iaVhADmDk00oamIXgpVmlKUt5T9z9JPcs+sEn8q+mHVjadnuf8+Re"
+    "jr3t26p3vwJ77YJWR9PPZ5qjxaqvrIvsxz/fl2cZW9bWMn8NZ13cYlCRdFM0FGCTldnf6ggUV/T9/f3nU5Rlcp9jCzfxs421ingK"
+    "FtSATimOTPNBcqp/x9ReFmwiOQWsYcW/Nm6e6ynb34pkQRvnwfA6NJknia4DJdPk6HpidGMPFplKS/QudTT0cnuJn89P9JFs8efz"
+    "56ewhWQrBwPPuLkJsAZ8AzLt2AuDy56N8b3sLGdBk7TC91B+rWNk9UnUFX+jvmhtoz7SOX5eoE7RMJPnfdhB/dM+qYiWqcAtJ7Ji"
+    "yJIrOyItNHb/Az7Gt5M="
+)
+"""Base64 of zlib data. Each word is a digit (how many first letters are those of the word before) and the rest."""
+
+
+# ---- moderation.readings.words ----
+
+# Nearly every combination of up to three letters is a token of Qwen's, so short words are listed here.
+_SHORT_WORDS = (
+    "a i am an as at be by do go he hi if in is it me my no of ok on or so to up us we act add ads age ago aid "
+    "aim air all and any app are arm art ask ass ate bad bag ban bar bat bed beg bet big bit box boy bra bug bus "
+    "but buy can cap car cat com con cop cow cry cum cup cut dad day den did die dig dog dry due ear eat egg ego "
+    "end etc eye fan far fat fed fee few fit fix flu fly for fox fun gap gas gay gem get gif god got gun guy gym "
+    "had ham has hat her hey him hip his hit hop hot how hug ice ill ink its jar jaw jew job joy key kid kit kys "
+    "lab law lay led leg let lie lip log lot low lsd mad man map may men met min mix mom mum net new nor not now "
+    "nut odd off oil old one our out own par pay pdf pet pie pig pop pot ppl pro put ran rap rat raw ray red rid "
+    "rip rob row rub run sad sat saw say sea see set sex she shy sin sir sit six ski sky son spy sub sue sum sun "
+    "tap tax tea ten the tie tip toe ton too top toy try two ups use van via vip war was wax way web wet who why "
+    "win won yes yet you zip"
+)
+
+
+@cache
+def known_words() -> frozenset[str]:
+    """All known words, in lower case: common words of languages in Latin script, mostly English."""
+    text = zlib.decompress(base64.b64decode(COMMON_WORDS)).decode()
+    words, before = _SHORT_WORDS.split(), ""
+    for same, rest in re.findall(r"(\d)([a-z]*)", text):
+        before = before[: int(same)] + rest
+        words.append(before)
+    return frozenset(words)
+
+
+# Of the shortest words only those that do not occur in other languages.
+_ENGLISH = frozenset(
+    re.findall(
+        "[a-z]+",
+        "the and of to is you how what for with make this that are can it my your from have do does was were not they "
+        "who why i",
+    )
+)
+_ENGLISH_SHARE = 0.15
+
+
+def is_english(words: Sequence[str]) -> bool:
+    """Whether `words` (lower case) have as many common English words as an English text has."""
+    return sum(word in _ENGLISH for word in words) >= max(2, _ENGLISH_SHARE * len(words))
+
+
+def adds_words(text: str, instead_of: str = "") -> bool:
+    """Whether decoded `text` is printable, and has a known word or non-Latin letters that `instead_of` lacks."""
+    if not text.replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
+        return False
+    said = set(re.findall("[a-z]{3,}", instead_of.lower()))
+    if not known_words().isdisjoint(set(re.findall("[a-z]{3,}", text.lower())) - said):
+        return True
+    return len(re.findall(r"[^\W\d_\x00-\x7f]", text)) > len(re.findall(r"[^\W\d_\x00-\x7f]", instead_of)) + 2
+
+
+# ---- webui.json_text ----
+
+# Ids, enums, formats, versions, times: one printable ASCII word.
+_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
+_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
+_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
+# How files begin in base64: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP; MP3, Ogg, FLAC; MP4; PDF, ZIP.
+_MAGIC = {
+    **dict.fromkeys(("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0"), "image"),
+    **dict.fromkeys(("SUQz", "T2dnUw", "ZkxhQ"), "audio"),
+    **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
+    **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
+}
+# Shorter encoded words are names at most.
+_SHORTEST_ENCODED = 16
+_MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
+# A shorter one costs nothing to judge.
+_SHORTEST_FILE = 256
+_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
+# As _DATA_URL, with its data, amid other text.
+_EMBEDDED = re.compile(
+    r"data:(?P<kind>image|audio|video|font|application)/[\w.+-]+(?:;[\w=.\"-]+)*;base64,(?P<data>[A-Za-z0-9+/_=-]+)",
+    re.IGNORECASE | re.ASCII,
+)
+_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
+_RUN = re.compile(r"[^\W_]+")
+_LONGEST_REMEMBERED_KEY = 64
+# Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
+_SENTENCE_WORDS = 3
+_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
+# Under these keys even one word is read as text, by a model or on a page.
+PROSE_KEYS = frozenset(
+    (
+        "alt",
+        "arguments",
+        "caption",
+        "code",
+        "content",
+        "description",
+        "documents",
+        "explanation",
+        "input",
+        "instructions",
+        "message",
+        "name",
+        "output",
+        "partial_json",
+        "prompt",
+        "query",
+        "quote",
+        "reasoning",
+        "reasoning_content",
+        "refusal",
+        "result",
+        "revised_prompt",
+        "snippet",
+        "stderr",
+        "stdout",
+        "suffix",
+        "summary",
+        "system",
+        "text",
+        "thinking",
+        "title",
+        "transcript",
+    )
+)
+# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
+MEDIA_PARTS = frozenset(
+    (
+        "image_url",
+        "input_image",
+        "image",
+        "image_embeds",
+        "input_audio",
+        "audio",
+        "audio_url",
+        "audio_embeds",
+        "video",
+        "video_url",
+        "file",
+        "input_file",
+        "document_url",
+        "inline_data",
+        "media",
+        "output_image",
+        "output_audio",
+        "image_pil",
+    )
+)
+_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
+
+
+class Found(NamedTuple):
+    """What a value holds."""
+
+    texts: list[str]
+    """In order, keys of objects included."""
+    media: list[str]
+    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
+
+
+def is_text(value: str) -> bool:
+    """Whether `value` is words, and no label, number, hash, signature or picture."""
+    if not value.strip():
+        return False
+    if _LABEL.fullmatch(value) and "://" not in value:
+        words = {word.lower() for word in _WORD.findall(value)}
+        return len(words & _FUNCTION_WORDS) > 1 or (len(value) >= _SHORTEST_ENCODED and _is_encoded_text(value))
+    return not is_blob(value) and media_of(value) is None
+
+
+def is_blob(value: str) -> bool:
+    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
+    if not _BLOB.fullmatch(value):
+        return False
+    kinds = (str.isupper, str.islower, str.isdigit)
+    encoded = bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
+    return encoded and not _is_encoded_text(value)
+
+
+def media_of(value: str) -> str | None:
+    """`image`, `audio`, `video` or `file` if all of `value` is such, as a `data:` URL or in base64; else None."""
+    found = _DATA_URL.match(value)
+    if found is None:
+        start = _MAGIC_START.match(value)
+        return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
+    data = value[found.end() :]
+    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_words(data):
+        # What is not encoded, as an SVG may be, is words; so is text that only says that it is a picture.
+        return None
+    return _MEDIA_KINDS.get(found["kind"].lower())
+
+
+def without_media(text: str) -> tuple[str, list[str]]:
+    """`text` without the pictures, sounds and files that it holds as `data:` URLs, and their kinds, each once."""
+    if ";" not in text or ";base64," not in text.lower():
+        return text, []
+    kinds: list[str] = []
+
+    def take(found: re.Match[str]) -> str:
+        if _is_words(found["data"]):
+            return found[0]
+        _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
+        return ""
+
+    return _EMBEDDED.sub(take, text), kinds
+
+
+def as_text(value: Any) -> tuple[str, bool]:
+    """An object as a model reads it: JSON, without base64; and whether any was left out."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        # As deep as a client likes.
+        text = "\n".join(find(value, prose=True).texts)
+    shown, kinds = without_media(text)
+    clean = _LONG_RUN.sub(lambda found: "" if is_blob(found[0]) else found[0], shown)
+    return clean, bool(kinds) or clean != shown
+
+
+def is_sentence(value: str) -> bool:
+    """Whether `value` is text of at least three words, so that it can say something by itself."""
+    if not is_text(value):
+        return False
+    words = 0
+    for run in _RUN.finditer(value):
+        words += _words_in(run[0])
+        if words >= _SENTENCE_WORDS:
+            return True
+    # Written without spaces.
+    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
+
+
+def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
+    """All texts and media in a value of any shape and depth.
+
+    Args:
+        value: what JSON can hold.
+        key: its key in the object that holds it.
+        prose: whether every string in it is text, whatever it looks like.
+    """
+    found = Found([], [])
+    # No recursion: a client chooses how deep its value is.
+    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
+    while waiting:
+        name, item, in_media = waiting.pop()
+        if isinstance(item, str):
+            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
+        elif isinstance(item, list):
+            waiting += [(name, each, in_media) for each in reversed(item)]
+        elif isinstance(item, dict):
+            kind = item.get("type")
+            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
+            if is_media:
+                _add_once(found.media, str(kind))
+            for inner, each in reversed(item.items()):
+                waiting.append((inner, each, in_media or is_media))
+                if _is_text_key(inner):
+                    waiting.append(("text", inner, False))
+    return found
+
+
+@lru_cache(2048)
+def _is_short_text(key: str) -> bool:
+    return is_text(key)
+
+
+def _is_text_key(key: str) -> bool:
+    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
+
+
+def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
+    if kind := media_of(value):
+        if not in_media:
+            _add_once(found.media, kind)
+        return
+    value, kinds = without_media(value)
+    for kind in kinds:
+        _add_once(found.media, kind)
+    if (words := _words_in_data_url(value)) is not None:
+        found.texts.extend(filter(None, [words]))
+    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
+        # The part that it belongs to is named already.
+        return
+    elif value.strip() if prose else is_text(value):
+        found.texts.append(value)
+
+
+def _words_in_data_url(value: str) -> str | None:
+    """What a `data:` URL of text says; None for anything else."""
+    head = _DATA_URL.match(value)
+    if head is None:
+        return None
+    data = unquote(value[head.end() :])
+    if not head["options"].lower().endswith(";base64") or _is_written(data):
+        return data
+    try:
+        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return value
+
+
+def _is_base64(data: str) -> bool:
+    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
+
+
+def _is_written(data: str) -> bool:
+    """Whether there are words where base64 is expected, which has digits if it is long."""
+    if len(data) <= 64:
+        # No picture is so short, and few codes of files are letters only.
+        return not _is_encoded_text(data) and (is_text(data) or (data.isalpha() and not data.isupper()))
+    start = data[:1024]
+    return any(map(str.islower, start)) and not any(map(str.isdigit, start))
+
+
+def _is_encoded_text(data: str) -> bool:
+    """Whether base64 or hexadecimal digits are words, which a chat model can read. No file begins so."""
+    start = data[:1024].replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        found = (
+            bytes.fromhex(start)
+            if _HEX.fullmatch(start)
+            else base64.b64decode(start[: len(start) // 4 * 4], validate=True)
+        )
+        # The last character may be cut.
+        return adds_words(codecs.getincrementaldecoder("utf-8")().decode(found))
+    except ValueError:
+        return False
+
+
+def _is_words(data: str) -> bool:
+    return _is_written(data) or _is_encoded_text(data)
+
+
+def _words_in(run: str) -> int:
+    """How many words letters without a gap are: Chinese, Japanese and Thai do not part theirs."""
+    parted = run.isascii() or (len(run) <= 16 and max(run) < "\u2e80")
+    return 1 if parted else (len(run) + 1) // 2
+
+
+def _add_once(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)
+
+
+# ---- webui.guarded.choice ----
+
+CONTENT_KEYS = frozenset(("content", "refusal"))
+REASONING_KEYS = frozenset(
+    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
+)
+_GROWING_KEYS = CONTENT_KEYS | REASONING_KEYS
+# Of these reasons, servers mean none: the answer goes on.
+_NO_REASON = ("", "null", "none")
+# Longer than any token; and as many alternatives as OpenAI's API gives.
+_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
+_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
+
+
+def part_said(choice: Body) -> Body:
+    """What a choice adds, by key: its delta; or its text, as in the older completions API."""
+    return _said(choice.get("delta")) or _said(choice.get("text"))
+
+
+def whole_said(choice: Body) -> Body:
+    """What a choice says so far, by key."""
+    return _said(choice.get("message"))
+
+
+def finish_reason(choice: Body) -> str | None:
+    """Why a choice ended; None if it goes on."""
+    reason = choice.get("finish_reason")
+    if not reason or (isinstance(reason, str) and reason.lower() in _NO_REASON):
+        return None
+    return reason if isinstance(reason, str) and not is_text(reason) else "stop"
+
+
+def without_text(choice: Body, said: Body) -> Body:
+    """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
+    known = ("index", "delta", "message", "text", "finish_reason", "logprobs")
+    others = {key: value for key, value in choice.items() if key not in known and value is not None}
+    extras = {key: value for key, value in others.items() if is_wordless(find({key: value}))}
+    logprobs = choice.get("logprobs")
+    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
+
+
+def is_wordless(found: Found) -> bool:
+    """Whether nothing was found that somebody would have to judge."""
+    return not found.texts and not found.media
+
+
+def _said(value: Any) -> Body:
+    """The role is said once, in the first chunk that goes out."""
+    said = {"content": value} if isinstance(value, str) else object_or_empty(value)
+    return {
+        # A number is words if it is where words are expected.
+        key: json.dumps(item) if isinstance(item, int | float) and key in _GROWING_KEYS else item
+        for key, item in said.items()
+        if key != "role" and item not in (None, "", [], {})
+    }
+
+
+def _is_about(logprobs: Any, said: Body) -> bool:
+    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
+    parts = object_or_empty(logprobs)
+    tokens = parts.get("content")
+    if not isinstance(tokens, list) or parts.get("refusal") or not parts.keys() <= {"content", "refusal"}:
+        return False
+    others = [top for token in objects_in(tokens) for top in listed(token.get("top_logprobs"))]
+    if len(others) > _MOST_TOKENS * len(tokens) or not all(map(_is_token, (*tokens, *others))):
+        return False
+    if any(len(top["token"]) > _LONGEST_TOKEN or top.get("top_logprobs") for top in others):
+        return False
+    texts = [value for value in said.values() if isinstance(value, str)]
+    return "".join(token["token"] for token in tokens) in ("".join(texts), *texts)
+
+
+def _is_token(value: Any) -> bool:
+    """Whether this is a token, its probability, and its bytes and alternatives if it has any."""
+    fields = object_or_empty(value)
+    numbers = [fields.get("logprob"), *listed(fields.get("bytes"))]
+    return (
+        isinstance(fields.get("token"), str)
+        and fields.keys() <= _TOKEN_KEYS
+        and all(number is None or isinstance(number, int | float) for number in numbers)
+    )
+
+
 # ---- webui.guarded.server_replies ----
 
 # Of a server's own words about its failure.
 _MOST_WORDS = 300
+# Where servers put them.
+_WORDS_KEYS = ("message", "detail", "msg", "error_message", "error_msg", "status_msg")
+_NO_COMPLETION = "The model server's answer cannot be read: it is no chat completion"
+_NOT_COMPLETE = "The model server ended before its answer was complete"
 
 
 def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
@@ -1280,10 +2187,11 @@ def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
         reply: what it sent.
         blanked: removes keys, which the server may quote.
     """
-    error = reply.get("error", reply) if isinstance(reply, dict) else reply
-    said = object_or_empty(error)
-    message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
-    return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
+    # Google's API sends a list.
+    first = reply[0] if isinstance(reply, list) and reply else reply
+    error = first.get("error", first) if isinstance(first, dict) else first
+    words = _message_in(error) or str("" if error is None else error)
+    return blanked(" ".join(words.split()))[:_MOST_WORDS]
 
 
 def raise_error_in(reply: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
@@ -1293,15 +2201,29 @@ def raise_error_in(reply: Any, event: str = "", blanked: Callable[[str], str] = 
     error = value.get("error") or in_choices
     is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
     if error or (is_error or ("detail" in value and "choices" not in value)):
-        words = server_words({"error": error} if error else value, blanked)
+        words = server_words({"error": error} if error else reply, blanked)
         raise UpstreamFailed("The model server failed", 502, words)
 
 
-def checked_completion(reply: Any) -> Body:
+def checked_completion(reply: Any, blanked: Callable[[str], str] = str) -> Body:
     """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
     if not list(objects_in(object_or_empty(reply).get("choices"))):
-        raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+        raise _failure(_NO_COMPLETION, reply, blanked)
     return object_or_empty(reply)
+
+
+def _failure(message: str, reply: Any, blanked: Callable[[str], str]) -> UpstreamFailed:
+    """The failure, with what the server says in place of an answer, if that is a message."""
+    words = server_words(reply, blanked) if _message_in(reply) else ""
+    return UpstreamFailed(message if words else f"{message}.", 502, words)
+
+
+def _message_in(value: Any) -> str:
+    """The message of an error, wherever a server puts it; empty if there is none."""
+    said = object_or_empty(value)
+    inner = (*map(object_or_empty, said.values()), *objects_in(said.get("errors")), *objects_in(said.get("detail")))
+    texts = (each.get(key) for each in (said, *inner) for key in _WORDS_KEYS)
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 class ChunkReader:
@@ -1314,6 +2236,7 @@ class ChunkReader:
     def __init__(self, blanked: Callable[[str], str] = str) -> None:
         self._blanked = blanked
         self._complete = self._has_choices = self._answered = False
+        self._odd: Body = {}
 
     async def chunks(self, events: AsyncIterator[Event]) -> AsyncIterator[Body]:
         """The chunks.
@@ -1323,15 +2246,20 @@ class ChunkReader:
         """
         async for value, name in events:
             self._answered = True
-            raise_error_in(value, name, self._blanked)
-            chunk = object_or_empty(value)
-            for choice in objects_in(chunk.get("choices")):
-                self._has_choices = True
-                self._complete = (
-                    self._complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
-                )
-            if chunk:
-                yield chunk
+            # Some servers send several chunks, or an error, in a list.
+            for item in listed(value):
+                raise_error_in(item, name, self._blanked)
+                if chunk := object_or_empty(item):
+                    self._look_at(chunk)
+                    yield chunk
+
+    def _look_at(self, chunk: Body) -> None:
+        choices = list(objects_in(chunk.get("choices")))
+        is_end = chunk.get("object") == "chat.completion" or any(map(finish_reason, choices))
+        self._complete = self._complete or (bool(choices) and is_end)
+        self._has_choices = self._has_choices or bool(choices)
+        if not choices and not self._odd:
+            self._odd = chunk
 
     def check_whole(self, *, done: bool, unreadable: bool) -> None:
         """Raises UpstreamFailed if the answer was not complete, or none at all.
@@ -1343,8 +2271,8 @@ class ChunkReader:
         if self._has_choices and (self._complete or done):
             return
         if self._has_choices or not (self._answered or unreadable):
-            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
-        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
+            raise _failure(_NOT_COMPLETE, self._odd, self._blanked)
+        raise _failure(_NO_COMPLETION, self._odd, self._blanked)
 
 
 # ---- functions.host.chat_completion ----
@@ -2030,6 +2958,8 @@ def _escaped_character(found: re.Match[str]) -> str:
 _ROUNDING = 0.001
 # The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
 _MOST_TOKENS = 16
+# An error in a list in an error.
+_ERROR_DEPTH = 3
 # No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
 _CONTEXT = Field(ge=256, le=2**24)
 
@@ -2177,7 +3107,8 @@ class GuardUsage(BaseModel):
 class GuardCompletion(BaseModel):
     """The reply of `/chat/completions`."""
 
-    choices: list[GuardChoice] = Field(min_length=1)
+    choices: list[GuardChoice] = Field(min_length=1, max_length=1)
+    """One is asked for; of several, nobody can say which is the verdict."""
     usage: Annotated[GuardUsage | None, _Lenient] = None
 
     @property
@@ -2217,16 +3148,6 @@ class TokenIds(BaseModel):
     tokens: list[int] = Field(min_length=1)
 
 
-class _ErrorText(BaseModel):
-    message: str
-
-
-class _ErrorReply(BaseModel):
-    """Some proxies answer 200 and say in the body what went wrong."""
-
-    error: _ErrorText | str
-
-
 _Shape = TypeVar("_Shape", bound=BaseModel)
 
 
@@ -2237,10 +3158,25 @@ def read_reply(text: str, shape: type[_Shape]) -> _Shape:
     except ValidationError:
         pass
     try:
-        error = _ErrorReply.model_validate_json(text).error
+        # Pydantic's own parser reads no byte order mark and no halves of characters.
+        body = json.loads(text.removeprefix("\ufeff"))
+        return shape.model_validate(body)
     except ValidationError:
+        # Some proxies answer 200 and say in the body what went wrong.
+        raise OddReply(error_words(body)) from None
+    except (ValueError, RecursionError):
         raise OddReply from None
-    raise OddReply(error if isinstance(error, str) else error.message)
+
+
+def error_words(body: Any) -> str:
+    """The message of an error reply in the formats of OpenAI, vLLM, Ollama, LM Studio, FastAPI and Google; or empty."""
+    said = body
+    for _ in range(_ERROR_DEPTH):
+        if isinstance(said, list):
+            said = next(iter(said), None)
+        if isinstance(said, dict):
+            said = next((said[name] for name in ("error", "message", "detail", "msg") if said.get(name)), None)
+    return said if isinstance(said, str) else ""
 
 
 # ---- moderation.endpoint.prefill ----
@@ -2693,13 +3629,8 @@ def named(error: openai.OpenAIError, address: str, key: str) -> EndpointError:
 
 
 def words_of(error: openai.APIStatusError) -> str:
-    """The message of an error reply: in the formats of OpenAI, vLLM, Ollama, LM Studio and FastAPI, else the body."""
-    said: Any = error.body
-    for _ in range(2):
-        if isinstance(said, dict):
-            said = next((said[name] for name in ("error", "message", "detail") if said.get(name)), None)
-    text = said if isinstance(said, str) else error.response.text
-    return " ".join(text[:_READ].split())
+    """The message of an error reply, else its body."""
+    return " ".join((error_words(error.body) or error.response.text)[:_READ].split())
 
 
 def is_too_long(error: openai.APIStatusError) -> bool:
@@ -4204,500 +5135,6 @@ def _uncut_codes(text: str) -> int:
     whole = (len(text) - begin) // _CODE_LENGTH * _CODE_LENGTH
     # A code that is not in a long run begins with a sign.
     return begin + whole if whole else max(begin - 1, len(text) // 2)
-
-
-# ---- moderation.readings.common_words ----
-
-COMMON_WORDS = (
-    "eNp8fYuW4riy7C8NfgGfI2wBamzLI9tUub7+RkTKQPWec9faPbu7CvyQUvmMjPzHuf4S0+1wceE7lmMXx6PvjmG8FZfkn01wS4hj"
-    "0cWh9mMdRteXa7v4rvCpSkXofNmHJfi52YreF2NMg+tP+kkRXerKvgrzHVeseZkyLTX+ir+d5nIdu2opn75Ibi59GfoqldF15Tot"
-    "Tb8Vsx9bXy9lX8a+XpejP/VblepL47sGT1dPuuBSJdcuJ/51TV2Ba9YO3zsu5ezrrp4rfhT32Ob50LpL2VV+CO7YnvjAre9rn45u"
-    "8WffnfHJM65zjqkal2au8Bju0vsjLpfviR/Odaxn/PM4N+ES8OrbiR+5HePYxHTCa5+2EqsyLifXn/t+w4v2Lgy+w2tUQz3E7sT7"
-    "Lbwb30D/meupcbfxOAY8By/Bh2n6I5bufMeP7gMuWKWu4bvxSc79hjtW67gcnT3Gufcn/Mu27jiXqeIzL9q9k++qtVzKdajXfn9b"
-    "e9NUu3ZrFi3uXOvTZzyOb7pmrrl2Sxy42RMWFO+ODVuKOzbL108uTuOP3ZEPdx6XmWsy3srFUy6q0FZz8RjjV9PjdjeP//H/5vON"
-    "z3/jl4rRF3GYsGPHezkuvkxdLCEY8xLa4t+1coHLiFfmC4SEe2nn56DHxLIVyVdzGcdtqOa53Hp8DaJZ4kMV9mOunngjf+pOMxfl"
-    "FEe8V7/VoXNc5WYejgvkgLJ63MqYaqyax3XwBJXrm/DjEgVx9XysoZzWsV3W5PGCh8717l4OlRuXcqqWj4XrmnTUyjWQuo4P0y4S"
-    "H5yrp8cz4dm0J7t44HMnvkOtPZtnbKE9bzlXvZvvOEi+xSnADvy76n3wTHef8C5YmWoOuE9oeQA6nKMJx63l3QP/W/xxLY7RhuPg"
-    "2wWfLNeumk2ud5nW7i1YjWIIOOAztu+csFWJS5bO9maOX8Z/Y9J/ZhwsSA6vwl9TXLAB/OCMxZhrbAKeUtIA3RF7LDafA2J/puzj"
-    "MU0P4Pb24rxU5StcqcOeQslgAfBuPGrF2uOaWLn6HiO+U0f8uHjqlP8tezVeDZIW1/kMlYJTjO06J/zjhB9VaW5c0gmF2EIOlibM"
-    "J3/uzroI/zOf8e7zSUcdG8cn4JPpOGBb85GI+CsFpt3PTt6wg08B6hHPN2HZi3mp7h6SfJ4PV6x+cXUh4bI+y4PpDNwGGusZlqoP"
-    "DY9mh4fFQlajr3GqqzQ0Wnt8pexXPCLkFGrgpXrw8yJArw5FTL7mO+DLXEQXKHquGXEiUj245V6PEYv9BaWMJ7rhbNXzUqbCzks5"
-    "tliZeqs612gPy7m4BWzMk08FrXn7fLoaYkoZhkx4SGPA5uFxSggcnnzDt8p5iTyc1MFcMq0wpeZWu4TnWvvltCYcgYT9dYe7dx1e"
-    "wB2gOSuIkp5oLnrtSTHgZ/knY4dLhyLBYo2+bJO7QrLx22sfv/QRmJvRQ/1NvRtxrqqYFvwLyhw7gtdK4YHzNPf+8Md9F3FdirXD"
-    "sx4ebsQyFg9XYLHL1fUHfB+rmqVUy3HxQSp0Llr8Lt4jhLSFGZQoz+V3cXO+9Be8fKxSWO4DZHANHltZY01NbIODipjLFh+k3N8o"
-    "8Fqc8uFL/T/POI3iw/VF7/ByuMDtl2KG6FIQZQqgTLD2QzXiOHZ40LnmyT/SHFdUf7DeHhuiD2M19KCxak0tZqWIyx5hCZbqy040"
-    "z+n8enF8mzpvKwZX4QzjPHc0g0tBU40zSnUMJyDNtC9dMd0rV188LHKLF0jYV9z9dl+KORaLg4X3VBxvbambjJQtnrozBOoJicJ/"
-    "sFrlPa63exn+wE9YcY9Y3fwCzVemgGdyxTpgs8M6NPjLGMoxFl9umw+Q9cqvOKPlD80GzhlsG9TQxc2z6yIeARLoaSur2woTuTVU"
-    "Dot5JccVm9Y7adZ7gbXv9h2CapNbAy0d2sYd4XvQzOEM3eAS4O4QkSFW8ENG2ScYt3nZcCBuOmcVdO+okz9zkcIFoopTc4XFP6Va"
-    "7wfBxFnt3FCsc74pH/8wuoc+HG98UuzsRr14lA8C8wVzAy0De3Ka6x/+OGVDnNo7PgCLHQc5O9T88FHmBgcP+uvOSyY9kdaDFtAV"
-    "OGBmW2QNqxi64zcMUFfcfNVL7VMTwTRDmviRgMXduGQw+gPNJrX/UfbuPON2FUQZjuHg+w4rUn2XoXr6NLsEBYqTASU+y35KHiUV"
-    "8GogwVCqWnVqAFOveG2TF55PGGaKfRvgQMhYU+RLKJ9h31G4SLDklJdi/vLp5cJBDG+wxVwYGByIHh4gBTzozBUZqtjHG/Su+67j"
-    "hIe9QC4ozecWR7iTq4DzE6a/vEasTOcnug84ERAbXOc7wNUz61T9uzaeBzIkyFefsNXrXHwHDw2PRy22S8Q5uUOHDVDjOGNwMu58"
-    "ZTiOJYQaJw7v4YsfH25+PECZwQfD0mLlTDQL3/cBXsoIFyDJSfku4A1VjyLiHG7TDDcd4sPHn/3xB4ocq0Wfbikmh6/iVjyWK45k"
-    "38DponXE8mBh92Wrk5xP+k0vZ7ive/xwqaAS+LNvHiJ4cZCOFUJF7Y8z40yftNmZxsMed/eN3hIUjPY0BvNed4MOIxJmB7FvGYLs"
-    "LmsNK7ZA7fI5qgj7e4dreJbFrqcUzLXGTxYqEbkmT56LZncdv5sw2Gfy70v6kAhEZh6AAOMN6ay+D/+u8BSgVnCwsAx9GQ5wUWAB"
-    "yrBwISj1p03vAWMAm4UNg+LzDYWHmq/Czk40irD25/ksU0dfBH9mhCM6u5GGqfAOgjdWrri19FjKySVsFpQQlmurXjFMxXWBn/iE"
-    "CWFoYz/E2UZogIesqJ9LmnIoqMgzWq2QMqhtHg/qB3wJbi3ftIZi/ncNTxhoh2389KIaO2ZwUm59pLrYt7oMcKX740dgUMZbjrRg"
-    "N2ZGazV9H7obEKVAyYE7Ud5hCQN9qRqbP7/Cj+rKqA0XaoP5wdXD91Xf+wS75Ua6Zm1DT/wrpsdhvkCVRthd7JS5eVVa4MCUIRT+"
-    "VtwdwytP6wpDuJRQpTfYcr87Db33E85BKCb6XjjmrsdeZzOEV+LrFLNDADpzBU76eQUX5RVNQcP5AeILpZSO9CDxQ+iID0cOum42"
-    "f/WXV01PqvqBbMAHhh0c/9vzhragU04bDWnZL0pncZjpZv7yDHlwYB/z3eUzwCl5B2xTNq5QYdmSN518QKhyCNAdchLp50u/IF6W"
-    "pcBZGt3Km8fh5OkCQ4hPW7H164DQZ2zre4ojtSr+MISKhwVOEMQUoQhCDjpZvYfixwIiti7CE84L7SF8YWquMzyleC0D4phBkWE5"
-    "QfqeJcwg30/pggWnOUfW78WpH/wRjZapnDDSE/bD9LE5Y5fXjh/1+ZMUIYVc9UobjXvCmtHMMtiC88jAPFWQwnwdc4Tg0eKC4dKs"
-    "C3fq9PbHobHhFa7tveT6Hpm+KDqYB8Yt5lxF8yEYHuAIFYpwj5Il3IJBbfEnMkfBnzexGP9doeWxCiVChZsvJ3ipgcGz3H7XB/ii"
-    "1Cp06dszBYCOeI7H+Bmz3QGuwnGBRnJMJSCWVIBz/MmB/1nWfR6kAmJ1CTBeCLm5V9W1ji08H1gUn+Tkh2FYYaN7uHbVgONxlFHG"
-    "zRmo8s0QdsgC8EbVGAcIA87BVPcOb8zsjO+9m2npoH0S/YN1GGHn8DJpOzxxxOocuhyxbsztQHrx8IxwxxUxHrfkll0biKcvfwpL"
-    "QJVw02nLYOOCpXjeHmoqx/nw5cLy9tYfvh7zOSqTXDi6KyOj+63wcxx8cV374o73KR4MiQ7f1B9QlrMUxmGDXUNsULnDD3T2Pxd3"
-    "wbowMIF+hYoqWmxM6+oe7uSjusBgV12KEx3ssasTFjVFnK1zZ3qacXwdb4xCHlycCZLMu0JqNibJmMiCixLcqYcDhoe8ce0QWV2v"
-    "xe2GFcHJmYv7lysCXUHELbQBCeLzB6cZqq5qHeKmBxxs6Fyqsz7Hx+YJtog0t5J+m194WnEaYk0prpnowjm9VBES6UYEKiV+V8JM"
-    "VF+hW+7ljS+Ad8Tj2bukdVpO7UarhbfNP0XY4hfaG/coJt5igCvKKLS8OPgpLUS99X0cXRWhnbvqJ9Ksbrg61LiSHXgvDwfOBIDr"
-    "2PPKLfNzc001zvgCWrrHFy8QSLxuzxzBAGtBR3mEEaALR1NDecWG97AGFIWl4RdkThZmbLBy0IjtHZGYLNnd3itC9WExoCQu+mT2"
-    "GRVLaROpY+Gv91nTQjwOl/h9aNM2LYduHg7e6aIVxRV3HmTZKdOIn1NlygpPweh6YVzHqzLZ1MaVSaQAkYTXWm9wNJKbHFwLvBNi"
-    "gRLymu/ZSV97CACf96h3gpNY+KvWTv8urmGETCXf3N0Ixx2K+maREEQDhyBrU8bjJZ0EaDKYxCudg+fLjjBSoOt0XBPO/5khOVOY"
-    "HVO+vB6tAk4a4lRcErHDALVGqbuVyg5em+zn4GZZCBnC0JJGOh2dPQFzdHi0L6wHgnvbksGlB+5nDwwfdLlDU8FRYMaM6ZtzMtet"
-    "+ch2wrRCPn6YcgjwHaE5Rpj5GQ4dhIQrg+9VigcgQqmEFsdrQCLgdeK1YfDKKSICnxEaLlQUcFuppeAWyjmGbaJgbo0cYl7G9rP8"
-    "8nhrKIhl8QXCGogujB9Oti82BMrFT/DpcGvhFaYDQn/F3wVNRqgZHuMUtXSLsKv5ejzmnsoALhBOPqw2bRfXF37nxoOu3EgdCjpS"
-    "sBJMaCOixeJemG6vbJ95tl1g7osOP5dWiS/ohl+SiIOGkMHTCY74HuMypnFuEL77VmZX9gjXZGOqE6ENY1Q4qPDomAFhzJco6Mu9"
-    "7mgBsLbQHit3wH/DXCKigabDmuOwIZKk1cwvUA5uKml0tJb1CD1C5Vz8uJT8oYearP/wPz2UFQQCdgMCwUWiXryXw8svhmtCxVd7"
-    "hsFM9HwYAR328sfzcwXPZvUocwQ5dsrU7rmdPRNBB7v8KsIf+0CNw8jHwq0e+hpOC+5AIfkp4qWirnzU8P/ry8rQvW7vTKu9c8BM"
-    "8cC+5n/hOa6ROgHXLmNXI4Kl3lRifYD4fkkh/MGF5W74ChENNBvuGOPCBDlkMFH87gfu9Udu6tdLQ5wo7dCuW3FDcAm/9q2ozb51"
-    "ZX4N0/0mOPtHTGC6rIfzl7z0vZLzNUs7fPlH/jW+AH+i4rmlAq0XxrC4KWRksD2yJ3yt91Ld5WRgP/FpSBuO5o+nLJnOpWJnpjSn"
-    "/UbInTJBKX59eIMFBRJu4z1/i5mtUZpbmnr07QMvFIcCX11KZsu0RhXch6Q4/u1BQOgT9ikGfjtgT4ovvFqvbKIt2Tf+nUx2iw0W"
-    "clnKK64CnTgjNIQ3ghU4SVAoiaU0LfykmAb6IllUKzq45tl87l7F/CkkD8KNM+53NxifadM6XM4XLBJkt+7iF4Qr1VeH5dQpX5d6"
-    "YuDMlDscdLxoDUuCA3v1vjOHealxNbnEi3vwKTqua37vH+YZEP9C9Lj/L1tXwC/H6aMSZizLvK025Lo/tZluBL53ON2JKqLfdILL"
-    "vrfUJCKZnhnhfKdHOT9KJQ3rC4wS1N+8nH06mx3yI2QDH2+hKkN1Z/7iYVrB6cajPamcgVLb+cUzgtAmH61ifWh5K2piHBBlFnRk"
-    "F2WHlo0JI5YBIfaHOY6H9cJIDI4cpJhOELcAeriimmQQDOXIWJHqGMH59YrLxOojjYQYlCHPCC0Nu4JD1tX7Oacc1GbRYRLtpECd"
-    "0gtAUMK6VKAhuFeT50vcw2I5kGKQA5nMFGLtJcc6Z3BxEcpvOCJ+1Mlwa9PiILiWtrA9m83TCYaLnZjx5ann0eEFJcUV0z1Z5rZi"
-    "bisHD9Ir6yW/Fj4UNvCE8AE+1ZlWiOdbuSGqEuhws46pufZWRXmM4epVaYMNXIqN5irH3D8/Sl1uE8xGMS/0QxBxtPD+qvmf1l0u"
-    "dGo9T0nW3D01e5Rfvet2uMKQZaaMR5hfeOw8JVeG657ZSCx6ku8LheYGqGImbNb+HStDtCxcPiFUWlkQQqAI5VEiEIWHVSvoUXDX"
-    "IeC5IioMjskrGugLrA8T5vVbc8ZWPp1cQZULA0031GfAitdR29IjcmPANUZorGvPl5zg4t5Ygj1JNHJkYFes6W+uiPgpaKPrHM8O"
-    "9E5beWXe+lf8yKegS4Q3YDkPcT2lQ4kJ3M0zg3ShgeWWIVKDw8BqmlJRk/yeilVP6BiHzY8jrLjiMLpTG3QXU5r4vdVCGcCWSnU5"
-    "1aAHlu3mE47gROuDNWaFZaHrjiPnKsXD9dOxpk1dA79pTa/gA0FAxZJXgmRVg++rJ+wC4o371qU9rJ2tBCCDigMSB4d3NYcGi9vW"
-    "o+uxwE83t0w0yxx1FpHAZWZ6H2qG3gvWZJYLDzEZIXTw/24Uc7g5CHlkiRCy+h6botONk4EtygabxkLxkCUk9YYQAIRbfL8qhe7G"
-    "ZYeihlRUljPC80ILljnyqKiTZYeo1aWK6E2mHD7Q11fmusn5DpzVeDuuvoZaotZGBHn35zsidXrCKSd0sBfVDXuC6JBJGc+d6Jh+"
-    "ysGL7+AHVlCcLZ8ZAe2KqL6kkuzxFIhR3yeKYiBxwnEonljUtMnDrhLjFGzcofNtf2AMj69c4UHiDCZ6EDLzVpC6pP84Yo1k6YSn"
-    "gtO8sAyqCgeDP0S9ilrqe1RNF0GwUk84qalcQ0U3UrUOqOYNp6CccVzne5hwMl5hmOrNEEa+OrwyhUNXLDZzWko3GAQluYGrh42L"
-    "Sl/jYfGfgfl+FfmTiS0ucZyPkNNwxRFRPnj+QGMceYhkkVXFgkgZCIZe/vp9gJOnSvWefqgZg0KDPbCfHmeca5NsdaAvLjILCEym"
-    "2t1Y1WWZCZs88Q81Hw6Rb/qeL83aAUvNtvPQx72qI6az46x0NES351LhCNJ5VA6LhpRR/Rnrwz/YG+havPnv6+Eo40XaWrmtHNkO"
-    "+S1gTBc6z1Thcxbwag48S3JBaWut+AJVeYWXMklCl0+HGy4DAuK3pyfv/eWkMJs3N+tQ+keuI9U4ve/bQ9CvpmFb1bJYn4Y0RZZw"
-    "HJSYvW2rfCMRRRA1ueO4sTxn5opo1Ois+1FGBQ4LMwHl9Vr29DmSNxBBYvW1CtyvLp+xAavNAhKO/EylTeUQp1T0VPSIFbFzESZi"
-    "KIbYFRF+Cg8BMQIUTTx+SNU3i7jQQNiOSBhAjtlxMerNVFkSigqfK4wnKBIWqIHKbwaoZSKs6sjcFIsbVN6Q7xyE4UzDwaFHluRD"
-    "VuOBESo8FqmfVBBNc4MZgjWlcajpQvAIDK5hvaQc3UCtj6VsFv+9FIlnRBYE4RrWCofwuJiNwnGuh6YNxHPAkUxMbzY04a0/4w+v"
-    "DdU1G4rFVLH8ByJbfrTyJ0h2yUrXAr9hxSMWT+yMHEO47j85hWkHDcEevPyPQvtQTdiGmzbAjmdWWVvNpCcVa6Usy2xaoD0yRm32"
-    "T7IeRBAH3PvBLItDtMhkyZnx78pdgQaHyMAQlj8/kOTfEZt5y/Tf0p5nhDhfw3d2fHliGS1s8GmfhDq1FZ1zw4nsL8EUL5PhFD29"
-    "Ex6l/q4u70/wFVlH7gWUcSM/O2WbN9mnKp3w4g+RdA/54/VXgHCOb31uHgoeKjHaqFUvlvFVUJ7zWys+jVd/wsv4Gov1ksO5gYEj"
-    "9IhlUBii0zdGYF5084Grhiiz/fCk+yoYho/1KfgGxM7VDNXMUdQDF63jD+7wWacgvYHYnRl3SNu4Kjalr4HYxqKpG0I2xOZXy/Dk"
-    "KpSkvJampOPtGcAXt9Fuf3x6op+8lZ6IfoIrBqtNIyVdytN6Yv0ezzTDPYTRwrKmnCipmGOhj8f01l4s/I3FUxr9LJTTDXpimo8v"
-    "hA+WWVkXrLq7rSpr/k/9gIgYuFDn+UgwhsoJnRJhdQZIRSgAriP8STiP46tWRpXYvHUiNoK6QtYPP2sMxTIyo9441vWJ2MKqdhHe"
-    "lOPON24vrDbvFHqUwllYWy/NrWX0B5nfiHJEJBzPca5/qsQ6a2++E0EzlGeiDM39D9wzmTNXj50WhG8o0ZFWGxpb0Pqjdg/LsygN"
-    "dUrbidAxLOkrZVcnbGAu/p17LJLhx0bsxwhzhj8zESLLu0rWUD95u2sVu93jaCKcR5yhqXdSxuuoLB3rUP/nBhPBNZygKnUFAhYY"
-    "FkT66u1S30ZcUY4wy3obo1CWriUWRKcwnHgt8HHWxlPLplcdNeOjziNXZPlAitKv720Jaqi/j8L2oktaGYuXXT5qfbghNFoVem1w"
-    "k9Oq2l5Ee+EdXLB8CCGyJUMYyPXXVnhtCh5dId4OhzzG5vuI99zjgBy4I7JUqWnX0nudUZekFd9MskYDdaUlw1GSPbjfnxwKCZEO"
-    "H07eG7Soh90e4ZzoIBDVRjDRfLIo7ERLO7/PWhwQe+wYC3NB4DQyPCF0b5d1SNAu8O9Uc4JVZF4bSgV2EKej8SzrEpEAYwHt2vEL"
-    "jBlOHQEF/6cuqCedHDiLK73l8SW+gt3su0zpRezH4mJ++Ob1m1gl1trWRJW1MZKiCZECIBa5GV8hXhYKqtKaeE4/14a97LkGe64E"
-    "BxrSLTs8NAZ/4glc6/adD48yZgRwtNTB39Sk8K3oSRuEo57tICL0ZTpf2RqdxQ0qCz4a1oPH/70O9GkFshgzRKNOw68H52qY2NDO"
-    "txRfRbvwmI7MviDEiATzZhN9kp2aMywDB62kqjU1VfVwgYRMXo7CC9T+ZveirARuOTMU5d235Z/K4xVXPFdrJYFoLtz/qGWWHLNS"
-    "/jblWzP72BJvBxtII7dAwcJ62HJkBNGZ5wVSo8VdoIxXaoH6tuK0Y69Wyvi/65GlUq5syzCC1vh5zE4OVAb+YLUZuvu8rpcMPtnX"
-    "Np9evj/+/hKTXN6Ovcrq3YeMQl+MOHdHZjwmeBHp6NqNMCpBd05E8WRd8T3hUGEdT5I+004n0zp41nzCKdoN9Ah/Kl27tssnIp5v"
-    "Yer7rNgI1oiKJT8orvfhz0mKh9/nsYnNjtZ3b4t5jNiMDof+1gSsNowe3343K6qeQ8aJxyAw9/XiMMGRBmfqX0B67ixU03GB3oZx"
-    "0jZjwWIjeTqv/OfK1XUyJbw/xGDhA/BcV9hz7ikfAtoVn2HBq7kd7cQ22F8ejVM6mcC/AOWUKUKNsVXYiEjMoRQdBEjvi1PwcqlN"
-    "h0NFMwXAqvryl0XaGtji4wY5NGnAw0c6QZfj+t6vfUP4HdsRxghHf+yz23sy7cRkCDQs34Oqfd6YXaZRyyBs5iCyheppZlNzk9PU"
-    "zMcP7zzspm3fF0IidNa/YQNwZiKxkIvfkXtYvfaYgaUQ21X7tRWRFfL4yKlIOu3ybfuKCW39FHtTWaTk0wsLiks+2RJAwXD/swSE"
-    "6xcTa42duSaTKluORWir5xJ2yi/NRDuNbDPpqx8VZun9Ml+Mm9EhwksvhNzhYWkzBdKr8PAj48BY5ycym2ZRB0M41qIgyy6b1080"
-    "LeRBZaOci9y/q9aRKRIWoH1gl8iZmRHBBDphM3G/C1+tEQQpo1yilTX8t0Ljeo59MRM2Zqm/oSIC7MRqeRWFfN7KJacpmcao1oHx"
-    "wFYsC0s6cKqJYkGwWN0ZFY8Ey9JxDv2R6YbZ9zqAfT5YNLxWeWCQhMe5eigUVgHPibh7CHmccHr93DA+4ntbMuZIYLAiD2xNzmXX"
-    "e2tGBnoQeRtUBsKqNgR7KdNAmOu8IVZfZ4vdeBkCJQQAYkXxKcSLcNREIOLU3d7hV81cEqLKjqXYrrxEpmsfDcu8c/GzEcvHcCq/"
-    "VQ7Iru9ERgPbNjIDRRlBmDcph/pZVPCUWURUlhdDMKlgiL9CTFmxiFMRQjMFLQBinaX+qKyP6vqgXVQvQY2A7cTsLqE+VDVEIMlj"
-    "hK9YL3bQhC+D5CKwyhmLazmUDIfbiuWQjH5LJV/Nw/YbAsFqT8ynlBMRRp6+Ci6xKa8jzAkbid6RKPyPE0JlYUStEQIGjlXt2N5x"
-    "2dGyGYzOvdVNm73mEXHisDtQPXicztI7gpfxfLKxY21ZVud7lr5HMF+G+ZVVGi69VXPveMj7R0Besay/STks0HXtMXtSjarUoT2z"
-    "VK1wlNJ7mN2jSNcD9GmR+uJ7KbYJS3CglocWYB2lixW8hCXF4qJidMsSUOw7BFYXhPOdKztmU2pW/CeCuq/XIpjkIZbEWhK5XE6O"
-    "GH+es+f7kMPLc0cto8KDAjaKyGi6DMU4SnCKSSF+2bqHkv6qQWDpsG0qd0ZW4GuChIWVSASXKXUJLcykZcXeCRibLYf+VBipztl4"
-    "SOLTEf1rvyrmu+Xm8dvYbbDKVG8G//h5OXiGESPWLF6vb2gDEVB0DolFqWffrsSlFa1VAxEOCtbOlHAgfoKgcuWpRsuYLsUSH4cf"
-    "N//TOZfYOlF03WaJ8cIzFUVwQ3F3CNvxlpsqOD09N8S0tzfI1FuaYFEhi81N1gXS5rpMzoJ4Fr9SdtlYMCtZi2bZmanAcmvvxeQI"
-    "tavWq7WLKFevwlqd616l5G8oCevHuu1oCnV+LK661G4myO+aiMmZlC6FgMLms0kxElsISbNkWEVEju7AMKCD5Up689VK0VytcqTf"
-    "UjwDsV/F11hsPc3Vjub5WaFF+ECHCxMxxToTWwQ5MjtYGvbpNEsL9KqEHJkwz8V4VqoqntXELNBcXPC1jyWllsCSxpX6M6nmzapq"
-    "ffOK4KpRSrgjsrnONabKKS5ZKp4RJg4IaGaiuZpyUoawvHdzCgHLTMtVzDhafjRrPSz6rMLAf2Yr2Lyz/10LGqtOGWy7ZD1Fa/5T"
-    "dPCrhYXITVorwg7dRxRpTVHV9jKlRRfad78Bm1kb+jUK9otda1LW2jhtWUAoo8XVDW9kMC6C/T8tTAJ7BZg7KJ7Xs0Y/Sinx8YL0"
-    "vjGsOE1HxC98yydTLHgXojoC7RhzYK2CcYQgy1GK82U3rAc2+1p437JHnFMSYjAXt57NWp09oGdhW4m5rfwu/rDthuI2n9yfglDN"
-    "d5pSrUX+JFfvLxulGqk5Xv1mLUM1/fQKcio3YGU/a2BSJrGlQ8tr0GhWWnSYKyhaV67fnh1NeOduB+KzWAr9QntXMqUZqzZZZRNO"
-    "zK7ZQ8tqdpjvvlOboeXE4Y9+hOuq2/xPdscQLCWBaggUrRYOXTEYlGQwj5I9T5YwalXWtB424gUIkUS8ao6kAE9/Q7aJUFA52eDc"
-    "zNuc923buwd/t/kRcdtVcfvrSmWEOU45ndFQ/BiumaSy9kMLwAoVvrQH7ZL4E32P5/4tuYd3wm1ZsBHSC06vr1d6vYGQyfaOYKfC"
-    "2RaSX6ks/4nmh2hjcWggJyLk4HT1/TmyED12H2GTxLDS+QvN5Z3uaB1CvFYhz99pq1L1Ufgmz4rtkVAacmn2Lgih3qrb+LaivwHf"
-    "6dWASSAEsVCTnBAXUg4WGJopk8HOA8+SJ36xWIW6hh9Vt9zaX9lROFQNzl3c3tmL1brI7bF3LHoVPhpgRoOXs+vF/+7ihLuE9Zyt"
-    "uWquxqyhglKijIFyFPuyt7l0ypIda1GLQo+FCqz6ZtljsCC0ZL0Ryrm9H9nQ86SGYKPAu1BDyEGc/o6bEeQzrKN3Dt37UxqEmjVB"
-    "yjs8CywnBK+j/KsbX80ixY8/3NvpENwFskogP8zqWMddmbJvh21Q9N8dgQ6En/ZKwERljSwUgb5HiMMWTJqlMqX6Dm+YGJmWpvde"
-    "BtjnhQUR64LBmsl0RcMonreigyoq7EjWfT0w1WEeTs3icnFlf9rIKlfOadnx83NOYqldKCiDaT3IAhI3AScVmtuOqWAXnkEWHcCb"
-    "n/dugfImgTR/UrUeaYW5+BOLh4oJhkZXbW2A8mK3F8zoSkoEeAbjnFN2BIFQd+UMAL0WNsZEQcPg6Gpx4uxWegNLwW4xX0x9FeGl"
-    "HakIT4zpiLiQEoKD0bY5T/wSO97GJA8vmtkHmBGH24MICM/Gsp8glghJ5t+Ij5eZ7Z60UWybduzQx39Yhk5+z+IjWJj80aWztX9Z"
-    "Vgj7poruK2NqBAXsYzFnkJFdefF98FeW41PHvJFPY3V3CbfCS039UYaHDvU5R/eVqBKSydyRDVNq8xpYkajHkc1Ui4zBeF6ZN+jq"
-    "dVSOhXfkKzCz46FakpYdr6qsOI46BD1g6ZZmcuOZXdtHTxVbhwFPkGEo1uieW9xNRN7d+OZllB3bjuQOQcKvqVTfHAR7tdS1UpiG"
-    "yuA5Iajqiz38cLjG8g/XzPyfwHZfLDvisICbKCldxkuV5EtTvUm17TWOerFGN4YDCK9fydue987Flg9dJkwWnRqleq160e+m1yoL"
-    "UH7NhFXV4bfaA12nW0Ng6Twpqzotv+yNzmO7UJmZVmMWOHe47Nkekhl0At622lx3ksEIfc/OiPZXUQMye1tPpLighT+rIYnGJe32"
-    "z3JpHzk06xlUweAjL/YfSbFGzWUrVn9NzeXocm52JzbBahbsoGJ9D06aSr5sxD3Sfm06YtmdbUbJ1guPUd9ooGn0szvL0C0mtrEi"
-    "gOyLn5/t8MeNt3hAuKz4ospYophYlpqF2mG0v6qhz30C2vdEcES03d08geB0AJfiRm9OV5Ea0leLXk40kwLs9yvhMY0sCAbDB1Kh"
-    "tQI9YQ1VK21+M2Hc2O+xZEys3qZsZarLm6XQ62SUGNBNnbnEQuv6CRK9wSka6GDGIhkJhiHrbwaFmulHIARkMNmx4PyR/FlU4MTN"
-    "7rgTtwHRT3VlQ8cdUiJY8MlaryDuuYigVB4XvoPvAMOPHfFuIDBmwAZ8jfUKxcJUT/HN7f1hKeFAboC3p3urbh8VektBQUF/Zo1U"
-    "3Nx7qYldfZQ00Ef94+s3LPANlSZU27uc7qBH/Lpc+MyPEFV+YYPmdbFiev8BBXjkv0zVxN8RCDxaeFtjraX/I2Ngr88oaxrhF7xh"
-    "AoLEEtSw57MQaCqQYSFFN/Aj4Zk0PQfGVUyIkNLgQklnBzL7krBlhGcWnr/qe/b8X8pB6btc3mf1u2BflrIKD9gr5SQ/2xPhcFru"
-    "iqhCWOkdJsKWC0LmaIrURr8dsGPVlZ3LeuIwkgKiOzDXA9Ec6rz0TEkuMF/X1Wo8qvmVy+EnwCSG6usfAqYLtkpgm3rY0KnfigTD"
-    "I3TSZhBYyy+r6YG8JmqTuRM3weLNg3qymJlLztFeJagczBWzpl7xskz4usTDBdKP1YzjVsYH5KxtcRoTvIg7m1+i5QxwPEm4ghM4"
-    "zb7Yu4LZR4EdaQnXhJ2XoBkJDKuwMwNFuBrEKA/n+UDcjMFcIXnUqZTf9NHhweoai/Zq4Vpbc6nevoFcq4NPuFwmINmdVoWdKm0R"
-    "IK6OqXZT5Wsz2DYRFczksrSh3FA63FxfeKkiWAkFggf2opMUaukDdveO0+bZoL3R0xElBeG6lWOyGb4IDR4Eq/wp1JOPQHKIHZRl"
-    "y+a/YerjoScqQ7AqLFqnw1dcIruLO+1uLd4JvMSLQwra1/UnZmNtMU/q/T92RAlAcobjqM59ihEc1xPVgGgzFqaIKvVn9qe0HeNJ"
-    "bTJQok5d1oT+uZ3GQCQGYxGu7IV75WWFBG6EmvqAQgrvmXGSylzhTQjGxQZFSj8ZH6ov4lfKcMUaMDP49OSsaPHhXrJDpgqYpqjW"
-    "1zo5bEO2cnKy5nljF0u3t1BVOKm9H9hQEl6FemaGiAz8wIEEVsbIHRGxoz4ZMpBm2lAUcz6EjEZUnj7NBvzb0XxFbMs/ISNIVRA7"
-    "shlouUNmfYpJbc6OlBTKHWf8Y0isYWEHCPB2XbQIWJ7fHuPJe4EV+8o5hBzEkIvJHc13VRk478VhVNC961WTBn1hKFo3Ec9Og9TD"
-    "h7TIjbF6/MwiTVpSxmlwGrt4YleNqLR8Ur3I2g52XiB7j/ROIJVKTJGL55hcubUIwHwXyJwx3uR40j988vDBgyXQybeRmBrqKWZ5"
-    "qqsygwydZoppSYdl78IvBZU8yRezus+aDIVmlrr8Us+qH6yhLRHhySjSYv4rS6Xk7xDfWHoxJBkowjCCyq6+QDW1dQX6JrvMqjzS"
-    "QZ3vFKAnO5f7K3Xbf9AtFWGAQwKR+gS/CR3AI5De3AKigDl6gntMhqmHoO2FeFxnuII0YaT88iuOyA7mDQrCrcc9kmwi/4PniO34"
-    "ZV+uogPwcvCzDBNy1gjtbyDTzA0xmzdM6IhVuvcTVSKghNCseKWjM7C7dVSIQku9AckLtb1ZbqXfMRDsZWzFCOPqztXcJlYFb/wr"
-    "XFrcFa989mvin7l+srmkYlaR3WKdcvj4CKTiK7QP0tn4HWqUUyEn0pJAQSjGh1AEAqoTzt+vKD9nV7nlbNT42UgHMB+mux8KmCBR"
-    "3h1bHsBp5j1xGHSu7qzpsEwQehYFL2S96GuZburabLih8C7iwph2FqdYMyoViBjxi4gh9roy3S5Sv6mzz9fdS1vLYy6u2MVb8mw3"
-    "XdguCtM4VwYMoBfRhAZaj/WmesYCNo+jh7Uph/lGep0I/1tUPYIo05OAm1Ss024ODjNsCeujn5lhPPUHZUUv1oQjc0kpwLF+0NCp"
-    "qkMeFLgT7CDzLSF5DE+uZA2oEeTD5bgJZ8i1dmKJiyzBiipDiV4r3G1Qx3g91gtcTYg1gpt32fpNM1Z1dYT5E3LYkpBPUT0NWO2o"
-    "1vtPX/0YVT/QcY+wudXakmtJJAzwUWzPeERjL+6edahHb2a9twxGy6aMMsKV+HfFinpa9OLLVTMJDYoUtUqOruxyPzxdW63vBDkZ"
-    "Hqv1r0cyzqgSCo8kWNDuiCVLWo3C2ppZhSAgpXOLo8FhQ5TWFK+w1WS7UccoIuRaRDcNPXnZRUjsksFRNE6d6l6shoknIIeZRHuo"
-    "V5nbeviGnUsX3I1daTdLWneyz79LDJkXqZoIqBFW9Vl63+3NyHR1RGljCCDyP+ZcjvwHyt3ElPy8J+5LenyvVSnFPyD9lOGyon2s"
-    "1u5lhK2sf7QvC4mM88Hw+0WlOP9PRpF46N4Kd000Uouz8LEfULlqwe6v81/herjsqeTXlkEA8GCC72brf6TgvtoyXzDeSN9rcmP3"
-    "Tn/OdmvmyOhHOtEKfmRULdHW1VafYcBPYo6wrNaGzKqHFk6pY59zSTwZ7vzOh2OxLZ8k/g5htUNyO8dgQ7emV6Xzlev4yOuanJPJ"
-    "MtbdzvgTlr9xaqn5gFF+bkxe9FLAxlPIG29EKx8Z6U92TKvck7ex+TtVxIJUzzR8mMPCE/drMV+3I9OS5Yr5KjoiAYGOklO3Vabl"
-    "E8xm2D5WjLtA9E7a6glKFcYFPgvxhF5lYqzdQDDoYfMXGIwvZmrJphMWev3/XB1Uetvs/W+iRlh7xYHWziS8jkqZDGRdT3yDLeUH"
-    "Dsd6aqpXW5Fq0QxISMJiDHQMM9d+gTF/E/tZQ3LuSTSsulqbvQIv4u22XM8gRcfDs3rFbIewy5k1geHvbAniDYohUwSywwAbRQdd"
-    "ZpoYZ7YOMz9KHOhWdnGwxq5Z7S9sjaCjQWKCLwSi5WChvYAnuffXGMRaaZN3g8Q8IIjw5V3OME2276xfbMcywQj0RmzDR8QnlfAN"
-    "t9XysZFebVtBTfeLMDILE/yhJTQxvf0p1uYMBW4tO8x6Fz8Ix1r6twfvFA8y8ZAblT8iFCE87mwUyuu8N+S1d6eISiluVdZY97Tl"
-    "zb2iZf+mq7DVj19WY2apAk9bIJjzlkNRs7aoVNmXv1fnc7+ZG7eeOaIXF46aJwRQ6q1XENFCKp805yFzdTU7H1CvPjjze+mQQj7X"
-    "jjwLBWKFw7Vf53sxTP52uHl4HnCt8VyCK+AhXdsGNo22d1W1KDmv2AVvzzUqfN+JdbUVLyx25BrLBUFsdcffbwxo3338c/iB05/e"
-    "Z9+CvE7EIydC85d7nVShpz/2o6Y+GvTd16+Fc8vLO9i/jdmrdg9iFqtd8D+6jKv7tvMl1kzY6RjOcNx/mGyWmza2u+WwoAxP+xNo"
-    "PlU3eec9+KzUZsziGF5C9AKi/dJJmEgU9GZggl9SjgTFUwBwQlwacJ0L6X0gcQauI/zwuxLyPvf9V1/QmdBOj0zzwC4jKgJyYtDs"
-    "kJFELTk4UiSIwHPwIA52rklSxiYRaSmjhsgMA0wUfpsA+Z0gdJHyKH5+Dr0jzUKnZuoJFqMkuGYHP92YyZuEV3pDuGrhLarH3tym"
-    "DqNk2bdMiliLQ/JLTdBqKy0U2hkmSVcrv8rvjwMH1+XBhmpcWM087/xcWiyCdr+a5Riyf3QR2o+TOjZD50rjbqbMUfatQ//FgnUz"
-    "jgh416vRmIk87nol+XRtKeH52MoXITtnyvi1ciHtw/e7VZv9PnuzD+PnXgQPu4iTE0nJwO43hQS7ZncgBwFVRB5+/baSVLjZkYvl"
-    "YkeCLCM6Cx1b+Cop4lum84HmMR6eMS4v5ovFT1TMcPwmz8wi3IpqKC8ES5KFptUpgvbTQQgX0nUYwQHJPkgxkIHVUJZERV2JQa9u"
-    "UZ086sIm8WwVbtj9xHwUsUAz6clq76XW4YWkTSQ1rMxeBTTCLReWoG5kTDki7oJsRKbXRy0Js8hs8q3n3VtrYm5eUa9V7inHqcAm"
-    "8xZmB+HjHQkAnl/Bn+GXqA9gCts42KYn63BeR6t8q8FoEy1t+WVlNnNz2LWqONhQfjRIkciKK8XGmoPJlb58gIA/QXcscyWy6Smn"
-    "Vy4H7ci1WBXitdXDcvlGZH0yCGOnBBvJLKy2sdc0MhWdDuQlssTVrFdWcdmXRszn+cWPUTtxMkPLkbqU7dYP7G+ia6/mVyVlGcus"
-    "8DTXnrkECAY30QhaWMJIIrggOVKVO2RokUwJbdXPjjgMBLIQ8FWp8636QYAEKSv/RbBjIBwyPNIfIyCx39Tl++VEm0Lu+leggouy"
-    "7iF3lzEEreR5Er8O2THGXABGqFBE6f6SUBuq8pEpO0WzS/mFz5U/imjDXiOZl/RZ7BfjOdPjB+jO8Vp4/0D89nh77V5HSzqEMN/+"
-    "CgHof+XU+uygXLlLRpnVJlo8+UeyjoQ4zK+tPatxKQM8Yz83bKRzGZ9ggZHr5/0RErfPq2xDi0N+IggE0dIPwlSD2KFHPCaTO6wQ"
-    "j8xR5n7eo/iLRV4KdUW36yg2VI4CEDSSPEULHpyExFRQgk9EUk1sh68E3+ifm5MP0Im7owjje2l6920ESNi+PhudzagrBtanMjSO"
-    "4GnmF7KFUZrXseJxcXqln2IiZvPG0kYpDotOuHoz8hBQa1swbLnv8OTQxblHMqmjlzQYncmifMI3E1ZpdRvBauHLFJpaQFAGnPHe"
-    "u/EAvy3tLp+91QXymtY6PAr/KMeCeFsykuDP3YufGK8K5Q1nrb0vsl1GNLHymKhOyBJrxxaC3FnPzqb/DfTPs56d2NRG6Trqc7Wj"
-    "5xJNGeBuIkxYyVdJEm8jLGsNxCcmQGkiVgKJffN0IlfB/XgxHIyM+RLt5E49JTwJgaXHrUSUQ79QrNKKUcS+T85fuhJ33Ou+7C6e"
-    "RRVwIJclaaG5cjCQz1JbEafFcK4Nu0CItolXZiNwsO6R7Gx0JZnDvASSqS3WSXpzJGIsRSgK93dQHYyhSWzv8DRHMtPDj019ZcRA"
-    "BPUzn7JeWGt2eIyTqoWyuvCYCOJk23lM7DshBJ8MRVVnvMtyhkS15PFmxfVLozYGEvnmTl1yMNmUAkWzyl6wQV4YPXbGq+V3b45n"
-    "sIGIQehX6cytLSeuGmOZAxm2DlGdMNXD+8krLyVX7AINNUYylM1sOKAzyNpMIQ+Ywl9eC/KPOBr3y+aV4xzNSH0FhFQsmzDl4It0"
-    "8wwx54kFRvhpBAnDy6lEoTb4Re3U+MNA+GPoxjszYGih4ms8TCEWTJQjDEjuUl1enhY0PXQnJZRU61Qx3U5/IQJdWlv1ROzRz6ew"
-    "l1coxiWwJDaqHgzXXPVTUjHdQ9+RN4CCfXVUT7AIjdgJ6skxuY5ILcPQxu2TFmGSIwr3i+wP1q5e/yv9LiBxinHR4VABOcwiA1db"
-    "PqskZAl+CghlLRBVnunBaiJ5eSr60b78ySRnsxeJQzMvO3kZi0WIg3MzxZsgjbpXieAJbuwmKvPSX5nOVU6bBeqmk7Hqcm9DNQoX"
-    "O+VQE49MfvM2K1PDVcIpqAQVgeziiNFQNpfkRT0lr7qRCbW0bF4fuLbp5dNWy72Y2mK9wJOGEfelJmxECKlYm7AfZHA0EJ2ovPQ6"
-    "IhYQH6FPzNh+VN6ZwuDbidNd3fLQAecdOg4RZh6fRS/VWFPurO6nYiT/CVE6dAAiYqCVQapYWaU9oJ0P2zDCIqxDkeLhJ0z/3A3t"
-    "niHW7GDMqU+C3xLz9wRUxvLxy5/m6SpHQ8Mb0KJdTevAhdx6VnpgzAUrlzpjbwDOM/8albVjbz/s2JpucGSVxCCBm5I47Z4guK2I"
-    "axHxKtM+1Tuh5WusRTWQz4u4dgRpD8+1JwtW9vhJb19urpgm2rtXeBqsMGtZGw7y+UWATJqfRNXWVS1jQz/uzV57pkfQP8aGcC66"
-    "8ubKIKjJK6OhwItgprYxxlGGhXc6YOy+eWU8i5mqXlw4OcTuw8UqFI3oIXs501ZGh0mEClU8zNuQuSdlUkd6X+Sk3Y+IjiXV9yh3"
-    "ILbF16PYON3CtQ+SFXbWqlQyFdMx6shTFt74EMWZkE3lCMiAcyYbvEsQIHX1GvNK+ZESW+4NmUoaIhgIvvhXBKI5jIe0Xrxbmnyk"
-    "6qvf80e/IzS1+8km2BZVW/3lNYjhcpFr0N6j4TARUBjaiNgUihYsHtTB7ruyVELCQE+wJdGSsJ4nL2Bvj8huMCKlab/7r42jsRjC"
-    "LAZohKTpLt5nhgIwQi6weswUGT0qyCUBgwRfz4rgLsS94AzRxxoJq7Cuk4YkVPJwB80swGr31wKOCbQClLkA/mIgh7EjBSXJOSkS"
-    "s6IH5hA634YBt1lSuPmZf4W5X1YdwnHnp+R0K5eg8+WPQAIXV9zuezfA3llo5HU5soDDQcpK1fp3nk5WQYWV0LoOM591NArOalbD"
-    "h4h+l532DacrtqKkfyVLcb9YwzsifQn0kRKsJ+aOd/CIhn1IorNPI0sA5/EnHv74gdACmPZv7LtKxgVxaX4rblvxx8uCf9A+2ut3"
-    "zkA3WLEe4T1C+zLeNAEEe3FJRs3I3wiLp3M8kAUTHxyVyJroIBOq/TVWjO9Yigpi3h7E8ibKabop2CM24CrI0GwXAdcgtpTXIf6V"
-    "DFWeZE3Eo12NfJJUypCoKZ9l+pJZ8Ayvk9glGX4I67PFor9F06mkcy6pqftjq6+cm9I1m9LLqbHs8kRUgujt2Xy0GMLk/MOg1pIX"
-    "YlxjwkbZWfqQOayCFMrET9Ea7SA4kEUlw3Lr1j323W6H5Pbw/7/8kz6Nvx6WoVdDoI1SGwnbLpaJJbvLzMTMTQTKMG3EahWiQcZh"
-    "Ulsk+cdL1sdDpyFCGi2k9ngsgBRZomvEtRzh0xD6SV+WhEqfaoSEnErysrVrtKEw1d5bijUhkePR+DYPTzxGhJ5CmPI1doftkkJX"
-    "dMmIsxCpi3GagcmNzdbcsaQEiRdgGuZl0VyaFOaNCtAjcDoZ4lztZD79E1p/8ekmx1Mdi5UgUp69ln1GB1F1C2h1DcIQ/qYEwqFR"
-    "KPua+JXDjBP/VYQo2ALRWgfv4a2mYpkPV05y6jyPLf6TlLhciD483MagjhiTUZXSPpLDJIu/j0xaZSzU4eEd9MKh7/3NfE/iCxaZ"
-    "tCPJKoaPPmcRzhvCaUmfRZcMc8WhZh5J0HilvmywwDHlktxT1cTmprzPxYkMvOguApKa+wiBUaTtu5B7KKpxVjDGbr99XFkZbsk6"
-    "mI7WgCMkxoWj+lxfM0G/mthtZmyh0duPVqiQdsQGi2gsIy1S2srP6cetjQVhGr3bh5CQYIFQNVXhySQOx0+JRhZfvaUe9Ja7Bja8"
-    "wavN2mqANluEfJN5vkh6TVggEESps0xZwpreu6Q3B+X91NKk3qN3ee/delWJdNXSW3oRYiISb/v8j5F4JC3tWf/UQKRivscvopiU"
-    "Ny5beNt2z1VbXWlOW+frf1mE52PA3o4L5GWaUpwSOxvYrcdP92IkKC7KZX4T/iRtWaXWq0dq54rIiXMCgZ6k0LGuPc5FMPLPrjY+"
-    "JcvlhW5VqijXzxsVsZv/rWI3UZxl+9wJfFhlbD1uowkD5MANs4b4UJDDMdZPPxoLgaQCCvb/aOaqE9H+Agz8aug737DInaHbt3pP"
-    "RBG2Va6Xarg0dl1oNZYc6Uri6ULuYsOBEeuR3n7yJKcRqxn3Cr826rodFOVqS0j+nQ/ZOw315q8hHJWvrpks7cwksx9FJ0H012IJ"
-    "E9xvPmt7nlhis3viPhKyZQ7OzM5aianYquj1TRaRk21MTZXfhb9ea5vmlzmzSuJ2KEosMzg4x0+aKi1Q+c1IaxTXTtK6d+xjpPIf"
-    "2y1nt1/NTExWnwSwES6eNWl1JvI8pGoMuQERC8XzOGQGmLMIeTIBkDTzIpKQ2kgObP6eGg9YGv5x9TcHpA0N/rH3AxiJj9TWa9Cm"
-    "KiFJ2N20avCivBRvE08SHCiD/TDdVVn/TqmkNVSa39kGZwRVgkEQGHcUp7N1D/Go6setuBvmjJYIqrCfZ05UhJZu2LCzkIO0z1xE"
-    "p8xe5zMnT66EvxJnb/wFMcV//moTI54jw5jJ5L2TJogys+WgLDLow/tlAoINk4QGCaZfesMgN5oHk8nPnq9Bargd4Zms9HSI/VSQ"
-    "K1fas3/XkDLVY8HBOjYAk2onBeNkIUmQil0iJGD9YzGUxq/+ReZEOtEtq/+TzhaxFyLo2wF9xzyclITNmnZKPt1p5+J55xJpF970"
-    "TW/FIoyzYcfp8LKKcvzFFWgFlJ0ahso8XkWUEj6pcWjEVNYZ1QWyNOsHCYdJGt5uzY0lHz+1fsXPfFO5Xq92xioiUDtrGdJ4otyc"
-    "mKGZKpzcGo0rRGy4VA+v5lrj/pSof8KExZHLPkKoOOoB/MEK3HZtVP3G3dAs5waVZeNEm/8FJmkG7qtIwO6auW79tJw/aLxwThsh"
-    "lpqoVirPDqvZs1A4v5hq8L1r4zg3SIjQswDChNGI4G0msDScrTPJ1Do8j1bpKBEfHHNqikEhQvt6IumGfhL7X/xFCGBPH3bc2K3q"
-    "5DgPqok3Kx41619voNXAmr1/0CyiWPsi/kXggXGnqnqzEkH8v35RaFFbsIkgDHmCJ/WxUZ5ZLxEUVE8cGVNG38rZEVE2LUmlFbkb"
-    "2O01n/daNcNYd+uxfe3y6aUaZ+P7ozvFBt29X/4Jx/bpup2Vvs/PUK9mwenAbkceLWurMkrJ91w9NrUJK5F7AvdpXbf/f290pjZU"
-    "k/Txo6GZm1sG+SG/xtm+sZOVOdN4ewY9D/2GXDnLagAyvMFzd30y0ESDdWK79MXIY1GsS+gPE/k+ExRzZOZ+HQ4JCrxjGLPzkAiK"
-    "kVwXKpMmniTxPvfeWmBZ+jnJZZrMEEKi9ehsx7Sn1EjBXRsf5stYcGYUvPzRmEylaKlcF/j7b6w/u5igfSMnAO/5wozaOCycyUS+"
-    "NvkxLQJpJQqGim6Z2St5jv4Tw8fmgYWFM0Lrk0ssZvXXwxOC8c8fJgt3/nnEiXBYYN6VAiwekb1ccymSkImKm13yCCcQd7HzCqJT"
-    "Xb9ZvYMah+v3JRxE27sZUdGlPXjXazhTObJ7QulIaGX3gPm4F34qbhFR46ae/EITcYo4sYEKwfrs2fMB3/Cn/fFs4vpB5KreI9zG"
-    "U2tBqCnXhIscwh0e7cNxIYktOPQRSxUvtHykJYjFffwsxAmlWStDsmc4GGiOxUoWIjgZ7s04zk5GZSIQHY/FBpujnpDHgZCff1c8"
-    "xkEJ9+tWTJfD2t24WwY//xyZpxlzR05W4KDO4uYqDgFFIMnWP9Yji4HDnKcPqvwdu3BTxaoMFXeR6bJIyt66s9KvlAvR+yxR/ruq"
-    "vqXTUf+ira0inx9O1D8PRzbtK1aLEzFDuRajnHAmfpzmHpeDY1kER+XKV3YPhKJjprbSg3Ep65ER/yh2/xGOdmKciWPlNE5Mxcde"
-    "cy6tRU+c4JsITdiHxQFMCHxv5MKJYn0p8V2OZ1nywD2Y40NoH+/1iNerktS5ajA1kx2tipLC3ugHwdz9XzNEShb1BnK+s7NiPjLR"
-    "OMKTZwEZL3RjDnR8Z4JLr/IaNodzkx4IzzXgY58FsDi2DI7HXEikS7IdoBTKmSUyOjaCsI+eKawvniOiNYTEWapFwJ59bkn72NNJ"
-    "5KY2+pOvfVBs70nzLh0shE3fH7BixZ+APav+sCMOGwLJapaaM3NX7A7TyqKb0AxzODGPhcD1RRB1bFCczzhHPYL070MKfzh0UwMo"
-    "oISghSAD2FFu3U+x/GEmZSTnSRL1B/zPxD652/xP7xzRba++QWsWYu4Buty6ur318be+fIMCWA4XJmK02ZAcChNIaDRalvLO+rcy"
-    "b6PKXmq/0gmoVNwm1qvPOd2oiWWvOS+sI/jcH8NL3TTgaa01BYm5yFH1clxn4RygIt2E17QKQIQBZOW2FADiTj23j5wIH0k0JeoZ"
-    "wElQWgPLMkm8cJQsHtdGA4u0CFqdE1DeLGAUcRumskO/O+M7Ju99og5llwjbIue7cmLFF5XMQDweOXrKzI5dbsqSCjWlVZdBXBfD"
-    "zQZSinVuUgmAlHI8aW9CHjbBlTcNt3v8nqmza8XMNv6bhrrWiDdK//016pNAyYxpKy7hXrBJG257OiqDDx0O3/+qAW9VZC31RlZI"
-    "dQdk0u2joQbzJIxNowHFUvdivkD8Ry4j9sU7dgMqbubsOb8ULLELX0MwFdkQUjFomqTltF+1h1t1X5jEUzcj8ws4CZqSQVJ2D3GX"
-    "MFJ34rcjpzMYp9tyh61PbscKvAbOQaxbVjjZMrI+SmuJeXO3z8b+ljH4bMkqvrmnrTL7O+nBaZMmZy4pFReJnZkaBW7m2RNfrwSq"
-    "2H/hSTbqostgEc8qpI5XbhqHs+N3gsvE3TUSekZgLKaUN1IwMaBfRFLH+SXt1vak7FAzLc36svXMx4gx6gN/L/DpuNPob/VoMmEl"
-    "HAqOGdA+iM5+U+FU3OAqOtC6XAT61cEUuWH47dXtpWn2arqawmO9zZ61poHUPHU0rCgesFqn1zRAgsn8keytBsAp7660CYF5bt+O"
-    "IJ45cp2Vuu9C4zMnkajRfrPPK3QaysMWVhg+FVblbI1/j/u0cVQq6dBX7y3UJrUx05d3Dn2B12cJruRNcLDTlJCP9dGbNLF9lNYJ"
-    "V7HbdIBHgN3FJj3xf8Vz2IGQf6EdrywVFJeLEonNvBhvulqNmAISZuTzjBkwt1a59leHfa1pkS/Wy3z5OBDYLO9FJ/vKjscbEVoc"
-    "21fnwXCtJY2508b2uGjOSMVRkDa6vsemxwfOotHCBFFQbtoyKNyaFLjqHIbCPDGokxZ1lncV61jEHgoQmcVQIHtWWAZTUvcXyFxq"
-    "XDZLqAHREJKqfvYf4Kl89JdMX8nhHqtqXzYXat+iD7wVYd2cDPVR7pF3tDHZvMFiJmPr06kUqx48McJn6Npx/EHJ9saCHGVMBU0c"
-    "e8fGc54ojpRSPe2OZ/peBT+rN+s2H6Z7Qd+a7FL/DPLK79ZpoJS6aJii2pCtAs1UVMfGTHqTP8bnQN6EfZOIR6AnZ9MkIKF5nrHm"
-    "GSgXCptFTIIfNbjv+9MmqLC2aTCakRx8EnzX1CRstSvZb0WQ3x+vU0ju7EWOtUy59L8tbH0PV5J57MOQqeCqbQ4qtrEvVU1K2eGF"
-    "ryyKLz6X5h0tpaYZ4mWEa6UHx1lguQVXvaUvBAEduxerD0njSLhHMhYN4cHKeTGCIVa+4qEtxH9TIEeej76rpteQ6Fc0/ghjHmUl"
-    "WgSJm9Kjzvj0VILC3fbxOrONl7bOow5/Ev/MbEM6JyMyUNzEDA+pLIjzm/ajdsy0jIhPVUPjoIwP6k8vSASTDUTMNerJhOL7szqs"
-    "DEx4pb6Pwb8POjNuKaeKj8k0205Wv1f1sT0abxLkO7HOFr/2OUS4OwkPyJ2JH9EF6Ik6INNotBFEcSF+mHLIzN69DPdPB5AzgNrk"
-    "axYrm1uo5z95MrsalH71G0zB87GaLfOm2NQbGwKxjyMaDHiwTkfDDwZSXnLMhsasVZonpjEzxPKRLipDKd0FnnKEG3xhPZH05bC4"
-    "3/WPGft6n/LD85XxnQjXvwNLyz3B4/LboOx72MXbckdEQ9q4RICkdzb7gaupMjBrahnFSsgMW6YF/6BJfPXa/a7RCOzWsnc8Uwng"
-    "58OZA1Y0e7I3yDDEmOmixb+YAdqPNhraVupVArfgUxOQ9+RoJi5/tWTyQLL1SWR323bDSVyKe7LJqj1pquR97gU+iTuOufyfP3T4"
-    "Ce7HQX6sDxlqzoorPYwhdEJfxs6Arrs3QVdgJ4gkLJnFSskYu7OWsp02q/r34RGwoEHM61yjsWNN0h3zJPcZDznSpLe4241wIvdw"
-    "hov5U7kuCKWRTN5ufqgpZWO1pGaV9H5M4as+2/HEYaGc8cqJLBpM00XKPCzTzJoUN20TCeXD2czgj6wM/Rp8deKz8DDs8+xIfBLt"
-    "UfZZ0tAetxxHs91qzY26UDpHGtShYrOqGkA17WKopjs3eFaiHQFUlEIlvQDshbfoGlqNoyhUSYZyuVH3bH1JhdzF0qAnrQaLTbEn"
-    "SIXhJm78HdqIGJsOjPM9rcvFq/+8rwUSquc2Tpya3vg2jh0U6nWpvxwtnmryaqfRLOITbV05yi8UdwDB5NCJQ0maHv+HNXEmBWY6"
-    "YnQrt7IP5Ootk5VU60/WEMTymuIbDZ3qpdvY2TOKbg0h5Jpp5sm4RUNHHhiil8aR0zwQPgyfA2iPlrHlK4gOiyiYTJXK0Qxdxnod"
-    "LQVAIBR8ZDL3kDehFlJSQHp5mZVx216kEo6cLRV+9hQsbptpfZQINUJaFcygL6AuzEDa2M/ZhknbUCsYHar7ttZQu5R7fzQeUYFJ"
-    "x2ZrttB7x3SurJoa3xHT4cCK0G6kFTUXtIf/lBufak29JXQm+Ql6jZx1IrVTSoO3q/NCWfhujIUPtpSI9cZUobHrLpGtMxBYJTgF"
-    "c2Imj1ziJFWkS/MeUKrGqMOjC8m6e8i3i9UOcG1Jh6h6fWmTL/d4o1OW9Z1bCDbJTscgU61m6lErfcJNVx8ZHRo8/0eu3WfefxsS"
-    "UioBxfK3S01u4yWBAF22pbj5Pvx5FEKlYzPWdPQkuOp3D5TCQG8gSaHO7FmJS3wyDSfPg3010KfDJlB7au/HTQR0GnPMCXALCd2F"
-    "Yox1dyEmDPoipvfc6IdSWHTCKxzQ46YZmbloE1frQhUNYKbr6kmE3eEYKCRILq+mfcbL6ypHu/R0r6kWtpfug3txswHRswscPGFG"
-    "Lp68BbzyhOF7Itbp1RqQEwlY5Ho20X7+xXqb+3a4pFS+tcJL0lywR9DkPBZrD+epy47k/IYlM+Ow99yRBuJJuRYs0hKnJk5UYYLa"
-    "aVLTT+h7d5iu6fDvshxm3xY3cQhUjjqOOULonBkKR6zZSxXhn5q1Uq9DDs+Cxr+SjXHlEnb1VaBcjo3oWHZvMsK5nhpyr/Zu88nI"
-    "Aj8APYblEYiI3jQHFo/mXoaJ/DRGdUgnQmOyjSjSbI1hNgf2DYQ8BI2ZRMS5Q0MFb6Pg5c43eWoZwxsoztw9rEnFxWJZQmbvdyLN"
-    "PA/tm4hTITyzS1r8/PT+sJGZvWBkh1iDQBDfX8t/cYfcpMWRQ6tG8BL1tNz1/5WkqJr/GS0wKa0mIo5mnNvcTU04bPFgExIbInp5"
-    "7GyDWtapV2N1vNroRX/O6asUixFSD/e3H2h1A7TNLdi8epeLVKo0WWsfX2KWJd8U0jUGzjmTtYrjOTYNHiG+m+0fJEBm56KFQ8xL"
-    "qumMXkTtOHmyvLg8jSsrtBfTxXa4bIufD23sCfBKyW1qerls7+bqSn4rnugCl4i+JOdYkekwBTzFttMmYpFUCedcTfg36npmeMV2"
-    "56z6tPuERd7EbyxaQm5iErkyEQPhJrYCIU7Y3EKnMnPVvgquuENBQBNhsxfW0ph2OOOPlQJJBHTWj1R/tJby3ujO4RZc1CjF6XyV"
-    "/0JILbw/zhN7Jcw53p+1E6cedRzTcIRW5ma/lRDlB7uBKjmcGdkmSoFGM7bHuVzyDE2OHRiFOMSD0Fcuvi4xjWUbB1nOku0fi3pl"
-    "xFHTc5KpJlBNtZuI8Cy+aT8PEJdvejFSXfS7RBfw4IBKdUV3UNesVXlD/MLD+/LyQdp+vVhLXbJhhYSiusBkFE4SlM2d9rX840p2"
-    "A0wa1DyHYkmkP4EksudgVFvNWvWHfnnAsnF3uk2ROzPenbzaqAHO5Tdr4UVIpTogyGvHCKNZv20EMdZopzsxfUqo1uiWqGGiXnjk"
-    "vFTVN1SrOunwYqw+kJHTlz8eEhDVKEx24uJfx330V58Sw181K716dcS435vdMYZ6zuqzgdhjk8b6CyqUkNOIF5Y/rRZa1980A5bg"
-    "ZnmuWJatGoxQSaXSUtlywv4ZfzAlGNNyR0RoGSQL28/bi4txL1O9LTdTiZkdMSpFIgSWL1ZyyWvyrVuP30Rm0I49nUyFxjnQHeu9"
-    "QJ2bWOKbpPGYZSy+XOc25vjZ2ecm04UpfnEsAxFJnMJNdrBEt4CATjoDyTGNoIkGtdmWMKsma3QErqbunZaUwxv/ohXvJeUcvW7N"
-    "NrW8BNhjeQmtKyIeOxZp1rj111xcxpwalggpy61CO8zixIGd2OLxsPVx/Ce6ObCxS3yA98OFOkIcwGM5G4f4Vvxpf4GqjOjjLLo9"
-    "KJmoKcGcnXCr3cf4HFzpmTHLN3qgfqTm5HzP5z6C7v+ceVbl1gsDF0TC7ygzLTeqSpndmtxYe/dGyV6mVDy5y1DShxY2+dX0KSUI"
-    "+8wTL6KXufnsFA6aoGRj4FQSSS8SZkMIaqomEcG4IwzTOh26TnUEnRaEujgtA/5/il+41oHAOQTIxRXPpAJq95EG/mSOMeeFnBi0"
-    "zn7PPYk35WQzSSqcJGEi4lVMHsm6yVnvDWwe9PhexvCSlOVwu0HvBIJ1D6EnLeUDcdN9WaYDTAXk9UGroTwkZMPfyaDz9BqT6W+O"
-    "9Vj6iTbQTWNnDqP8NlbhhLZhWyivUSUKNjsA1IBe0BmGCGwCHATslmWz2KYtt/GJL0MNfMkHZJaDc5MXjcEtWsEyZ9LakXDpnbp6"
-    "l1PruReCjhDtevnFLfSmjVY7HV7BpoTEwDtBZaywRXTVzQuEfzWezJtifudzIIEFIgxUTIiJQ1scqw7dTj+V8zckCEE0+2v26ykD"
-    "ut7Bm9FuYTnZYy5+NyaKG/bdXsTJXStHw8afdCLjXmBLGtM/JAu+vCYbyB03xT4Ky8Tqv1o4a4bjx99PYaAyTqZ9/4IO5OshjVpd"
-    "ydSBrXJ+XH6xyTMlMeasoNg8l9fwHDKZah0LckuSXmtu4UM3LNoWPU7Bhf6+0CuCurrhoI5CG/VqyiAS9E/RUN1Jmqt/iiCF/RjC"
-    "/rIdSMV9jnoijr/TKL5ItiA6M9eKuYJahAZw86Kx/jEr92Xwk6Cg52P6BoxIOWokTklkL43MaiPTWS7Cx5g/52EjwQqpNFQcw8U0"
-    "7pSTrB6BfGmckCLSrfhgOsjqDaIqqFjMOtAX5NwuMofJe+mrto/tg/1nVqqNnCaE0K2Gk3Pt8a+7W1l5cRw16KbjZCPP4NQ4Dpts"
-    "YP0sXU5jpkdLgb09mW4c4jZKih01qFFC3XGx+FWr6ekHMsSp1vfEnwyEZTPgqJ7Bf1VWgKvhC5yGPUE9EpHM9vMT1cnXqzt2ZEQO"
-    "p1SUJIyzDt9sQ8yuNbyUDc7M4SeO/p9Jrr263GlPT3O1V9Re+8GnelWkFo0pevuwUnzlN2v7EreoBkRvnMWWFXD5tB45cA9GmQiA"
-    "vWfGmkKt2ijdmj6yx8UjsEwE/+xCm1y19NHoEHH89dgl9mj2JDIibGMqZ1VTOHTz4ZnDYFGAckJXihmGubRqhQa1K5hCRKmmYZH7"
-    "T7LfLEVmbggeAYhYx0D7hvDMk3FG3eKiPvVKPm+wyNw40i8vmv+XIokKV2GBxjoGd+wq+NezUSqJOYS8uXdjDrWSGd7sD3P4C53m"
-    "O1tQsk9xdQEqmqWUatk+U+u9zZx7DUfVGsALVcNz9WtIEX60mS/Pf+fAqG3CpMEQNuHw9wRS+VgIkk8Ovje8h8RpiQr2IVUsHdtM"
-    "B2n8d0qDs7fPYbKgZibWqbIMcm5Wqi0Nep73DKoyUAuNLoRyuieW32ADIINfohmzTifmU5LGPrA24PeiwLzDEpV25fAWNl4KvEFX"
-    "fd4DkdOrSa6Ur7RPs4rkYWTmpo5LzsLGXrM2LFUwMrbpMxICDr/lJqxWSHyUCjR33z5Iw1EawXVJDvGdiIHQpXWBCmOStceVDszy"
-    "cprSq1E8F0vguGcF13O1+O2iXRE1plwD8ALiO40BQASY8LJYXJylyShZlQYVSzqpodg8p9ZITn56hhZ+qvibFmuWRrzNSWiEM8oX"
-    "W+rPwYcaEjGvvdtRIpvNp8nDvNJaRAuKJk1M5NQoeAKkT2Uk79+DbTUTAVqPUMllH0lLrtN9AC2BQSMziFcNTc3w6dBzt4dP4vz3"
-    "vGfOE4RrQ7qoqie6i6n2rsm06UzKaeoTazJ3IwlS9BPGR56uyRoAiams7cWaKlgdazISwwhxlpeF5bg1D7vRMkvDngUN7xHPP+e6"
-    "9f6beVsbT9DY0ElWP8M+ThXnStx0sM9HJi10yOTNnH+8mvlktImmHRH/a4ZLBpaen16IJk72bTRsXIPW8qiqka0WTiTOs0abBYhv"
-    "7SS75CIkDzXBC2SGNIrWZOoVMu5X5ZI2xBDwJ8flQOpp+sTEJB/9qs43DVTCa2z7CfAkDucs43NPEn8m0pkAwldhhaeJNf8qzpBI"
-    "9Sak+cyrnEn+lNvmxMQx3cWynTtL8WHOX8CW8c98Jg3HHf+38RTS33BiqtzmX/PqOWOVfQN7E92ZXOqezBkIrj7Bg723+uaY9X1m"
-    "ojvRj/V0aBBe92KFazOLwxetzo0dDzrsbMoTWPQGA6Ue1Dz5gJR01LfscxjYV8zo1zFdgPMD74WQbauISJd44e58vY+8ZxPiJZL9"
-    "RRX8DEFImqSrhEOrZD2XSSrpVQh91bs5toCh4VY8I73T4ls9n4NiXFi9AzF7ZmwuMXd82r7sVLp7FYvQOWga4pGqlbwLcF4zhZT/"
-    "Rhx6vZ5F85tUFhSJsXipHuRkeLE2RVlylxPte56Xmct5cOKFYEic9Tkiedki1i44PBTOXrkainp7Dzuo98Gtubf7ZrxZ1mI/00pA"
-    "wwrt+eM09XKfsDDnYcQvsNE+5NKm+xGfMS6BPEfk+onJFTYAD3uUacf3OQY3mVtt9VBdMhUF6UJYGqnEYy7HURy3gsuRbRk+0vYV"
-    "YydMT0FO3Ag9d4gQ/OLSF8zEUjkXHVPRKmXjEzNx0liHpCmFlZ1jc0xC5gV4IfQ06VQub1fFFyUCk3YPXIsNPtb9/QIGWZmVUWtm"
-    "wNm7f6hoH2ICuOfLqDJFHEmbmdbN7EDwlIZWLXMn0GRb46KWPII7GRtxVUTHOXDG9RgHxr08IELfKB64leawb0S/v9yZiY5f5mco"
-    "ppY5QV+qppHHEKmSU1NOl+1XyoyQwwm2x/fQjrCo3gbsxvoa4Cmbltk4uo2Qo2RYh+pqE7p6c8UIQbvGPsTznNlEE9yuEwfJajwO"
-    "O44zaJypL5I1j9UnCdmLvnxP4s4iWP/Nyiq6PuIkdhPQsPkbGxirNVhLd40IJHY+8+1FSX6gz+l3vAaLRaMeqVaywTwiNxPqUy2R"
-    "kbm39jrjZCyNYzX9+BcQSqXBfoHLOL7rMXkj/l1jUEL/p4pBjDgwE19WwSgNgspzY4QuJoZGzyZmNuuAptB8TKP3OX0D7TNS0lgS"
-    "G6goWo7fezV5PBZyJS4khPnsA/cuo2glm0NGxdRrxjxU4lA+2tx0M43tktNu9dTkjmOm53MrE+cF1TDoBohIcxSp2MJsBBxFz4bY"
-    "fbr1lRE+kbystnf7rBH2fGXW1b/7MlUxjnngmrrt2fjBORQXejh12pOgPuerknAn4VvEl0Kvjsx5Zf43zgVw5Z+V/o0KQI0GVlVy"
-    "Ma0gTX8mqEDVKVVVrxyMNjIpVsZ2nTTUSRPruvq/p16Kqj7qtWfDJ9aZNviMPxTk9h5jjyDzkhMLx+mVwcj5LnOq/yu9Ik+7Tk/3"
-    "e3q5hZNdHvrhNTpNNfhPbmPivSFQRNeKMGDg6mm8rU10ryeB8c1pS0rHMESCVxR24rk3oTY98k+GahL0+S9NUdUIgK38UVNGp5nJ"
-    "vOJDE4ngZ7B40mRuRY2XPookAl4VYlKN6G4iTal8NoYVo0hdWYe2aiCHoB8NarsTSkiTX/Wqj7ofDUzPHlDs/I8/mstNzW5T/TQP"
-    "HC+mc61Oea8qviZFMPj+MRctalCrJ5cJVM0rcSY9Y129fo8IaQqODkJPIjXKHsl6GtZET8a2kJfrfJsFpIi/SaaPkU65ZqYxQbFC"
-    "PxjLH5tv21/Z4X3aOw8Ja6I28YRvO9ePZqkXZtqv7HO3/r35PRxePYb473weR9+/ezg1qnQ7L9zfF482qczVwXlSYY2+wskgOyNT"
-    "Eg6vexxE3pTefcH7TK9Xe+RZjjdu+yScJ1zY0f9iQYRi/1PtTaWqdp8+mOr4PguTv8pJCM0NG371eRJjw0Y9dhEbP3yWTJJwzx+p"
-    "r3r5JAffU6YkhM9WXklKzgbXDN2z8JM2ZBEBpxi/3A1muXMvMs8KnmHSEAkjzYYnqSl0PAKcMCHOcaIOlNpdjh/J9jl3Nr5SuC++"
-    "c+iJwH57+oIxA3Pbd7ur9bMqlDkxIiRkR3sv6IvqnctxFZkPApxzWtSSORs/guWzHRyJU9CohXb5b23LsdO1hVrJIkS2FmqQ/Xqt"
-    "2yhwoCIVdqpybkG/qcIpNOeFZ6H7XcqALrNcHaKc5la/JipWkdqffe8Pjlv7onknAS+xhIQeQoPgVTk9be1EM3FxCAIqGwkGz+Gn"
-    "3A6zxwPEYhngHtKdb3DGetLTuOWUOHMWyqaF7dqjGrIXEExxhsqfboflTgaHw3q5lLTKhFK1HyrdEG616Cx5NvNkAGJtCNxS3Z3F"
-    "Zyd25lkItSUKKzFbA9XODx01Z1wT24U+CSLHG16juB6s1DPk+eQ5W/NwSuhB43LO42lfhFzGLfEw56+YAqOVyYslWtxATMQY10LK"
-    "jy6SmRthMxsbnTidj/ilTDMvFbmSLHGHuWt49t60VfKaC5MYRsCo8dbcjZ88Ee6wMV/J1GLJERx461ssiBIl00roChi/pbzH8Z9/"
-    "/bAe5OF41x9W1xlTSFtqoiJd4vZOdHEgI8yr/c7Axa+9gCcpHSUZsp54wjo4E76ONHP8cnPdGvuE0dsTrDQYVo718CRmv3RkbHRu"
-    "H7MZ1x+E/pmbVmTqrK1R2HsoZ4644W2OZH5NPO7ECJrP5xeNrscppgtrU+/kxI4EzxEQzc03uxLYtpaJ/Up2dHqbeNFz0jd7ZXHx"
-    "RyYQVz2YzSjVD5ve5NiqI0EZwzcfYj3e/knucgmkvGP+2ZLFgqzQt56HmgMr/SKImPjr+hpyvuhSgr+6PmfyarN7aneuvosrZw39"
-    "1D/w+UprSwmdpdl6+Dpup0AdEYJ/2fw/i2feg+1tTl/Boav9vmzFEPbNlZZl6VuBP0/FoqFqP8KqNALq/4aK7olbo7XHZ4WiXEQf"
-    "JQ6U2ia/qd0Sgk7uHjrvnD53x1lk04ext5Y20fPW5LQS7LWhrcTYGsnSypOU/Yz9ePp3J4hNjqTipOcrBhybZ0xkoPHpNcYex1lq"
-    "dEOUpt/KK+e9U1BlsJqBLrxoAHJisf5hKQOm6zXiwmxaH9ua/CcsL9S534jhHiLdOO4u8T7fYlW9lL2GvfrL4RkRYi62pzX0+xjo"
-    "hS0w7wHJ1cRWPY5IsUbwd2madDDbPk8ld0WfbJAK1JUmwvLdeYSXMsBPZ6J3MmaZnCeJx1agp0wIaNNVNDSVs6PJzdHplY8/doz2"
-    "NnymMgcxLQ+NxpmM3d/sQWOt4cCnkKeaujDPxj/KKKaF/WHoJRKSM1kTzpm/o3uFRCrsa4BY95qEDjHbNIv+HSaTH/c9kiU3ymtY"
-    "6o2e6VE97gQzq3Uj+VdAVedGf4MRNBGxIeeOZdyuLMui8UGN2jUpMpngB667Fa84QspS5yKkMeYLdXEuiCrO9Bk4wvi8mhNTJveV"
-    "mWje+a5df7B5UFFDRTIaowxkWMr86U6A4M54QwLIkzkvNoyFMPM+z7T/GJTj/8O3mOvvJjw1tigNVndk7/OLKboKNzl1TPyW602Y"
-    "HT4Z1O6lEW9TNatB63X+PBSS0A+2debIaQYi1KlPH9Rb3whrcECa8cgYKRqIKuOKX1mG9Av3Kod6Uyn8aJQM8ztZkhvD/qab3X3p"
-    "82YsNfCbz3umyCVOBbYm5pF5L1J1aANHZuzafTwdN1AWaUpeuG/Wff/inVHHzMoe+l5cHUIr5hJ+5m8/s2qEP1BMR8ueYBHcRx5R"
-    "+Hv34SQbckVHm0fymSnQaCJeAxFgPRWWVpmovzbNUN0MKnkkC9G/awlroEu278NSru2LrouRoTUycPu6z+kYHA6D+GWP6FWP6mwW"
-    "njBIr91iPrX71VpYB5uPUH2Xo6bmxY6zrBjGGocuVZYgsY1J0c4LNfWs45DguivbyCGADNZUS/lgFKt/qmBb+SU7wBndnL8Qn5+I"
-    "n+qL8mgI4flj+tIkjlWR+UDci8mRbuzjvTlEa8hMalTA6i06vaad84wtVUIooDoP8fvBunrffEHUoP8x0g8L542G42MSgXGpbeXg"
-    "yNKX8s1+jUQKexM601j3en6ztMmXes8Nn8UhIsa0zJeSD5HoUZZyvZAr0IJ0m03DslbaI4xcggrpPx6d/jdbyi2D7llW3Kn/Tjlx"
-    "lQmf8tgsCK+R0z3/Jy2DBSOYsV5smrebvE2EFpxEgwGCFFtOlRilJE3RizKt10BV5j1ET2XC/EoTJw4i6PJUuj2Rlu3mbjVrm1Xq"
-    "ueJsguFIbTon7Tv5xQI+BfypPm2SRRu5EueXx7FT/Yttbu/qHdEv+jLXwE7quadZOdF3g7O+wud2AjlzxUUzp0vsMNR6WY2bTJa4"
-    "Tu4vTyPVSgMZB04d/p7ffabnE4dalF55enG/0GnBE44f5IGDlFSVUib8sbmOqqB9EBATnp3NMUvR8ifCyDZfV6XfdiamkWmiSjwj"
-    "5GjyTA2w6vhUy9Y+TI1Ja2x9M2ncPHFnW7mm9z3F3LMKNFWro0P+G4cdPvNxfD3b3nGNvbwRv3KcDcPGkN7msXMruKZl8F//MWbM"
-    "FCV9Laicp9mzMpJ8p+qXPQHLIWBP/6bceT8p+yaJTGkEdLu4w91zwLpKtcW23OEUzYdwuWi0AhmqW1cayy1uKRwZk3+4jPBr1opD"
-    "VGetYWGcDsymAM4pL+iYisu2uN3YFQMNyo+oCdngWF2mHS3GnVSao5EXgT72AgM7t2e/0+RbS738XshIQaahhqjT3uhn+Jzq1h7c"
-    "ZNPBFVKoAYklHHrcGnFdk0iZx8iqhUy2Ma6al1yofAFrKs4p04zi2+qLx8rKIwMWm4317glXZzTsEX1H0XGxl6mI1xfHTZzKRyDq"
-    "d9A8qHdr/yPYC1s1Q6hUhRXMKf82y0xH4ndjnTo3cC6EWlFKgbEZsb5oLtYp40p2rEkeAXezSVmk4x2thVoRwgEO38AMxl6hrRGx"
-    "s+hH6O3twmjfEEw29kC111eHNsdlRBNhJu7FekKMgh2BvDwEXSjUR4yhWfEq+rINw5IDOTWgeV0wNaR2uUudEAz2z2w8J0StLOR1"
-    "yH1KxvmsbyMCfDv41hBXsqecSParS0HMaysOgqFj1MK3bNX/a+tM01tFkii6pccoazkIkMQTAopBsrz6jnMjGVxdP7o/V5UtMWRG"
-    "xnAHkFYiW6bSGQEBtXVc+jGox06BVV2o7mSeyURxdEpl1XO3GMEgkmwf/BJ1+EnGjJ4kOV8hRylbsBUwqZcGSkFwVd9s4Qg8QxBf"
-    "DznFtIBBRnUoWz1zuAF4TLirwBBH34HzjM+Gg1zMm6SD0+Ds+h4OqIqHRjTKaVblHU8SI25lHmf/TOdgQuRtVSjLG77QuyOW9I+b"
-    "0l0XI7zRFXZXN9RSbk4PGte1kNgpmbw+KKI7wK0srldI3EkAaMsOd/c9G4SPwlAAZh8+yCvqTHYTqxGb9GQ5ba56kpAPQtKfvEBA"
-    "QPb42uHbli0kwxzfa7cE2ptXQE/BlGjmKh3o4W5V1blGl9BevYSSWrTeLElny2zYqY6Rv9/iGx6g7SMd5ieBwq+rp7gs2wUsn2wB"
-    "xX0/YMwhvwc3lmPub+vw8Ajw80pn37k0uXhKjkANTrUu+THItGEu71u/n1TvuZ8tmwi/pVSY1sDv7XVMv4NEDQTW/TjFBRtrS6vX"
-    "L8XGuL3oUk4YbNvv6leiurgkV9T4j+1IbU/JmILUKLfOYuBOr0XSdvDsUibJO74UVnjFZTHaU19gZvRBfgYUvJXImqjwz0FW1iHA"
-    "SkGAkzSr1b3TCN3quXUxDu+mY71NwdbhTbIdHQdFmufa+Ql3MMW35+ZI6PqfY33Lg+EafcTRakmShVG9ll5+OqOrb4mUrW47EMY5"
-    "+dFadcsZ4oZ9adxeHDOO32SdlqV2qcrCQ0v2tFMD1BCxy+1AH1yVlVhYFr5wu4kenRJ8Hsiv0q7IXAdkAOKeXNpEMqj0pVL4tpZf"
-    "WZJpW6wAAjyAxJzr72QppCeq5lNSrbpiDA9g2Abd85C4t3uv0H3KWPwviQzodSATIEaYO/WGTddU/Ypu6Rh6AAwZCtq1J2eRHn2N"
-    "zzrFJeGoBipFmxJ+yDK1JD59gj0Lu1/Q6KjQRQFdgkTvL1KNUv2VO8WOVhPQw7MdAX2HPmxiT/i1qknvp2ZWHg14v8BajplD6smZ"
-    "ZKfmC9F9hRJygl9CRfrVg7f66LF9GSgjkAC0rbBgBBlQTVaQU7fZTr7non56nenxzxI5oq26jPF35RKwNPXVkcWP4AFlQPJu4hj6"
-    "6CH5RHeuq6oPyFPhpD64Ozx87OD1PLzArH+ns4zZAPcMPUi7zbxz1OlX/wYu+V8/sknCwrJfdaLja9WvgRZVpVXwALOVJ1ZYa2sR"
-    "OoDYtSmDPRxEaYgz/ahbavfrwTTHUqc6oJ3C9Q4rL/WXr+JmQ/PY/1bMr0e6+3fSSZfUm527qKEMtb+cdHKO/uyaZRm4jxNqNxYv"
-    "Z6mtnFz5IhhXKpGdZaVCMKp8NtwdzX54DHZolEfN6l3yZ/NuhGIqVZqKdN2C12CHYfZwChIZdLxcr3T47Ov0100rVFRQhKota28d"
-    "xQYfAlkhpT8VqC0knJDkFI5cFuNvW1wPjvigxcEUypYX/nfDSDbZQx+lZa/8TOfTJCRb2gsoLljMrkkr2MMUMH6kY8X5oKMtRwor"
-    "0m4O/Fs0asC4tpVyFs3g5N4vSmSbsgCAjFwKo4yPj7maVhgjp8Xj2qBTVfNyKc7YaUcaz5qXLK4dGJzyHzXcDrgkwO6U3ipF7H9u"
-    "AyyxET62Uia1hVifSeUzDrdp4AQ3CqmPNQSnXdAOCKJV9ZNGCe81nkvFek5epjZ9GHahJDqvPLD4e7OX/dnY1jBzZQr2IJj6vLK2"
-    "oIMQLmXAMAfXKNv8mH8BL8INNEbPT6+TzlLO8pabYTHKgOrgQKp9Yk+/QGeT344/MkLDmq0HCZcAVbxgSUqxp71nb/3mn7DapsqN"
-    "NXHFnbNveBKwuK7TB8EgOJhmH2f/SlhvmC3oNeVhovOQIZeCU37v345+xGtGxh+Wwj5JzMJX5+MnWxkP/Q1tFuaVxJ5PUG38LaYl"
-    "Lzkgg7JMfQ4JOiu4JXDTbGOeBH5dMuJxWZNVMFBxS4+SYVt7CIMPWKhWdGfbBrbSxF7DGLAA8TzYl7Ir+RdRJ/ICENQ6+2UDa2EU"
-    "PdIZBdaCYZ59j1VKtPuHGrh5/45Xm82bFbaPTR8QgyJX/eNEqOVrXNY+j8vr1e5b4iosm2BumCG8AYc1E6HskRZVNTrd51ppoiew"
-    "Y/+0qgl/BNfV1MNEK7/4ljMTulpgjKdEPtwK7qQNtahF+s1OBi+z7LhgF0uJKhUhopUITJ1T9CwSF3aW/Evz/3nNi706ukCdwE+T"
-    "hdFDBr679jSR7G0hmA681VsIiXIRCLTaf6DDMYpWkliKqbXSyZpPoOfh7u4/Zwk8e7Ool7EkynMJ9CJpNIQmjt1Y5vYms/uk3qkV"
-    "pl8V9zxyxg6CLG/YOReL+DeNV9huCnFbG7fuzMHeiMpnaS86J14a5EErUoZ1t7tFxkZ7GZdcOa124bDSFeqkawMjze3EQfC/u30l"
-    "Pw7W1VZJl/zCyZHvdAN/idjvCvYne2+11GsF5T8IR5PzfTn4KEzRQaG7xBJMvZMLfEgbZEQyqM+XpyLo1kQ+v0SkVvxK1yfJAtmF"
-    "HPWQQxihqLP7tRIuhjgsN0kGIkG0N/hXYqKKWiw7LexdeYreM1t48GLWUx5aPFNuGANn9TzFxrH1PIEa76oGxiJ/4m3ftZMf900b"
-    "sGIhewK9mw+SNc/fPb2ATho5/W8OjmRydO5w7CQW5IG4z6ubOO/s+nErqR3ubAcLyPOxeOv9piuhkeIvnL2ne235aO0FuCUMovRd"
-    "HbEOSxtfAZnESrgt+qct2vJePxljS5N2YXTsNRSA41SDw588zBKThmYPQNKuCi6zlodHc1Fg5rbaLDatG7eHxJv+yzH9qhBlBE92"
-    "3VZhmMRP6c3R96EWbrpdzRYYaxrk//SsPemclDvW7u+bhlf8pL07rK8b4IIlOBYw8rGSLJulbq7WSOJ3vVoyl4kJ4BmgLI0gla3C"
-    "Cg83Ywi9u18Y7zC3lNxZ+grtFnb7PVklK0OxA2OzqmVSFlR9PqosmVxoRr+q9Quln0r9ZZSOqPi5rpm3gGV4CX27WwO+rA6QoKHl"
-    "sHgdZ9cC7SNLRj926e0alO7pE/b74FbiyZ3Aa5sCtTAd6UFgsGza397kdhN9LnxWLctoaUeSo1rqB8Rn6tUEqQICZROoBYzgDpM3"
-    "i94tLB9X7qs2lwN499KuHXxh6sI8hdHmes6HxN1Z3XSRuVzbw4lEx1FVOF6wHUqoAo+uNxqgLPL1fHpf8hOaLpKUsROjbV392baV"
-    "yJudK825x4JcG05hmIWigDtk3k4BVvEVCDh2/NjZ6yMuCz9lYcHeotNgx9SLbKRaQD9Y3N16NLKZ1DfpxEWE6qsGgl2dO91tOo7I"
-    "i03eRqH+mrNjw+eqBmqDPUctv/Cq1sgzt2Uwra3DtJPrRG7BhKRYkpFDmHoP6+rNiXL1pLzMR+6sCFsKduE9n+gjQx7FeBLatqUO"
-    "TYZ+kuyD1b8PS//lhTaLEjtYAEwWe3UKqQ5Ypd16Y6S+lT0WbSxoSFpEaV8X8I7Qhlx2xWk01zXMAS33QJQOCXZT/s5t/bhebDJW"
-    "H8td/bXnioTewM7naCmm+CIBfJqkdmZJyjKpmpdlRxJzH3t7STt2FJAB5Hw8yCjKrdoh5Kuw6ZZsFO9EA1TnpwVumq1K1DerRr4s"
-    "QzEWYjekbc9Ms2buJCg3OVuFBNIi5PCUlmNzuqxdiv8Dcasbm/2znNQ9AM8jeDaacEEeTEndrKEgflwMID2kvBzIueEXnEqop/ix"
-    "8uXJWTNLBwLdsnQsXAwis8QdIbZlzC65Umua9aUl6/VuI5/J+Wpi0CizQSf5h84Ni7dnYJQRao6a4zS8q+JuxzRyLQI9xtfrUagD"
-    "ue68WW/2myyTpHn39AwACYBvAJ6CZ5/nWTvEIOW8CGHAssr4bz1jlcrUZbF0vkiGexAvdX2lH7RXdnLDHKg7ssWGx8/6EXmldaVl"
-    "W3LIKgeXdFtvd5l5x6AmL5mWW3bNJS2RWZ7SZ5gS48I909IjEUYuvbaccJ4kbCXFK2xLxoyFWR+QuqoE7ITbDWjsDHFOsEtuHITV"
-    "wKcdWJmOmAGeQZN2dDz1l8QZChWpJWStT14HTNs1DP839pk9QLpbWdC6lvs2zClb4JMbJ8kXqvltxCWAU5t1ag5ZJSsRJTDfYeTb"
-    "3SYKnh6OI2D9Vk50mUM10uaVH+1/XI1iQqrnMJlO7k2Yeesw1Uw7n0RlB4MeLKuclnkqtj8Liyh6QUJ+5EX0LmR5YOlm/xb8e/h9"
-    "CtouUbn+oQ4MXDkSryGA9zqne7Wtg0BmK90Ev9wPVrn9oGy0npCUqmMytn7ihbuM+5boO7JgrRq3S/xg33jRxKE8TU8ZyXdWB9dz"
-    "cD631WzHAhwB9n//PLk6f2UnEOjswGF1r2vR8evRKtTu8wTpba94mBo9oG/qE3t3GonE4zLEeEe3uEEk3sqY18lGXs5tXkm0OPop"
-    "f+J6/DMXlxpes73sb9tYTiBkiTAqP/VrlETpP+l71xdsD/4xgRSrEe7ttk4B4/vSUV0KWpw7DRsE08Mt01cl4+CmKrU1rZ3p3zR8"
-    "WGvyM7n3yYW5V5s44+0p9sGsHrboyLbn6ba6aygfvZHbkLNWR2g+jNAtfWRkMMdTmEPOh26G1f6z1HxUK8bfUmVyLSafRIAnpQjX"
-    "a/zQLoyocuNpcIxovaHrvsKYgomxKis5p46h+7cJb6+tjsGeOL2/bqN7OUcQhiDSBzuCXagcC8eNhLLVy5M+BzpkmKchBtHGjw7u"
-    "pb1XyqGyf6ZX2nKnHq0F+kHz+HH/YsQB0qm0F12nryYIvyQBvstMXBgVO4I0YSHenaXDDItOLWfdXyZ6CCdVZeXiyXXbvJw8oM5i"
-    "oFm5BhVVJk7W6SO/ANG6RNe8QfZppp0fzzpCJkRTKIGPUnyHNYEu3R27Clot029XLovCeRDbEx+5YLivkc80o7L5H06xGaS1Rvyi"
-    "Lw1F1Ig5+6u6WNibG3n+6Frc8XI9r9Q55WMsZWQbI54q/9ieliPdDxReBDW2deXjsLoI6l75t7OPNjt7MBGKpNG9aGwNTZOMk71X"
-    "4EIHq9OJBbjQGacpQaCvmQ00o7ru4SjNJDEjHzdfRydGFBYjKGZC4iECK0KT0mMfcpHWdcoyFxU9q7jSsrZa7NpDVumsGguCQMyg"
-    "prmYpZllV4ZtgxcYwbX+qiHB7a4Sj4aAOmahOWCVfYL2PIpLdUcbD/fZ3jYhdCM7sJf0Zkmh+9SJi2ynltw3D01smYWtcE7NjfA8"
-    "t2RSxrzpO2FUIIBzYD6SaMkKy7L/p1oFoB9T+1aLtPNpWObU0X66SnDTS6o2knw2+m52TSdLc0EZtxSNTmJ+2PVbuT7Hn9GKLjff"
-    "GXdYiqVSD5wLOZw4uXoqo47GUaJBJDCRmNNNrhHh6Mux/Y7/Vit7XoO6ysXxKZjrdi7SK462Gu76vMDSQ7AtLhw/1GU2F88BL7jB"
-    "DV7BIAlIEQAAhFinE0MlRjbqdzzVV9vyp9qNkT9upODt4/E6CMNmGFX/rcfoQfI0Rs+hjXpK3DG+FGXZ2+0LCFDJlE2KGqg5XRe7"
-    "Z5miCDbUuLiRnRwOiMC2uRVf1pGpwt7aU1gKC1JjoOlyUvRWh72RHoQvIJ8WT/0kyyoFpLh/CAQ0oj0jBI+F+EHahEHlKgmiXUO6"
-    "37tF95dXHjytPgno3aLqnf+sKWC/KiIoN5hWEGgyj256tDbHcnd2lmiiY/iTGhZxxvFwPrA2PVNl3zhZRJvpbw8jPqB9nqKddUG1"
-    "ZkqD3YpIJq42Rl9tSkMjLnHXJ3wEBnSrM3eJjD9T9E/1jMbikhZ/897qQzt5LWBKNWAHPDw2ZSFV1rJZUQuZzomlxudpn1Rm8y9f"
-    "QwpDC7WPkKJWyksT+nF7b7P7xeZcv6V2FzAv9lZgKg3VDsZPTjc7W/EvHUZGGOK4I4BanuT0dlaPjlr9ojfz/DecdRXYkAf8TT5C"
-    "YiscyXvKgd1h53jQHMwmF/lBPL3OtKJu3s0QrbQUwxKIdaF64v8MExHhqD2PVXqgplTmcr22dJ3g/bJ/hUhse8QXtnvtQB9qEsde"
-    "ya+9FkD6cIol2aCkc/cq3bpdLhtP7d751KaTJhigQHpy90OPFwjaZIWc9OD05RI2KkZIsq1GvIu0cdRH9I+u3DdJDcNNrrlt1b2/"
-    "kXZbpciYyiNyaOuR0yxM+Id78mqKvI37Rjm7RmNI9agDaBmBY8R1+qFLekH+G1USOwEc3o5WFEx5jKDzUQ4xbDgmO0KbWf3QBcA6"
-    "4Vttw3rrjQXhTekqkydEUwvBze7y2eD8lY7l0vaWl4fMtnzgV2yJmEPFBJ0CLilwrGVB4YG4aFsne7ehlRjcRYA/uopLS0S5Jo/a"
-    "rq5Hr8KuWWodu58LwjhK/cQWcF3VyQ4PqWUK0KwtzxQy7aO3Bgn7VP3XoNvyAxQ8arRaacsnihL+JMKvIIBOQJfJSvvoSbkxUaT/"
-    "b+d7UwWlKA1Ay+BvI1xZPBZdpxX2Z7FzMbpIMBuU+UKbe16i8tqMdrbeizGyQhRuIGqgUYutT0/obJRIS1WvsJPdnkOE7Cv61Z3r"
-    "RlFp6qfrVXaoFqEtlXzmLnuaTm/hGuSPAq9uQaaE7nLyssNbpyEdUn2CBmUXOqf1yXW07S5BOo3oE2M93nSr4oTLQtpb4aUnEj5N"
-    "+udV25sX79LmXTZYcHONBPaNulkZL7DzfxWYRoz8C3e5ho7RuOQbeIaspHTK8IfhUZz5vyq79dpL9MqL6ozF+Ilno26pp7RoJ4Qm"
-    "rp0eBWs4Ly19QywBx+TqXInRwP9/zuA8ztV0wmfJbvNRnzv95bsA6WGVfjGe3LNz9Odi4dZWvphbpVTVuWxLoi72Q6vqe7a9xwZr"
-    "+0+wV5fDdda8GOmxZV9o+g56aWf+6Fo06pA+UXke01dPu9zN22llBlGV0dKF2T06l85dUu1vb7UtogEXjKK1PZup0Y1xfDZ29K9m"
-    "pemYLVSW4D+d7fhJ6HQj2/wsbkjZwMNhyryMwk9wHDghLRF/7h/ssDdaoks6M/WhaAXyMAWdl3pFPSTf8V8Ayo/OKhmIO2+yeHFw"
-    "7lIesR3zqP2e9QQfotHYT+VjL14tXqkmlixDaY9DcpT2M12oREIbksw+jx+kmnEH7+V4jFxapeWP+6ilo8yF7P7qthYwsJjAX/WD"
-    "gvhoH1TpRcoZU6tYPA5eQPwPhAKi2li8at1BeddLqABvCbeBQzDL9ia0hVstZ76Sp97iDCtrbHjb8VRc64RWHOD+Zy6LNAspP4zt"
-    "rIa5SfSpLv2d+VTXLoWsqLkAxLM7FtJpEJGZT0EEVjqN5b2R2bktzIVnZfclipPlassjXpSaLQpSAP0b1LjfhTwdmtYnJpXLGzdD"
-    "hABJk/TRcLHPiEv+8RaD4tpBv/HVirw5vsG9X1tg8b1u9XG2bDPL3P2VrpwiJdjBISsefXKorLEESVXLodsKKYuLqavb2m4EFikJ"
-    "ZvI6xnqWgFtWTblgJ4qL1AgUKYaupE1q4XRkE9pcaHBPtmFwc0SXdQottlTuZEIOudvd0vrabtX6di8VAnxWPF1cCw9BzrQ5FjOZ"
-    "b6mHmHfK3qZr2fRWvs5SAuWEWoBhWG1I8iRti/HAcT11/8VyBZ1um4aa086Epan+vIrSxVxyrCMD+KBM1bxXg1Rt5cUeyg2NzBa2"
-    "NTA6LNVa9ZAbUA3/TdwT0KGXW5acUEHGq2jwIONaH5WDwnRplnvIFMWqJmAa05N3bcXN3WVTxIRwqgpYx5HIIub8kVT3NQWtl+nA"
-    "6K70s8M+pkx61c6ZmySa52L5lkpEl/47Yt/TBQO1xCaP6xZpXFmwrmQ1uSC6B659bGxhF8MSqWBBCmhmfOiDoYrdHv6nAUhP+ZD+"
-    "2OKQWHdTADBRWtoV6lk4ylbuhHr0IYtxzrkdDMFFqmLiLUp/OTtMK9mo38HRM1iMPBIRVuVzNbu408fyT1Dt57qrA4RQrSGrtTz6"
-    "fiv1gzGHJw1wKnr2X7M0aKjC2gBi1lqScWUjo5aiO39kO7VYsV7EP/W0ekz6lhgLSwNcLkDcsVOw60YOGhvTT+q2IpZm0KnaLB9i"
-    "WbD2tD+C+Wdc29qQ2FcG2Urmm7QcgOEI/7WhCTXazunK2SJuhYx1po3dX6yPkGTvOAW1DtvhXSlR+5sIx9IR/rSbEfYuezKlm1gn"
-    "GhGdrDRYlXOIhALWLwi4oDUqARt+xQXn/bFkkqkHHy7FOuQOVkm4wICf0bdfjvr4goCjHFG7fSk9dtBG+Cy8CsS7Fe0SXBy76Fl8"
-    "23aNOgtZUV8WF1nGfBxtqlQprh7Fqixk9z3KICd+TGLEsmSQRUlKWX+5cswnv9AZn/Xk6B4+1bDs5s1ioj5p5hE45MMcgIvSt8BU"
-    "3HbwXH+7XsDuiaga4q4uhhXbYgny07ftwI8Av8toQboR0hXKQZX8jfsFTH8XTcTkaLFfbbE67OixbmI7f95ICN9c7dfOiWYSnGt3"
-    "meQUHd3y1y2CLCE//vc22JC7wQOYefpRXbXP7GRn2EuBf4cnjIwcLnyqFVUIksEPT64IKzz3j5/vm9mtxBcGCaUWQQ+KhqFVmY0w"
-    "6b45MHL5BCkRN8Ds1h6FZ5buCa3+x+23KKPtIOQkck7XYFg3PrJh7KXMM7t5bCXZw9S9ocLp99E+QjcuIuhGNQC8lWbhpsWdBmv2"
-    "sOZ7TrPHVrVcdMcAHxs3vlow63XQXmlBsBobhPTu6GpzziakVba4IELNKuBkDiOT7RODUKcyPMDDsWURXxC+MeE12wumj/fL7XhP"
-    "+0jegq9fDPoHzdB1W2+y0f6S2vRSK3dxD2574w1zrCSYe4LFsD2IrcxDeNexiyyLju6Fk/2QasBb1RLorOdnmsu0j+wJqqEsdA7/"
-    "QaPCi6ALAZwjZ0hZoTQMQl7yXIE08Vyxq8zOJqtAAboM3gewLW3b9aJmZoYCJdOnoqzjPnyAuJV1TieXKj1BFPWmXmMdNdSjDcBM"
-    "lU1STvYBIPcw0B62yHtzZci3V+9yWmm9mRFfLWo0XFlT4FJVuhGQnl3bXOss4B0Dns5z/e1klFppdgfrvtpls1kf2snTaj0JHTCf"
-    "fDgVFEkrVf+tvyHntrR2K/Hk7BLQ1JvkjlQ5E5X0PFRkmW0HFW+5OrgbjS3pd0qiCVPLNTI6ZzSizi4a3Q5CmUl2p/jH80eibU86"
-    "0Ioed9XtylgdHNxFsjfqCLMWBRn4rIQg3FGU17VaVz7SwhZNIMKE0VzoVlyOkqNt/5ZvblmvFAsIn3TbLVZh7sMjtdOAQ3b4coej"
-    "pCVMoNcuSJaTzpLxoLyjadE9A6XHW1b/Wy6RGVlSZYve4Z4iaVhADmDk00oamIXgpVmlKUt5T9z9JPcs+sEn8q+mHVjadnuf8+Re"
-    "jr3t26p3vwJ77YJWR9PPZ5qjxaqvrIvsxz/fl2cZW9bWMn8NZ13cYlCRdFM0FGCTldnf6ggUV/T9/f3nU5Rlcp9jCzfxs421ingK"
-    "FtSATimOTPNBcqp/x9ReFmwiOQWsYcW/Nm6e6ynb34pkQRvnwfA6NJknia4DJdPk6HpidGMPFplKS/QudTT0cnuJn89P9JFs8efz"
-    "56ewhWQrBwPPuLkJsAZ8AzLt2AuDy56N8b3sLGdBk7TC91B+rWNk9UnUFX+jvmhtoz7SOX5eoE7RMJPnfdhB/dM+qYiWqcAtJ7Ji"
-    "yJIrOyItNHb/Az7Gt5M="
-)
-"""Base64 of zlib data. Each word is a digit (how many first letters are those of the word before) and the rest."""
-
-
-# ---- moderation.readings.words ----
-
-# Nearly every combination of up to three letters is a token of Qwen's, so short words are listed here.
-_SHORT_WORDS = (
-    "a i am an as at be by do go he hi if in is it me my no of ok on or so to up us we act add ads age ago aid "
-    "aim air all and any app are arm art ask ass ate bad bag ban bar bat bed beg bet big bit box boy bra bug bus "
-    "but buy can cap car cat com con cop cow cry cum cup cut dad day den did die dig dog dry due ear eat egg ego "
-    "end etc eye fan far fat fed fee few fit fix flu fly for fox fun gap gas gay gem get gif god got gun guy gym "
-    "had ham has hat her hey him hip his hit hop hot how hug ice ill ink its jar jaw jew job joy key kid kit kys "
-    "lab law lay led leg let lie lip log lot low lsd mad man map may men met min mix mom mum net new nor not now "
-    "nut odd off oil old one our out own par pay pdf pet pie pig pop pot ppl pro put ran rap rat raw ray red rid "
-    "rip rob row rub run sad sat saw say sea see set sex she shy sin sir sit six ski sky son spy sub sue sum sun "
-    "tap tax tea ten the tie tip toe ton too top toy try two ups use van via vip war was wax way web wet who why "
-    "win won yes yet you zip"
-)
-
-
-@cache
-def known_words() -> frozenset[str]:
-    """All known words, in lower case: common words of languages in Latin script, mostly English."""
-    text = zlib.decompress(base64.b64decode(COMMON_WORDS)).decode()
-    words, before = _SHORT_WORDS.split(), ""
-    for same, rest in re.findall(r"(\d)([a-z]*)", text):
-        before = before[: int(same)] + rest
-        words.append(before)
-    return frozenset(words)
-
-
-# Of the shortest words only those that do not occur in other languages.
-_ENGLISH = frozenset(
-    re.findall(
-        "[a-z]+",
-        "the and of to is you how what for with make this that are can it my your from have do does was were not they "
-        "who why i",
-    )
-)
-_ENGLISH_SHARE = 0.15
-
-
-def is_english(words: Sequence[str]) -> bool:
-    """Whether `words` (lower case) have as many common English words as an English text has."""
-    return sum(word in _ENGLISH for word in words) >= max(2, _ENGLISH_SHARE * len(words))
-
-
-def adds_words(text: str, instead_of: str = "") -> bool:
-    """Whether decoded `text` is printable, and has a known word or non-Latin letters that `instead_of` lacks."""
-    if not text.replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
-        return False
-    said = set(re.findall("[a-z]{3,}", instead_of.lower()))
-    if not known_words().isdisjoint(set(re.findall("[a-z]{3,}", text.lower())) - said):
-        return True
-    return len(re.findall(r"[^\W\d_\x00-\x7f]", text)) > len(re.findall(r"[^\W\d_\x00-\x7f]", instead_of)) + 2
 
 
 # ---- moderation.readings.ciphers ----
@@ -7904,296 +8341,6 @@ def with_hint(notice: str, hint: str) -> str:
     return f"{notice}{HINT_START}\n\n```\n{hint.replace('`', chr(39))}\n```"
 
 
-# ---- webui.json_text ----
-
-# Ids, enums, formats, versions, times: one printable ASCII word.
-_LABEL = re.compile(r"[\w.:/+=@#~%-]{1,64}", re.ASCII)
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-# Two of these in one label make it a sentence that is written without spaces: how_to_make_a_cake.
-_FUNCTION_WORDS = frozenset(("a", "and", "do", "for", "how", "i", "in", "is", "it", "my", "of", "the", "to", "you"))
-_BLOB = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
-_HEX = re.compile(r"[0-9a-fA-F]+")
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
-# How files begin in base64: PNG, JPEG, GIF, RIFF (WebP, WAV), BMP; MP3, Ogg, FLAC; MP4; PDF, ZIP.
-_MAGIC = {
-    **dict.fromkeys(("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk0"), "image"),
-    **dict.fromkeys(("SUQz", "T2dnUw", "ZkxhQ"), "audio"),
-    **dict.fromkeys(("AAAAIGZ0eX", "AAAAGGZ0eX", "AAAAHGZ0eX"), "video"),
-    **dict.fromkeys(("JVBERi0", "UEsDB"), "file"),
-}
-# Shorter encoded words are names at most.
-_SHORTEST_ENCODED = 16
-_MAGIC_START = re.compile("|".join(map(re.escape, _MAGIC)))
-# A shorter one costs nothing to judge.
-_SHORTEST_FILE = 256
-_DATA_URL = re.compile(r"data:(?P<kind>[a-z]+)/[\w.+-]+(?P<options>(?:;[\w=.\"-]+)*),", re.IGNORECASE | re.ASCII)
-# As _DATA_URL, with its data, amid other text.
-_EMBEDDED = re.compile(
-    r"data:(?P<kind>image|audio|video|font|application)/[\w.+-]+(?:;[\w=.\"-]+)*;base64,(?P<data>[A-Za-z0-9+/_=-]+)",
-    re.IGNORECASE | re.ASCII,
-)
-_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{256,}")
-_RUN = re.compile(r"[^\W_]+")
-_LONGEST_REMEMBERED_KEY = 64
-# Fewer words say nothing by themselves: a name, a stop word, a title of a setting.
-_SENTENCE_WORDS = 3
-_REMOTE_URL = re.compile(r"(?:https?|gs|s3|file)://\S+|//\S+", re.IGNORECASE)
-# Under these keys even one word is read as text, by a model or on a page.
-PROSE_KEYS = frozenset(
-    (
-        "alt",
-        "arguments",
-        "caption",
-        "code",
-        "content",
-        "description",
-        "documents",
-        "explanation",
-        "input",
-        "instructions",
-        "message",
-        "name",
-        "output",
-        "partial_json",
-        "prompt",
-        "query",
-        "quote",
-        "reasoning",
-        "reasoning_content",
-        "refusal",
-        "result",
-        "revised_prompt",
-        "snippet",
-        "stderr",
-        "stdout",
-        "suffix",
-        "summary",
-        "system",
-        "text",
-        "thinking",
-        "title",
-        "transcript",
-    )
-)
-# Content parts whose address or data is a picture, a sound, a film or a file (OpenAI, vLLM, Anthropic, Gemini).
-MEDIA_PARTS = frozenset(
-    (
-        "image_url",
-        "input_image",
-        "image",
-        "image_embeds",
-        "input_audio",
-        "audio",
-        "audio_url",
-        "audio_embeds",
-        "video",
-        "video_url",
-        "file",
-        "input_file",
-        "document_url",
-        "inline_data",
-        "media",
-        "output_image",
-        "output_audio",
-        "image_pil",
-    )
-)
-_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video", "application": "file", "font": "file"}
-
-
-class Found(NamedTuple):
-    """What a value holds."""
-
-    texts: list[str]
-    """In order, keys of objects included."""
-    media: list[str]
-    """The kinds of what nobody can judge as text, each once: the part's own type, or image, audio, video, file."""
-
-
-def is_text(value: str) -> bool:
-    """Whether `value` is words, and no label, number, hash, signature or picture."""
-    if not value.strip():
-        return False
-    if _LABEL.fullmatch(value) and "://" not in value:
-        words = {word.lower() for word in _WORD.findall(value)}
-        return len(words & _FUNCTION_WORDS) > 1 or (len(value) >= _SHORTEST_ENCODED and _is_encoded_text(value))
-    return not is_blob(value) and media_of(value) is None
-
-
-def is_blob(value: str) -> bool:
-    """Base64 or hexadecimal of at least 64 characters: a signature, encrypted reasoning, a file."""
-    if not _BLOB.fullmatch(value):
-        return False
-    kinds = (str.isupper, str.islower, str.isdigit)
-    encoded = bool(_HEX.fullmatch(value)) or all(any(map(kind, value[:1024])) for kind in kinds)
-    return encoded and not _is_encoded_text(value)
-
-
-def media_of(value: str) -> str | None:
-    """`image`, `audio`, `video` or `file` if all of `value` is such, as a `data:` URL or in base64; else None."""
-    found = _DATA_URL.match(value)
-    if found is None:
-        start = _MAGIC_START.match(value)
-        return _MAGIC[start[0]] if start and len(value) >= _SHORTEST_FILE and _is_base64(value) else None
-    data = value[found.end() :]
-    if not found["options"].lower().endswith(";base64") or not _is_base64(data) or _is_words(data):
-        # What is not encoded, as an SVG may be, is words; so is text that only says that it is a picture.
-        return None
-    return _MEDIA_KINDS.get(found["kind"].lower())
-
-
-def without_media(text: str) -> tuple[str, list[str]]:
-    """`text` without the pictures, sounds and files that it holds as `data:` URLs, and their kinds, each once."""
-    if ";" not in text or ";base64," not in text.lower():
-        return text, []
-    kinds: list[str] = []
-
-    def take(found: re.Match[str]) -> str:
-        if _is_words(found["data"]):
-            return found[0]
-        _add_once(kinds, _MEDIA_KINDS[found["kind"].lower()])
-        return ""
-
-    return _EMBEDDED.sub(take, text), kinds
-
-
-def as_text(value: Any) -> tuple[str, bool]:
-    """An object as a model reads it: JSON, without base64; and whether any was left out."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        # As deep as a client likes.
-        text = "\n".join(find(value, prose=True).texts)
-    shown, kinds = without_media(text)
-    clean = _LONG_RUN.sub(lambda found: "" if is_blob(found[0]) else found[0], shown)
-    return clean, bool(kinds) or clean != shown
-
-
-def is_sentence(value: str) -> bool:
-    """Whether `value` is text of at least three words, so that it can say something by itself."""
-    if not is_text(value):
-        return False
-    words = 0
-    for run in _RUN.finditer(value):
-        words += _words_in(run[0])
-        if words >= _SENTENCE_WORDS:
-            return True
-    # Written without spaces.
-    return " " not in value and len(_WORD.findall(value[:1024])) >= _SENTENCE_WORDS
-
-
-def find(value: Any, key: str = "", *, prose: bool = False) -> Found:
-    """All texts and media in a value of any shape and depth.
-
-    Args:
-        value: what JSON can hold.
-        key: its key in the object that holds it.
-        prose: whether every string in it is text, whatever it looks like.
-    """
-    found = Found([], [])
-    # No recursion: a client chooses how deep its value is.
-    waiting: list[tuple[str, Any, bool]] = [(key, value, False)]
-    while waiting:
-        name, item, in_media = waiting.pop()
-        if isinstance(item, str):
-            _add_string(found, item, prose or name in PROSE_KEYS, in_media)
-        elif isinstance(item, list):
-            waiting += [(name, each, in_media) for each in reversed(item)]
-        elif isinstance(item, dict):
-            kind = item.get("type")
-            is_media = isinstance(kind, str) and kind in MEDIA_PARTS
-            if is_media:
-                _add_once(found.media, str(kind))
-            for inner, each in reversed(item.items()):
-                waiting.append((inner, each, in_media or is_media))
-                if _is_text_key(inner):
-                    waiting.append(("text", inner, False))
-    return found
-
-
-@lru_cache(2048)
-def _is_short_text(key: str) -> bool:
-    return is_text(key)
-
-
-def _is_text_key(key: str) -> bool:
-    return _is_short_text(key) if len(key) <= _LONGEST_REMEMBERED_KEY else is_text(key)
-
-
-def _add_string(found: Found, value: str, prose: bool, in_media: bool) -> None:
-    if kind := media_of(value):
-        if not in_media:
-            _add_once(found.media, kind)
-        return
-    value, kinds = without_media(value)
-    for kind in kinds:
-        _add_once(found.media, kind)
-    if (words := _words_in_data_url(value)) is not None:
-        found.texts.extend(filter(None, [words]))
-    elif in_media and (_REMOTE_URL.fullmatch(value) or is_blob(value)):
-        # The part that it belongs to is named already.
-        return
-    elif value.strip() if prose else is_text(value):
-        found.texts.append(value)
-
-
-def _words_in_data_url(value: str) -> str | None:
-    """What a `data:` URL of text says; None for anything else."""
-    head = _DATA_URL.match(value)
-    if head is None:
-        return None
-    data = unquote(value[head.end() :])
-    if not head["options"].lower().endswith(";base64") or _is_written(data):
-        return data
-    try:
-        return base64.b64decode(data, validate=False).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        return value
-
-
-def _is_base64(data: str) -> bool:
-    return (unquote(data) if "%" in data else data).encode("utf-8", "replace").translate(None, _BASE64) == b""
-
-
-def _is_written(data: str) -> bool:
-    """Whether there are words where base64 is expected, which has digits if it is long."""
-    if len(data) <= 64:
-        # No picture is so short, and few codes of files are letters only.
-        return not _is_encoded_text(data) and (is_text(data) or (data.isalpha() and not data.isupper()))
-    start = data[:1024]
-    return any(map(str.islower, start)) and not any(map(str.isdigit, start))
-
-
-def _is_encoded_text(data: str) -> bool:
-    """Whether base64 or hexadecimal digits are words, which a chat model can read. No file begins so."""
-    start = data[:1024].replace("-", "+").replace("_", "/").rstrip("=")
-    try:
-        found = (
-            bytes.fromhex(start)
-            if _HEX.fullmatch(start)
-            else base64.b64decode(start[: len(start) // 4 * 4], validate=True)
-        )
-        # The last character may be cut.
-        return adds_words(codecs.getincrementaldecoder("utf-8")().decode(found))
-    except ValueError:
-        return False
-
-
-def _is_words(data: str) -> bool:
-    return _is_written(data) or _is_encoded_text(data)
-
-
-def _words_in(run: str) -> int:
-    """How many words letters without a gap are: Chinese, Japanese and Thai do not part theirs."""
-    parted = run.isascii() or (len(run) <= 16 and max(run) < "\u2e80")
-    return 1 if parted else (len(run) + 1) // 2
-
-
-def _add_once(names: list[str], name: str) -> None:
-    if name not in names:
-        names.append(name)
-
-
 # ---- webui.request_fields ----
 
 class Treatment(StrEnum):
@@ -10716,12 +10863,6 @@ class Watcher:
 _LABELS = frozenset(
     ("type", "id", "index", "format", "role", "object", "status", "signature", "data", "mime_type", "detail", "item_id")
 )
-# No answer nests deeper, and each level costs a call.
-_DEEPEST = 40
-
-
-class TooDeep(Exception):
-    """A value is nested deeper than any answer."""
 
 
 class Step(NamedTuple):
@@ -10751,11 +10892,7 @@ class Leaves(NamedTuple):
 
 
 def take_apart(key: str, value: Any) -> Leaves:
-    """The texts in a value and what is left without them.
-
-    Raises:
-        TooDeep
-    """
+    """The texts in a value and what is left without them. Each level costs a call."""
     if _is_label(key, value):
         return Leaves([], [], {}, value, True)
     found = Leaves([], [], {}, None, False)
@@ -10777,8 +10914,6 @@ def rebuilt(path: TextPath, text: str) -> Any:
 
 
 def _without_texts(found: Leaves, path: TextPath, value: Any) -> tuple[Any, bool]:
-    if len(path) > _DEEPEST:
-        raise TooDeep
     if isinstance(value, str):
         return _without_text(found, path, value)
     if isinstance(value, list):
@@ -10932,8 +11067,8 @@ class ToolCall:
             self._text.add(text)
             yield self._piece(1, "text", text)
         known = ("name", _TEXT_OF[self._kind])
-        others = {key: value for key, value in piece.items() if key not in ("index", self._kind) and value is not None}
-        more = {key: value for key, value in said.items() if key not in known and value is not None}
+        others = _sayable({key: value for key, value in piece.items() if key not in ("index", self._kind)})
+        more = _sayable({key: value for key, value in said.items() if key not in known})
         for key, value in others.items():
             if self._fields.get(key) != value:
                 # Some servers give every piece an id of its own: the first one stays.
@@ -10972,7 +11107,7 @@ class ToolCalls:
         Raises:
             TooManyCalls
         """
-        for position, piece in enumerate(pieces):
+        for position, piece in enumerate(map(_nested, pieces)):
             yield from self._call_of(piece, position).add(piece)
 
     def whole(self) -> list[Body]:
@@ -10983,7 +11118,7 @@ class ToolCalls:
         index, number = piece.get("index"), piece.get("id")
         by_id = next((call for call in self._calls if number and call.id == number), None)
         # Without an index, the id tells calls apart; without both, the place in the list.
-        key = index if isinstance(index, int) else f"position {position}"
+        key = index if isinstance(index, int | str) else f"position {position}"
         known = by_id or self._by_place.get(key)
         if known is None or (by_id is None and _begins_another(piece, known)):
             known = self._new(piece)
@@ -10998,13 +11133,26 @@ class ToolCalls:
         return self._calls[-1]
 
 
+def _nested(piece: Body) -> Body:
+    """The piece with name and arguments where OpenAI has them, also if its server puts them next to the id."""
+    flat = {key: piece[key] for key in ("name", "arguments") if key in piece}
+    if not flat or any(kind in piece for kind in _TEXT_OF):
+        return piece
+    return {**{key: value for key, value in piece.items() if key not in flat}, "function": flat}
+
+
+def _sayable(fields: Body) -> Body:
+    """The fields that say something. Some servers repeat all of them empty; pictures have no place in a call."""
+    return {key: value for key, value in fields.items() if value not in (None, "") and not find(value).media}
+
+
 def _begins_another(piece: Body, known: ToolCall) -> bool:
     """Whether a piece at the place of a call belongs to another one: some servers give all calls one place, or none."""
     name = _name_of(piece)
     if not name or not known.name:
         return False
     # With an index, a name may come in two parts; other servers give every piece an id of its own.
-    is_separate = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    is_separate = not isinstance(piece.get("index"), int | str) or bool(piece.get("id") and known.id)
     return known.is_complete() or (is_separate and name != known.name)
 
 
@@ -11066,10 +11214,6 @@ _ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_
 # `output` and `type` there (its utils/middleware.py), and may act on others tomorrow.
 _FIGURES = ("usage", "timings")
 _SOURCES = ("citations", "search_results", "related_questions")
-_REASONING = frozenset(
-    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
-)
-_CONTENT = frozenset(("content", "refusal"))
 # Lists whose items are whole things, one after another, and no parts of one text.
 _WHOLE_ITEMS = frozenset(("annotations", "citations", "images", "files", "attachments", "search_results", "videos"))
 # The keys of pictures and sound in an answer.
@@ -11082,9 +11226,9 @@ _MOST_CHARS = 8 * 1024 * 1024
 _LABEL_CHARS = 2048
 # More channels than any answer has, tool calls included; those without calls are compared with each other.
 _MOST_CHANNELS = 512
-# Longer than any token; and as many alternatives as OpenAI's API gives.
-_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
-_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
+# No answer nests deeper, and each level costs a call.
+_DEEPEST = 48
+_HOLDERS = (dict, list)
 
 
 class AnswerUnreadable(Exception):
@@ -11120,7 +11264,8 @@ class AnswerReader:
         self._labels: dict[Channel, _Label | None] = {}
         self._cumulative: dict[Channel, str] = {}
         self._items: dict[tuple[int, str], Any] = {}
-        self._spoke: set[int] = set()
+        # The keys of each choice that came in deltas.
+        self._spoke: set[tuple[int, str]] = set()
         self._channels: set[Channel] = set()
         self._chars = 0
         self._usual: UsualChunk | None = None
@@ -11152,6 +11297,8 @@ class AnswerReader:
         return piece
 
     def _pieces_taken_apart(self, chunk: Body) -> Iterator[Piece]:
+        if _is_deep(chunk):
+            raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.")
         for key in _ENVELOPE:
             value = chunk.get(key)
             if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
@@ -11163,20 +11310,13 @@ class AnswerReader:
             try:
                 found = self._pieces_of_choice(choice, number if isinstance(number, int) else position)
                 yield from map(self._counted, found)
-            except TooDeep:
-                raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.") from None
             except TooManyCalls:
                 raise AnswerUnreadable("The model server's answer has more tool calls than can be judged.") from None
 
     def pieces_at_end(self) -> Iterator[Piece]:
         """What is of use only with the whole answer: tool calls, finish reasons, sources and figures."""
         for number in sorted({*self._calls, *self._function_calls}):
-            delta: Body = {}
-            if number in self._calls:
-                delta["tool_calls"] = self._calls[number].whole()
-            if number in self._function_calls:
-                delta["function_call"] = self._function_calls[number].whole()["function"]
-            yield Piece(payload={"choice": number, "delta": delta})
+            yield Piece(payload={"choice": number, "delta": self.calls_of(number)})
         for number, reason in self.finish.items():
             yield Piece(payload={"choice": number, "finish_reason": reason})
         for key, value in self.sources.items():
@@ -11184,16 +11324,26 @@ class AnswerReader:
         if top_level := self.figures | self.sources:
             yield Piece(payload={"top_level": top_level})
 
+    def calls_of(self, number: int) -> Body:
+        """The calls of one choice as they were judged, each whole, under the keys of a delta."""
+        calls: Body = {}
+        if number in self._calls:
+            calls["tool_calls"] = self._calls[number].whole()
+        if number in self._function_calls:
+            calls["function_call"] = self._function_calls[number].whole()["function"]
+        return calls
+
     @property
     def figures(self) -> Body:
         """Usage and timings. They hold no words, and words that are put among them are not passed on."""
         found = {key: value for key, value in self._top_level.items() if key in _FIGURES}
-        return {key: value for key, value in found.items() if not find({key: value}).texts}
+        return {key: value for key, value in found.items() if is_wordless(find({key: value}))}
 
     @property
     def sources(self) -> Body:
-        """Citations and the like, whose words are judged with the first choice."""
-        return {key: value for key, value in self._top_level.items() if key in _SOURCES}
+        """Citations and the like, whose words are judged with the first choice; without those that hold pictures."""
+        found = {key: value for key, value in self._top_level.items() if key in _SOURCES}
+        return {key: value for key, value in found.items() if not find(value).media}
 
     def delta_of(self, piece: Piece) -> Body:
         """The delta that says a text piece again."""
@@ -11201,29 +11351,30 @@ class AnswerReader:
         return object_or_empty(rebuilt(self._places[piece.channel], piece.text))
 
     def _pieces_of_choice(self, choice: Body, number: int) -> Iterator[Piece]:
-        said = _said(choice.get("delta"))
-        if said:
-            self._spoke.add(number)
-        cumulative = number not in self._spoke
-        if cumulative:
-            # The answer so far, or all of it at once. If there are deltas, it says nothing new.
-            said = _said(choice.get("message"))
-        for key, value in said.items():
-            if is_text(key):
-                yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
-            if key == "tool_calls":
-                yield from self._called(number, list(objects_in(value)), cumulative=cumulative)
-            elif key == "function_call":
-                call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
-                yield from call.add({"function": value})
-            elif key in _WHOLE_ITEMS:
-                yield from self._whole_items(number, key, value)
-            else:
-                yield from self._grown(number, key, value, cumulative=cumulative)
-        if reason := choice.get("finish_reason"):
-            self.finish[number] = reason if isinstance(reason, str) and not is_text(reason) else "stop"
-        if extras := without_text(choice, said):
+        part, whole = part_said(choice), whole_said(choice)
+        self._spoke.update((number, key) for key in part)
+        # The answer so far, or all of it at once. What comes in deltas, it only repeats.
+        new = {key: value for key, value in whole.items() if (number, key) not in self._spoke}
+        for said, cumulative in ((part, False), (new, True)):
+            for key, value in said.items():
+                yield from self._pieces_of_value(number, key, value, cumulative=cumulative)
+        if reason := finish_reason(choice):
+            self.finish[number] = reason
+        if extras := without_text(choice, {**new, **part}):
             yield Piece(payload={"choice": number, "extras": extras})
+
+    def _pieces_of_value(self, number: int, key: str, value: Any, *, cumulative: bool) -> Iterator[Piece]:
+        if is_text(key):
+            yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
+        if key == "tool_calls":
+            yield from self._called(number, list(objects_in(listed(value))), cumulative=cumulative)
+        elif key == "function_call":
+            call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
+            yield from call.add({"function": value})
+        elif key in _WHOLE_ITEMS:
+            yield from self._whole_items(number, key, value)
+        else:
+            yield from self._grown(number, key, value, cumulative=cumulative)
 
     def _called(self, number: int, pieces: list[Body], *, cumulative: bool) -> Iterator[Piece]:
         if cumulative:
@@ -11279,41 +11430,18 @@ class AnswerReader:
             yield Piece(channel, text, is_label=self._labels.get(channel) is not None)
 
 
-def _said(value: Any) -> Body:
-    """The role is said once, in the first chunk that goes out."""
-    said = object_or_empty(value)
-    return {key: item for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
-
-
 def _rank_of(path: TextPath) -> Rank:
     keys = {step.key for step in path}
-    if keys & _REASONING:
+    if keys & REASONING_KEYS:
         return Rank.REASONING
-    return Rank.CONTENT if path[0].key in _CONTENT else Rank.OTHER
+    return Rank.CONTENT if path[0].key in CONTENT_KEYS else Rank.OTHER
 
 
-def without_text(choice: Body, said: Body) -> Body:
-    """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
-    known = ("index", "delta", "message", "finish_reason", "logprobs")
-    others = {key: value for key, value in choice.items() if key not in known and value is not None}
-    extras = {key: value for key, value in others.items() if not find({key: value}).texts}
-    logprobs = choice.get("logprobs")
-    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
-
-
-def _is_about(logprobs: Any, said: Body) -> bool:
-    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
-    parts = object_or_empty(logprobs)
-    tokens = parts.get("content")
-    if not isinstance(tokens, list) or parts.get("refusal") or not parts.keys() <= {"content", "refusal"}:
-        return False
-    others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
-    if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
-        return False
-    if not all(token.keys() <= _TOKEN_KEYS for token in (*objects_in(tokens), *others)):
-        return False
-    texts = [value for value in said.values() if isinstance(value, str)]
-    return "".join(str(token.get("token")) for token in objects_in(tokens)) in ("".join(texts), *texts)
+def _is_deep(holder: Any, levels: int = _DEEPEST) -> bool:
+    for inner in holder.values() if isinstance(holder, dict) else holder:
+        if isinstance(inner, _HOLDERS) and (levels == 0 or _is_deep(inner, levels - 1)):
+            return True
+    return False
 
 
 # ---- webui.guarded.chunks ----
@@ -11603,14 +11731,16 @@ class WholeAnswer:
             reader = AnswerReader() if position else self._reader
             said = {} if position else {key: value for key, value in reply.items() if key != "choices"}
             channels = Channels()
-            for piece in (*reader.pieces_of({**said, "choices": [{**choice, "index": 0}]}), *reader.pieces_at_end()):
+            message = whole_said(choice) or part_said(choice)
+            read = {**choice, "index": 0, "message": message, "delta": None, "text": None}
+            for piece in (*reader.pieces_of({**said, "choices": [read]}), *reader.pieces_at_end()):
                 if piece.channel is not None:
                     channels.append(piece.channel, piece.text, is_label=piece.is_label)
             number = choice.get("index")
             number = number if isinstance(number, int) else position
             media = list(reader.media | dict.fromkeys(channels.media))
-            message = _message(choice)
-            body = {"index": number, "message": message, "finish_reason": reader.finish.get(0, "stop")}
+            sent = {**_empty_fields(choice), **message, **_calls(reader), "role": "assistant"}
+            body = {"index": number, "message": sent, "finish_reason": reader.finish.get(0, "stop")}
             body |= without_text(choice, message)
             self.choices.append(WholeChoice(number, channels.reading().text, media, body))
 
@@ -11621,8 +11751,18 @@ class WholeAnswer:
         return {**self._reader.envelope, "choices": list(choices), **more}
 
 
-def _message(choice: Body) -> Body:
-    return {**object_or_empty(choice.get("message") or choice.get("delta")), "role": "assistant"}
+def _empty_fields(choice: Body) -> Body:
+    """The fields of a message that say nothing, as a client may expect them: a call's content is null."""
+    message = object_or_empty(choice.get("message") or choice.get("delta"))
+    return {key: value for key, value in message.items() if not value and not is_text(key)}
+
+
+def _calls(reader: AnswerReader) -> Body:
+    """The calls of the choice that was read. Only pieces of a stream have an index."""
+    calls = reader.calls_of(0)
+    for call in calls.get("tool_calls", ()):
+        del call["index"]
+    return calls
 
 
 # ---- webui.guarded.unstreamed ----

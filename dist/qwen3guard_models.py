@@ -1626,7 +1626,7 @@ def _rank(verdict: Verdict) -> tuple[int, float]:
 
 
 def parse_reply(text: str, kind: Kind) -> Verdict:
-    """Parse a full reply strictly: line by line, each label once, names exactly as published.
+    """Parse a full reply strictly: line by line, each label once, names exactly as published; spaces do not count.
 
     Only what some servers leave around the reply is removed: an empty think block before it, control tokens after it.
 
@@ -1641,12 +1641,12 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
     if len(text) > _LONGEST_REPLY:
         return _unreadable(text)
     for line in _bare(text).splitlines():
-        name, colon, value = line.partition(":")
+        name, colon, value = map(str.strip, line.partition(":"))
         if not line.strip():
             continue
         if not colon or name not in ("Safety", "Categories", "Refusal") or name in fields:
             return _unreadable(text)
-        fields[name] = value.strip()
+        fields[name] = value
     try:
         severity = Severity(fields["Safety"])
         categories = _named_categories(fields.get("Categories", "None"))
@@ -1668,7 +1668,8 @@ def _bare(text: str) -> str:
 
 
 def _named_categories(value: str) -> list[Category]:
-    return [] if value == "None" else [Category(name.strip()) for name in value.split(",")]
+    # Nothing comes after "Categories:" if a server ends the reply there.
+    return [] if value in ("None", "") else [Category(name.strip()) for name in value.split(",")]
 
 
 def _unreadable(text: str) -> Verdict:
@@ -3980,10 +3981,13 @@ def _patience(reply: aiohttp.ClientResponse) -> float:
 # ---- webui.guarded.event_stream ----
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_FIELD = re.compile(rb"(data|event|id|retry):? ?")
+# A proxy may put `data:` before a line that has it.
+_FIELD = re.compile(rb"\s*(data|event|id|retry)\b(?::\s*data)*:? ?", re.IGNORECASE)
 _DONE = b"[DONE]"
 _USUAL_BEGINNING = b"data: {"
 _JSON_BEGINS = (b"{", b"[")
+_DECODER = json.JSONDecoder()
+_BETWEEN_VALUES = re.compile(r"(?:\s|data:)*")
 # A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
 _MOST_EVENT_BYTES = 16 * 1024 * 1024
 # Of a complete answer: a stream may not be endless.
@@ -4020,7 +4024,7 @@ class EventStream:
         """All events up to [DONE], or to the end of the reply.
 
         Raises:
-            StreamUnreadable: an event is too large or too deeply nested.
+            StreamUnreadable: an event is too large, too deeply nested, or broken, so that the answer would have a hole.
         """
         data: list[bytes] = []
         bare: list[bytes] = []
@@ -4036,19 +4040,24 @@ class EventStream:
                     yield event
                     continue
             field = _FIELD.match(line)
+            said = line[field.end() if field else 0 :].strip()
             events: list[Event] = []
+            if field and bare:
+                # What began like JSON was a line of a log, or JSON that has no end.
+                events, bare = self._read(bare, ""), []
             if not line:
-                events = self._read(data, name)
+                events = self._read_complete(data, name)
                 data, name = [], ""
-            elif bare or (field is None and line.lstrip()[:1] in _JSON_BEGINS):
+            elif field is None and said == _DONE:
+                self.done = True
+            elif field is None and (bare or said[:1] in _JSON_BEGINS):
                 # JSON without `data:`, on one line or more.
                 events = self._with_line(bare, line, "")
-            elif field and field[1] == b"event":
-                name = line[field.end() :].decode("utf-8", "replace").strip()
-            elif field and field[1] == b"data":
-                said = line[field.end() :].strip()
-                self.done = said == _DONE
-                events = self._read(data, name) if self.done else self._with_line(data, said, name)
+            elif field and field[1].lower() == b"event":
+                name = said.decode("utf-8", "replace")
+            elif field and field[1].lower() == b"data":
+                self.done = said.strip(b'"').upper() == _DONE
+                events += self._read_complete(data, name) if self.done else self._with_line(data, said, name)
             for event in events:
                 yield event
             if self.done:
@@ -4074,12 +4083,39 @@ class EventStream:
         if not text.strip():
             return []
         try:
-            return [Event(json.loads(text), name)]
+            return [Event(value, name) for value in _values(text)]
         except RecursionError:
             raise StreamUnreadable("The model server's answer is nested too deeply.") from None
         except ValueError:
             self.unreadable = self.unreadable or whole
-            return []
+            # Some servers say in plain words what went wrong.
+            return [Event(text.decode("utf-8", "replace"), name)] if whole and name == "error" else []
+
+    def _read_complete(self, data: list[bytes], name: str) -> list[Event]:
+        """The event in lines after which the server began another. Pings are left out, but no part of an answer."""
+        events = self._read(data, name)
+        if data and not events and data[0].startswith(b"{"):
+            raise StreamUnreadable("A part of the model server's answer cannot be read.")
+        return events
+
+
+def _values(text: bytes) -> list[Any]:
+    """The JSON values that a text begins with. Raises ValueError if it begins with none."""
+    try:
+        return [json.loads(text)]
+    except ValueError:
+        written, values, at = text.decode("utf-8", "replace"), list[Any](), 0
+    while at < len(written):
+        try:
+            value, end = _DECODER.raw_decode(written, at)
+        except ValueError:
+            if not values:
+                raise
+            break
+        values.append(value)
+        between = _BETWEEN_VALUES.match(written, end)
+        at = between.end() if between else end
+    return values
 
 
 def _usual_event(line: bytes) -> Event | None:
@@ -4111,6 +4147,89 @@ async def _lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             raise StreamUnreadable(_TOO_LARGE)
     if rest:
         yield bytes(rest)
+
+
+# ---- webui.guarded.choice ----
+
+CONTENT_KEYS = frozenset(("content", "refusal"))
+REASONING_KEYS = frozenset(
+    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
+)
+_GROWING_KEYS = CONTENT_KEYS | REASONING_KEYS
+# Of these reasons, servers mean none: the answer goes on.
+_NO_REASON = ("", "null", "none")
+# Longer than any token; and as many alternatives as OpenAI's API gives.
+_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
+_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
+
+
+def part_said(choice: Body) -> Body:
+    """What a choice adds, by key: its delta; or its text, as in the older completions API."""
+    return _said(choice.get("delta")) or _said(choice.get("text"))
+
+
+def whole_said(choice: Body) -> Body:
+    """What a choice says so far, by key."""
+    return _said(choice.get("message"))
+
+
+def finish_reason(choice: Body) -> str | None:
+    """Why a choice ended; None if it goes on."""
+    reason = choice.get("finish_reason")
+    if not reason or (isinstance(reason, str) and reason.lower() in _NO_REASON):
+        return None
+    return reason if isinstance(reason, str) and not is_text(reason) else "stop"
+
+
+def without_text(choice: Body, said: Body) -> Body:
+    """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
+    known = ("index", "delta", "message", "text", "finish_reason", "logprobs")
+    others = {key: value for key, value in choice.items() if key not in known and value is not None}
+    extras = {key: value for key, value in others.items() if is_wordless(find({key: value}))}
+    logprobs = choice.get("logprobs")
+    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
+
+
+def is_wordless(found: Found) -> bool:
+    """Whether nothing was found that somebody would have to judge."""
+    return not found.texts and not found.media
+
+
+def _said(value: Any) -> Body:
+    """The role is said once, in the first chunk that goes out."""
+    said = {"content": value} if isinstance(value, str) else object_or_empty(value)
+    return {
+        # A number is words if it is where words are expected.
+        key: json.dumps(item) if isinstance(item, int | float) and key in _GROWING_KEYS else item
+        for key, item in said.items()
+        if key != "role" and item not in (None, "", [], {})
+    }
+
+
+def _is_about(logprobs: Any, said: Body) -> bool:
+    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
+    parts = object_or_empty(logprobs)
+    tokens = parts.get("content")
+    if not isinstance(tokens, list) or parts.get("refusal") or not parts.keys() <= {"content", "refusal"}:
+        return False
+    others = [top for token in objects_in(tokens) for top in listed(token.get("top_logprobs"))]
+    if len(others) > _MOST_TOKENS * len(tokens) or not all(map(_is_token, (*tokens, *others))):
+        return False
+    if any(len(top["token"]) > _LONGEST_TOKEN or top.get("top_logprobs") for top in others):
+        return False
+    texts = [value for value in said.values() if isinstance(value, str)]
+    return "".join(token["token"] for token in tokens) in ("".join(texts), *texts)
+
+
+def _is_token(value: Any) -> bool:
+    """Whether this is a token, its probability, and its bytes and alternatives if it has any."""
+    fields = object_or_empty(value)
+    numbers = [fields.get("logprob"), *listed(fields.get("bytes"))]
+    return (
+        isinstance(fields.get("token"), str)
+        and fields.keys() <= _TOKEN_KEYS
+        and all(number is None or isinstance(number, int | float) for number in numbers)
+    )
 
 
 # ---- webui.guarded.upstream ----
@@ -4150,6 +4269,10 @@ class Upstream(Protocol):
 
 # Of a server's own words about its failure.
 _MOST_WORDS = 300
+# Where servers put them.
+_WORDS_KEYS = ("message", "detail", "msg", "error_message", "error_msg", "status_msg")
+_NO_COMPLETION = "The model server's answer cannot be read: it is no chat completion"
+_NOT_COMPLETE = "The model server ended before its answer was complete"
 
 
 def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
@@ -4159,10 +4282,11 @@ def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
         reply: what it sent.
         blanked: removes keys, which the server may quote.
     """
-    error = reply.get("error", reply) if isinstance(reply, dict) else reply
-    said = object_or_empty(error)
-    message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
-    return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
+    # Google's API sends a list.
+    first = reply[0] if isinstance(reply, list) and reply else reply
+    error = first.get("error", first) if isinstance(first, dict) else first
+    words = _message_in(error) or str("" if error is None else error)
+    return blanked(" ".join(words.split()))[:_MOST_WORDS]
 
 
 def raise_error_in(reply: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
@@ -4172,15 +4296,29 @@ def raise_error_in(reply: Any, event: str = "", blanked: Callable[[str], str] = 
     error = value.get("error") or in_choices
     is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
     if error or (is_error or ("detail" in value and "choices" not in value)):
-        words = server_words({"error": error} if error else value, blanked)
+        words = server_words({"error": error} if error else reply, blanked)
         raise UpstreamFailed("The model server failed", 502, words)
 
 
-def checked_completion(reply: Any) -> Body:
+def checked_completion(reply: Any, blanked: Callable[[str], str] = str) -> Body:
     """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
     if not list(objects_in(object_or_empty(reply).get("choices"))):
-        raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+        raise _failure(_NO_COMPLETION, reply, blanked)
     return object_or_empty(reply)
+
+
+def _failure(message: str, reply: Any, blanked: Callable[[str], str]) -> UpstreamFailed:
+    """The failure, with what the server says in place of an answer, if that is a message."""
+    words = server_words(reply, blanked) if _message_in(reply) else ""
+    return UpstreamFailed(message if words else f"{message}.", 502, words)
+
+
+def _message_in(value: Any) -> str:
+    """The message of an error, wherever a server puts it; empty if there is none."""
+    said = object_or_empty(value)
+    inner = (*map(object_or_empty, said.values()), *objects_in(said.get("errors")), *objects_in(said.get("detail")))
+    texts = (each.get(key) for each in (said, *inner) for key in _WORDS_KEYS)
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 class ChunkReader:
@@ -4193,6 +4331,7 @@ class ChunkReader:
     def __init__(self, blanked: Callable[[str], str] = str) -> None:
         self._blanked = blanked
         self._complete = self._has_choices = self._answered = False
+        self._odd: Body = {}
 
     async def chunks(self, events: AsyncIterator[Event]) -> AsyncIterator[Body]:
         """The chunks.
@@ -4202,15 +4341,20 @@ class ChunkReader:
         """
         async for value, name in events:
             self._answered = True
-            raise_error_in(value, name, self._blanked)
-            chunk = object_or_empty(value)
-            for choice in objects_in(chunk.get("choices")):
-                self._has_choices = True
-                self._complete = (
-                    self._complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
-                )
-            if chunk:
-                yield chunk
+            # Some servers send several chunks, or an error, in a list.
+            for item in listed(value):
+                raise_error_in(item, name, self._blanked)
+                if chunk := object_or_empty(item):
+                    self._look_at(chunk)
+                    yield chunk
+
+    def _look_at(self, chunk: Body) -> None:
+        choices = list(objects_in(chunk.get("choices")))
+        is_end = chunk.get("object") == "chat.completion" or any(map(finish_reason, choices))
+        self._complete = self._complete or (bool(choices) and is_end)
+        self._has_choices = self._has_choices or bool(choices)
+        if not choices and not self._odd:
+            self._odd = chunk
 
     def check_whole(self, *, done: bool, unreadable: bool) -> None:
         """Raises UpstreamFailed if the answer was not complete, or none at all.
@@ -4222,8 +4366,8 @@ class ChunkReader:
         if self._has_choices and (self._complete or done):
             return
         if self._has_choices or not (self._answered or unreadable):
-            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
-        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
+            raise _failure(_NOT_COMPLETE, self._odd, self._blanked)
+        raise _failure(_NO_COMPLETION, self._odd, self._blanked)
 
 
 # ---- pipelines.upstreams.http_upstream ----
@@ -4306,7 +4450,7 @@ class HttpUpstream:
             async with self._call("POST", "/chat/completions", body, headers) as reply:
                 reply_body = await self._read(reply)
         raise_error_in(reply_body, blanked=self._blanked)
-        return checked_completion(reply_body)
+        return checked_completion(reply_body, self._blanked)
 
     @asynccontextmanager
     async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
@@ -4367,7 +4511,10 @@ class HttpUpstream:
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
         await self._accept(reply)
         received = await _bounded(reply)
-        reply_body = json.loads(received)
+        try:
+            reply_body = json.loads(received)
+        except UnicodeDecodeError:
+            reply_body = json.loads(received.decode("utf-8", "replace"))
         if b"\\ud" in received.lower():
             # Lone surrogates (halves of characters) cannot be sent on.
             text = json.dumps(reply_body, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
@@ -4710,6 +4857,8 @@ class Breaker:
 _ROUNDING = 0.001
 # The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
 _MOST_TOKENS = 16
+# An error in a list in an error.
+_ERROR_DEPTH = 3
 # No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
 _CONTEXT = Field(ge=256, le=2**24)
 
@@ -4857,7 +5006,8 @@ class GuardUsage(BaseModel):
 class GuardCompletion(BaseModel):
     """The reply of `/chat/completions`."""
 
-    choices: list[GuardChoice] = Field(min_length=1)
+    choices: list[GuardChoice] = Field(min_length=1, max_length=1)
+    """One is asked for; of several, nobody can say which is the verdict."""
     usage: Annotated[GuardUsage | None, _Lenient] = None
 
     @property
@@ -4897,16 +5047,6 @@ class TokenIds(BaseModel):
     tokens: list[int] = Field(min_length=1)
 
 
-class _ErrorText(BaseModel):
-    message: str
-
-
-class _ErrorReply(BaseModel):
-    """Some proxies answer 200 and say in the body what went wrong."""
-
-    error: _ErrorText | str
-
-
 _Shape = TypeVar("_Shape", bound=BaseModel)
 
 
@@ -4917,10 +5057,25 @@ def read_reply(text: str, shape: type[_Shape]) -> _Shape:
     except ValidationError:
         pass
     try:
-        error = _ErrorReply.model_validate_json(text).error
+        # Pydantic's own parser reads no byte order mark and no halves of characters.
+        body = json.loads(text.removeprefix("\ufeff"))
+        return shape.model_validate(body)
     except ValidationError:
+        # Some proxies answer 200 and say in the body what went wrong.
+        raise OddReply(error_words(body)) from None
+    except (ValueError, RecursionError):
         raise OddReply from None
-    raise OddReply(error if isinstance(error, str) else error.message)
+
+
+def error_words(body: Any) -> str:
+    """The message of an error reply in the formats of OpenAI, vLLM, Ollama, LM Studio, FastAPI and Google; or empty."""
+    said = body
+    for _ in range(_ERROR_DEPTH):
+        if isinstance(said, list):
+            said = next(iter(said), None)
+        if isinstance(said, dict):
+            said = next((said[name] for name in ("error", "message", "detail", "msg") if said.get(name)), None)
+    return said if isinstance(said, str) else ""
 
 
 # ---- moderation.endpoint.prefill ----
@@ -5118,13 +5273,8 @@ def named(error: openai.OpenAIError, address: str, key: str) -> EndpointError:
 
 
 def words_of(error: openai.APIStatusError) -> str:
-    """The message of an error reply: in the formats of OpenAI, vLLM, Ollama, LM Studio and FastAPI, else the body."""
-    said: Any = error.body
-    for _ in range(2):
-        if isinstance(said, dict):
-            said = next((said[name] for name in ("error", "message", "detail") if said.get(name)), None)
-    text = said if isinstance(said, str) else error.response.text
-    return " ".join(text[:_READ].split())
+    """The message of an error reply, else its body."""
+    return " ".join((error_words(error.body) or error.response.text)[:_READ].split())
 
 
 def is_too_long(error: openai.APIStatusError) -> bool:
@@ -10845,12 +10995,6 @@ class Watcher:
 _LABELS = frozenset(
     ("type", "id", "index", "format", "role", "object", "status", "signature", "data", "mime_type", "detail", "item_id")
 )
-# No answer nests deeper, and each level costs a call.
-_DEEPEST = 40
-
-
-class TooDeep(Exception):
-    """A value is nested deeper than any answer."""
 
 
 class Step(NamedTuple):
@@ -10880,11 +11024,7 @@ class Leaves(NamedTuple):
 
 
 def take_apart(key: str, value: Any) -> Leaves:
-    """The texts in a value and what is left without them.
-
-    Raises:
-        TooDeep
-    """
+    """The texts in a value and what is left without them. Each level costs a call."""
     if _is_label(key, value):
         return Leaves([], [], {}, value, True)
     found = Leaves([], [], {}, None, False)
@@ -10906,8 +11046,6 @@ def rebuilt(path: TextPath, text: str) -> Any:
 
 
 def _without_texts(found: Leaves, path: TextPath, value: Any) -> tuple[Any, bool]:
-    if len(path) > _DEEPEST:
-        raise TooDeep
     if isinstance(value, str):
         return _without_text(found, path, value)
     if isinstance(value, list):
@@ -11061,8 +11199,8 @@ class ToolCall:
             self._text.add(text)
             yield self._piece(1, "text", text)
         known = ("name", _TEXT_OF[self._kind])
-        others = {key: value for key, value in piece.items() if key not in ("index", self._kind) and value is not None}
-        more = {key: value for key, value in said.items() if key not in known and value is not None}
+        others = _sayable({key: value for key, value in piece.items() if key not in ("index", self._kind)})
+        more = _sayable({key: value for key, value in said.items() if key not in known})
         for key, value in others.items():
             if self._fields.get(key) != value:
                 # Some servers give every piece an id of its own: the first one stays.
@@ -11101,7 +11239,7 @@ class ToolCalls:
         Raises:
             TooManyCalls
         """
-        for position, piece in enumerate(pieces):
+        for position, piece in enumerate(map(_nested, pieces)):
             yield from self._call_of(piece, position).add(piece)
 
     def whole(self) -> list[Body]:
@@ -11112,7 +11250,7 @@ class ToolCalls:
         index, number = piece.get("index"), piece.get("id")
         by_id = next((call for call in self._calls if number and call.id == number), None)
         # Without an index, the id tells calls apart; without both, the place in the list.
-        key = index if isinstance(index, int) else f"position {position}"
+        key = index if isinstance(index, int | str) else f"position {position}"
         known = by_id or self._by_place.get(key)
         if known is None or (by_id is None and _begins_another(piece, known)):
             known = self._new(piece)
@@ -11127,13 +11265,26 @@ class ToolCalls:
         return self._calls[-1]
 
 
+def _nested(piece: Body) -> Body:
+    """The piece with name and arguments where OpenAI has them, also if its server puts them next to the id."""
+    flat = {key: piece[key] for key in ("name", "arguments") if key in piece}
+    if not flat or any(kind in piece for kind in _TEXT_OF):
+        return piece
+    return {**{key: value for key, value in piece.items() if key not in flat}, "function": flat}
+
+
+def _sayable(fields: Body) -> Body:
+    """The fields that say something. Some servers repeat all of them empty; pictures have no place in a call."""
+    return {key: value for key, value in fields.items() if value not in (None, "") and not find(value).media}
+
+
 def _begins_another(piece: Body, known: ToolCall) -> bool:
     """Whether a piece at the place of a call belongs to another one: some servers give all calls one place, or none."""
     name = _name_of(piece)
     if not name or not known.name:
         return False
     # With an index, a name may come in two parts; other servers give every piece an id of its own.
-    is_separate = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    is_separate = not isinstance(piece.get("index"), int | str) or bool(piece.get("id") and known.id)
     return known.is_complete() or (is_separate and name != known.name)
 
 
@@ -11195,10 +11346,6 @@ _ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_
 # `output` and `type` there (its utils/middleware.py), and may act on others tomorrow.
 _FIGURES = ("usage", "timings")
 _SOURCES = ("citations", "search_results", "related_questions")
-_REASONING = frozenset(
-    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
-)
-_CONTENT = frozenset(("content", "refusal"))
 # Lists whose items are whole things, one after another, and no parts of one text.
 _WHOLE_ITEMS = frozenset(("annotations", "citations", "images", "files", "attachments", "search_results", "videos"))
 # The keys of pictures and sound in an answer.
@@ -11211,9 +11358,9 @@ _MOST_CHARS = 8 * 1024 * 1024
 _LABEL_CHARS = 2048
 # More channels than any answer has, tool calls included; those without calls are compared with each other.
 _MOST_CHANNELS = 512
-# Longer than any token; and as many alternatives as OpenAI's API gives.
-_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
-_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
+# No answer nests deeper, and each level costs a call.
+_DEEPEST = 48
+_HOLDERS = (dict, list)
 
 
 class AnswerUnreadable(Exception):
@@ -11249,7 +11396,8 @@ class AnswerReader:
         self._labels: dict[Channel, _Label | None] = {}
         self._cumulative: dict[Channel, str] = {}
         self._items: dict[tuple[int, str], Any] = {}
-        self._spoke: set[int] = set()
+        # The keys of each choice that came in deltas.
+        self._spoke: set[tuple[int, str]] = set()
         self._channels: set[Channel] = set()
         self._chars = 0
         self._usual: UsualChunk | None = None
@@ -11281,6 +11429,8 @@ class AnswerReader:
         return piece
 
     def _pieces_taken_apart(self, chunk: Body) -> Iterator[Piece]:
+        if _is_deep(chunk):
+            raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.")
         for key in _ENVELOPE:
             value = chunk.get(key)
             if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
@@ -11292,20 +11442,13 @@ class AnswerReader:
             try:
                 found = self._pieces_of_choice(choice, number if isinstance(number, int) else position)
                 yield from map(self._counted, found)
-            except TooDeep:
-                raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.") from None
             except TooManyCalls:
                 raise AnswerUnreadable("The model server's answer has more tool calls than can be judged.") from None
 
     def pieces_at_end(self) -> Iterator[Piece]:
         """What is of use only with the whole answer: tool calls, finish reasons, sources and figures."""
         for number in sorted({*self._calls, *self._function_calls}):
-            delta: Body = {}
-            if number in self._calls:
-                delta["tool_calls"] = self._calls[number].whole()
-            if number in self._function_calls:
-                delta["function_call"] = self._function_calls[number].whole()["function"]
-            yield Piece(payload={"choice": number, "delta": delta})
+            yield Piece(payload={"choice": number, "delta": self.calls_of(number)})
         for number, reason in self.finish.items():
             yield Piece(payload={"choice": number, "finish_reason": reason})
         for key, value in self.sources.items():
@@ -11313,16 +11456,26 @@ class AnswerReader:
         if top_level := self.figures | self.sources:
             yield Piece(payload={"top_level": top_level})
 
+    def calls_of(self, number: int) -> Body:
+        """The calls of one choice as they were judged, each whole, under the keys of a delta."""
+        calls: Body = {}
+        if number in self._calls:
+            calls["tool_calls"] = self._calls[number].whole()
+        if number in self._function_calls:
+            calls["function_call"] = self._function_calls[number].whole()["function"]
+        return calls
+
     @property
     def figures(self) -> Body:
         """Usage and timings. They hold no words, and words that are put among them are not passed on."""
         found = {key: value for key, value in self._top_level.items() if key in _FIGURES}
-        return {key: value for key, value in found.items() if not find({key: value}).texts}
+        return {key: value for key, value in found.items() if is_wordless(find({key: value}))}
 
     @property
     def sources(self) -> Body:
-        """Citations and the like, whose words are judged with the first choice."""
-        return {key: value for key, value in self._top_level.items() if key in _SOURCES}
+        """Citations and the like, whose words are judged with the first choice; without those that hold pictures."""
+        found = {key: value for key, value in self._top_level.items() if key in _SOURCES}
+        return {key: value for key, value in found.items() if not find(value).media}
 
     def delta_of(self, piece: Piece) -> Body:
         """The delta that says a text piece again."""
@@ -11330,29 +11483,30 @@ class AnswerReader:
         return object_or_empty(rebuilt(self._places[piece.channel], piece.text))
 
     def _pieces_of_choice(self, choice: Body, number: int) -> Iterator[Piece]:
-        said = _said(choice.get("delta"))
-        if said:
-            self._spoke.add(number)
-        cumulative = number not in self._spoke
-        if cumulative:
-            # The answer so far, or all of it at once. If there are deltas, it says nothing new.
-            said = _said(choice.get("message"))
-        for key, value in said.items():
-            if is_text(key):
-                yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
-            if key == "tool_calls":
-                yield from self._called(number, list(objects_in(value)), cumulative=cumulative)
-            elif key == "function_call":
-                call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
-                yield from call.add({"function": value})
-            elif key in _WHOLE_ITEMS:
-                yield from self._whole_items(number, key, value)
-            else:
-                yield from self._grown(number, key, value, cumulative=cumulative)
-        if reason := choice.get("finish_reason"):
-            self.finish[number] = reason if isinstance(reason, str) and not is_text(reason) else "stop"
-        if extras := without_text(choice, said):
+        part, whole = part_said(choice), whole_said(choice)
+        self._spoke.update((number, key) for key in part)
+        # The answer so far, or all of it at once. What comes in deltas, it only repeats.
+        new = {key: value for key, value in whole.items() if (number, key) not in self._spoke}
+        for said, cumulative in ((part, False), (new, True)):
+            for key, value in said.items():
+                yield from self._pieces_of_value(number, key, value, cumulative=cumulative)
+        if reason := finish_reason(choice):
+            self.finish[number] = reason
+        if extras := without_text(choice, {**new, **part}):
             yield Piece(payload={"choice": number, "extras": extras})
+
+    def _pieces_of_value(self, number: int, key: str, value: Any, *, cumulative: bool) -> Iterator[Piece]:
+        if is_text(key):
+            yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
+        if key == "tool_calls":
+            yield from self._called(number, list(objects_in(listed(value))), cumulative=cumulative)
+        elif key == "function_call":
+            call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
+            yield from call.add({"function": value})
+        elif key in _WHOLE_ITEMS:
+            yield from self._whole_items(number, key, value)
+        else:
+            yield from self._grown(number, key, value, cumulative=cumulative)
 
     def _called(self, number: int, pieces: list[Body], *, cumulative: bool) -> Iterator[Piece]:
         if cumulative:
@@ -11408,41 +11562,18 @@ class AnswerReader:
             yield Piece(channel, text, is_label=self._labels.get(channel) is not None)
 
 
-def _said(value: Any) -> Body:
-    """The role is said once, in the first chunk that goes out."""
-    said = object_or_empty(value)
-    return {key: item for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
-
-
 def _rank_of(path: TextPath) -> Rank:
     keys = {step.key for step in path}
-    if keys & _REASONING:
+    if keys & REASONING_KEYS:
         return Rank.REASONING
-    return Rank.CONTENT if path[0].key in _CONTENT else Rank.OTHER
+    return Rank.CONTENT if path[0].key in CONTENT_KEYS else Rank.OTHER
 
 
-def without_text(choice: Body, said: Body) -> Body:
-    """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
-    known = ("index", "delta", "message", "finish_reason", "logprobs")
-    others = {key: value for key, value in choice.items() if key not in known and value is not None}
-    extras = {key: value for key, value in others.items() if not find({key: value}).texts}
-    logprobs = choice.get("logprobs")
-    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
-
-
-def _is_about(logprobs: Any, said: Body) -> bool:
-    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
-    parts = object_or_empty(logprobs)
-    tokens = parts.get("content")
-    if not isinstance(tokens, list) or parts.get("refusal") or not parts.keys() <= {"content", "refusal"}:
-        return False
-    others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
-    if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
-        return False
-    if not all(token.keys() <= _TOKEN_KEYS for token in (*objects_in(tokens), *others)):
-        return False
-    texts = [value for value in said.values() if isinstance(value, str)]
-    return "".join(str(token.get("token")) for token in objects_in(tokens)) in ("".join(texts), *texts)
+def _is_deep(holder: Any, levels: int = _DEEPEST) -> bool:
+    for inner in holder.values() if isinstance(holder, dict) else holder:
+        if isinstance(inner, _HOLDERS) and (levels == 0 or _is_deep(inner, levels - 1)):
+            return True
+    return False
 
 
 # ---- webui.guarded.chunks ----
@@ -11732,14 +11863,16 @@ class WholeAnswer:
             reader = AnswerReader() if position else self._reader
             said = {} if position else {key: value for key, value in reply.items() if key != "choices"}
             channels = Channels()
-            for piece in (*reader.pieces_of({**said, "choices": [{**choice, "index": 0}]}), *reader.pieces_at_end()):
+            message = whole_said(choice) or part_said(choice)
+            read = {**choice, "index": 0, "message": message, "delta": None, "text": None}
+            for piece in (*reader.pieces_of({**said, "choices": [read]}), *reader.pieces_at_end()):
                 if piece.channel is not None:
                     channels.append(piece.channel, piece.text, is_label=piece.is_label)
             number = choice.get("index")
             number = number if isinstance(number, int) else position
             media = list(reader.media | dict.fromkeys(channels.media))
-            message = _message(choice)
-            body = {"index": number, "message": message, "finish_reason": reader.finish.get(0, "stop")}
+            sent = {**_empty_fields(choice), **message, **_calls(reader), "role": "assistant"}
+            body = {"index": number, "message": sent, "finish_reason": reader.finish.get(0, "stop")}
             body |= without_text(choice, message)
             self.choices.append(WholeChoice(number, channels.reading().text, media, body))
 
@@ -11750,8 +11883,18 @@ class WholeAnswer:
         return {**self._reader.envelope, "choices": list(choices), **more}
 
 
-def _message(choice: Body) -> Body:
-    return {**object_or_empty(choice.get("message") or choice.get("delta")), "role": "assistant"}
+def _empty_fields(choice: Body) -> Body:
+    """The fields of a message that say nothing, as a client may expect them: a call's content is null."""
+    message = object_or_empty(choice.get("message") or choice.get("delta"))
+    return {key: value for key, value in message.items() if not value and not is_text(key)}
+
+
+def _calls(reader: AnswerReader) -> Body:
+    """The calls of the choice that was read. Only pieces of a stream have an index."""
+    calls = reader.calls_of(0)
+    for call in calls.get("tool_calls", ()):
+        del call["index"]
+    return calls
 
 
 # ---- webui.guarded.unstreamed ----

@@ -13,7 +13,7 @@ from functions.filter_valves import FunctionFilterValves
 from functions.host.page_events import Emitter
 from functions.moderation_service import ModerationService
 from moderation.verdict import Verdict
-from webui.bodies import Body, messages_of, object_or_empty
+from webui.bodies import Body, listed, messages_of, object_or_empty
 from webui.json_text import is_text
 from webui.request_context import RequestContext
 from webui.request_review import RequestRefused, RequestReview, failed_review
@@ -106,7 +106,11 @@ class Filter:
         try:
             review = RequestReview(state.moderator, messages_of(body), fields, context)
             cleaned = await review.review()
-            terms = state.terms()._replace(context=cleaned.context, preface=review.preface(cleaned) or state.preface)
+            terms = state.terms()._replace(
+                context=cleaned.context,
+                preface=review.preface(cleaned) or state.preface,
+                sources=listed(metadata.get("sources")),
+            )
             # It is said once, not in each round of tools.
             state.preface = ""
             state.stream = GuardedStream(state.moderator, context, review.notices, terms)

@@ -126,7 +126,7 @@ def _rank(verdict: Verdict) -> tuple[int, float]:
 
 
 def parse_reply(text: str, kind: Kind) -> Verdict:
-    """Parse a full reply strictly: line by line, each label once, names exactly as published.
+    """Parse a full reply strictly: line by line, each label once, names exactly as published; spaces do not count.
 
     Only what some servers leave around the reply is removed: an empty think block before it, control tokens after it.
 
@@ -141,12 +141,12 @@ def parse_reply(text: str, kind: Kind) -> Verdict:
     if len(text) > _LONGEST_REPLY:
         return _unreadable(text)
     for line in _bare(text).splitlines():
-        name, colon, value = line.partition(":")
+        name, colon, value = map(str.strip, line.partition(":"))
         if not line.strip():
             continue
         if not colon or name not in ("Safety", "Categories", "Refusal") or name in fields:
             return _unreadable(text)
-        fields[name] = value.strip()
+        fields[name] = value
     try:
         severity = Severity(fields["Safety"])
         categories = _named_categories(fields.get("Categories", "None"))
@@ -168,7 +168,8 @@ def _bare(text: str) -> str:
 
 
 def _named_categories(value: str) -> list[Category]:
-    return [] if value == "None" else [Category(name.strip()) for name in value.split(",")]
+    # Nothing comes after "Categories:" if a server ends the reply there.
+    return [] if value in ("None", "") else [Category(name.strip()) for name in value.split(",")]
 
 
 def _unreadable(text: str) -> Verdict:

@@ -16,10 +16,11 @@ from moderation.asker import asking_for
 from moderation.policy import Decision
 from moderation.review import Review
 from moderation.verdict import Verdict
-from webui.bodies import Body, object_or_empty
+from webui.bodies import Body, listed, object_or_empty
 from webui.chat_completions import error_chunk
 from webui.guarded.answer_reader import AnswerReader, AnswerUnreadable
 from webui.guarded.answer_record import record_answer
+from webui.guarded.choice import finish_reason
 from webui.guarded.responses_events import ResponsesEvents, is_responses_event
 from webui.guarded.server_replies import raise_error_in
 from webui.guarded.upstream import UpstreamFailed
@@ -114,7 +115,7 @@ class GuardedStream:
         if not choices or not isinstance(choices, list):
             return await self._without_choices(event)
         self._unread.append(event)
-        if object_or_empty(choices[0]).get("finish_reason"):
+        if finish_reason(object_or_empty(choices[0])):
             return await self._finish()
         if not self._terms.hold:
             return await self._at_once()
@@ -260,9 +261,10 @@ class GuardedStream:
         selected = event.get("selected_model_id")
         if isinstance(selected, str) and not is_text(selected):
             return {"selected_model_id": selected}
-        if event.keys() == {"sources"} and not self._unread and not self._reader.envelope:
-            # What Open WebUI itself found for the prompt, which was judged with it.
-            return event
+        sources = listed(event.get("sources"))
+        if event.keys() == {"sources"} and len(sources) <= len(self._terms.sources):
+            # The same event from a model server, such as another Open WebUI, holds what nobody judged.
+            return event if all(source in self._terms.sources for source in sources) else NO_EVENT
         if is_responses_event(event):
             return await self._responses_event(event)
         if "choices" in event:

@@ -1,7 +1,7 @@
 """The events that a reader gets of one answer."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from functions.answers.one_event import one_event
 from moderation.answer.channels import Piece
@@ -23,6 +23,8 @@ class StreamTerms(NamedTuple):
     """The conversation before the answer, as it is sent to the model."""
     preface: str = ""
     """What the answer begins with."""
+    sources: Sequence[Any] = ()
+    """What Open WebUI itself found for the prompt, which was judged with it."""
     hold: bool = True
     """Nothing is shown before it was judged."""
     retracts: bool = False

@@ -84,7 +84,7 @@ MODERATE_FOR_DIFY = DescribedRoute(
     "Dify's API extension for content moderation.",
     (DifyReply, DifyPong),
     DifyRequest,
-    (Invalid, TooLarge),
+    (Invalid,),
     query=(("action", tuple(Reaction)),),
 )
 
@@ -104,6 +104,9 @@ class _Extension:
     async def answer(self, request: Request) -> Response:
         try:
             reply = await self._answer(parsed(await body_of(request), DifyRequest, surrogates=True), _reaction(request))
+        except TooLarge:
+            # Not a 413: Dify would let the text pass.
+            reply = self._verdict({"": NoticeKind.NOT_CHECKED}, "")
         except (ApiError, ClientDisconnect):
             raise
         except Exception:

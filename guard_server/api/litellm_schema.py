@@ -4,11 +4,32 @@ The source is LiteLLM 1.106.2, types/proxy/guardrails/guardrail_hooks/generic_gu
 """
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from moderation.review import Message
+
+# Qwen3Guard reads text only.
+_MEDIA_PARTS = frozenset(
+    (
+        "image_url",
+        "input_image",
+        "image",
+        "input_audio",
+        "audio",
+        "audio_url",
+        "video_url",
+        "video",
+        "file",
+        "input_file",
+    )
+)
+# Of an unknown part, what is no text: its kind, ids, and encoded data.
+_LABELS = ("type", "id", "tool_use_id", "media_type")
+_ENCODED = re.compile(r"(?:data:[^\s,]{0,200};base64,)?[A-Za-z0-9+/_=-]{64,}")
 
 
 class GuardrailRequest(BaseModel):
@@ -63,7 +84,7 @@ def _is_answer(row: dict[str, Any]) -> bool:
 
 
 def _message(row: dict[str, Any]) -> Message:
-    text, calls = "\n".join(_texts(row)), tuple(_calls(row))
+    text, calls = "\n".join(_texts(row)), (*_calls(row), *_thoughts(row))
     if row.get("role") == "assistant":
         return Message("assistant", text, calls)
     if row.get("role") == "user":
@@ -73,17 +94,37 @@ def _message(row: dict[str, Any]) -> Message:
 
 
 def _texts(row: dict[str, Any]) -> list[str]:
-    content = row.get("content")
-    if isinstance(content, str):
-        return [content]
-    parts = content if isinstance(content, list) else []
-    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return [text for part in _listed(row.get("content")) for text in _texts_of_part(part)]
+
+
+def _texts_of_part(part: Any) -> Iterator[str]:
+    if isinstance(part, dict) and isinstance(part.get("text"), str):
+        yield part["text"]
+        return
+    # Of any other shape: a tool's result, a document, thoughts.
+    waiting = [("", part)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, str) and key not in _LABELS and not _ENCODED.fullmatch(value):
+            yield value
+        elif isinstance(value, list):
+            waiting += [(key, item) for item in reversed(value)]
+        elif isinstance(value, dict) and str(value.get("type")) not in _MEDIA_PARTS:
+            waiting += reversed(value.items())
+
+
+def _thoughts(row: dict[str, Any]) -> list[str]:
+    said = (row.get("reasoning_content"), row.get("refusal"))
+    return [text for text in said if isinstance(text, str) and text]
 
 
 def _calls(row: dict[str, Any]) -> list[str]:
-    calls = row.get("tool_calls")
     legacy = [{"function": row["function_call"]}] if row.get("function_call") else []
-    return [_call(call) for call in [*(calls if isinstance(calls, list) else []), *legacy]]
+    return [_call(call) for call in [*_listed(row.get("tool_calls")), *legacy]]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _call(call: Any) -> str:

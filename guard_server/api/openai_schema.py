@@ -21,6 +21,8 @@ from moderation.verdict import Severity
 MAX_INPUTS = 128
 """Texts of one request: two rounds of the guard's 64 requests at a time."""
 
+# Of the last message. If they were skipped, they would count as judged.
+_NOT_READ = ("tool_calls", "function_call", "refusal", "reasoning", "reasoning_content")
 _FORMS = "must be a string or a list of text parts"
 
 
@@ -81,7 +83,11 @@ class ChatMessage(BaseModel):
     content: Annotated[_Content | None, WrapValidator(_if_judged), WithJsonSchema({})] = None
     """For user and assistant: a string or a list of text parts; for other roles anything."""
     tool_calls: Any = None
-    """Not judged, so not allowed in the last message."""
+    """Not judged, so not allowed in the last message, like the next four."""
+    function_call: Any = None
+    refusal: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
 
     @property
     def text(self) -> str:
@@ -165,8 +171,9 @@ def _conversation(messages: list[ChatMessage]) -> Conversation:
     last, field = messages[-1], f"messages[{len(messages) - 1}]"
     if last.role not in ("user", "assistant"):
         raise Invalid(f"{field} is the one to judge: its role must be user or assistant", f"{field}.role")
-    if last.tool_calls:
-        raise Invalid(f"{field} calls tools: send their arguments as text to have them judged", f"{field}.tool_calls")
+    for name in _NOT_READ:
+        if getattr(last, name):
+            raise Invalid(f"{field}.{name} is not read here: send it as content to have it judged", f"{field}.{name}")
     if last.content is None:
         raise Invalid(f"{field}.content {_FORMS}", f"{field}.content")
     return [Turn(message.role, message.text) for message in messages if message.role in ("user", "assistant")]

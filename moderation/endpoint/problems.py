@@ -2,11 +2,11 @@
 
 import json
 import re
-from typing import Any
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import openai
 
+from moderation.endpoint.replies import error_words
 from moderation.errors import EndpointDown, EndpointError, EndpointRefused, TooLong
 
 # Matches messages of vLLM, SGLang, llama.cpp, Ollama, LM Studio, TGI, OpenAI, and proxies that limit a body's size.
@@ -44,13 +44,8 @@ def named(error: openai.OpenAIError, address: str, key: str) -> EndpointError:
 
 
 def words_of(error: openai.APIStatusError) -> str:
-    """The message of an error reply: in the formats of OpenAI, vLLM, Ollama, LM Studio and FastAPI, else the body."""
-    said: Any = error.body
-    for _ in range(2):
-        if isinstance(said, dict):
-            said = next((said[name] for name in ("error", "message", "detail") if said.get(name)), None)
-    text = said if isinstance(said, str) else error.response.text
-    return " ".join(text[:_READ].split())
+    """The message of an error reply, else its body."""
+    return " ".join((error_words(error.body) or error.response.text)[:_READ].split())
 
 
 def is_too_long(error: openai.APIStatusError) -> bool:

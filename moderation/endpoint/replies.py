@@ -1,5 +1,6 @@
 """What a server of Qwen3Guard-Gen may answer: OpenAI's shapes, strict in what is needed and lenient in the rest."""
 
+import json
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -9,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 _ROUNDING = 0.001
 # The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
 _MOST_TOKENS = 16
+# An error in a list in an error.
+_ERROR_DEPTH = 3
 # No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
 _CONTEXT = Field(ge=256, le=2**24)
 
@@ -156,7 +159,8 @@ class GuardUsage(BaseModel):
 class GuardCompletion(BaseModel):
     """The reply of `/chat/completions`."""
 
-    choices: list[GuardChoice] = Field(min_length=1)
+    choices: list[GuardChoice] = Field(min_length=1, max_length=1)
+    """One is asked for; of several, nobody can say which is the verdict."""
     usage: Annotated[GuardUsage | None, _Lenient] = None
 
     @property
@@ -196,16 +200,6 @@ class TokenIds(BaseModel):
     tokens: list[int] = Field(min_length=1)
 
 
-class _ErrorText(BaseModel):
-    message: str
-
-
-class _ErrorReply(BaseModel):
-    """Some proxies answer 200 and say in the body what went wrong."""
-
-    error: _ErrorText | str
-
-
 _Shape = TypeVar("_Shape", bound=BaseModel)
 
 
@@ -216,7 +210,22 @@ def read_reply(text: str, shape: type[_Shape]) -> _Shape:
     except ValidationError:
         pass
     try:
-        error = _ErrorReply.model_validate_json(text).error
+        # Pydantic's own parser reads no byte order mark and no halves of characters.
+        body = json.loads(text.removeprefix("\ufeff"))
+        return shape.model_validate(body)
     except ValidationError:
+        # Some proxies answer 200 and say in the body what went wrong.
+        raise OddReply(error_words(body)) from None
+    except (ValueError, RecursionError):
         raise OddReply from None
-    raise OddReply(error if isinstance(error, str) else error.message)
+
+
+def error_words(body: Any) -> str:
+    """The message of an error reply in the formats of OpenAI, vLLM, Ollama, LM Studio, FastAPI and Google; or empty."""
+    said = body
+    for _ in range(_ERROR_DEPTH):
+        if isinstance(said, list):
+            said = next(iter(said), None)
+        if isinstance(said, dict):
+            said = next((said[name] for name in ("error", "message", "detail", "msg") if said.get(name)), None)
+    return said if isinstance(said, str) else ""

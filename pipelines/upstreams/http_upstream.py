@@ -85,7 +85,7 @@ class HttpUpstream:
             async with self._call("POST", "/chat/completions", body, headers) as reply:
                 reply_body = await self._read(reply)
         raise_error_in(reply_body, blanked=self._blanked)
-        return checked_completion(reply_body)
+        return checked_completion(reply_body, self._blanked)
 
     @asynccontextmanager
     async def stream(self, body: Body, headers: Mapping[str, str] | None = None) -> AsyncIterator[AsyncIterator[Body]]:
@@ -146,7 +146,10 @@ class HttpUpstream:
     async def _read(self, reply: aiohttp.ClientResponse) -> Any:
         await self._accept(reply)
         received = await _bounded(reply)
-        reply_body = json.loads(received)
+        try:
+            reply_body = json.loads(received)
+        except UnicodeDecodeError:
+            reply_body = json.loads(received.decode("utf-8", "replace"))
         if b"\\ud" in received.lower():
             # Lone surrogates (halves of characters) cannot be sent on.
             text = json.dumps(reply_body, ensure_ascii=False).encode("utf-16-le", "surrogatepass")

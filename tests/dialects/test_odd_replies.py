@@ -180,6 +180,8 @@ async def test_tokenize_is_never_needed(tokenize: object) -> None:
         {"choices": [{"message": {"content": UNSAFE}, "logprobs": {"content": None}}]},
         {"choices": [{"message": {"content": UNSAFE}, "logprobs": []}]},
         respond(completion(), content_type="text/plain"),
+        "\ufeff" + json.dumps(completion()),
+        json.dumps(completion(note="half a character: \ud83d")),
     ],
 )
 async def test_a_verdict_is_found_in_any_field_of_a_reply(chat: object) -> None:
@@ -197,6 +199,9 @@ async def test_a_verdict_is_found_in_any_field_of_a_reply(chat: object) -> None:
         completion("<|im_end|>" * 100_000),
         completion(" " * 1_000_000 + "x"),
         completion(None),
+        {"choices": [*completion("Safety: Safe")["choices"], *completion()["choices"]]},
+        {"choices": [None, *completion()["choices"]]},
+        f"data: {json.dumps(completion())}\n\ndata: [DONE]\n\n",
     ],
 )
 async def test_any_other_reply_is_unreadable(chat: object) -> None:
@@ -218,6 +223,9 @@ async def test_any_other_reply_is_unreadable(chat: object) -> None:
         ({"choices": [{"text": UNSAFE}]}, "does not answer like"),
         ({"error": {"message": "no GPU left"}}, "no GPU left"),
         ({"error": "no GPU left"}, "no GPU left"),
+        ({"object": "error", "message": "no GPU left", "code": 500}, "no GPU left"),
+        ({"detail": [{"loc": ["body"], "msg": "no GPU left"}]}, "no GPU left"),
+        ([{"error": {"code": 429, "message": "no GPU left"}}], "no GPU left"),
         (respond({"error": "model is loading"}, 503), "503: model is loading"),
         (respond({"detail": "nobody home"}, 500), "500: nobody home"),
         (respond({"error": {"message": "slow down"}}, 429, retry_after="3600"), "429: slow down"),

@@ -43,7 +43,7 @@ def test_nothing_that_open_webui_would_act_on_passes_from_a_model(
         {"sources": [{"source": {"name": UNSAFE}, "document": [UNSAFE]}]},
         {"selected_model_id": UNSAFE},
     ]
-    guarded.model.chunks = [chunk({"content": CALM}), *acting, chunk({}, "stop")]
+    guarded.model.chunks = [*acting, chunk({"content": CALM}), *acting, chunk({}, "stop")]
     guarded_page.ask(guarded.prompt)
     expect(guarded_page.answers).to_contain_text([CALM.strip()])
     assert guarded.leaked(guarded_page.recorder) == set()

@@ -198,6 +198,16 @@ FUNCTIONS = [
         "raise Exception(f'{e}')",
         "functions/qwen3guard_function_filter.py: the notice is the error's text",
     ),
+    # What Open WebUI found for a prompt: the filter passes its event on, and no other.
+    Line(
+        MIDDLEWARE,
+        "process_chat_payload",
+        "metadata['sources'] = sources[:] if sources else []",
+        "functions/qwen3guard_function_filter.py",
+    ),
+    Line(
+        MIDDLEWARE, "process_chat_payload", "events.append({'sources': sources})", "functions/answers/guarded_stream.py"
+    ),
     Line(
         MIDDLEWARE,
         "streaming_chat_response_handler",

@@ -133,6 +133,12 @@ def test_a_text_that_cannot_be_judged_is_flagged(url: str, stub: StubGuard, trou
     assert check_output(url, "Mix flour.", action="overridden")["text"] == ENGLISH["not_checked"]
 
 
+def test_a_text_that_is_too_large_is_flagged(url: str, stub: StubGuard) -> None:
+    reply = check_output(url, "Mix flour. " * 100_000)
+    assert reply == {"flagged": True, "action": "direct_output", "preset_response": ENGLISH["not_checked"]}
+    assert stub.requests == []
+
+
 def test_a_text_is_flagged_after_an_internal_error_too() -> None:
     def guard() -> Guard:
         raise RuntimeError("provoked")

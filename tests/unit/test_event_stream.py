@@ -44,6 +44,22 @@ async def read(sent: bytes, cuts: Iterable[int] = ()) -> tuple[list[Any], bool, 
         (b'{\n "choices": [\n  1\n ]\n}\n', [{"choices": [1]}], False, False),
         ('data: {"a": "\U0001f60a炸"}\n\n'.encode(), [{"a": "\U0001f60a炸"}], False, False),
         (b"data: what?\n\n<html>\n", [], False, True),
+        # A line of a log that begins like JSON.
+        (b'[INFO] busy\ndata: {"a": 1}\n\n{busy\ndata: {"b": 2}\n\n', [{"a": 1}, {"b": 2}], False, True),
+        (b'[{"a": 1}\n,{"b": 2}\n]\n\ndata: [DONE]\n\n', [[{"a": 1}, {"b": 2}]], True, False),
+        (b'data: {"a": 1}\n\n[DONE]\ndata: {"b": 2}\n', [{"a": 1}], True, False),
+        (b'data: {"a": 1}\n\ndata: "[done]"\n\n', [{"a": 1}], True, False),
+        (b'data: {"a": 1}{"b": 2}\n\ndata: {"c": 3},\n\n', [{"a": 1}, {"b": 2}, {"c": 3}], False, False),
+        (b'data: {"a": 1}data: {"b": 2} }\n\n', [{"a": 1}, {"b": 2}], False, False),
+        (
+            b'data: data: {"a": 1}\n\n data: {"b": 2}\n\nDATA: {"c": 3}\n\n',
+            [{"a": 1}, {"b": 2}, {"c": 3}],
+            False,
+            False,
+        ),
+        (b'data: {"a": "caf\xe9"}\n\n', [{"a": "caf\ufffd"}], False, False),
+        (b"event: error\ndata: gone away\n\n", ["gone away"], False, True),
+        (b'data: {"a": 1}\n\ndata: {"b', [{"a": 1}], False, True),
         (b"", [], False, False),
     ],
 )
@@ -80,9 +96,16 @@ async def test_the_size_and_depth_of_events_are_bounded(sent: bytes) -> None:
         await read(sent, range(0, len(sent), 65536))
 
 
+@pytest.mark.parametrize("broken", [b'{"a": 1', b'{"a": }', b'{"a":\ndata: 1', b'{"a": ' + b"9" * 5000 + b"}"])
+async def test_an_answer_with_a_hole_is_not_read_to_its_end(broken: bytes) -> None:
+    for end in (b"\n\n", b"\ndata: [DONE]\n"):
+        with pytest.raises(StreamUnreadable, match="A part of"):
+            await read(b"data: " + broken + end + b'data: {"b": 2}\n\n')
+
+
 async def test_reading_is_linear_in_the_input() -> None:
     async def seconds(count: int) -> float:
-        sent = b"data: {1\n" * count + b"\n" + b"\r" * count + b"a" * count
+        sent = b"data: [1\n" * count + b"\ndata: " + b"{} " * count + b"\n" + b"\r" * count + b"a" * count
         started = time.process_time()
         await asyncio.wait_for(read(sent, range(0, len(sent), 4096)), 60)
         return time.process_time() - started

@@ -176,7 +176,8 @@ async def test_events_of_the_responses_api_are_held_back_too(host: FilterHost) -
         {"sources": [UNSAFE], "more": 1},
         {"choices": "bomb"},
         {"choices": [UNSAFE]},
-        {"choices": [{"delta": UNSAFE}]},
+        {"choices": [{"delta": [UNSAFE]}]},
+        {"choices": [{"strange": UNSAFE}]},
         {"done": UNSAFE},
     ],
 )
@@ -189,11 +190,36 @@ async def test_what_has_no_known_shape_is_dropped(host: FilterHost, event: Body)
     assert said(shown) == CALM
 
 
+async def test_a_finish_reason_that_is_the_word_null_ends_no_answer(host: FilterHost) -> None:
+    answer = HookedRequest(host)
+    await answer.ask(PROMPT)
+    events = [chunk({"content": part}, "null") for part in re.findall(r"\S+\s*", CALM)]
+    shown = await answer.show([*events, chunk({}, "stop")])
+    assert (said(shown), finishes(shown)) == (CALM, ["stop"])
+
+
 async def test_what_open_webui_says_itself_passes(host: FilterHost) -> None:
     answer = HookedRequest(host)
     await answer.ask(PROMPT)
-    events: list[Body] = [{"selected_model_id": "llama3:8b"}, {"sources": [{"document": ["A page about the sea."]}]}]
+    found = {"source": {"name": "sea.md"}, "document": ["A page about the sea."]}
+    answer.metadata["sources"] = [found, {"document": ["Without a name, it is not shown."]}]
+    await answer.round({"model": "chat", "stream": True, "messages": [PROMPT]})
+    events: list[Body] = [{"selected_model_id": "llama3:8b"}, {"sources": [found]}]
     assert await answer.show(events) == events
+
+
+async def test_sources_that_a_model_server_sends_are_dropped(host: FilterHost) -> None:
+    answer = HookedRequest(host)
+    answer.metadata["sources"] = [{"source": {"name": "sea.md"}, "document": ["A page about the sea."]}]
+    await answer.ask(PROMPT)
+    unsafe: list[Body] = [
+        {"sources": [{"document": [UNSAFE]}]},
+        {"sources": UNSAFE},
+        {"sources": {"document": [UNSAFE]}},
+    ]
+    shown = await answer.show([*unsafe, *spoken("plain", CALM)])
+    assert not leaks(shown)
+    assert said(shown) == CALM
 
 
 async def test_the_words_of_a_failed_model_server_are_judged(

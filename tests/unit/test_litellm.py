@@ -78,6 +78,15 @@ def call(arguments: Any) -> dict[str, Any]:
         ([user(BREAD), assistant("First, the bomb.")], REFUSED),
         ([{"role": "odd", "content": BOMB}], REFUSED),
         ([user({"odd": BREAD})], NONE),
+        ([user({"odd": BOMB})], REFUSED),
+        ([user([BREAD, BOMB])], REFUSED),
+        ([user([{"type": "tool_result", "content": [{"type": "text", "text": BOMB}]}])], REFUSED),
+        ([user([{"type": "document", "source": {"type": "text", "data": BOMB}}])], REFUSED),
+        ([user(BREAD), assistant(None, tool_calls=call("bomb"))], REFUSED),
+        ([user(BREAD), assistant("Well,", reasoning_content=BOMB)], REFUSED),
+        ([user(BREAD), assistant(None, refusal=BOMB)], REFUSED),
+        ([user([{"type": "thinking", "thinking": BREAD, "signature": "bombBOMB1234" * 8}])], NONE),
+        ([user([{"type": "input_audio", "input_audio": {"data": "bomb", "format": "wav"}}, BREAD])], NONE),
     ],
 )
 def test_everything_new_in_a_request_is_judged(ask: Ask, messages: list[dict[str, Any]], reply: dict[str, Any]) -> None:

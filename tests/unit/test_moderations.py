@@ -165,7 +165,11 @@ def test_without_a_verdict_there_is_an_error_and_no_result(
         ({"messages": [{"role": "system", "content": "a"}]}, "messages[0].role", "must be user or assistant"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content", "string"),
         ({"messages": [{"role": "user", "content": [{"type": "file"}]}]}, "messages[0].content[0]", "text part"),
-        ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls", "calls tools"),
+        *(
+            ({"messages": [{"role": "assistant", "content": "a", name: value}]}, f"messages[0].{name}", "is not read")
+            for name, value in (("tool_calls", [{}]), ("function_call", {"name": "f"}), ("reasoning", "b"))
+        ),
+        ({"messages": [{"role": "assistant", "content": "a", "refusal": "b"}]}, "messages[0].refusal", "is not read"),
     ],
 )
 def test_the_error_of_a_malformed_request_names_the_wrong_field(

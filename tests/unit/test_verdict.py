@@ -10,6 +10,10 @@ SAFE = Verdict(severity=Severity.SAFE)
 def test_a_safe_prompt_is_read() -> None:
     assert parse_reply("Safety: Safe\nCategories: None", "prompt") == SAFE
     assert parse_reply("Safety: Safe\n\nCategories: None\n", "prompt") == SAFE
+    assert parse_reply("Categories: None\nSafety: Safe", "prompt") == SAFE
+    assert parse_reply("Safety : Safe\r\n\t Categories:\u00a0None", "prompt") == SAFE
+    # A reply that its server cut off.
+    assert parse_reply("Safety: Safe\nCategories:", "prompt") == SAFE
 
 
 def test_all_categories_of_an_unsafe_prompt_are_read() -> None:
@@ -64,6 +68,21 @@ def test_violent_is_not_found_inside_non_violent() -> None:
         "Safety: Safe\nRefusal: Maybe",
         "I think this is fine.\nSafety: Safe\nCategories: None",
         "Categories: None",
+        "**Safety:** Safe\n**Categories:** None",
+        "Safety：Safe\nCategories：None",
+        "安全性: 安全\n类别: 无",
+        "Safety: Unsafe\nCategories: 暴力",
+        "Safety: Safe Categories: None",
+        "Safety: Safe.",
+        "Safety: Saf",
+        "Safety:",
+        "Safety: Unsafe\nCategories: Non-violent Ill",
+        "Safety: Unsafe\nCategories: None, Violent",
+        "```\nSafety: Safe\nCategories: None\n```",
+        '"Safety: Safe"',
+        '{"Safety": "Safe"}',
+        "\ufeffSafety: Safe",
+        "Safety: Safe\x00",
     ],
 )
 def test_anything_else_is_an_unreadable_verdict(reply: str) -> None:

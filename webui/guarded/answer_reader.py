@@ -8,8 +8,17 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from moderation.answer.channels import Channel, Piece, Rank
-from webui.bodies import Body, object_or_empty, objects_in
-from webui.guarded.text_paths import TextPath, TooDeep, name_of, rebuilt, take_apart
+from webui.bodies import Body, listed, object_or_empty, objects_in
+from webui.guarded.choice import (
+    CONTENT_KEYS,
+    REASONING_KEYS,
+    finish_reason,
+    is_wordless,
+    part_said,
+    whole_said,
+    without_text,
+)
+from webui.guarded.text_paths import TextPath, name_of, rebuilt, take_apart
 from webui.guarded.tool_calls import ToolCall, ToolCalls, TooManyCalls
 from webui.guarded.usual_chunk import UsualChunk, usual_chunk
 from webui.json_text import PROSE_KEYS, find, is_text
@@ -20,10 +29,6 @@ _ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_
 # `output` and `type` there (its utils/middleware.py), and may act on others tomorrow.
 _FIGURES = ("usage", "timings")
 _SOURCES = ("citations", "search_results", "related_questions")
-_REASONING = frozenset(
-    ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "thinking_blocks", "thoughts")
-)
-_CONTENT = frozenset(("content", "refusal"))
 # Lists whose items are whole things, one after another, and no parts of one text.
 _WHOLE_ITEMS = frozenset(("annotations", "citations", "images", "files", "attachments", "search_results", "videos"))
 # The keys of pictures and sound in an answer.
@@ -36,9 +41,9 @@ _MOST_CHARS = 8 * 1024 * 1024
 _LABEL_CHARS = 2048
 # More channels than any answer has, tool calls included; those without calls are compared with each other.
 _MOST_CHANNELS = 512
-# Longer than any token; and as many alternatives as OpenAI's API gives.
-_LONGEST_TOKEN, _MOST_TOKENS = 64, 20
-_TOKEN_KEYS = {"token", "logprob", "bytes", "top_logprobs"}
+# No answer nests deeper, and each level costs a call.
+_DEEPEST = 48
+_HOLDERS = (dict, list)
 
 
 class AnswerUnreadable(Exception):
@@ -74,7 +79,8 @@ class AnswerReader:
         self._labels: dict[Channel, _Label | None] = {}
         self._cumulative: dict[Channel, str] = {}
         self._items: dict[tuple[int, str], Any] = {}
-        self._spoke: set[int] = set()
+        # The keys of each choice that came in deltas.
+        self._spoke: set[tuple[int, str]] = set()
         self._channels: set[Channel] = set()
         self._chars = 0
         self._usual: UsualChunk | None = None
@@ -106,6 +112,8 @@ class AnswerReader:
         return piece
 
     def _pieces_taken_apart(self, chunk: Body) -> Iterator[Piece]:
+        if _is_deep(chunk):
+            raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.")
         for key in _ENVELOPE:
             value = chunk.get(key)
             if key not in self.envelope and isinstance(value, str | int) and not find({key: value}).texts:
@@ -117,20 +125,13 @@ class AnswerReader:
             try:
                 found = self._pieces_of_choice(choice, number if isinstance(number, int) else position)
                 yield from map(self._counted, found)
-            except TooDeep:
-                raise AnswerUnreadable("The model server's answer is nested too deeply to be judged.") from None
             except TooManyCalls:
                 raise AnswerUnreadable("The model server's answer has more tool calls than can be judged.") from None
 
     def pieces_at_end(self) -> Iterator[Piece]:
         """What is of use only with the whole answer: tool calls, finish reasons, sources and figures."""
         for number in sorted({*self._calls, *self._function_calls}):
-            delta: Body = {}
-            if number in self._calls:
-                delta["tool_calls"] = self._calls[number].whole()
-            if number in self._function_calls:
-                delta["function_call"] = self._function_calls[number].whole()["function"]
-            yield Piece(payload={"choice": number, "delta": delta})
+            yield Piece(payload={"choice": number, "delta": self.calls_of(number)})
         for number, reason in self.finish.items():
             yield Piece(payload={"choice": number, "finish_reason": reason})
         for key, value in self.sources.items():
@@ -138,16 +139,26 @@ class AnswerReader:
         if top_level := self.figures | self.sources:
             yield Piece(payload={"top_level": top_level})
 
+    def calls_of(self, number: int) -> Body:
+        """The calls of one choice as they were judged, each whole, under the keys of a delta."""
+        calls: Body = {}
+        if number in self._calls:
+            calls["tool_calls"] = self._calls[number].whole()
+        if number in self._function_calls:
+            calls["function_call"] = self._function_calls[number].whole()["function"]
+        return calls
+
     @property
     def figures(self) -> Body:
         """Usage and timings. They hold no words, and words that are put among them are not passed on."""
         found = {key: value for key, value in self._top_level.items() if key in _FIGURES}
-        return {key: value for key, value in found.items() if not find({key: value}).texts}
+        return {key: value for key, value in found.items() if is_wordless(find({key: value}))}
 
     @property
     def sources(self) -> Body:
-        """Citations and the like, whose words are judged with the first choice."""
-        return {key: value for key, value in self._top_level.items() if key in _SOURCES}
+        """Citations and the like, whose words are judged with the first choice; without those that hold pictures."""
+        found = {key: value for key, value in self._top_level.items() if key in _SOURCES}
+        return {key: value for key, value in found.items() if not find(value).media}
 
     def delta_of(self, piece: Piece) -> Body:
         """The delta that says a text piece again."""
@@ -155,29 +166,30 @@ class AnswerReader:
         return object_or_empty(rebuilt(self._places[piece.channel], piece.text))
 
     def _pieces_of_choice(self, choice: Body, number: int) -> Iterator[Piece]:
-        said = _said(choice.get("delta"))
-        if said:
-            self._spoke.add(number)
-        cumulative = number not in self._spoke
-        if cumulative:
-            # The answer so far, or all of it at once. If there are deltas, it says nothing new.
-            said = _said(choice.get("message"))
-        for key, value in said.items():
-            if is_text(key):
-                yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
-            if key == "tool_calls":
-                yield from self._called(number, list(objects_in(value)), cumulative=cumulative)
-            elif key == "function_call":
-                call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
-                yield from call.add({"function": value})
-            elif key in _WHOLE_ITEMS:
-                yield from self._whole_items(number, key, value)
-            else:
-                yield from self._grown(number, key, value, cumulative=cumulative)
-        if reason := choice.get("finish_reason"):
-            self.finish[number] = reason if isinstance(reason, str) and not is_text(reason) else "stop"
-        if extras := without_text(choice, said):
+        part, whole = part_said(choice), whole_said(choice)
+        self._spoke.update((number, key) for key in part)
+        # The answer so far, or all of it at once. What comes in deltas, it only repeats.
+        new = {key: value for key, value in whole.items() if (number, key) not in self._spoke}
+        for said, cumulative in ((part, False), (new, True)):
+            for key, value in said.items():
+                yield from self._pieces_of_value(number, key, value, cumulative=cumulative)
+        if reason := finish_reason(choice):
+            self.finish[number] = reason
+        if extras := without_text(choice, {**new, **part}):
             yield Piece(payload={"choice": number, "extras": extras})
+
+    def _pieces_of_value(self, number: int, key: str, value: Any, *, cumulative: bool) -> Iterator[Piece]:
+        if is_text(key):
+            yield Piece(Channel(number, Rank.ASIDE, 0, "keys"), f"{key}\n")
+        if key == "tool_calls":
+            yield from self._called(number, list(objects_in(listed(value))), cumulative=cumulative)
+        elif key == "function_call":
+            call = self._function_calls.setdefault(number, ToolCall(number, -1, "function"))
+            yield from call.add({"function": value})
+        elif key in _WHOLE_ITEMS:
+            yield from self._whole_items(number, key, value)
+        else:
+            yield from self._grown(number, key, value, cumulative=cumulative)
 
     def _called(self, number: int, pieces: list[Body], *, cumulative: bool) -> Iterator[Piece]:
         if cumulative:
@@ -233,38 +245,15 @@ class AnswerReader:
             yield Piece(channel, text, is_label=self._labels.get(channel) is not None)
 
 
-def _said(value: Any) -> Body:
-    """The role is said once, in the first chunk that goes out."""
-    said = object_or_empty(value)
-    return {key: item for key, item in said.items() if key != "role" and item not in (None, "", [], {})}
-
-
 def _rank_of(path: TextPath) -> Rank:
     keys = {step.key for step in path}
-    if keys & _REASONING:
+    if keys & REASONING_KEYS:
         return Rank.REASONING
-    return Rank.CONTENT if path[0].key in _CONTENT else Rank.OTHER
+    return Rank.CONTENT if path[0].key in CONTENT_KEYS else Rank.OTHER
 
 
-def without_text(choice: Body, said: Body) -> Body:
-    """What a choice holds next to its words, as far as it holds no words: severities, token ids, probabilities."""
-    known = ("index", "delta", "message", "finish_reason", "logprobs")
-    others = {key: value for key, value in choice.items() if key not in known and value is not None}
-    extras = {key: value for key, value in others.items() if not find({key: value}).texts}
-    logprobs = choice.get("logprobs")
-    return {**extras, "logprobs": logprobs} if _is_about(logprobs, said) else extras
-
-
-def _is_about(logprobs: Any, said: Body) -> bool:
-    """Whether log-probabilities tell of what was said, and of nothing else but single tokens in its place."""
-    parts = object_or_empty(logprobs)
-    tokens = parts.get("content")
-    if not isinstance(tokens, list) or parts.get("refusal") or not parts.keys() <= {"content", "refusal"}:
-        return False
-    others = [top for token in objects_in(tokens) for top in objects_in(token.get("top_logprobs"))]
-    if len(others) > _MOST_TOKENS * len(tokens) or any(len(str(top.get("token"))) > _LONGEST_TOKEN for top in others):
-        return False
-    if not all(token.keys() <= _TOKEN_KEYS for token in (*objects_in(tokens), *others)):
-        return False
-    texts = [value for value in said.values() if isinstance(value, str)]
-    return "".join(str(token.get("token")) for token in objects_in(tokens)) in ("".join(texts), *texts)
+def _is_deep(holder: Any, levels: int = _DEEPEST) -> bool:
+    for inner in holder.values() if isinstance(holder, dict) else holder:
+        if isinstance(inner, _HOLDERS) and (levels == 0 or _is_deep(inner, levels - 1)):
+            return True
+    return False

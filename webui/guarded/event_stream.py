@@ -1,7 +1,8 @@
 """Server-sent events as model servers send them: by the standard, and as tolerantly as clients that people use.
 
-Read in any of these ways: lines that end in LF, CR or CRLF, a byte order mark, comments, pings, several `data:` lines
-in one event, events without an empty line between them, JSON lines without `data:`, one JSON value instead of a stream.
+Read in any of these ways: lines that end in LF, CR or CRLF, a byte order mark, comments, pings, log lines, several
+`data:` lines in one event, several values in one `data:` line, events without an empty line between them, JSON lines
+without `data:`, one JSON value instead of a stream, bytes that are no UTF-8.
 """
 
 import json
@@ -10,10 +11,13 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_FIELD = re.compile(rb"(data|event|id|retry):? ?")
+# A proxy may put `data:` before a line that has it.
+_FIELD = re.compile(rb"\s*(data|event|id|retry)\b(?::\s*data)*:? ?", re.IGNORECASE)
 _DONE = b"[DONE]"
 _USUAL_BEGINNING = b"data: {"
 _JSON_BEGINS = (b"{", b"[")
+_DECODER = json.JSONDecoder()
+_BETWEEN_VALUES = re.compile(r"(?:\s|data:)*")
 # A picture of 12 MB as a data URL in one event; no server that answers in text comes near.
 _MOST_EVENT_BYTES = 16 * 1024 * 1024
 # Of a complete answer: a stream may not be endless.
@@ -50,7 +54,7 @@ class EventStream:
         """All events up to [DONE], or to the end of the reply.
 
         Raises:
-            StreamUnreadable: an event is too large or too deeply nested.
+            StreamUnreadable: an event is too large, too deeply nested, or broken, so that the answer would have a hole.
         """
         data: list[bytes] = []
         bare: list[bytes] = []
@@ -66,19 +70,24 @@ class EventStream:
                     yield event
                     continue
             field = _FIELD.match(line)
+            said = line[field.end() if field else 0 :].strip()
             events: list[Event] = []
+            if field and bare:
+                # What began like JSON was a line of a log, or JSON that has no end.
+                events, bare = self._read(bare, ""), []
             if not line:
-                events = self._read(data, name)
+                events = self._read_complete(data, name)
                 data, name = [], ""
-            elif bare or (field is None and line.lstrip()[:1] in _JSON_BEGINS):
+            elif field is None and said == _DONE:
+                self.done = True
+            elif field is None and (bare or said[:1] in _JSON_BEGINS):
                 # JSON without `data:`, on one line or more.
                 events = self._with_line(bare, line, "")
-            elif field and field[1] == b"event":
-                name = line[field.end() :].decode("utf-8", "replace").strip()
-            elif field and field[1] == b"data":
-                said = line[field.end() :].strip()
-                self.done = said == _DONE
-                events = self._read(data, name) if self.done else self._with_line(data, said, name)
+            elif field and field[1].lower() == b"event":
+                name = said.decode("utf-8", "replace")
+            elif field and field[1].lower() == b"data":
+                self.done = said.strip(b'"').upper() == _DONE
+                events += self._read_complete(data, name) if self.done else self._with_line(data, said, name)
             for event in events:
                 yield event
             if self.done:
@@ -104,12 +113,39 @@ class EventStream:
         if not text.strip():
             return []
         try:
-            return [Event(json.loads(text), name)]
+            return [Event(value, name) for value in _values(text)]
         except RecursionError:
             raise StreamUnreadable("The model server's answer is nested too deeply.") from None
         except ValueError:
             self.unreadable = self.unreadable or whole
-            return []
+            # Some servers say in plain words what went wrong.
+            return [Event(text.decode("utf-8", "replace"), name)] if whole and name == "error" else []
+
+    def _read_complete(self, data: list[bytes], name: str) -> list[Event]:
+        """The event in lines after which the server began another. Pings are left out, but no part of an answer."""
+        events = self._read(data, name)
+        if data and not events and data[0].startswith(b"{"):
+            raise StreamUnreadable("A part of the model server's answer cannot be read.")
+        return events
+
+
+def _values(text: bytes) -> list[Any]:
+    """The JSON values that a text begins with. Raises ValueError if it begins with none."""
+    try:
+        return [json.loads(text)]
+    except ValueError:
+        written, values, at = text.decode("utf-8", "replace"), list[Any](), 0
+    while at < len(written):
+        try:
+            value, end = _DECODER.raw_decode(written, at)
+        except ValueError:
+            if not values:
+                raise
+            break
+        values.append(value)
+        between = _BETWEEN_VALUES.match(written, end)
+        at = between.end() if between else end
+    return values
 
 
 def _usual_event(line: bytes) -> Event | None:

@@ -3,12 +3,17 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from webui.bodies import Body, object_or_empty, objects_in
+from webui.bodies import Body, listed, object_or_empty, objects_in
+from webui.guarded.choice import finish_reason
 from webui.guarded.event_stream import Event
 from webui.guarded.upstream import UpstreamFailed
 
 # Of a server's own words about its failure.
 _MOST_WORDS = 300
+# Where servers put them.
+_WORDS_KEYS = ("message", "detail", "msg", "error_message", "error_msg", "status_msg")
+_NO_COMPLETION = "The model server's answer cannot be read: it is no chat completion"
+_NOT_COMPLETE = "The model server ended before its answer was complete"
 
 
 def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
@@ -18,10 +23,11 @@ def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
         reply: what it sent.
         blanked: removes keys, which the server may quote.
     """
-    error = reply.get("error", reply) if isinstance(reply, dict) else reply
-    said = object_or_empty(error)
-    message = next((said[key] for key in ("message", "detail", "msg") if isinstance(said.get(key), str)), None)
-    return blanked(" ".join(str(message or error).split()))[:_MOST_WORDS]
+    # Google's API sends a list.
+    first = reply[0] if isinstance(reply, list) and reply else reply
+    error = first.get("error", first) if isinstance(first, dict) else first
+    words = _message_in(error) or str("" if error is None else error)
+    return blanked(" ".join(words.split()))[:_MOST_WORDS]
 
 
 def raise_error_in(reply: Any, event: str = "", blanked: Callable[[str], str] = str) -> None:
@@ -31,15 +37,29 @@ def raise_error_in(reply: Any, event: str = "", blanked: Callable[[str], str] = 
     error = value.get("error") or in_choices
     is_error = event == "error" or "error" in (value.get("object"), value.get("type"))
     if error or (is_error or ("detail" in value and "choices" not in value)):
-        words = server_words({"error": error} if error else value, blanked)
+        words = server_words({"error": error} if error else reply, blanked)
         raise UpstreamFailed("The model server failed", 502, words)
 
 
-def checked_completion(reply: Any) -> Body:
+def checked_completion(reply: Any, blanked: Callable[[str], str] = str) -> Body:
     """An unstreamed answer, if it has at least one choice. Raises UpstreamFailed."""
     if not list(objects_in(object_or_empty(reply).get("choices"))):
-        raise UpstreamFailed("The model server's answer is no chat completion.", 502)
+        raise _failure(_NO_COMPLETION, reply, blanked)
     return object_or_empty(reply)
+
+
+def _failure(message: str, reply: Any, blanked: Callable[[str], str]) -> UpstreamFailed:
+    """The failure, with what the server says in place of an answer, if that is a message."""
+    words = server_words(reply, blanked) if _message_in(reply) else ""
+    return UpstreamFailed(message if words else f"{message}.", 502, words)
+
+
+def _message_in(value: Any) -> str:
+    """The message of an error, wherever a server puts it; empty if there is none."""
+    said = object_or_empty(value)
+    inner = (*map(object_or_empty, said.values()), *objects_in(said.get("errors")), *objects_in(said.get("detail")))
+    texts = (each.get(key) for each in (said, *inner) for key in _WORDS_KEYS)
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 class ChunkReader:
@@ -52,6 +72,7 @@ class ChunkReader:
     def __init__(self, blanked: Callable[[str], str] = str) -> None:
         self._blanked = blanked
         self._complete = self._has_choices = self._answered = False
+        self._odd: Body = {}
 
     async def chunks(self, events: AsyncIterator[Event]) -> AsyncIterator[Body]:
         """The chunks.
@@ -61,15 +82,20 @@ class ChunkReader:
         """
         async for value, name in events:
             self._answered = True
-            raise_error_in(value, name, self._blanked)
-            chunk = object_or_empty(value)
-            for choice in objects_in(chunk.get("choices")):
-                self._has_choices = True
-                self._complete = (
-                    self._complete or bool(choice.get("finish_reason")) or chunk.get("object") == "chat.completion"
-                )
-            if chunk:
-                yield chunk
+            # Some servers send several chunks, or an error, in a list.
+            for item in listed(value):
+                raise_error_in(item, name, self._blanked)
+                if chunk := object_or_empty(item):
+                    self._look_at(chunk)
+                    yield chunk
+
+    def _look_at(self, chunk: Body) -> None:
+        choices = list(objects_in(chunk.get("choices")))
+        is_end = chunk.get("object") == "chat.completion" or any(map(finish_reason, choices))
+        self._complete = self._complete or (bool(choices) and is_end)
+        self._has_choices = self._has_choices or bool(choices)
+        if not choices and not self._odd:
+            self._odd = chunk
 
     def check_whole(self, *, done: bool, unreadable: bool) -> None:
         """Raises UpstreamFailed if the answer was not complete, or none at all.
@@ -81,5 +107,5 @@ class ChunkReader:
         if self._has_choices and (self._complete or done):
             return
         if self._has_choices or not (self._answered or unreadable):
-            raise UpstreamFailed("The model server ended before its answer was complete. Please try again.", 502)
-        raise UpstreamFailed("The model server's answer cannot be read: it is no chat completion.", 502)
+            raise _failure(_NOT_COMPLETE, self._odd, self._blanked)
+        raise _failure(_NO_COMPLETION, self._odd, self._blanked)

@@ -8,12 +8,6 @@ from webui.json_text import MEDIA_PARTS, PROSE_KEYS, is_blob, is_text, media_of
 _LABELS = frozenset(
     ("type", "id", "index", "format", "role", "object", "status", "signature", "data", "mime_type", "detail", "item_id")
 )
-# No answer nests deeper, and each level costs a call.
-_DEEPEST = 40
-
-
-class TooDeep(Exception):
-    """A value is nested deeper than any answer."""
 
 
 class Step(NamedTuple):
@@ -43,11 +37,7 @@ class Leaves(NamedTuple):
 
 
 def take_apart(key: str, value: Any) -> Leaves:
-    """The texts in a value and what is left without them.
-
-    Raises:
-        TooDeep
-    """
+    """The texts in a value and what is left without them. Each level costs a call."""
     if _is_label(key, value):
         return Leaves([], [], {}, value, True)
     found = Leaves([], [], {}, None, False)
@@ -69,8 +59,6 @@ def rebuilt(path: TextPath, text: str) -> Any:
 
 
 def _without_texts(found: Leaves, path: TextPath, value: Any) -> tuple[Any, bool]:
-    if len(path) > _DEEPEST:
-        raise TooDeep
     if isinstance(value, str):
         return _without_text(found, path, value)
     if isinstance(value, list):

@@ -57,8 +57,8 @@ class ToolCall:
             self._text.add(text)
             yield self._piece(1, "text", text)
         known = ("name", _TEXT_OF[self._kind])
-        others = {key: value for key, value in piece.items() if key not in ("index", self._kind) and value is not None}
-        more = {key: value for key, value in said.items() if key not in known and value is not None}
+        others = _sayable({key: value for key, value in piece.items() if key not in ("index", self._kind)})
+        more = _sayable({key: value for key, value in said.items() if key not in known})
         for key, value in others.items():
             if self._fields.get(key) != value:
                 # Some servers give every piece an id of its own: the first one stays.
@@ -97,7 +97,7 @@ class ToolCalls:
         Raises:
             TooManyCalls
         """
-        for position, piece in enumerate(pieces):
+        for position, piece in enumerate(map(_nested, pieces)):
             yield from self._call_of(piece, position).add(piece)
 
     def whole(self) -> list[Body]:
@@ -108,7 +108,7 @@ class ToolCalls:
         index, number = piece.get("index"), piece.get("id")
         by_id = next((call for call in self._calls if number and call.id == number), None)
         # Without an index, the id tells calls apart; without both, the place in the list.
-        key = index if isinstance(index, int) else f"position {position}"
+        key = index if isinstance(index, int | str) else f"position {position}"
         known = by_id or self._by_place.get(key)
         if known is None or (by_id is None and _begins_another(piece, known)):
             known = self._new(piece)
@@ -123,13 +123,26 @@ class ToolCalls:
         return self._calls[-1]
 
 
+def _nested(piece: Body) -> Body:
+    """The piece with name and arguments where OpenAI has them, also if its server puts them next to the id."""
+    flat = {key: piece[key] for key in ("name", "arguments") if key in piece}
+    if not flat or any(kind in piece for kind in _TEXT_OF):
+        return piece
+    return {**{key: value for key, value in piece.items() if key not in flat}, "function": flat}
+
+
+def _sayable(fields: Body) -> Body:
+    """The fields that say something. Some servers repeat all of them empty; pictures have no place in a call."""
+    return {key: value for key, value in fields.items() if value not in (None, "") and not find(value).media}
+
+
 def _begins_another(piece: Body, known: ToolCall) -> bool:
     """Whether a piece at the place of a call belongs to another one: some servers give all calls one place, or none."""
     name = _name_of(piece)
     if not name or not known.name:
         return False
     # With an index, a name may come in two parts; other servers give every piece an id of its own.
-    is_separate = not isinstance(piece.get("index"), int) or bool(piece.get("id") and known.id)
+    is_separate = not isinstance(piece.get("index"), int | str) or bool(piece.get("id") and known.id)
     return known.is_complete() or (is_separate and name != known.name)
 
 

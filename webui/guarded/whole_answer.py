@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from moderation.answer.channels import Channels
 from webui.bodies import Body, object_or_empty, objects_in
-from webui.guarded.answer_reader import AnswerReader, without_text
+from webui.guarded.answer_reader import AnswerReader
+from webui.guarded.choice import part_said, whole_said, without_text
+from webui.json_text import is_text
 
 
 class WholeChoice(NamedTuple):
@@ -35,14 +37,16 @@ class WholeAnswer:
             reader = AnswerReader() if position else self._reader
             said = {} if position else {key: value for key, value in reply.items() if key != "choices"}
             channels = Channels()
-            for piece in (*reader.pieces_of({**said, "choices": [{**choice, "index": 0}]}), *reader.pieces_at_end()):
+            message = whole_said(choice) or part_said(choice)
+            read = {**choice, "index": 0, "message": message, "delta": None, "text": None}
+            for piece in (*reader.pieces_of({**said, "choices": [read]}), *reader.pieces_at_end()):
                 if piece.channel is not None:
                     channels.append(piece.channel, piece.text, is_label=piece.is_label)
             number = choice.get("index")
             number = number if isinstance(number, int) else position
             media = list(reader.media | dict.fromkeys(channels.media))
-            message = _message(choice)
-            body = {"index": number, "message": message, "finish_reason": reader.finish.get(0, "stop")}
+            sent = {**_empty_fields(choice), **message, **_calls(reader), "role": "assistant"}
+            body = {"index": number, "message": sent, "finish_reason": reader.finish.get(0, "stop")}
             body |= without_text(choice, message)
             self.choices.append(WholeChoice(number, channels.reading().text, media, body))
 
@@ -53,5 +57,15 @@ class WholeAnswer:
         return {**self._reader.envelope, "choices": list(choices), **more}
 
 
-def _message(choice: Body) -> Body:
-    return {**object_or_empty(choice.get("message") or choice.get("delta")), "role": "assistant"}
+def _empty_fields(choice: Body) -> Body:
+    """The fields of a message that say nothing, as a client may expect them: a call's content is null."""
+    message = object_or_empty(choice.get("message") or choice.get("delta"))
+    return {key: value for key, value in message.items() if not value and not is_text(key)}
+
+
+def _calls(reader: AnswerReader) -> Body:
+    """The calls of the choice that was read. Only pieces of a stream have an index."""
+    calls = reader.calls_of(0)
+    for call in calls.get("tool_calls", ()):
+        del call["index"]
+    return calls
