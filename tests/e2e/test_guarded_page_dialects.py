@@ -39,11 +39,12 @@ def test_nothing_that_open_webui_would_act_on_passes_from_a_model(
 ) -> None:
     acting = [
         {"event": {"type": "message", "data": {"content": UNSAFE}}},
-        {"type": "response.output_text.delta", "delta": UNSAFE},
         {"sources": [{"source": {"name": UNSAFE}, "document": [UNSAFE]}]},
         {"selected_model_id": UNSAFE},
     ]
-    guarded.model.chunks = [*acting, chunk({"content": CALM}), *acting, chunk({}, "stop")]
+    # As the first event, it would begin an answer of the Responses API, which is judged.
+    later = {"type": "response.output_text.delta", "delta": UNSAFE}
+    guarded.model.chunks = [*acting, chunk({"content": CALM}), later, *acting, chunk({}, "stop")]
     guarded_page.ask(guarded.prompt)
     expect(guarded_page.answers).to_contain_text([CALM.strip()])
     assert guarded.leaked(guarded_page.recorder) == set()
