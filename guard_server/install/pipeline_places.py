@@ -37,12 +37,10 @@ class PipelineFile:
         return f"{self.plugin} in the Pipelines server"
 
     def read(self, client: WebuiClient) -> Any:
-        return True if any(self._looks(client)) else None
+        return True if any(self.looks(client)) else None
 
-    def is_in_all_workers(self, client: WebuiClient) -> bool:
-        return all(self._looks(client))
-
-    def _looks(self, client: WebuiClient) -> list[bool]:
+    def looks(self, client: WebuiClient) -> list[bool]:
+        """Whether it is there, by the workers that answer."""
         index = _index(client, self.server)
         lists = from_all_workers(lambda: client.get("/api/v1/pipelines/", urlIdx=index)["data"])
         return [self.plugin in {one["id"] for one in listed} for listed in lists]
@@ -58,7 +56,7 @@ class PipelineFile:
         self._forget(client)
         for _ in range(UPLOADS):
             self._delete(client)
-            if not any(self._looks(client)):
+            if not any(self.looks(client)):
                 return
             # The worker that deletes a file ends the plugin, and no other one can: its file has to be there again.
             self.upload(client, plugin_file(self.plugin).text)

@@ -91,7 +91,7 @@ class Upload:
     closing: tuple[ConnectionSwitch, ...] = ()
 
     def is_done(self, client: WebuiClient) -> bool:
-        return not self.replace and self.place.is_in_all_workers(client)
+        return not self.replace and all(self.place.looks(client))
 
     def do(self, client: WebuiClient) -> None:
         closed = {switch: switch.read(client) for switch in self.closing}
@@ -109,10 +109,11 @@ class Upload:
         """Until all workers have loaded it: an upload reaches one of them."""
         for _ in range(UPLOADS):
             self.place.upload(client, self.text)
-            if self.place.is_in_all_workers(client):
+            seen = self.place.looks(client)
+            if all(seen):
                 return
             # The server reports success for a file that it could not load, and moves it away.
-            if self.place.read(client) is None:
+            if not any(seen):
                 raise CannotInstall(
                     f"The Pipelines server could not load {self.place.plugin}.py.", "Its log has the reason."
                 )
