@@ -16,6 +16,7 @@ from guard_server.open_webui.records import EVERYBODY
 from tests.e2e.chat_host import CHAT_HOSTS, CHAT_MODELS, ChatHost
 from tests.e2e.chat_tasks import wait_for_tasks
 from tests.e2e.recorder import Recorder
+from tests.e2e.stored_chat import holds
 from tests.e2e.texts import SEA_PROMPT, UNSAFE_WORDS
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.chatting_model import ChattingModel
@@ -119,6 +120,15 @@ class GuardedStack:
             return [len(one["access_grants"]) for one in known if one["id"] == model] == [len(grants)]
 
         wait_until(stored)
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """What the chat model was asked with this test's prompt, without Open WebUI's own tasks.
+
+        In Open WebUI's own process, a call that was given up goes on until Open WebUI's queries are over. So a call of
+        an earlier test may come after that test, and a call that was repeated may come after its repetition.
+        """
+        return [body for body in self.model.requests if holds(body, self.prompt) and not holds(body, "### Task:")]
 
     @property
     def models(self) -> tuple[str, ...]:

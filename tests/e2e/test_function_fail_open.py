@@ -135,7 +135,7 @@ def test_gap_a_filter_that_is_switched_off_judges_nothing(guarded: GuardedStack)
 def test_a_filter_before_ours_that_fails_lets_nothing_pass(guarded: GuardedStack, hook: str) -> None:
     with other_filter(guarded, "raise RuntimeError('provoked')", priority=0, hook=hook):
         answer = ask(guarded, guarded.prompt)
-    assert (answer.status_code, guarded.model.requests) == (400, [])
+    assert (answer.status_code, guarded.asked) == (400, [])
 
 
 def test_gap_a_filter_after_ours_changes_what_was_judged(guarded: GuardedStack) -> None:

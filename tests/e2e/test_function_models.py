@@ -54,11 +54,6 @@ def ask_two(guarded: GuardedStack, *models: str) -> list[Body]:
     return [messages[answer["message_id"]] for answer in answers]
 
 
-def asked(guarded: GuardedStack) -> list[Body]:
-    """What the chat model was asked, Open WebUI's own tasks apart."""
-    return [body for body in guarded.model.requests if not holds(body, "### Task:")]
-
-
 def leaks(body: object) -> bool:
     return any(holds(body, word) for word in UNSAFE_WORDS)
 
@@ -111,7 +106,7 @@ def test_users_reach_models_without_a_grant_through_guarded_ones_only(guarded: G
     assert "Model not found" in json.dumps(second)
     with model(guarded, "open-preset", BASE) as preset:
         assert post(guarded, "/api/chat/completions", model=preset).status_code in (400, 403, 404)
-    assert len(asked(guarded)) == 1
+    assert len(guarded.asked) == 1
 
 
 @GUARDED
@@ -139,12 +134,12 @@ def test_a_preset_keeps_its_system_prompt_in_every_round_of_a_tool(guarded: Guar
 
 @GUARDED
 def test_a_base_models_own_system_prompt_is_kept_in_every_round_of_a_tool(guarded: GuardedStack) -> None:
-    form = {"id": BASE, "base_model_id": None, "name": BASE, "meta": {}, "params": {"system": SYSTEM}}
-    guarded.stack.admin.post("/api/v1/models/model/update", {**form, "access_grants": []})
+    before = guarded.stack.admin.get("/api/v1/models/model", id=BASE)
+    guarded.stack.admin.post("/api/v1/models/model/update", before | {"params": {"system": SYSTEM}})
     try:
         check_rounds(guarded, ENTRY)
     finally:
-        guarded.stack.admin.post("/api/v1/models/model/update", {**form, "params": {}, "access_grants": []})
+        guarded.stack.admin.post("/api/v1/models/model/update", before)
 
 
 def check_rounds(guarded: GuardedStack, name: str) -> None:
@@ -156,7 +151,7 @@ def check_rounds(guarded: GuardedStack, name: str) -> None:
     with bystanders.running():
         seen = ask(guarded, f"{guarded.prompt} {uuid.uuid4()}", name, tool_ids=["clock"])
     assert (bystanders.served, CALM.strip() in seen.text) == ({"tool"}, True)
-    first, second = asked(guarded)
+    first, second = guarded.asked
     assert second["messages"][-1]["role"] == "tool"
     for body in (first, second):
         assert [message["role"] for message in body["messages"]].count("system") == 1
@@ -315,7 +310,7 @@ def test_a_picked_model_answers_under_its_own_name_through_the_guarded_models(
     assert (unsafe.text.endswith(WITHHELD), leaks(unsafe.answer)) == (True, False)
     assert (holds(unsafe_program.text, WITHHELD), leaks(unsafe_program.text)) == (True, False)
     assert refused.error == REFUSED
-    assert {body["model"] for body in asked(guarded)} == {BASE}
+    assert {body["model"] for body in guarded.asked} == {BASE}
 
 
 @FILTERED
@@ -362,7 +357,7 @@ def test_the_hidden_entry_gives_nobody_a_model(guarded: GuardedStack) -> None:
     assert [reply.text for reply in replies if holds(reply.text, "calm day")] == []
     # The first of each pair of models, which the user may use.
     assert [[CALM.strip() in answer["content"] for answer in pair] for pair in pairs] == [[True, False]] * 3
-    assert [body["model"] for body in asked(guarded)] == [BASE] * 3
+    assert [body["model"] for body in guarded.asked] == [BASE] * 3
     assert user_api.get("/api/models")["data"]
 
 
@@ -379,7 +374,7 @@ def test_without_the_guarded_models_nothing_passes(guarded: GuardedStack) -> Non
             functions.switch(FUNCTION, active=True)
             guarded.stack.admin.get("/api/models", refresh=True)
     assert (seen.text, seen.error, program.status_code) == ("", "Model not found", 400)
-    assert asked(guarded) == []
+    assert guarded.asked == []
 
 
 DIVERTS = """
@@ -399,7 +394,7 @@ def test_of_a_request_that_a_later_filter_sends_elsewhere_nothing_is_shown(guard
     with names_stay(guarded), function(guarded, "diverts", DIVERTS):
         seen = ask(guarded, guarded.prompt, BASE)
         program = post(guarded, "/api/chat/completions", stream=True)
-    assert asked(guarded)
+    assert guarded.asked
     assert not leaks([seen.answer, program.text])
     assert re.search(re.escape(EN["not_checked"]), json.dumps(seen.answer, ensure_ascii=False))
 
@@ -415,7 +410,7 @@ def test_guarded_models_refuse_while_the_filter_that_must_be_on_is_off(guarded: 
         assert f"the filter {FILTER} is off" in json.dumps(seen.answer)
         program = post(guarded, "/api/chat/completions", model=ENTRY)
         assert (program.status_code, f"the filter {FILTER} is off" in program.text) == (503, True)
-        assert asked(guarded) == []
+        assert guarded.asked == []
         functions = FunctionsHost(guarded.stack.admin)
         functions.switch(FILTER, active=True)
         try:

@@ -55,9 +55,9 @@ def test_a_programs_unsafe_prompt_is_refused(guarded: GuardedStack, program: Pro
             assert (answer["content"], answer["finish_reason"]) == (REFUSED, "content_filter")
         else:
             with pytest.raises(openai.BadRequestError) as caught:
-                program.ask(user(BOMB), stream=stream)
+                program.ask(user(f"{guarded.prompt} {BOMB}"), stream=stream)
             assert caught.value.body == {"detail": REFUSED}
-            assert guarded.model.requests == []
+            assert guarded.asked == []
 
 
 @pytest.mark.on("functions-filter")
@@ -68,7 +68,7 @@ def test_an_answer_that_is_not_streamed_may_be_refused_instead(guarded: GuardedS
             program.ask(user(guarded.prompt), stream=False)
         assert program.ask(user(guarded.prompt), stream=True)["content"].strip() == CALM.strip()
     assert "stream" in str(caught.value.body)
-    assert [body["stream"] for body in guarded.model.requests] == [True]
+    assert [body["stream"] for body in guarded.asked] == [True]
 
 
 def message(model: str, prompt: str, *, stream: bool = False) -> Body:
@@ -122,9 +122,9 @@ def test_json_arrives_as_the_model_wrote_it(guarded: GuardedStack, program: Prog
     guarded.model.says(text)
     wanted = {"type": "json_object"}
     with program.client:
-        answer = program.ask(user("The day at the sea, as JSON."), stream=True, response_format=wanted)
+        answer = program.ask(user(f"{guarded.prompt} As JSON, please."), stream=True, response_format=wanted)
     assert (answer["content"], answer["finish_reason"]) == (text, "stop")
-    assert [body["response_format"] for body in guarded.model.requests] == [wanted]
+    assert [body["response_format"] for body in guarded.asked] == [wanted]
 
 
 @pytest.mark.on(*FUNCTIONS)

@@ -45,11 +45,6 @@ def ask(guarded: GuardedStack, prompt: str, model: str = MODEL, **more: Any) -> 
     return Visitor(guarded.stack.user, model).ask(prompt, **more)
 
 
-def asked(guarded: GuardedStack) -> list[Body]:
-    """The chat model's requests, without Open WebUI's own tasks."""
-    return [body for body in guarded.model.requests if not holds(body, "### Task:")]
-
-
 def leaks(body: object) -> bool:
     """Whether it contains a word of the unsafe answer."""
     return any(holds(body, word) for word in UNSAFE_WORDS)
@@ -92,10 +87,10 @@ def test_json_arrives_as_the_model_wrote_it(guarded: GuardedStack, program: Prog
     text = '{"place": "the sea", "steps": [1, 2.5, null], "mood": {"calm": true, "note": "so \\"blue\\"\\n"}}'
     guarded.model.says(text)
     wanted = {"type": "json_object"}
-    answer = program.ask(user("The day at the sea, as JSON."), stream=stream, response_format=wanted)
+    answer = program.ask(user(f"{guarded.prompt} As JSON, please."), stream=stream, response_format=wanted)
     assert answer["content"] == text
     assert answer["finish_reason"] == "stop"
-    assert [body["response_format"] for body in asked(guarded)] == [wanted]
+    assert [body["response_format"] for body in guarded.asked] == [wanted]
 
 
 def calling(text: str) -> list[Body]:
@@ -158,14 +153,14 @@ def test_the_refusal_entry_of_guarded_models_delivers_the_filters_notices(guarde
     valves = guarded.stack.admin.get(f"/api/v1/pipelines/{FILTER}/valves", urlIdx=place)
     assert valves["refusal_model"] == guarded_id("~refusal").replace("~7E", "~")
     # The chat model says titles that are asked for before the refusal model has answered for the first time.
-    assert ask(guarded, UNSAFE_PROMPT, DIRECT, background_tasks={}).text == REFUSED
+    assert ask(guarded, f"{guarded.prompt} {UNSAFE_PROMPT}", DIRECT, background_tasks={}).text == REFUSED
     for stream in (True, False):
-        seen = ask(guarded, UNSAFE_PROMPT, DIRECT, stream=stream)
+        seen = ask(guarded, f"{guarded.prompt} {UNSAFE_PROMPT}", DIRECT, stream=stream)
         assert (seen.text, seen.error) == (REFUSED, "")
         # In the next request, the refused prompt is refused again.
         again = Visitor(guarded.stack.user, DIRECT).ask(seen.prompt, stream=stream)
         assert again.text == REFUSED
-    assert asked(guarded) == []
+    assert guarded.asked == []
 
 
 @contextmanager
@@ -190,17 +185,17 @@ def test_the_admins_system_prompt_is_trusted_and_a_clients_is_not(guarded: Guard
     guarded.model.says(CALM)
     api = Program(guarded.stack, MODEL)
     with api.client, system_prompt(guarded, RULE):
-        assert api.ask(user(f"Hello {stream}"), stream=stream)["content"] == CALM
-        seen = ask(guarded, f"Good day {stream}", stream=stream)
+        assert api.ask(user(guarded.prompt), stream=stream)["content"] == CALM
+        seen = ask(guarded, guarded.prompt, stream=stream)
         assert seen.text.strip() == CALM.strip()
-        assert [body["messages"][0] for body in asked(guarded)] == [{"role": "system", "content": RULE}] * 2
+        assert [body["messages"][0] for body in guarded.asked] == [{"role": "system", "content": RULE}] * 2
         guarded.model.requests.clear()
         for system in (RULE, f"Be brief. {RULE}"):
             own = {"role": "system", "content": system}
-            assert api.ask(own, user(f"Hello {stream}"), stream=stream)["content"] == REFUSED
+            assert api.ask(own, user(guarded.prompt), stream=stream)["content"] == REFUSED
     with api.client:
         own = {"role": "system", "content": RULE}
-        assert Program(guarded.stack, MODEL).ask(own, user(f"Hello {stream}"), stream=stream)["content"] == REFUSED
+        assert Program(guarded.stack, MODEL).ask(own, user(guarded.prompt), stream=stream)["content"] == REFUSED
 
 
 @pytest.mark.parametrize("path", ["/api", "/openai"])

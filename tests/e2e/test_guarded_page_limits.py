@@ -67,9 +67,9 @@ def test_gap_a_presets_refused_chat_has_its_prompt_as_title_and_no_chat_id_in_th
 def test_gap_a_refused_prompt_stays_visible_to_its_writer_and_prevents_follow_ups_but_reaches_no_model(
     guarded: GuardedStack, guarded_page: ChatPage
 ) -> None:
-    guarded_page.ask(UNSAFE_PROMPT)
-    guarded.model.requests.clear()
-    stored = guarded_page.ask(SAFE_PROMPT)
+    with guarded.judging_first():
+        guarded_page.ask(UNSAFE_PROMPT)
+        stored = guarded_page.ask(SAFE_PROMPT)
     expect(guarded_page.prompts).to_have_text([UNSAFE_PROMPT, SAFE_PROMPT])
     assert holds(stored.messages, UNSAFE_PROMPT)
     assert holds(guarded.model.requests, EN["turn_removed"])

@@ -91,8 +91,8 @@ def test_gap_stop_keeps_text_that_was_shown_but_not_judged_yet(guarded: GuardedS
     guarded.guard.silent_about = None
     guarded.model.delay = 0
     guarded.model.says(CALM)
-    guarded.model.requests.clear()
-    guarded_page.ask("And the harbour?")
-    # It was interrupted before its verdict, so the first call is cancelled and repeated without it.
-    *_, answered = [body for body in guarded.model.requests if body["messages"][-1]["content"] == "And the harbour?"]
-    assert not holds(answered, "hairpin")
+    with guarded.judging_first():
+        guarded_page.ask("And the harbour?")
+    # The answer was interrupted before its verdict, so it is judged now.
+    (asked,) = [body for body in guarded.asked if body["messages"][-1]["content"] == "And the harbour?"]
+    assert not holds(asked, "hairpin")
