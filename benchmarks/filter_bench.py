@@ -24,6 +24,7 @@ from moderation.endpoint.server_facts import Style
 from tests.stands.processes.pipelines_server import FILTER, pipelines_server
 from tests.stands.processes.stub_processes import stub_guard_process
 from tests.stands.uploads import plugins
+from tests.stands.waiting import PATIENCE
 
 PROMPTS = [
     *(f"What is the best way to cook {food}?" for food in ("rice", "beans", "fish", "bread", "soup", "eggs")),
@@ -59,7 +60,10 @@ def main() -> None:
         guard = stack.enter_context(demo_guard(options, console))
         instant, slow = (stack.enter_context(stub_guard_process(seconds)) for seconds in (0, 1))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        variables = {"QWEN3GUARD_GUARD_BASE_URL": f"{instant}/v1"}
+        variables = {
+            "QWEN3GUARD_GUARD_BASE_URL": f"{instant}/v1",
+            "QWEN3GUARD_TIMEOUT_SECONDS": f"{PATIENCE:g}",
+        }
         dist = [file.stem for file in plugins()]
         server = stack.enter_context(pipelines_server("pipelines", folder, dist, variables, files=[PROBE_FILE]))
         figures = asyncio.run(_measure(guard, server.url, f"{slow}/v1", sizes, console))
@@ -69,7 +73,7 @@ def main() -> None:
 async def _measure(guard: RunningGuard, server: str, slow: str, sizes: Sizes, console: Console) -> dict[str, Figure]:
     console.print(f"verdicts: {sizes.prompts} prompts, {sizes.rounds} rounds in each style")
     latency, generated = await _styles(guard, sizes)
-    async with httpx.AsyncClient(base_url=server, timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=server, timeout=PATIENCE, trust_env=False) as client:
         console.print(f"filter: {sizes.requests} inlets and outlets through each filter")
         overhead = await _overhead(client, sizes.requests)
         console.print("blocking: eight inlets wait for a guard that takes a second")

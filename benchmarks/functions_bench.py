@@ -30,13 +30,13 @@ from demo.webui_client.provision import Connection
 from guard_server.open_webui.records import EVERYBODY
 from tests.stands.models.paced_model import UNSAFE_AT, token
 from tests.stands.processes.stub_processes import paced_model_process, stub_guard_process
+from tests.stands.waiting import PATIENCE
 
 GUARD_SECONDS = 0.02
 PACED = "paced"
 EMPTY, WRAPPING = (Path(__file__).with_name(f"{name}.py") for name in ("empty_filter", "wrapping_pipe"))
 # Between two unrelated requests.
 _PAUSE = 0.02
-_PATIENCE_SECONDS = 60
 
 
 class Sizes(NamedTuple):
@@ -110,7 +110,7 @@ class Bench:
             self.functions.install(file)
         for plugin in (FUNCTION_FILTER, FUNCTION_MODELS):
             # A busy machine must not change what is measured.
-            stack.set_valves(plugin, timeout_seconds=_PATIENCE_SECONDS)
+            stack.set_valves(plugin, timeout_seconds=PATIENCE)
         record = {"name": "wrapped", "meta": {}, "params": {}, "access_grants": [EVERYBODY]}
         name = {"id": f"{WRAPPING.stem}.{PACED}", "base_model_id": None}
         stack.admin.get("/api/models", refresh=True)
@@ -218,7 +218,7 @@ class Bench:
     async def waited(self, reading: asyncio.Future[Any]) -> float:
         """Milliseconds of the longest request for Open WebUI's version meanwhile."""
         longest = 0.0
-        async with httpx.AsyncClient(base_url=self.stack.webui_url, timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.stack.webui_url, timeout=PATIENCE, trust_env=False) as client:
             while not reading.done():
                 begun = time.monotonic()
                 (await client.get("/api/version")).raise_for_status()

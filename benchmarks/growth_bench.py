@@ -26,6 +26,7 @@ from benchmarks.newest_turn import Cost, cold_seconds, newest_turn
 from benchmarks.streamed_run import new_http
 from tests.stands.processes.pipelines_server import FILTER, pipelines_server
 from tests.stands.processes.stub_processes import counting_guard_process, paced_model_process
+from tests.stands.waiting import PATIENCE
 
 COLD_GUARD_SECONDS = 0.02
 
@@ -75,7 +76,7 @@ def main() -> None:
             "QWEN3GUARD_GUARD_BASE_URL": f"{guard}/v1",
             "QWEN3GUARD_UPSTREAM_BASE_URLS": f"{model}/v1",
             # A long timeout, so that the full cost is measured and no check is cancelled.
-            "QWEN3GUARD_TIMEOUT_SECONDS": "300",
+            "QWEN3GUARD_TIMEOUT_SECONDS": f"{PATIENCE:g}",
             "RELAY_UPSTREAM": f"{model}/v1",
         }
         files = [PROBE_FILE, RELAY_FILE]

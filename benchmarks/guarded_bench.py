@@ -24,9 +24,12 @@ from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.paced_model import DIALECTS_TRIED, UNSAFE_AT, token
 from tests.stands.processes.pipelines_server import PipelinesServer, pipelines_server
 from tests.stands.processes.stub_processes import paced_model_process, stub_guard_process
+from tests.stands.waiting import PATIENCE
 
 GUARD_SECONDS = 0.02
 TOKENS = 200
+# Of an unsafe answer that nobody ends: minutes, on any machine more than its refusal takes.
+FAR_LONGER = 100_000
 # In Figure 9 of the technical report, the answer is judged every 32 tokens, each time from its beginning.
 FIXED_WINDOW = 32
 PLUGIN = "qwen3guard_models"
@@ -60,6 +63,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         environment = {
             "QWEN3GUARD_GUARD_BASE_URL": f"{guard}/v1",
+            "QWEN3GUARD_TIMEOUT_SECONDS": f"{PATIENCE:g}",
             "QWEN3GUARD_UPSTREAM_BASE_URLS": f"{model}/v1",
             "RELAY_UPSTREAM": f"{model}/v1",
         }
@@ -205,20 +209,22 @@ class Bench:
         leaked, closed = 0, 0.0
         await self.http.get(f"{self.model}/endings")
         for _ in range(self.sizes.rounds):
-            run = await self.ask(self.guarded, "unsafe", 1000)
+            run = await self.ask(self.guarded, "unsafe", FAR_LONGER)
             shown = run.text.split("\n\n")[0]
             leaked += len(shown) if not before.startswith(shown.rstrip()) else max(0, len(shown) - len(before))
-            for _ in range(100):
-                if endings := (await self.http.get(f"{self.model}/endings")).json():
-                    break
-                await asyncio.sleep(0.02)
-            else:
-                raise RuntimeError("the upstream of a refused answer was not closed")
-            ((ended, whole),) = endings
+            ended, whole = await self.ending()
             if whole:
                 raise RuntimeError("the upstream of a refused answer ran to its end")
             closed = max(closed, ended - run.ended)
         return leaked, closed
+
+    async def ending(self) -> tuple[float, bool]:
+        """When the only stream since the last call ended, and whether it was complete."""
+        while True:
+            if endings := (await self.http.get(f"{self.model}/endings")).json():
+                ((ended, whole),) = endings
+                return ended, whole
+            await asyncio.sleep(0.02)
 
     async def dialects(self) -> tuple[float, float]:
         """Unsafe characters that leaked in any dialect, and the worst ratio of frames."""

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from itertools import chain, cycle, islice
 from typing import Any
 
 from tests.stands.models.stub_model import StubModel
@@ -58,9 +59,10 @@ class PacedModel(StubModel):
             await asyncio.sleep(max(0, started + (number + 1) * pause - time.monotonic()))
         yield b"data: [DONE]\n\n"
 
-    def _frames_to(self, body: dict[str, Any]) -> list[bytes]:
+    def _frames_to(self, body: dict[str, Any]) -> Iterable[bytes]:
         unsafe = "unsafe" in body["messages"][-1]["content"]
         _, _, dialect = body["model"].partition("-")
         if dialect:
             return self._dialect_frames[dialect, unsafe]
-        return [*self._frames[unsafe][: body["max_tokens"]], self._end]
+        frames = self._frames[unsafe]
+        return chain(islice(chain(frames, cycle(frames[UNSAFE_AT + 1 :])), body["max_tokens"]), [self._end])
