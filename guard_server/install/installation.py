@@ -9,7 +9,7 @@ from guard_server.install import functions_plan, pipelines_plan
 from guard_server.install.options import HostKind, Options, Protect
 from guard_server.install.overview import overview
 from guard_server.install.plugin_files import FUNCTION_MODELS, PIPELINES_MODELS
-from guard_server.install.steps import Say, SetupStep, carry_out, undo
+from guard_server.install.steps import Say, SetupStep, carry_out, open_again, undo
 from guard_server.install.undo_record import UndoRecord, default_path
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import ModelRecord
@@ -35,6 +35,7 @@ def install(client: WebuiClient, options: Options, record: UndoRecord, say: Say,
         WebuiError
     """
     client.check_admin()
+    _open_again(client, record, say, dry_run=dry_run)
     say(f"Looking at {client.url}")
     seen = survey(client)
     for line in overview(seen, options):
@@ -70,6 +71,7 @@ def uninstall(client: WebuiClient, record: UndoRecord, say: Say, *, dry_run: boo
             f"There is no record of an installation at {record.path}.",
             "Name its file with --record, or remove the plugins by hand: docs/functions.md, docs/guarded-models.md.",
         )
+    _open_again(client, record, say, dry_run=dry_run)
     if not record.changes():
         if not dry_run:
             record.remove()
@@ -93,6 +95,13 @@ def uninstall(client: WebuiClient, record: UndoRecord, say: Say, *, dry_run: boo
         else "Everything is as before. The audit files stay."
     )
     return not left
+
+
+def _open_again(client: WebuiClient, record: UndoRecord, say: Say, *, dry_run: bool) -> None:
+    """A run that was killed while it replaced a filter may have left connections off."""
+    places = [change.place for change in record.closed()] if dry_run else open_again(client, record)
+    for place in places:
+        say(f"{'To put' if dry_run else 'Put'} back: {place}, which a run that was stopped has left off")
 
 
 def _presets_without_base(client: WebuiClient) -> list[ModelRecord]:

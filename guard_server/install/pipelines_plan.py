@@ -24,7 +24,7 @@ from guard_server.install.plugin_files import PIPELINES_FILTER, PIPELINES_MODELS
 from guard_server.install.setting_places import OLLAMA, OPENAI, ConnectionSwitch, PipelinesConnection
 from guard_server.install.steps import Put, PutSecret, SetupStep, Upload, WaitForModels
 from guard_server.install.valve_steps import valve_steps
-from guard_server.open_webui.chat_replies import body_of
+from guard_server.open_webui.chat_replies import reply_object
 from guard_server.open_webui.client import WebuiClient
 from guard_server.open_webui.records import Body, WebuiConnection
 from guard_server.open_webui.survey import Survey
@@ -98,7 +98,7 @@ def _check_server(client: WebuiClient, survey: Survey, options: Options, url: st
     reply = client.reply("POST", "/openai/verify", json={"url": url, "key": key, "config": {}})
     if reply.status_code in (401, 403):
         raise CannotInstall(f"The Pipelines server {url} refuses its key.", _ITS_KEY)
-    if not (reply.is_success and body_of(reply).get("pipelines")):
+    if not (reply.is_success and reply_object(reply).get("pipelines")):
         raise CannotInstall(
             f"Open WebUI cannot reach a Pipelines server at {url}.",
             "Is it running, and is this its address as Open WebUI's own server sees it?",

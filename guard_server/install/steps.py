@@ -2,7 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,13 +30,16 @@ _PAUSE_SECONDS = 0.5
 
 
 class SetupStep(Protocol):
-    """`place` is what it changes; None if nothing has to be put back."""
+    """`place` is what it changes; None if nothing has to be put back. `closing`: connections that are off meanwhile."""
 
     @property
     def title(self) -> str: ...
 
     @property
     def place(self) -> KeptPlace | None: ...
+
+    @property
+    def closing(self) -> Sequence[ConnectionSwitch]: ...
 
     def is_done(self, client: WebuiClient) -> bool | None:
         """None of what changes nothing, and is tried in each run."""
@@ -51,6 +55,7 @@ class Put:
     place: KeptPlace
     wanted: Any = field(repr=False)
     keep: bool = False
+    closing: tuple[()] = ()
 
     def is_done(self, client: WebuiClient) -> bool:
         now = self.place.read(client)
@@ -68,6 +73,7 @@ class PutSecret:
     where: KeptPlace
     wanted: Any = field(repr=False)
     place: None = None
+    closing: tuple[()] = ()
 
     def is_done(self, client: WebuiClient) -> bool:
         return bool(self.where.read(client) == self.wanted)
@@ -80,8 +86,8 @@ class PutSecret:
 class Upload:
     """Uploads a file to a Pipelines server.
 
-    `replace`: also over one that is there. `closing`: connections that are off meanwhile, so that nothing passes while
-    the server loads its filter again.
+    `replace`: also over one that is there. With connections in `closing` nothing passes while the server loads its
+    filter again.
     """
 
     title: str
@@ -94,16 +100,9 @@ class Upload:
         return not self.replace and all(self.place.looks(client))
 
     def do(self, client: WebuiClient) -> None:
-        closed = {switch: switch.read(client) for switch in self.closing}
-        for switch in closed:
-            switch.write(client, False)
-        try:
-            self._upload(client)
-            if closed:
-                _wait_for(client, {self.place.plugin})
-        finally:
-            for switch, before in closed.items():
-                switch.write(client, before)
+        self._upload(client)
+        if self.closing:
+            _wait_for(client, {self.place.plugin})
 
     def _upload(self, client: WebuiClient) -> None:
         """Until all workers have loaded it: an upload reaches one of them."""
@@ -131,6 +130,7 @@ class WaitForModels:
     wanted: tuple[str, ...]
     remedy: str
     place: None = None
+    closing: tuple[()] = ()
 
     def is_done(self, client: WebuiClient) -> bool:
         return not _missing(client, set(self.wanted))
@@ -152,6 +152,7 @@ class AskForVerdict:
     model: str
     remedy: str
     place: None = None
+    closing: tuple[()] = ()
 
     def is_done(self, client: WebuiClient) -> None:
         return None
@@ -181,11 +182,33 @@ def carry_out(client: WebuiClient, steps: Sequence[SetupStep], record: UndoRecor
             say(step.title)
             if step.place is not None:
                 record.note(step.place, step.place.read(client))
-            step.do(client)
+            with _closed(client, step.closing, record):
+                step.do(client)
             changes += was_done is not None
         if step.place is not None and (not was_done or record.is_open(step.place)):
             record.settle(step.place, step.place.read(client))
     return changes
+
+
+@contextmanager
+def _closed(client: WebuiClient, switches: Sequence[ConnectionSwitch], record: UndoRecord) -> Iterator[None]:
+    """Connections are off inside."""
+    try:
+        for switch in switches:
+            record.close(switch, switch.read(client))
+            switch.write(client, False)
+        yield
+    finally:
+        open_again(client, record)
+
+
+def open_again(client: WebuiClient, record: UndoRecord) -> list[KeptPlace]:
+    """Switches on what a step has closed, or a run that was killed in it, and returns that."""
+    closed = record.closed()
+    for change in closed:
+        change.place.write(client, change.before)
+    record.opened()
+    return [change.place for change in closed]
 
 
 def undo(client: WebuiClient, record: UndoRecord, say: Say, *, dry_run: bool = False) -> list[str]:

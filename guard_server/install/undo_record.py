@@ -29,6 +29,8 @@ class _Content(BaseModel):
     host: HostKind
     protect: Protect
     entries: list[_KeptValue] = []
+    closed: list[_KeptValue] = []
+    """Connections that one step keeps off while it is done."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class UndoRecord:
 
     def begin(self, host: HostKind, protect: Protect) -> None:
         """Call it before the first change, and again when an installation is continued."""
-        entries = self.content.entries if self.content else []
-        self.content = _Content(webui=self.webui, host=host, protect=protect, entries=entries)
+        entries, closed = (self.content.entries, self.content.closed) if self.content else ([], [])
+        self.content = _Content(webui=self.webui, host=host, protect=protect, entries=entries, closed=closed)
         self._save()
 
     def note(self, place: KeptPlace, before: Any) -> None:
@@ -97,6 +99,23 @@ class UndoRecord:
         else:
             self.remove()
 
+    def close(self, place: KeptPlace, before: Any) -> None:
+        """Before a connection is switched off for a while."""
+        if self.content is not None:
+            self.content.closed.append(_KeptValue(place=named(place), before=before))
+            self._save()
+
+    def closed(self) -> list[Change]:
+        """Connections that are off for a while: for good, if the run that closed them was killed."""
+        entries = self.content.closed if self.content else []
+        return [Change(place_of(entry.place), entry.before, entry.after) for entry in entries]
+
+    def opened(self) -> None:
+        """After all of them are as before."""
+        if self.content is not None and self.content.closed:
+            self.content.closed = []
+            self._save()
+
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
@@ -131,7 +150,7 @@ def _read(path: Path) -> _Content | None:
     except (OSError, ValueError) as error:
         raise RecordUnusable(f"{path} cannot be read as a record: {error}", "Restore it, or move it away.") from None
     try:
-        for entry in content.entries:
+        for entry in [*content.entries, *content.closed]:
             place_of(entry.place)
     except (LookupError, TypeError):
         raise RecordUnusable(

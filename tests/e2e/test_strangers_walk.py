@@ -258,5 +258,15 @@ def test_the_filter_in_a_pipelines_server_judges_direct_models_until_it_is_switc
     assert asking.unjudged == []
     assert REFUSED in asking.last
     assert PIPELINES_FILTER in {one["id"] for one in plain.objects()["pipelines"]}
+
+    # While a filter is replaced, its models are off.
+    def is_on() -> bool:
+        config = plain.admin.get("/openai/config")["OPENAI_API_CONFIGS"]["0"]
+        return config.get("enable") is not False
+
+    command.kill("--upgrade", when=lambda: not is_on())
+    assert not is_on()
+    assert "which a run that was stopped has left off" in command.run()
+    assert is_on()
     command.run("--uninstall")
     assert plain.objects() == before

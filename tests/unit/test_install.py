@@ -6,7 +6,7 @@ The real programs are in tests/e2e/test_strangers_walk.py.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,62 @@ def test_an_older_file_stays_until_an_upgrade(installing: Installing) -> None:
     installing.install(Protect.FILTER, upgrade=True)
     assert installing.api.functions[FUNCTION_FILTER]["content"] == plugin_file(FUNCTION_FILTER).text
     assert installing.api.functions[FUNCTION_FILTER]["is_active"]
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A step that is done while connections are off, as the replacement of a filter."""
+
+    during: Callable[[], None]
+    closing: tuple[ConnectionSwitch, ...]
+    title: str = "Replace it"
+    place: None = None
+
+    def is_done(self, client: WebuiClient) -> bool:
+        return False
+
+    def do(self, client: WebuiClient) -> None:
+        self.during()
+
+
+class Killed(BaseException):
+    """What the record says at this moment is all that is left of the run."""
+
+
+def test_a_run_that_was_killed_while_connections_were_off_leaves_none_of_them_off(installing: Installing) -> None:
+    installing.api.settings["openai"]["OPENAI_API_CONFIGS"] = {"0": {"enable": True}}
+    before = installing.api.state()
+    installing.install(Protect.FILTER)
+    api, wanted, said = installing.api, installing.api.state(), installing.said
+    switch = ConnectionSwitch("http://models/v1")
+    settled = installing.path.read_text()
+    left: list[str] = []
+
+    def during() -> None:
+        assert switch.read(installing.client) is False
+        left.append(installing.path.read_text())
+        raise Killed
+
+    record = UndoRecord(installing.path, installing.client.url)
+    with pytest.raises(Killed):
+        setup_steps.carry_out(installing.client, [Closing(during, (switch,))], record, said.append)
+    # Such an end puts them back; `kill -9` does not.
+    assert (api.state(), installing.path.read_text()) == (wanted, settled)
+
+    def kill() -> None:
+        installing.path.write_text(left[0])
+        switch.write(installing.client, False)
+
+    kill()
+    closed = api.state()
+    installing.install(Protect.FILTER, dry_run=True)
+    assert f"To put back: {switch}, which a run that was stopped has left off" in said
+    assert (api.state(), installing.path.read_text()) == (closed, left[0])
+    installing.install(Protect.FILTER)
+    assert (api.state(), installing.path.read_text()) == (wanted, settled)
+    kill()
+    assert installing.uninstall()
+    assert api.state() == before
 
 
 def test_a_plugin_is_asked_for_a_verdict_once_in_each_run_and_never_for_a_plan(
