@@ -3791,14 +3791,39 @@ def _escaped_character(found: re.Match[str]) -> str:
     return f"\\u{code:04x}"
 
 
+# ---- moderation.error_words ----
+
+# OpenAI, vLLM, LM Studio; FastAPI; and servers that name it after the error.
+_KEYS = ("error", "message", "detail", "msg", "error_message", "error_msg", "status_msg", "errors")
+# An object in a list in an error in a list.
+_DEPTH = 5
+
+
+def error_words(reply: Any, depth: int = _DEPTH) -> str:
+    """The message of an error reply, as the server wrote it; empty if there is none.
+
+    Looks into each object, since some servers have the message in one of another name, and into lists of errors only:
+    those of an answer have what a model says.
+    """
+    if isinstance(reply, str):
+        return reply if reply.strip() else ""
+    if not depth:
+        return ""
+    parts: list[Any] = []
+    if isinstance(reply, list):
+        parts = reply
+    elif isinstance(reply, dict):
+        named = [reply[key] for key in _KEYS if key in reply]
+        parts = named + [value for key, value in reply.items() if key not in _KEYS and isinstance(value, dict)]
+    return next(filter(None, (error_words(part, depth - 1) for part in parts)), "")
+
+
 # ---- moderation.endpoint.replies ----
 
 # Rounding lets a server say of a certain token that its logarithm is a little above zero.
 _ROUNDING = 0.001
 # The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
 _MOST_TOKENS = 16
-# An error in a list in an error.
-_ERROR_DEPTH = 3
 # No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
 _CONTEXT = Field(ge=256, le=2**24)
 
@@ -4007,17 +4032,6 @@ def read_reply(text: str, shape: type[_Shape]) -> _Shape:
         raise OddReply from None
 
 
-def error_words(body: Any) -> str:
-    """The message of an error reply in the formats of OpenAI, vLLM, Ollama, LM Studio, FastAPI and Google; or empty."""
-    said = body
-    for _ in range(_ERROR_DEPTH):
-        if isinstance(said, list):
-            said = next(iter(said), None)
-        if isinstance(said, dict):
-            said = next((said[name] for name in ("error", "message", "detail", "msg") if said.get(name)), None)
-    return said if isinstance(said, str) else ""
-
-
 # ---- moderation.endpoint.prefill ----
 
 VERDICT_PREFILL = "Safety:"
@@ -4134,7 +4148,7 @@ def proxy_for(url: str) -> str | None:
     return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
 
 
-def body_of(content: bytes) -> bytes | io.BytesIO | None:
+def body_to_send(content: bytes) -> bytes | io.BytesIO | None:
     """The body of a request, for aiohttp; a large one in pieces, so that other requests can be served in between."""
     return io.BytesIO(content) if len(content) > _LARGE_BYTES else content or None
 
@@ -4212,7 +4226,7 @@ class AiohttpTransport:
                 method,
                 url,
                 headers=headers,
-                data=body_of(content),
+                data=body_to_send(content),
                 allow_redirects=False,
                 timeout=timeout,
                 proxy=self._proxy,

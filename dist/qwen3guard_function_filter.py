@@ -2548,14 +2548,39 @@ class Breaker:
         self._failed_in_a_row = 0
 
 
+# ---- moderation.error_words ----
+
+# OpenAI, vLLM, LM Studio; FastAPI; and servers that name it after the error.
+_KEYS = ("error", "message", "detail", "msg", "error_message", "error_msg", "status_msg", "errors")
+# An object in a list in an error in a list.
+_DEPTH = 5
+
+
+def error_words(reply: Any, depth: int = _DEPTH) -> str:
+    """The message of an error reply, as the server wrote it; empty if there is none.
+
+    Looks into each object, since some servers have the message in one of another name, and into lists of errors only:
+    those of an answer have what a model says.
+    """
+    if isinstance(reply, str):
+        return reply if reply.strip() else ""
+    if not depth:
+        return ""
+    parts: list[Any] = []
+    if isinstance(reply, list):
+        parts = reply
+    elif isinstance(reply, dict):
+        named = [reply[key] for key in _KEYS if key in reply]
+        parts = named + [value for key, value in reply.items() if key not in _KEYS and isinstance(value, dict)]
+    return next(filter(None, (error_words(part, depth - 1) for part in parts)), "")
+
+
 # ---- moderation.endpoint.replies ----
 
 # Rounding lets a server say of a certain token that its logarithm is a little above zero.
 _ROUNDING = 0.001
 # The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
 _MOST_TOKENS = 16
-# An error in a list in an error.
-_ERROR_DEPTH = 3
 # No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
 _CONTEXT = Field(ge=256, le=2**24)
 
@@ -2764,17 +2789,6 @@ def read_reply(text: str, shape: type[_Shape]) -> _Shape:
         raise OddReply from None
 
 
-def error_words(body: Any) -> str:
-    """The message of an error reply in the formats of OpenAI, vLLM, Ollama, LM Studio, FastAPI and Google; or empty."""
-    said = body
-    for _ in range(_ERROR_DEPTH):
-        if isinstance(said, list):
-            said = next(iter(said), None)
-        if isinstance(said, dict):
-            said = next((said[name] for name in ("error", "message", "detail", "msg") if said.get(name)), None)
-    return said if isinstance(said, str) else ""
-
-
 # ---- moderation.endpoint.prefill ----
 
 VERDICT_PREFILL = "Safety:"
@@ -2860,7 +2874,7 @@ def proxy_for(url: str) -> str | None:
     return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
 
 
-def body_of(content: bytes) -> bytes | io.BytesIO | None:
+def body_to_send(content: bytes) -> bytes | io.BytesIO | None:
     """The body of a request, for aiohttp; a large one in pieces, so that other requests can be served in between."""
     return io.BytesIO(content) if len(content) > _LARGE_BYTES else content or None
 
@@ -2938,7 +2952,7 @@ class AiohttpTransport:
                 method,
                 url,
                 headers=headers,
-                data=body_of(content),
+                data=body_to_send(content),
                 allow_redirects=False,
                 timeout=timeout,
                 proxy=self._proxy,
@@ -9929,8 +9943,6 @@ class Upstream(Protocol):
 
 # Of a server's own words about its failure.
 _MOST_WORDS = 300
-# Where servers put them.
-_WORDS_KEYS = ("message", "detail", "msg", "error_message", "error_msg", "status_msg")
 _NO_COMPLETION = "The model server's answer cannot be read: it is no chat completion"
 _NOT_COMPLETE = "The model server ended before its answer was complete"
 
@@ -9945,7 +9957,7 @@ def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
     # Google's API sends a list.
     first = reply[0] if isinstance(reply, list) and reply else reply
     error = first.get("error", first) if isinstance(first, dict) else first
-    words = _message_in(error) or str("" if error is None else error)
+    words = error_words(reply) or str("" if error is None else error)
     return blanked(" ".join(words.split()))[:_MOST_WORDS]
 
 
@@ -9969,16 +9981,8 @@ def checked_completion(reply: Any, blanked: Callable[[str], str] = str) -> Body:
 
 def _failure(message: str, reply: Any, blanked: Callable[[str], str]) -> UpstreamFailed:
     """The failure, with what the server says in place of an answer, if that is a message."""
-    words = server_words(reply, blanked) if _message_in(reply) else ""
+    words = server_words(reply, blanked) if error_words(object_or_empty(reply)) else ""
     return UpstreamFailed(message if words else f"{message}.", 502, words)
-
-
-def _message_in(value: Any) -> str:
-    """The message of an error, wherever a server puts it; empty if there is none."""
-    said = object_or_empty(value)
-    inner = (*map(object_or_empty, said.values()), *objects_in(said.get("errors")), *objects_in(said.get("detail")))
-    texts = (each.get(key) for each in (said, *inner) for key in _WORDS_KEYS)
-    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 class ChunkReader:

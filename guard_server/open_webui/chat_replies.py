@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from moderation.error_words import error_words
 from moderation.probe import ADMINS_ONLY
 
 _LONGEST_WORDS = 200
@@ -45,16 +46,16 @@ class Reply:
 def chat_reply(response: httpx.Response) -> Reply:
     """Of a route in the shape of OpenAI's chat completions, streamed or not."""
     if "text/event-stream" not in response.headers.get("content-type", ""):
-        body = body_of(response)
+        body = reply_object(response)
         failed = _failed(response, body)
         if failed is None and not body.get("choices"):
             # Such as "Title generation is disabled", with status 200.
-            return Reply(502, error_words(body))
+            return Reply(502, error_text(body))
         return failed or Reply(response.status_code, _content(body, "message"))
     pieces = []
     for event in _events(response):
         if event.get("error"):
-            return Reply(500, error_words(event))
+            return Reply(500, error_text(event))
         pieces.append(_content(event, "delta"))
     return Reply(response.status_code, "".join(pieces))
 
@@ -65,16 +66,16 @@ def message_reply(response: httpx.Response) -> Reply:
         events = [
             _json(line.removeprefix("data: ")) for line in response.text.splitlines() if line.startswith("data: {")
         ]
-        failed = next((Reply(500, error_words(event)) for event in events if event.get("error")), None)
+        failed = next((Reply(500, error_text(event)) for event in events if event.get("error")), None)
         pieces = (str(at(event, "delta", "text") or "") for event in events)
         return failed or Reply(response.status_code, "".join(pieces))
-    body = body_of(response)
+    body = reply_object(response)
     return _failed(response, body) or Reply(response.status_code, _texts(body.get("content")))
 
 
 def output_reply(response: httpx.Response) -> Reply:
     """Of OpenAI's responses."""
-    body = body_of(response)
+    body = reply_object(response)
     said = [_texts(at(item, "content")) for item in _listed(body.get("output"))]
     return _failed(response, body) or Reply(response.status_code, "\n".join(filter(None, said)))
 
@@ -92,21 +93,19 @@ def title_reply(response: httpx.Response) -> Reply:
 def stored_reply(message: dict[str, Any]) -> Reply:
     """Of a message of a stored chat: what the page shows."""
     if message.get("error"):
-        return Reply(400, error_words(message))
+        return Reply(400, error_text(message))
     items = [item for item in _listed(message.get("output")) if at(item, "type") == "message"]
     said = [_texts(at(item, "content")) for item in items]
     return Reply(200, "\n".join(filter(None, said)) or str(message.get("content") or ""))
 
 
-def body_of(response: httpx.Response) -> dict[str, Any]:
+def reply_object(response: httpx.Response) -> dict[str, Any]:
     return _json(response.text)
 
 
-def error_words(body: dict[str, Any]) -> str:
-    found = body.get("error") or body.get("detail") or body
-    if isinstance(found, dict):
-        found = next((found[key] for key in ("message", "detail", "content") if found.get(key)), found)
-    return str(found)
+def error_text(body: dict[str, Any]) -> str:
+    """What a user reads of an error."""
+    return str(at(body, "error", "content") or error_words(body) or body)
 
 
 def _events(response: httpx.Response) -> list[dict[str, Any]]:
@@ -115,9 +114,9 @@ def _events(response: httpx.Response) -> list[dict[str, Any]]:
 
 def _failed(response: httpx.Response, body: dict[str, Any]) -> Reply | None:
     if response.is_error:
-        return Reply(response.status_code, error_words(body) if body else response.text)
+        return Reply(response.status_code, error_text(body) if body else response.text)
     # A Function's error comes with status 200.
-    return Reply(500, error_words(body)) if body.get("error") else None
+    return Reply(500, error_text(body)) if body.get("error") else None
 
 
 def at(value: Any, *path: str | int) -> Any:

@@ -6,7 +6,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import openai
 
-from moderation.endpoint.replies import error_words
+from moderation.error_words import error_words
 from moderation.errors import EndpointDown, EndpointError, EndpointRefused, TooLong
 
 # Matches messages of vLLM, SGLang, llama.cpp, Ollama, LM Studio, TGI, OpenAI, and proxies that limit a body's size.

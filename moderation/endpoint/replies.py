@@ -6,12 +6,12 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WrapValidator, model_validator
 
+from moderation.error_words import error_words
+
 # Rounding lets a server say of a certain token that its logarithm is a little above zero.
 _ROUNDING = 0.001
 # The label is among the first tokens, also behind an empty think block; reading all of them takes milliseconds.
 _MOST_TOKENS = 16
-# An error in a list in an error.
-_ERROR_DEPTH = 3
 # No context is smaller than a reply and its template, none larger than this: what says otherwise is no length.
 _CONTEXT = Field(ge=256, le=2**24)
 
@@ -218,14 +218,3 @@ def read_reply(text: str, shape: type[_Shape]) -> _Shape:
         raise OddReply(error_words(body)) from None
     except (ValueError, RecursionError):
         raise OddReply from None
-
-
-def error_words(body: Any) -> str:
-    """The message of an error reply in the formats of OpenAI, vLLM, Ollama, LM Studio, FastAPI and Google; or empty."""
-    said = body
-    for _ in range(_ERROR_DEPTH):
-        if isinstance(said, list):
-            said = next(iter(said), None)
-        if isinstance(said, dict):
-            said = next((said[name] for name in ("error", "message", "detail", "msg") if said.get(name)), None)
-    return said if isinstance(said, str) else ""

@@ -43,7 +43,7 @@ def proxy_for(url: str) -> str | None:
     return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
 
 
-def body_of(content: bytes) -> bytes | io.BytesIO | None:
+def body_to_send(content: bytes) -> bytes | io.BytesIO | None:
     """The body of a request, for aiohttp; a large one in pieces, so that other requests can be served in between."""
     return io.BytesIO(content) if len(content) > _LARGE_BYTES else content or None
 
@@ -121,7 +121,7 @@ class AiohttpTransport:
                 method,
                 url,
                 headers=headers,
-                data=body_of(content),
+                data=body_to_send(content),
                 allow_redirects=False,
                 timeout=timeout,
                 proxy=self._proxy,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 # Reading a streamed answer through the `openai` SDK costs four times the processor time.
 import aiohttp
 
-from moderation.endpoint.transport import body_of, new_session, proxy_for
+from moderation.endpoint.transport import body_to_send, new_session, proxy_for
 from webui.bodies import Body, object_or_empty
 from webui.guarded.event_stream import EventStream, StreamUnreadable
 from webui.guarded.server_replies import ChunkReader, checked_completion, raise_error_in, server_words
@@ -121,7 +121,7 @@ class HttpUpstream:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         url = urlunsplit(self._address._replace(path=self._address.path.rstrip("/") + path))
         if body is not None:
-            options["data"] = body_of(json.dumps(body).encode())
+            options["data"] = body_to_send(json.dumps(body).encode())
             headers = {"Content-Type": "application/json", **(headers or {})}
         return self._session.request(method, url, headers=headers, proxy=self._proxy, allow_redirects=False, **options)
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from moderation.error_words import error_words
 from webui.bodies import Body, listed, object_or_empty, objects_in
 from webui.guarded.choice import finish_reason
 from webui.guarded.event_stream import Event
@@ -10,8 +11,6 @@ from webui.guarded.upstream import UpstreamFailed
 
 # Of a server's own words about its failure.
 _MOST_WORDS = 300
-# Where servers put them.
-_WORDS_KEYS = ("message", "detail", "msg", "error_message", "error_msg", "status_msg")
 _NO_COMPLETION = "The model server's answer cannot be read: it is no chat completion"
 _NOT_COMPLETE = "The model server ended before its answer was complete"
 
@@ -26,7 +25,7 @@ def server_words(reply: Any, blanked: Callable[[str], str] = str) -> str:
     # Google's API sends a list.
     first = reply[0] if isinstance(reply, list) and reply else reply
     error = first.get("error", first) if isinstance(first, dict) else first
-    words = _message_in(error) or str("" if error is None else error)
+    words = error_words(reply) or str("" if error is None else error)
     return blanked(" ".join(words.split()))[:_MOST_WORDS]
 
 
@@ -50,16 +49,8 @@ def checked_completion(reply: Any, blanked: Callable[[str], str] = str) -> Body:
 
 def _failure(message: str, reply: Any, blanked: Callable[[str], str]) -> UpstreamFailed:
     """The failure, with what the server says in place of an answer, if that is a message."""
-    words = server_words(reply, blanked) if _message_in(reply) else ""
+    words = server_words(reply, blanked) if error_words(object_or_empty(reply)) else ""
     return UpstreamFailed(message if words else f"{message}.", 502, words)
-
-
-def _message_in(value: Any) -> str:
-    """The message of an error, wherever a server puts it; empty if there is none."""
-    said = object_or_empty(value)
-    inner = (*map(object_or_empty, said.values()), *objects_in(said.get("errors")), *objects_in(said.get("detail")))
-    texts = (each.get(key) for each in (said, *inner) for key in _WORDS_KEYS)
-    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 class ChunkReader:

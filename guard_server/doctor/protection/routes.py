@@ -10,11 +10,11 @@ from typing import Any
 from guard_server.open_webui.chat_replies import (
     Reply,
     at,
-    body_of,
     chat_reply,
-    error_words,
+    error_text,
     message_reply,
     output_reply,
+    reply_object,
     stored_reply,
     title_reply,
 )
@@ -74,9 +74,9 @@ def _responses(client: WebuiClient, model: str, prompt: str) -> Reply:
 def _ollama(client: WebuiClient, model: str, prompt: str) -> Reply:
     body = {"model": model, "stream": False, "messages": _messages(prompt)}
     response = client.reply("POST", "/ollama/api/chat", json=body)
-    said = body_of(response)
+    said = reply_object(response)
     if response.is_error:
-        return Reply(response.status_code, error_words(said))
+        return Reply(response.status_code, error_text(said))
     return Reply(response.status_code, str(at(said, "message", "content") or ""))
 
 
@@ -113,10 +113,10 @@ def _page(client: WebuiClient, model: str, prompt: str) -> Reply:
         "background_tasks": {"title_generation": False, "tags_generation": False, "follow_up_generation": False},
     }
     response = client.reply("POST", "/api/chat/completions", json=body)
-    started = body_of(response)
+    started = reply_object(response)
     chat = started.get("chat_id")
     if response.is_error or not chat:
-        return Reply(max(response.status_code, 400), error_words(started))
+        return Reply(max(response.status_code, 400), error_text(started))
     try:
         return _stored(client, str(chat), answer)
     finally:
