@@ -20,6 +20,8 @@ from guard_server.errors import (
 OLDEST = (0, 11, 2)
 # An upload to a Pipelines server is answered when the file was loaded.
 SECONDS = 120
+# Shorter than the five seconds after which uvicorn, and so Open WebUI, closes an idle connection.
+_IDLE_SECONDS = 2
 _LONGEST_REASON = 300
 _ADMINS_ROUTE = "/api/v1/users/"
 _USERS_ROUTE = "/api/v1/users/user/settings"
@@ -46,7 +48,13 @@ class WebuiClient:
         # A cookie of an earlier reply would go on naming its account.
         none = CookieJar(DefaultCookiePolicy(allowed_domains=()))
         try:
-            self.http = httpx.Client(base_url=self.url, timeout=seconds, trust_env=trust_env, cookies=none)
+            self.http = httpx.Client(
+                base_url=self.url,
+                timeout=seconds,
+                trust_env=trust_env,
+                cookies=none,
+                limits=httpx.Limits(keepalive_expiry=_IDLE_SECONDS),
+            )
         except (ValueError, ImportError) as error:
             # Such as a SOCKS proxy, for which httpx needs another package.
             raise WebuiUnreachable(
@@ -105,7 +113,7 @@ class WebuiClient:
             WebuiUnreachable
         """
         try:
-            return self.http.request(method, path, **content)
+            return self._sent(method, path, **content)
         except httpx.TimeoutException:
             raise WebuiUnreachable(
                 f"{self.url} did not answer {method} {path} in {self.http.timeout.read:g} s.",
@@ -116,6 +124,15 @@ class WebuiClient:
             raise WebuiUnreachable(
                 f"{self.url} cannot be reached: {words}", _CERTIFICATE if "CERTIFICATE" in words else _UNREACHABLE
             ) from None
+
+    def _sent(self, method: str, path: str, **content: Any) -> httpx.Response:
+        try:
+            return self.http.request(method, path, **content)
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            # The server, or a proxy in front of it, may have closed the connection just as it was used again.
+            if method != "GET":
+                raise
+            return self.http.request(method, path, **content)
 
     def version(self) -> str:
         """Raises NotOpenWebui, WebuiUnreachable."""
