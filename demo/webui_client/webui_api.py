@@ -37,6 +37,8 @@ class WebuiApi(WebuiClient):
 
     def __init__(self, base_url: str) -> None:
         super().__init__(base_url, seconds=SECONDS, trust_env=False)
+        # An Open WebUI that could do nothing for seconds ends idle connections, perhaps just as one is used again.
+        self.http.headers["Connection"] = "close"
 
     def sign_in(self, account: Account) -> None:
         self.use(self.post("/api/v1/auths/signin", {"email": account.email, "password": account.password})["token"])

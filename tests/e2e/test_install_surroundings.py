@@ -35,7 +35,7 @@ from tests.e2e.texts import EN
 from tests.stands.models.ollama_api import OllamaApi
 from tests.stands.processes.pipelines_server import KEY, pipelines_server
 from tests.stands.servers import serve
-from tests.stands.waiting import wait_until
+from tests.stands.waiting import PATIENCE, wait_until
 
 REFUSED = EN["prompt_refused"]
 LLAMA = "lab.llama:1b"
@@ -171,7 +171,10 @@ def test_all_workers_of_a_pipelines_server_are_set_up_alike_and_cleaned_up(
         assert plain.objects() == before
         # Each request on a connection of its own.
         headers = {"Authorization": f"Bearer {KEY}"}
-        listed = [httpx.get(f"{server.url}/models", headers=headers, trust_env=False).json() for _ in range(16)]
+        listed = [
+            httpx.get(f"{server.url}/models", headers=headers, timeout=PATIENCE, trust_env=False).json()
+            for _ in range(16)
+        ]
     assert [one["data"] for one in listed] == [[]] * 16
 
 

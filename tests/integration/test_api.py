@@ -18,7 +18,7 @@ from moderation.verdict import Category
 from tests.stands.chats import BOMB
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.processes.api_process import KEY, ApiProcess, api_process
-from tests.stands.servers import free_port
+from tests.stands.servers import CLOSING, free_port
 from tests.stands.waiting import PATIENCE, wait_until
 
 BREAD = "How do I bake bread?"
@@ -34,7 +34,9 @@ def api(guard_server_url: str, guard_server_key: str, tmp_path_factory: pytest.T
 
 @pytest.fixture
 def client(api: ApiProcess) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=api.url, api_key=KEY, max_retries=0, timeout=PATIENCE) as client:
+    with openai.OpenAI(
+        base_url=api.url, api_key=KEY, max_retries=0, timeout=PATIENCE, default_headers=CLOSING
+    ) as client:
         yield client
 
 

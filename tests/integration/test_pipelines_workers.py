@@ -50,7 +50,8 @@ def workers(server: PipelinesServer) -> Iterator[list[httpx.Client]]:
     with ExitStack() as stack:
 
         def both_found() -> bool:
-            client = httpx.Client(base_url=server.url, timeout=PATIENCE, trust_env=False)
+            kept = httpx.Limits(keepalive_expiry=None)
+            client = httpx.Client(base_url=server.url, timeout=PATIENCE, trust_env=False, limits=kept)
             stack.enter_context(client)
             client.headers["Authorization"] = f"Bearer {KEY}"
             reply = client.post("/who/filter/inlet", json={"body": {}}).raise_for_status()

@@ -9,6 +9,7 @@ import pytest
 
 from moderation.verdict import Severity, parse_reply
 from tests.stands.processes.guard_process import GuardProcess
+from tests.stands.servers import CLOSING
 from tests.stands.waiting import PATIENCE
 
 HELLO = [{"role": "user", "content": "How do I bake bread?"}]
@@ -16,7 +17,7 @@ HELLO = [{"role": "user", "content": "How do I bake bread?"}]
 
 @pytest.fixture(scope="module")
 def client(guard_server: GuardProcess) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {guard_server.key}"}
+    headers = {"Authorization": f"Bearer {guard_server.key}"} | CLOSING
     with httpx.Client(base_url=guard_server.root, headers=headers, timeout=PATIENCE, trust_env=False) as client:
         yield client
 

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from guard_server.stream import stream_routes
 from guard_server.stream.sessions import Limits, Sessions
 from tests.stands.guards.stub_stream import StubStream
+from tests.stands.servers import KEEP_ALIVE_SECONDS
 from tests.stands.waiting import PATIENCE
 
 HELLO = [{"role": "user", "content": "Good morning!"}]
@@ -35,6 +36,7 @@ class Served:
         app = Starlette(routes=stream_routes.routes(lambda: self.sessions))
         config = uvicorn.Config(app, log_level="error", lifespan="off", ws="websockets-sansio")
         config.timeout_graceful_shutdown = 1
+        config.timeout_keep_alive = KEEP_ALIVE_SECONDS
         self.server = uvicorn.Server(config)
         self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=PATIENCE)
 
