@@ -20,8 +20,8 @@ class Run(NamedTuple):
 
 
 def new_http() -> httpx.AsyncClient:
-    """A client without limits. It keeps idle connections for two seconds: servers close them after five."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=2)
+    """A client without limits, with a connection for each request: servers close idle ones after five seconds."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     return httpx.AsyncClient(timeout=600, trust_env=False, limits=limits)
 
 
