@@ -79,7 +79,10 @@ async def _measure(guard: RunningGuard, sizes: Sizes, console: Console) -> dict[
         "moderations": (_moderations, sizes.lists, 2),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    async with aiohttp.ClientSession(f"{guard.root}/v1/", headers={"Authorization": f"Bearer {guard.key}"}) as session:
+    headers = {"Authorization": f"Bearer {guard.key}"}
+    # vLLM closes idle connections after five seconds.
+    connector = aiohttp.TCPConnector(keepalive_timeout=2)
+    async with aiohttp.ClientSession(f"{guard.root}/v1/", headers=headers, connector=connector) as session:
         for _ in range(sizes.warm_up):
             for ask, _, _ in ways.values():
                 await ask(session)
