@@ -3275,8 +3275,9 @@ class TooLong(EndpointError):
 
 # ---- moderation.endpoint.transport ----
 
-# Shorter than the five seconds after which uvicorn, and so vLLM, closes an idle connection.
-_IDLE_SECONDS = 4
+# uvicorn, and so vLLM, closes an idle connection after five seconds. A server that can do nothing for a second or two
+# closes it even if a request has come meanwhile.
+_IDLE_SECONDS = 2
 # The largest honest reply, 128 tokens with twenty candidates each, is a fifth of this.
 _MOST_BYTES = 2 * 2**20
 _LARGE_BYTES = 2**19
