@@ -21,9 +21,9 @@ from benchmarks.host_calls import PROBE, PROBE_FILE
 from moderation.conversation import Turn
 from moderation.endpoint.endpoint import Endpoint
 from moderation.endpoint.server_facts import Style
+from tests.stands.clients import NO_IDLE
 from tests.stands.processes.pipelines_server import FILTER, pipelines_server
 from tests.stands.processes.stub_processes import stub_guard_process
-from tests.stands.servers import CLOSING
 from tests.stands.uploads import plugins
 from tests.stands.waiting import PATIENCE
 
@@ -91,7 +91,7 @@ async def _styles(guard: RunningGuard, sizes: Sizes) -> tuple[float, float]:
     seconds: dict[Style, list[float]] = {Style.FULL: [], Style.ONE_TOKEN: []}
     tokens = dict.fromkeys(seconds, 0.0)
     async with (
-        httpx.AsyncClient(base_url=guard.root, timeout=PATIENCE, trust_env=False, headers=CLOSING) as metrics,
+        httpx.AsyncClient(base_url=guard.root, timeout=PATIENCE, trust_env=False, limits=NO_IDLE) as metrics,
         Endpoint(f"{guard.root}/v1", guard.key, timeout=PATIENCE) as endpoint,
     ):
         # The first round fills the prefix cache for both.

@@ -36,9 +36,8 @@ class WebuiApi(WebuiClient):
     """The client of the commands, for accounts of the demo. Each error raises `SetupFailed` with its cause."""
 
     def __init__(self, base_url: str) -> None:
-        super().__init__(base_url, seconds=SECONDS, trust_env=False)
-        # An Open WebUI that could do nothing for seconds ends idle connections, perhaps just as one is used again.
-        self.http.headers["Connection"] = "close"
+        # On a busy machine, an Open WebUI that could do nothing for seconds ends a connection just as it is used again.
+        super().__init__(base_url, seconds=SECONDS, trust_env=False, idle_seconds=0)
 
     def sign_in(self, account: Account) -> None:
         self.use(self.post("/api/v1/auths/signin", {"email": account.email, "password": account.password})["token"])

@@ -20,7 +20,6 @@ from guard_server.errors import (
 OLDEST = (0, 11, 2)
 # An upload to a Pipelines server is answered when the file was loaded.
 SECONDS = 120
-# Shorter than the five seconds after which uvicorn, and so Open WebUI, closes an idle connection.
 _IDLE_SECONDS = 2
 _LONGEST_REASON = 300
 _ADMINS_ROUTE = "/api/v1/users/"
@@ -40,9 +39,19 @@ class WebuiClient:
         token: an API key or a session token; empty before a sign-in. No message repeats it.
         seconds: time limit for one reply.
         trust_env: whether a proxy of the environment is used.
+        idle_seconds: time that an idle connection is kept; by default shorter than the five seconds after which
+            uvicorn, and so Open WebUI, closes it.
     """
 
-    def __init__(self, url: str, token: str = "", seconds: float = SECONDS, *, trust_env: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        seconds: float = SECONDS,
+        *,
+        trust_env: bool = True,
+        idle_seconds: float = _IDLE_SECONDS,
+    ) -> None:
         self.url = _address(url)
         self.seconds = seconds
         # A cookie of an earlier reply would go on naming its account.
@@ -53,7 +62,7 @@ class WebuiClient:
                 timeout=seconds,
                 trust_env=trust_env,
                 cookies=none,
-                limits=httpx.Limits(keepalive_expiry=_IDLE_SECONDS),
+                limits=httpx.Limits(keepalive_expiry=idle_seconds),
             )
         except (ValueError, ImportError) as error:
             # Such as a SOCKS proxy, for which httpx needs another package.

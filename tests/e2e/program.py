@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import openai
-
 from demo.stack.stack import Stack
-from tests.stands.servers import CLOSING
+from tests.stands.clients import openai_client
 
 Body = dict[str, Any]
 
@@ -18,7 +16,7 @@ class Program:
     def __init__(self, stack: Stack, model: str, path: str = "/api") -> None:
         self.model = model
         token, url = stack.user_token, stack.webui_url + path
-        self.client = openai.OpenAI(base_url=url, api_key=token, max_retries=0, default_headers=CLOSING)
+        self.client = openai_client(url, token)
 
     def ask(self, *messages: Body, stream: bool, **more: Any) -> Body:
         """The whole message, and its finish reason under `finish_reason`."""

@@ -16,9 +16,10 @@ import pytest
 from demo.state import ROOT
 from moderation.verdict import Category
 from tests.stands.chats import BOMB
+from tests.stands.clients import openai_client
 from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.processes.api_process import KEY, ApiProcess, api_process
-from tests.stands.servers import CLOSING, free_port
+from tests.stands.servers import free_port
 from tests.stands.waiting import PATIENCE, wait_until
 
 BREAD = "How do I bake bread?"
@@ -34,9 +35,7 @@ def api(guard_server_url: str, guard_server_key: str, tmp_path_factory: pytest.T
 
 @pytest.fixture
 def client(api: ApiProcess) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=api.url, api_key=KEY, max_retries=0, timeout=PATIENCE, default_headers=CLOSING
-    ) as client:
+    with openai_client(api.url, KEY) as client:
         yield client
 
 
@@ -61,7 +60,7 @@ def test_openais_sdk_gets_replies_like_those_of_openai(client: openai.OpenAI) ->
 
 
 def test_our_guard_server_has_the_same_routes(guard_server_url: str, guard_server_key: str) -> None:
-    with openai.OpenAI(base_url=guard_server_url, api_key=guard_server_key, max_retries=0) as client:
+    with openai_client(guard_server_url, guard_server_key) as client:
         unsafe, safe = client.moderations.create(input=[BOMB, BREAD]).results
     assert (unsafe.flagged, safe.flagged) == (True, False)
     ping = {"point": "ping"}

@@ -21,9 +21,10 @@ from moderation.notices.notice import NoticeKind, Notices
 from moderation.policy import Policy
 from moderation.verdict import Verdict
 from tests.stands.chats import BOMB
+from tests.stands.clients import openai_client
 from tests.stands.models.stub_model import StubModel
 from tests.stands.processes.litellm_proxy import KEY, MODEL, LitellmProxy, litellm_proxy
-from tests.stands.servers import CLOSING, serve
+from tests.stands.servers import serve
 from tests.stands.waiting import PATIENCE
 
 BREAD = "How do I bake bread?"
@@ -53,9 +54,7 @@ class Chat:
 
     def __init__(self, proxy: LitellmProxy, guard: SeenGuard, model: StubModel) -> None:
         self.guard, self.model = guard, model
-        self.client = openai.OpenAI(
-            base_url=f"{proxy.url}/v1", api_key=KEY, max_retries=0, timeout=PATIENCE, default_headers=CLOSING
-        )
+        self.client = openai_client(f"{proxy.url}/v1", KEY)
 
     def ask(self, *messages: str, answer: str = CALM) -> str:
         """The answer to the last of some messages, user and assistant in turn."""

@@ -16,7 +16,6 @@ from tests.stands.guards.stub_guard import StubGuard
 from tests.stands.models.stub_model import StubModel
 from tests.stands.processes.guarded_server import MODEL, GuardedServer
 from tests.stands.processes.pipelines_server import KEY, PipelinesServer
-from tests.stands.servers import CLOSING
 from tests.stands.waiting import PATIENCE, until
 
 EN = TEXTS["en"]
@@ -39,8 +38,7 @@ def upstream(guarded: GuardedServer) -> StubModel:
 
 @pytest.fixture
 async def client(server: PipelinesServer) -> AsyncIterator[openai.AsyncOpenAI]:
-    options: Any = {"timeout": PATIENCE, "max_retries": 0, "default_headers": CLOSING}
-    async with openai.AsyncOpenAI(base_url=server.url, api_key=KEY, **options) as client:
+    async with openai.AsyncOpenAI(base_url=server.url, api_key=KEY, timeout=PATIENCE, max_retries=0) as client:
         yield client
 
 
@@ -218,7 +216,7 @@ async def test_the_inlet_of_a_model_can_be_called_and_its_mark_exempts_the_admin
 ) -> None:
     asked = {"model": MODEL, "messages": [{"role": "system", "content": "Be brief."}, user("hi")], "stream": False}
     asking = {"id": "u1", "name": "Ann", "role": "user"}
-    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, headers=CLOSING) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, trust_env=False) as client:
         reply = await client.post(f"/{MODEL}/filter/inlet", json={"body": asked, "user": asking})
         marked = {**reply.raise_for_status().json(), "user": asking}
         system = marked["messages"][0]["content"]

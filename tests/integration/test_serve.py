@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from moderation.verdict import Severity, parse_reply
+from tests.stands.clients import NO_IDLE
 from tests.stands.processes.guard_process import GuardProcess
-from tests.stands.servers import CLOSING
 from tests.stands.waiting import PATIENCE
 
 HELLO = [{"role": "user", "content": "How do I bake bread?"}]
@@ -17,8 +17,9 @@ HELLO = [{"role": "user", "content": "How do I bake bread?"}]
 
 @pytest.fixture(scope="module")
 def client(guard_server: GuardProcess) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {guard_server.key}"} | CLOSING
-    with httpx.Client(base_url=guard_server.root, headers=headers, timeout=PATIENCE, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {guard_server.key}"}
+    options: dict[str, Any] = {"timeout": PATIENCE, "trust_env": False, "limits": NO_IDLE}
+    with httpx.Client(base_url=guard_server.root, headers=headers, **options) as client:
         yield client
 
 

@@ -15,7 +15,7 @@ from moderation.endpoint.verdict_schema import MOST_CONVERSATIONS
 from moderation.guard import Guard
 from moderation.verdict import Severity, Verdict
 from tests.stands.chats import BOMB
-from tests.stands.servers import CLOSING
+from tests.stands.clients import NO_IDLE
 from tests.stands.waiting import PATIENCE
 from training.gen.training_rows import everyday
 
@@ -32,8 +32,8 @@ CHATS: list[Conversation] = [
 
 @pytest.fixture
 async def http(guard_server_url: str, guard_server_key: str) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {guard_server_key}"} | CLOSING
-    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {guard_server_key}"}
+    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE, trust_env=False, limits=NO_IDLE) as client:
         client.base_url = httpx.URL(guard_server_url)
         yield client
 

@@ -21,10 +21,6 @@ from tests.stands.waiting import PATIENCE
 KEEP_ALIVE_SECONDS = 75
 """How long servers keep idle connections: longer than clients, which must not reuse one that is just being closed."""
 
-CLOSING = {"Connection": "close"}
-"""A header of clients, for a connection of each request: real servers end idle ones after five seconds, perhaps just
-as one is used again."""
-
 # Below those that Linux chooses by itself, for connections and for servers without a port of their own.
 _PORTS = range(20_000, 32_000)
 _reserved: list[IO[str]] = []

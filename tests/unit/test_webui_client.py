@@ -7,7 +7,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from guard_server.errors import WebuiUnreachable
-from guard_server.open_webui import client as webui_client
 from guard_server.open_webui.client import WebuiClient
 from tests.stands.waiting import PATIENCE
 
@@ -45,13 +44,13 @@ def asked() -> list[str]:
 
 
 @pytest.fixture
-def client(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[WebuiClient]:
-    monkeypatch.setattr(webui_client, "_IDLE_SECONDS", PATIENCE)
+def client(asked: list[str]) -> Iterator[WebuiClient]:
     handler = type("Handler", (_OneReply,), {"asked": asked})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        with WebuiClient(f"http://127.0.0.1:{server.server_port}", trust_env=False) as client:
+        url = f"http://127.0.0.1:{server.server_port}"
+        with WebuiClient(url, trust_env=False, idle_seconds=PATIENCE) as client:
             yield client
         server.shutdown()
         thread.join()

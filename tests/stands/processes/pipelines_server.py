@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from demo.state import ROOT
-from tests.stands.servers import CLOSING, free_port
+from tests.stands.servers import free_port
 from tests.stands.waiting import PATIENCE
 
 KEY = "a-key-for-tests"
@@ -51,11 +51,11 @@ class PipelinesServer:
         self.folder = folder / "pipelines"
         self._command = [str(python), "-m", "uvicorn", "main:app", "--app-dir", str(app), "--host", "127.0.0.1"]
         self._command += ["--port", str(port), *(["--workers", str(workers)] if workers > 1 else [])]
-        # A client that wants the same worker again keeps its connection.
+        # Else it ends an idle connection after five seconds, perhaps just as its client uses it again.
         self._command += ["--timeout-keep-alive", f"{PATIENCE:.0f}"]
         self._variables = {"PIPELINES_DIR": str(self.folder), "PIPELINES_API_KEY": KEY, **variables}
         self._log = folder / "server.log"
-        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False, headers=CLOSING)
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
         self.http.headers["Authorization"] = f"Bearer {KEY}"
 
     def start(self) -> None:
