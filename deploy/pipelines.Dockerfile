@@ -13,9 +13,11 @@ RUN useradd --uid 10001 --no-create-home --home-dir /tmp pipelines \
   && mkdir -p /app/pipelines && chown -R pipelines: /app/pipelines
 USER pipelines
 
-# All requirements are in the image: an upload that needs more fails at once, not after minutes of trying.
+# All requirements are in the image: an upload that needs more fails at once, not after minutes of trying. Open WebUI keeps
+# idle connections for 15 seconds; a server that closes them after five may do so just as one is used again.
 ENV HOME=/tmp \
     PIPELINES_DIR=/app/pipelines \
+    UVICORN_TIMEOUT_KEEP_ALIVE=75 \
     PIP_NO_INDEX=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 VOLUME /app/pipelines

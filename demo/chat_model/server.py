@@ -26,6 +26,8 @@ from demo.chat_model.script import Script, last_user_text
 
 SCRIPT = Path(__file__).with_name("script.toml")
 MODEL = "demo-chat"
+# Longer than Open WebUI keeps an idle connection.
+_KEEP_ALIVE_SECONDS = 75
 
 
 class RequestLog:
@@ -127,7 +129,7 @@ def serve(
 ) -> None:
     """Serve the scripted chat model."""
     chat_model = ChatModel(Script.load(script), RequestLog(log), model or [MODEL], delay)
-    uvicorn.run(chat_model.app(), host="127.0.0.1", port=port)
+    uvicorn.run(chat_model.app(), host="127.0.0.1", port=port, timeout_keep_alive=_KEEP_ALIVE_SECONDS)
 
 
 if __name__ == "__main__":

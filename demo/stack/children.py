@@ -67,7 +67,13 @@ def pipelines(ports: Ports, state: State) -> Child:
         health=f"http://{HOST}:{ports.pipelines}/",
         patience=_START_SECONDS,
         cwd=state.folder,
-        environment={"PIPELINES_API_KEY": state.secret("pipelines_key"), "PIPELINES_DIR": str(state.pipelines)},
+        environment={
+            "PIPELINES_API_KEY": state.secret("pipelines_key"),
+            "PIPELINES_DIR": str(state.pipelines),
+            # Longer than Open WebUI keeps an idle connection; by default it is closed after five seconds, perhaps just
+            # as it is used again.
+            "UVICORN_TIMEOUT_KEEP_ALIVE": "75",
+        },
     )
 
 

@@ -23,10 +23,15 @@ BEGINNING = 20
 """Chunks of an answer in which a whole sentence has not come yet."""
 
 
+def stop_after_beginning(guarded: GuardedStack) -> None:
+    """The model's next answer stops there. It goes on with empty events, as a Function filter acts only on events."""
+    guarded.model.stops_after, guarded.model.beats = BEGINNING, True
+
+
 @contextmanager
 def shown_before_the_rest(guarded: GuardedStack, page: ChatPage, *words: str) -> Iterator[None]:
     """Sends a prompt inside the context. The model writes no more than a beginning before the page shows `words`."""
-    guarded.model.stops_after = BEGINNING
+    stop_after_beginning(guarded)
     yield
     wait_until(lambda: page.recorder.showed(*words) == set(words))
     guarded.model.stops_after = None

@@ -12,7 +12,7 @@ from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import GuardedStack
 from tests.e2e.screenshots import picture
 from tests.e2e.stored_chat import StoredChat, holds, said
-from tests.e2e.streamed_answers import BEGINNING, shown_before_the_rest
+from tests.e2e.streamed_answers import shown_before_the_rest, stop_after_beginning
 from tests.e2e.texts import EN, UNSAFE, UNSAFE_WORDS
 from tests.e2e.user_settings import interface
 from tests.stands.chats import CALM
@@ -125,7 +125,7 @@ def test_an_unsafe_merger_of_several_answers_is_withheld(guarded: GuardedStack, 
     guarded_window.settled(answers=2)
     expect(guarded_window.answers).to_have_text([CALM.strip()] * 2)
     guarded.model.says(CALM + UNSAFE + CALM)
-    guarded.model.stops_after = BEGINNING
+    stop_after_beginning(guarded)
     merged = guarded_window.merge()
     expect(merged).to_contain_text(CALM_WORDS)
     guarded.model.stops_after = None

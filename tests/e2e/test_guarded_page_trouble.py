@@ -7,7 +7,7 @@ from tests.e2e.chat_host import EVERY_HOST
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.guarded_stack import UPSTREAM_KEY, GuardedStack
 from tests.e2e.stored_chat import StoredChat, holds
-from tests.e2e.streamed_answers import BEGINNING
+from tests.e2e.streamed_answers import stop_after_beginning
 from tests.e2e.texts import EN, UNSAFE, UNSAFE_START
 from tests.stands.chats import CALM
 from tests.stands.waiting import wait_until
@@ -25,7 +25,7 @@ def unhurried(guarded: GuardedStack) -> None:
 
 def begin(guarded: GuardedStack, page: ChatPage) -> None:
     """The page shows the beginning of the answer to the first prompt, and the model has stopped there."""
-    guarded.model.stops_after = BEGINNING
+    stop_after_beginning(guarded)
     page.send(guarded.prompt)
     page.page.wait_for_url("**/c/*")
     wait_until(lambda: page.recorder.showed(CALM_WORDS))

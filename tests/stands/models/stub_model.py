@@ -40,6 +40,8 @@ class StubModel:
         """Nothing is sent while this is set."""
         self.stops_after: int | None = None
         """A streamed answer stops after this number of chunks, and goes on when this is None."""
+        self.beats = False
+        """A stopped answer sends empty chunks, as some servers do while they have nothing to say."""
         self.abort_after: int | None = None
         """Breaks the connection after this number of chunks."""
         self.answers_for_any_model = False
@@ -140,7 +142,8 @@ class StubModel:
         """The events of a streamed answer, at its pace."""
         chunks = self.chunks_to(body)
         for number, chunk in enumerate(chunks or ()):
-            await self._may_go_on(number)
+            async for beat in self._stopped(number):
+                yield beat
             yield chunk if isinstance(chunk, str) else f"data: {json.dumps(chunk)}\n\n"
             await asyncio.sleep(self.delay)
         if chunks is not None:
@@ -149,7 +152,8 @@ class StubModel:
         for number, delta in enumerate(self.answer_to(body)):
             if number == self.abort_after:
                 raise ConnectionError("provoked")
-            await self._may_go_on(number)
+            async for beat in self._stopped(number):
+                yield beat
             yield self._event([{"index": 0, "delta": delta, "finish_reason": None}])
             await asyncio.sleep(self.delay)
         if self.finish:
@@ -178,9 +182,12 @@ class StubModel:
         while self.holds:
             await asyncio.sleep(0.05)
 
-    async def _may_go_on(self, number: int) -> None:
+    async def _stopped(self, number: int) -> AsyncIterator[str]:
+        """What is sent before the chunk of this number, while the answer has stopped."""
         while self.stops_after is not None and number >= self.stops_after:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05 if self.beats else 0.01)
+            if self.beats:
+                yield self._event([{"index": 0, "delta": {"content": ""}, "finish_reason": None}])
 
     def _event(self, choices: list[dict[str, Any]], **more: Any) -> str:
         chunk = {**HEAD, "object": "chat.completion.chunk", "choices": choices, **more}
