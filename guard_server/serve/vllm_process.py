@@ -172,7 +172,9 @@ class VllmServer:
 
     def wait(self) -> None:
         """Wait until vLLM ends. Raises VllmFailed, since it should not end by itself."""
-        self._running().wait()
+        # Not in one call: a signal that another thread receives would not end it.
+        while self._running().poll() is None:
+            time.sleep(_POLL_SECONDS)
         self._still_running()
 
     def _reply(self, request: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from guard_server.errors import PluginsMissing, PortTaken, VllmFailed
 from guard_server.serve import process_group
 from guard_server.serve.launch import Launch
-from guard_server.serve.vllm_process import VllmServer, check_plugins, check_port
+from guard_server.serve.vllm_process import Stopped, VllmServer, check_plugins, check_port
 from tests.stands.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,19 @@ def running_leader(child: str) -> Iterator[tuple[VllmServer, int, set[int]]]:
         assert said in processes
         (leader,) = [one for one in processes - {said} if parent(one) == running.process_id]
         yield running, leader, processes
+
+
+def test_a_signal_that_another_thread_receives_ends_the_wait(impatient: None) -> None:
+    """The system chooses the thread, for example for what came while the process was stopped (SIGSTOP)."""
+    ending = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
+
+    def wait(running: VllmServer) -> None:
+        threading.Timer(0.3, ending.start).start()
+        running.wait()
+
+    with running_leader(CHILDREN["one that ends when asked"]) as (running, _, processes), pytest.raises(Stopped):
+        wait(running)
+    assert all(map(gone, processes))
 
 
 def left_of(processes: set[int]) -> list[int]:

@@ -97,6 +97,8 @@ def guard_process(
             guard.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             guard.process.kill()
+            guard.process.wait()
+            raise
         guard._reader.join(timeout=PATIENCE)
 
 
