@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from tests.stands.clients import NO_IDLE
+
 
 class Run(NamedTuple):
     """One streamed answer. Times are seconds."""
@@ -21,8 +23,7 @@ class Run(NamedTuple):
 
 def new_http() -> httpx.AsyncClient:
     """A client without limits, with a connection for each request: servers close idle ones after five seconds."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return httpx.AsyncClient(timeout=600, trust_env=False, limits=limits)
+    return httpx.AsyncClient(timeout=600, trust_env=False, limits=NO_IDLE)
 
 
 async def streamed_run(http: httpx.AsyncClient, url: str, body: dict[str, Any]) -> Run:

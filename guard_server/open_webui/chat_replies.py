@@ -63,9 +63,7 @@ def chat_reply(response: httpx.Response) -> Reply:
 def message_reply(response: httpx.Response) -> Reply:
     """Of Anthropic's messages, streamed or not: some models stream what was not asked for."""
     if "text/event-stream" in response.headers.get("content-type", ""):
-        events = [
-            _json(line.removeprefix("data: ")) for line in response.text.splitlines() if line.startswith("data: {")
-        ]
+        events = _events(response)
         failed = next((Reply(500, error_text(event)) for event in events if event.get("error")), None)
         pieces = (str(at(event, "delta", "text") or "") for event in events)
         return failed or Reply(response.status_code, "".join(pieces))
